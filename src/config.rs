@@ -1,0 +1,103 @@
+//! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub host: IpAddr,
+    /// 0: the kernel picks.
+    pub port: u16,
+    pub camera: Camera,
+    pub video: Video,
+    /// `None`: no sound.
+    pub sound: Option<Sound>,
+    pub exit_on_device_error: bool,
+    pub serve_client: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Camera {
+    Usb(UsbCamera),
+    /// Through rpicam-vid.
+    Rpi,
+    /// A moving pattern with its stamp drawn in.
+    Test,
+    /// Sound only.
+    None,
+}
+
+/// How to find the USB (V4L2) camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsbCamera {
+    /// `/dev/videoN`.
+    Index(u32),
+    /// A device node or a symbolic link to one, such as `/dev/v4l/by-id/…`.
+    Path(PathBuf),
+    /// The USB serial number, or else the card's name.
+    Named(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Video {
+    /// The streamed size, pixels.
+    pub width: u32,
+    pub height: u32,
+    /// The camera's size, pixels.
+    pub capture_width: u32,
+    pub capture_height: u32,
+    /// Frames per second, > 0.
+    pub fps: f64,
+    /// JPEG quality, 1 to 100.
+    pub quality: u8,
+    /// True when the user gave a quality: then a camera's own JPEG is not passed through.
+    pub quality_given: bool,
+    pub rotate: Rotate,
+    pub flip: Flip,
+    /// `--camera-control NAME=VALUE`, in the order given.
+    pub controls: Vec<(String, String)>,
+    pub queue_packets: u32,
+}
+
+/// Clockwise, applied before [`Flip`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rotate {
+    #[default]
+    None,
+    Quarter,
+    Half,
+    ThreeQuarters,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flip {
+    #[default]
+    None,
+    /// Left and right change places.
+    Horizontal,
+    /// Top and bottom change places.
+    Vertical,
+    Both,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sound {
+    pub device: Microphone,
+    /// What is sent: 1 or 2.
+    pub channels: u16,
+    /// `None`: the device's own.
+    pub rate_hz: Option<u32>,
+    pub queue_packets: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Microphone {
+    /// The system's default capture device, else the first.
+    Default,
+    /// As `--list-devices` counts.
+    Index(u32),
+    /// An ALSA PCM name (`hw:…`), a card id or name, or a USB serial number.
+    Named(String),
+    /// A beep on each flash of the test picture.
+    Beep,
+}
