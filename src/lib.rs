@@ -18,6 +18,7 @@ pub mod config;
 pub mod http;
 pub mod hub;
 pub mod packet;
+pub mod resample;
 pub mod ring;
 pub mod serve;
 pub mod supervise;
