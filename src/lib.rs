@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod hub;
+pub mod log;
 pub mod packet;
 pub mod ring;
 pub mod serve;
