@@ -24,3 +24,12 @@ pub mod ring;
 pub mod serve;
 pub mod supervise;
 pub mod wire;
+
+use config::Config;
+
+/// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
+pub fn run(config: Config) -> Result<u8, String> {
+    log::init(config.logging);
+    supervise::run(config).map_err(|e| log::chain(&e))
+}
+pub fn list_devices() -> Result<u8, String> { Ok(0) }

@@ -7,7 +7,7 @@ const OFFSET: i64 = 1_795_000_000_123_456_789;
 
 fn picture(width: u32, height: u32, number: u64) -> TestSource {
     let mut source = TestSource::open(width, height, 15.0).unwrap();
-    source.set_clock_offset_ns(OFFSET);
+    source.clock_offset(OFFSET);
     source.draw(number);
     source
 }
