@@ -3,6 +3,7 @@
 pub mod audio;
 pub mod jpeg;
 pub mod picture;
+pub mod planes;
 pub mod video;
 pub mod worker;
 
