@@ -1,3 +1,4 @@
 //! Microphones: each kind implements [`SoundSource`](super::SoundSource). Knows no encoder and no network.
 
 pub mod beep;
+mod fit;
