@@ -1,7 +1,7 @@
 //! The video worker's loop: camera to ring, one frame at a time, nothing kept waiting.
 
 use super::{End, GRAB, Numbering, Worker, thin::Thinner};
-use crate::capture::picture::{Picture, PictureError};
+use crate::capture::picture::Picture;
 use crate::capture::video::{rpi::RpiSource, test::TestSource, usb};
 use crate::capture::{Grab, RawFrame, SourceError, VideoSource};
 use crate::config::{Camera, Video};
@@ -48,7 +48,7 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, outlet: &mut Outlet
     tracing::info!("{}: {}", info.device, info.device_format);
     worker.status.describe(Some(&info), "");
     worker.status.set_state(WorkerState::Streaming);
-    outlet.source_is_new(source);
+    outlet.source_is_new(source, &info.device)?;
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
         source.clock_offset(outlet.ring.clock_offset_ns());
@@ -70,9 +70,9 @@ struct Outlet {
     numbering: Numbering,
     thinner: Thinner,
     video: Video,
-    picture: Picture,
-    jpeg: Vec<u8>,
-    /// The last fault of a frame that was logged: a camera that sends the same fault with every frame says it once.
+    /// Made anew with each source, which may do part of the work itself.
+    picture: Option<Picture>,
+    /// The last fault of a frame that was logged.
     told: String,
 }
 
@@ -83,16 +83,17 @@ impl Outlet {
             numbering: Numbering::new(worker),
             thinner: Thinner::new(video.fps),
             video: video.clone(),
-            picture: Picture::new(video),
-            jpeg: Vec::new(),
+            picture: None,
             told: String::new(),
         }
     }
 
-    fn source_is_new(&mut self, source: &dyn VideoSource) {
+    fn source_is_new(&mut self, source: &dyn VideoSource, device: &str) -> Result<(), SourceError> {
         self.thinner = Thinner::new(self.video.fps);
-        self.picture = Picture::new(&source.left_to_do(&self.video));
         self.told.clear();
+        let picture = Picture::new(&source.left_to_do(&self.video));
+        self.picture = Some(picture.map_err(|e| SourceError::Unsupported { device: device.into(), why: e.to_string() })?);
+        Ok(())
     }
 
     /// An absence is one of the stream's only when there was something before it.
@@ -103,7 +104,8 @@ impl Outlet {
     }
 
     fn frame(&mut self, frame: &RawFrame<'_>) {
-        let (keep, lost) = self.thinner.take(frame.captured, frame.missed);
+        let captured = frame.captured;
+        let (keep, lost) = self.thinner.take(captured, frame.missed);
         // Without a viewer nothing is encoded and nothing is missing: numbers stand still.
         if !self.ring.demand().wanted {
             return;
@@ -112,13 +114,19 @@ impl Outlet {
         if !keep {
             return;
         }
-        match self.picture.jpeg(frame, &mut self.jpeg) {
-            Ok((width, height)) => self.send(frame.captured, Shape::Video { width, height }),
-            Err(e @ PictureError::Corrupt { .. }) => self.lose_corrupt(&e.to_string()),
-            Err(e) => self.lose_corrupt(&crate::log::chain(&e)),
-        }
-        for note in self.picture.take_notes() {
+        let Some(picture) = &mut self.picture else { return };
+        let sent = picture.frame(*frame).and_then(|mut frame| {
+            let jpeg = frame.jpeg()?;
+            let meta = self.numbering.label(captured, Shape::Video { width: jpeg.width, height: jpeg.height });
+            Ok(self.ring.push(&meta, jpeg.bytes))
+        });
+        for note in std::iter::from_fn(|| picture.news()) {
             tracing::info!("{note}");
+        }
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => self.complain(&e.to_string()), // numbered and not sent: the ring's loss
+            Err(e) => self.lose_corrupt(&e.to_string()),
         }
     }
 
@@ -134,18 +142,15 @@ impl Outlet {
     }
 
     fn lose_corrupt(&mut self, why: &str) {
-        if self.told != why {
-            tracing::warn!("frame {} was dropped: {why}", self.numbering.next);
-            self.told = why.to_owned();
-        }
+        self.complain(why);
         self.numbering.lose(0, 1);
     }
 
-    fn send(&mut self, captured: MonoNs, shape: Shape) {
-        let meta = self.numbering.label(captured, shape);
-        if let Err(e) = self.ring.push(&meta, &self.jpeg) {
-            tracing::warn!("frame {} was dropped: {e}", meta.sequence);
-            self.numbering.losses.corrupt += 1;
+    /// A camera that sends the same fault with every frame is reported once.
+    fn complain(&mut self, why: &str) {
+        if self.told != why {
+            tracing::warn!("frame {} was dropped: {why}", self.numbering.next);
+            self.told = why.to_owned();
         }
     }
 }
