@@ -45,7 +45,11 @@ pub struct RawFrame<'a> {
 pub enum Grab<'a> {
     Frame(RawFrame<'a>),
     /// The device delivered something that is no picture (counted, one frame).
-    Corrupt { captured: MonoNs, missed: u32, why: String },
+    Corrupt {
+        captured: MonoNs,
+        missed: u32,
+        why: String,
+    },
     /// Nothing came within the timeout. Not an error: the caller's loop shows that it lives and waits again.
     TimedOut,
 }
@@ -94,9 +98,5 @@ pub enum SourceError {
 }
 
 fn list(available: &[String]) -> String {
-    if available.is_empty() {
-        "; no such device was found at all".into()
-    } else {
-        format!("; there is: {}", available.join(", "))
-    }
+    if available.is_empty() { "; no such device was found at all".into() } else { format!("; there is: {}", available.join(", ")) }
 }

@@ -1,3 +1,4 @@
 //! Cameras: each kind is a folder that implements [`VideoSource`](super::VideoSource). Knows no encoder and no network.
 
+pub mod test;
 pub mod usb;
