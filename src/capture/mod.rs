@@ -2,6 +2,8 @@
 
 pub mod audio;
 pub mod jpeg;
+pub mod picture;
+pub mod planes;
 pub mod video;
 
 use crate::packet::{MonoNs, StreamInfo};
