@@ -2,3 +2,4 @@
 
 pub mod rpi;
 pub mod test;
+pub mod usb;
