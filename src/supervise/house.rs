@@ -105,14 +105,21 @@ impl House {
         let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
         let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).collect();
         super::process::close_all_but(&keep);
-        let ends = |line: &Line| (line.ring.reader(), line.status.reader());
-        serve::run(ServeInputs {
+        let ends = |line: &Line, encoding| serve::Worker { rings: vec![(encoding, line.ring.reader())], status: line.status.reader() };
+        let inputs = ServeInputs {
             listener,
             config: self.config.clone(),
-            video: self.video.as_ref().map(ends),
-            sound: self.sound.as_ref().map(ends),
+            video: self.video.as_ref().map(|l| ends(l, Encoding::Jpeg)),
+            audio: self.sound.as_ref().map(|l| ends(l, Encoding::Pcm)),
             own: status.writer(),
-        })
+        };
+        match serve::run(inputs) {
+            Ok(()) => 0,
+            Err(e) => {
+                tracing::error!("{}", crate::log::chain(&e));
+                1
+            }
+        }
     }
 
     fn work(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {

@@ -3,6 +3,7 @@
 //!
 //! [`machine`] decides, [`process`] does, [`house`] holds what the children inherit.
 
+mod announce;
 pub mod house;
 pub mod machine;
 mod process;
@@ -41,6 +42,9 @@ pub enum StartError {
 /// What hinders the start. Afterwards a fault is a matter between the supervisor and a child.
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
+    if let Ok(at) = listener.local_addr() {
+        announce::announce(at);
+    }
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
     let exit_on_device_error = config.exit_on_device_error;

@@ -6,7 +6,7 @@ pub mod thin;
 pub mod video;
 
 use super::SourceError;
-use crate::packet::{Losses, Meta, MonoNs, Shape, WorkerState};
+use crate::packet::{Losses, Meta, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::ring::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -98,6 +98,33 @@ impl Worker {
         }
         self.status.set_state(WorkerState::WaitingForDevice);
         Ok(())
+    }
+}
+
+/// What the status page was last told of the source. Uncertainty and drift change slowly: a look a second will do.
+#[derive(Default)]
+struct Description {
+    looked: Option<MonoNs>,
+    told: Option<StreamInfo>,
+}
+
+impl Description {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) {
+        if self.looked.is_some_and(|at| now.since(at) < Self::LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        let info = info();
+        let named = |i: &StreamInfo| (i.device.clone(), i.device_format.clone());
+        if self.told.as_ref().map(named) != Some(named(&info)) {
+            tracing::info!("{}: {}", info.device, info.device_format);
+        }
+        if self.told.as_ref() != Some(&info) {
+            worker.status.describe(Some(&info), "");
+            self.told = Some(info);
+        }
     }
 }
 

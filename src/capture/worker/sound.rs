@@ -1,7 +1,9 @@
 //! The sound worker's loop: microphone to ring, one packet at a time.
 
-use super::{End, GRAB, Numbering, Worker};
-use crate::capture::audio::{beep::BeepSource, mic};
+use super::{Description, End, GRAB, Numbering, Worker};
+use crate::capture::audio::beep::BeepSource;
+use crate::capture::audio::find::Identity;
+use crate::capture::audio::mic::MicSource;
 use crate::capture::{SoundChunk, SoundSource, SourceError};
 use crate::config::{Microphone, Sound};
 use crate::packet::{Encoding, MonoNs, Shape, WorkerState};
@@ -14,17 +16,18 @@ const BEEP_HZ: u32 = 48_000;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, sound: &Sound, ring: RingWriter) -> End {
     let mut outlet = Outlet { ring, numbering: Numbering::new(&worker), pcm: Vec::new() };
-    let mut identity = None;
+    let mut known = None;
     worker.status.set_interval(Duration::from_millis(20));
     worker.status.set_next_sequence(Encoding::Pcm, outlet.numbering.next);
     loop {
-        let mut source = match worker.open(|| open(sound, &mut identity)) {
+        let mut source = match worker.open(|| Source::open(sound, known.as_ref())) {
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.as_mut(), &mut outlet) {
+        match stream(&mut worker, source.device(), &mut outlet) {
             Ok(end) => return end,
             Err(e) => {
+                known = source.identity().or(known);
                 drop(source);
                 if outlet.numbering.next > worker.first_sequence {
                     outlet.numbering.losses.source_away += 1;
@@ -37,28 +40,46 @@ pub fn run(mut worker: Worker, sound: &Sound, ring: RingWriter) -> End {
     }
 }
 
-fn open(sound: &Sound, identity: &mut Option<mic::Identity>) -> Result<Box<dyn SoundSource>, SourceError> {
-    Ok(match sound.device {
-        Microphone::Beep => Box::new(BeepSource::open(sound.rate_hz.unwrap_or(BEEP_HZ), sound.channels)?),
-        _ => Box::new(mic::MicSource::open(sound, identity)?),
-    })
+/// An open microphone, or the test beep.
+enum Source {
+    Mic(Box<MicSource>),
+    Beep(BeepSource),
+}
+
+impl Source {
+    fn open(sound: &Sound, known: Option<&Identity>) -> Result<Self, SourceError> {
+        if sound.device == Microphone::Beep {
+            return Ok(Self::Beep(BeepSource::open(sound.rate_hz.unwrap_or(BEEP_HZ), sound.channels)?));
+        }
+        let source = MicSource::open(sound, known)?;
+        for note in source.notes() {
+            tracing::info!("{note}");
+        }
+        Ok(Self::Mic(Box::new(source)))
+    }
+
+    fn device(&mut self) -> &mut dyn SoundSource {
+        match self {
+            Self::Mic(source) => source.as_mut(),
+            Self::Beep(source) => source,
+        }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Mic(source) => source.identity().cloned(),
+            Self::Beep(_) => None,
+        }
+    }
 }
 
 fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlet: &mut Outlet) -> Result<End, SourceError> {
-    /// The fit's uncertainty and drift change slowly; `/info` hears of them this often.
-    const DESCRIBE_EVERY: Duration = Duration::from_secs(1);
-    let info = source.info();
-    tracing::info!("{}: {}", info.device, info.device_format);
-    worker.status.describe(Some(&info), "");
-    worker.status.set_state(WorkerState::Streaming);
-    let mut described = MonoNs::now();
+    let mut description = Description::default();
     while !worker.stop.asked() {
         let now = MonoNs::now();
         worker.status.beat(now);
-        if now.since(described) >= DESCRIBE_EVERY {
-            described = now;
-            worker.status.describe(Some(&source.info()), "");
-        }
+        description.tell(worker, now, || source.info());
+        worker.status.set_state(WorkerState::Streaming);
         let Some(chunk) = source.grab(GRAB)? else { continue };
         outlet.chunk(&chunk);
         worker.status.captured(MonoNs::now());

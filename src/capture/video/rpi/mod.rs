@@ -83,10 +83,6 @@ impl RpiSource {
     }
 
     /// What of the asked rotation and flip the camera does itself, and what is left.
-    pub fn orientation(&self) -> Orientation {
-        self.orientation
-    }
-
     /// Waits for the next pair, at most `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<Option<Pair>, SourceError> {
         let deadline = MonoNs::now() + timeout;
@@ -193,6 +189,12 @@ impl RpiSource {
 }
 
 impl VideoSource for RpiSource {
+    /// The program encodes at the asked quality and mirrors by itself.
+    fn left_to_do(&self, asked: &Video) -> Video {
+        let Orientation { left_rotate: rotate, left_flip: flip, .. } = self.orientation;
+        Video { rotate, flip, quality_given: false, ..asked.clone() }
+    }
+
     /// The size is the asked one until a first frame has come, then the delivered one.
     fn info(&self) -> StreamInfo {
         let board = board::name().map_or(String::new(), |b| format!(" on {b}"));
