@@ -19,6 +19,7 @@ pub mod http;
 pub mod hub;
 pub mod log;
 pub mod packet;
+pub mod resample;
 pub mod ring;
 pub mod serve;
 pub mod supervise;
