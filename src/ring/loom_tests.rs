@@ -107,15 +107,15 @@ fn a_ring_of_one_slot_gives_whole_records_in_order() {
 fn a_text_is_read_whole_or_not_at_all() {
     // The writer is the main thread: loom remembers one access a word, so a spawned writer's own load would hide the
     // reader's from it, and it would see no reason to interleave them.
-    explore(3, || {
-        let memory = Modelled::new(4);
-        let text = Text { at: 0, capacity: 16 };
+    explore(2, || {
+        let memory = Modelled::new(3);
+        let text = Text { at: 0, capacity: 8 };
+        text.write(&memory, b"one");
         let theirs = memory.clone();
         let reading = loom::thread::spawn(move || text.read(&theirs));
-        text.write(&memory, b"one");
-        text.write(&memory, b"fourteen bytes");
+        text.write(&memory, b"another");
         let read = reading.join().unwrap();
-        assert!(matches!(read.as_deref(), None | Some(b"one" | b"fourteen bytes")), "{read:?}");
-        assert_eq!(text.read(&memory).as_deref(), Some(&b"fourteen bytes"[..]));
+        assert!(matches!(read.as_deref(), None | Some(b"one" | b"another")), "{read:?}");
+        assert_eq!(text.read(&memory).as_deref(), Some(&b"another"[..]));
     });
 }
