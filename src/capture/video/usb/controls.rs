@@ -4,14 +4,10 @@
 use super::device::{Device, RawControl};
 use v4l::v4l_sys::*;
 use v4l::v4l_sys::{
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK as TYPE_BITMASK,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN as TYPE_BOOLEAN,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON as TYPE_BUTTON,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_CTRL_CLASS as TYPE_CTRL_CLASS,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER as TYPE_INTEGER,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 as TYPE_INTEGER64,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU as TYPE_INTEGER_MENU,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU as TYPE_MENU,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK as TYPE_BITMASK, v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN as TYPE_BOOLEAN,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON as TYPE_BUTTON, v4l2_ctrl_type_V4L2_CTRL_TYPE_CTRL_CLASS as TYPE_CTRL_CLASS,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER as TYPE_INTEGER, v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU as TYPE_INTEGER_MENU,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 as TYPE_INTEGER64, v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU as TYPE_MENU,
 };
 
 /// What a control's value is.
@@ -192,9 +188,9 @@ pub fn read(device: &Device) -> std::io::Result<Vec<Control>> {
 /// Sets one control by name. The error is text: what was wrong and what there is.
 pub fn set(device: &Device, controls: &[Control], name: &str, value: &str) -> Result<(), String> {
     for (control, number) in plan(controls, name, value)? {
-        device.set_control(control.id, number, control.kind == Kind::Wide).map_err(|e| {
-            format!("control {}: the driver refuses {}: {e}", control.name, control.shows(number))
-        })?;
+        device
+            .set_control(control.id, number, control.kind == Kind::Wide)
+            .map_err(|e| format!("control {}: the driver refuses {}: {e}", control.name, control.shows(number)))?;
     }
     Ok(())
 }
@@ -266,8 +262,7 @@ impl Control {
 }
 
 fn unknown(name: &str, controls: &[Control]) -> String {
-    let names: Vec<_> =
-        controls.iter().filter(|c| !c.read_only && c.kind != Kind::Other).map(|c| c.name.as_str()).collect();
+    let names: Vec<_> = controls.iter().filter(|c| !c.read_only && c.kind != Kind::Other).map(|c| c.name.as_str()).collect();
     if names.is_empty() {
         format!("there is no control {name}; it has no controls")
     } else {
@@ -297,8 +292,7 @@ mod tests {
 
     /// As uvcvideo shows a common webcam.
     fn webcam() -> Vec<Control> {
-        let mut temperature =
-            control(V4L2_CID_WHITE_BALANCE_TEMPERATURE, Kind::Integer, "White Balance Temperature", 2000, 6500, &[]);
+        let mut temperature = control(V4L2_CID_WHITE_BALANCE_TEMPERATURE, Kind::Integer, "White Balance Temperature", 2000, 6500, &[]);
         temperature.step = 10;
         let mut privacy = control(0x009a_0910, Kind::Boolean, "Privacy", 0, 1, &[]);
         privacy.read_only = true;
@@ -314,14 +308,7 @@ mod tests {
                 &[(0, "Disabled"), (1, "50 Hz"), (2, "60 Hz")],
             ),
             temperature,
-            control(
-                V4L2_CID_EXPOSURE_AUTO,
-                Kind::Menu,
-                "Auto Exposure",
-                0,
-                3,
-                &[(1, "Manual Mode"), (3, "Aperture Priority Mode")],
-            ),
+            control(V4L2_CID_EXPOSURE_AUTO, Kind::Menu, "Auto Exposure", 0, 3, &[(1, "Manual Mode"), (3, "Aperture Priority Mode")]),
             control(V4L2_CID_EXPOSURE_ABSOLUTE, Kind::Integer, "Exposure Time, Absolute", 3, 2047, &[]),
             control(V4L2_CID_FOCUS_ABSOLUTE, Kind::Integer, "Focus, Absolute", 0, 250, &[]),
             control(V4L2_CID_FOCUS_AUTO, Kind::Boolean, "Focus, Automatic Continuous", 0, 1, &[]),

@@ -21,8 +21,7 @@ const LONGEST_LIST: u32 = 512;
 
 // The `v4l` crate has no numbers for the event calls (linux/videodev2.h: _IOR('V', 89), _IOW('V', 90)).
 const VIDIOC_DQEVENT: vidioc::_IOC_TYPE = request(2, size_of::<v4l2_event>(), 89);
-const VIDIOC_SUBSCRIBE_EVENT: vidioc::_IOC_TYPE =
-    request(1, size_of::<v4l2_event_subscription>(), 90);
+const VIDIOC_SUBSCRIBE_EVENT: vidioc::_IOC_TYPE = request(1, size_of::<v4l2_event_subscription>(), 90);
 
 const fn request(direction: vidioc::_IOC_TYPE, size: usize, number: u8) -> vidioc::_IOC_TYPE {
     direction << 30 | (size as vidioc::_IOC_TYPE) << 16 | (b'V' as vidioc::_IOC_TYPE) << 8 | number as vidioc::_IOC_TYPE
@@ -46,8 +45,21 @@ macro_rules! plain {
     )* };
 }
 plain!(
-    i32, v4l2_capability, v4l2_fmtdesc, v4l2_frmsizeenum, v4l2_frmivalenum, v4l2_format, v4l2_streamparm, v4l2_query_ext_ctrl,
-    v4l2_querymenu, v4l2_ext_control, v4l2_ext_controls, v4l2_event, v4l2_event_subscription, v4l2_requestbuffers, v4l2_buffer
+    i32,
+    v4l2_capability,
+    v4l2_fmtdesc,
+    v4l2_frmsizeenum,
+    v4l2_frmivalenum,
+    v4l2_format,
+    v4l2_streamparm,
+    v4l2_query_ext_ctrl,
+    v4l2_querymenu,
+    v4l2_ext_control,
+    v4l2_ext_controls,
+    v4l2_event,
+    v4l2_event_subscription,
+    v4l2_requestbuffers,
+    v4l2_buffer
 );
 
 /// An open V4L2 device node, non-blocking. Closed when dropped.
@@ -100,11 +112,7 @@ pub struct RawControl {
 
 impl Device {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -119,9 +127,7 @@ impl Device {
         loop {
             // SAFETY: the kernel reads and writes at most the bytes that the request encodes, and those are T's (checked
             // above); T holds any bytes (Plain). Pointers inside T are set by `control` and `set_control` only.
-            let done = unsafe {
-                v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast())
-            };
+            let done = unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast()) };
             match done {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
@@ -288,9 +294,7 @@ impl Device {
             // EINVAL: the menu has a hole here.
             if self.call(vidioc::VIDIOC_QUERYMENU, &mut m).is_ok() {
                 // SAFETY: both members are integers; the control's type says which one was written.
-                let item = unsafe {
-                    if numbers { { m.__bindgen_anon_1.value }.to_string() } else { text(&{ m.__bindgen_anon_1.name }) }
-                };
+                let item = unsafe { if numbers { { m.__bindgen_anon_1.value }.to_string() } else { text(&{ m.__bindgen_anon_1.name }) } };
                 items.push((i64::from(index), item));
             }
         }
@@ -339,8 +343,7 @@ impl Device {
             done => done?,
         }
         // SAFETY: `src_change` is one integer; the type says that it was written.
-        Ok(e.type_ == V4L2_EVENT_SOURCE_CHANGE
-            && unsafe { e.u.src_change.changes } & V4L2_EVENT_SRC_CH_RESOLUTION != 0)
+        Ok(e.type_ == V4L2_EVENT_SOURCE_CHANGE && unsafe { e.u.src_change.changes } & V4L2_EVENT_SRC_CH_RESOLUTION != 0)
     }
 }
 
@@ -365,8 +368,7 @@ fn listed(answer: io::Result<()>, index: u32) -> io::Result<bool> {
 /// V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats that are not RGB.
 fn full_range(quantization: u32, colorspace: u32) -> bool {
     quantization == v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE
-        || quantization == v4l2_quantization_V4L2_QUANTIZATION_DEFAULT
-            && colorspace == v4l2_colorspace_V4L2_COLORSPACE_JPEG
+        || quantization == v4l2_quantization_V4L2_QUANTIZATION_DEFAULT && colorspace == v4l2_colorspace_V4L2_COLORSPACE_JPEG
 }
 
 /// A fixed-size C string, as far as its NUL.

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use v4l::v4l_sys::*;
 
 const CLASS: &str = "/sys/class/video4linux";
@@ -99,32 +100,30 @@ fn word(dir: &Path, file: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Which camera was opened, kept by the worker so that the same one is opened again, whatever number it then has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which camera was opened, kept by the worker so that the same one is opened again, whatever number it then has. A clone
+/// shares what the streaming source learns.
+#[derive(Clone, Debug)]
 pub struct Identity {
     node: Node,
     /// Where cameras that cannot be told from this one are plugged in, as last seen while this one was there too.
-    twins: Vec<String>,
+    twins: Arc<Mutex<Vec<String>>>,
 }
 
 impl Identity {
     pub fn new(node: &Node, nodes: &[Node]) -> Self {
-        let mut identity = Self { node: node.clone(), twins: Vec::new() };
+        let identity = Self { node: node.clone(), twins: Arc::default() };
         identity.note_twins(nodes);
         identity
     }
 
     /// To be called now and then while the camera is surely there: what else looks like it is another.
-    pub fn note_twins(&mut self, nodes: &[Node]) {
-        self.twins = nodes
-            .iter()
-            .filter(|n| self.looks_like(n) && n.place != self.node.place)
-            .map(|n| n.place.clone())
-            .collect();
+    pub fn note_twins(&self, nodes: &[Node]) {
+        let others = nodes.iter().filter(|n| self.looks_like(n) && n.place != self.node.place);
+        *self.twins() = others.map(|n| n.place.clone()).collect();
     }
 
-    pub fn node(&self) -> &Node {
-        &self.node
+    fn twins(&self) -> MutexGuard<'_, Vec<String>> {
+        self.twins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn looks_like(&self, n: &Node) -> bool {
@@ -149,7 +148,7 @@ impl Identity {
                 _ => None,
             };
         }
-        let mut moved = alike().filter(|n| n.vid_pid.is_some() && !self.twins.contains(&n.place));
+        let mut moved = alike().filter(|n| n.vid_pid.is_some() && !self.twins().contains(&n.place));
         match (moved.next(), moved.next()) {
             (Some(only), None) => Some(only),
             _ => None,
@@ -271,9 +270,7 @@ fn pick<'n>(
         return known.find(nodes).ok_or_else(|| missing(known.described()));
     }
     match camera {
-        UsbCamera::Index(n) => {
-            nodes.iter().find(|node| node.number == *n).ok_or_else(|| missing(format!("camera /dev/video{n}")))
-        }
+        UsbCamera::Index(n) => nodes.iter().find(|node| node.number == *n).ok_or_else(|| missing(format!("camera /dev/video{n}"))),
         UsbCamera::Named(name) => named(name, nodes, purpose, &missing),
         UsbCamera::Path(path) => Err(missing(format!("camera {}", path.display()))),
     }
@@ -287,15 +284,11 @@ fn named<'n>(
     missing: &dyn Fn(String) -> SourceError,
 ) -> Result<&'n Node, SourceError> {
     let lower = name.to_lowercase();
-    let tests: [&dyn Fn(&Node) -> bool; 3] = [
-        &|n| n.serial.as_deref() == Some(name),
-        &|n| n.name.to_lowercase() == lower,
-        &|n| n.name.to_lowercase().contains(&lower),
-    ];
+    let tests: [&dyn Fn(&Node) -> bool; 3] =
+        [&|n| n.serial.as_deref() == Some(name), &|n| n.name.to_lowercase() == lower, &|n| n.name.to_lowercase().contains(&lower)];
     for test in tests {
         // A node that cannot be asked now (no permission) may still be the one.
-        let found: Vec<_> =
-            nodes.iter().filter(|n| test(n) && matches!(purpose(n), Some(Purpose::Camera) | None)).collect();
+        let found: Vec<_> = nodes.iter().filter(|n| test(n) && matches!(purpose(n), Some(Purpose::Camera) | None)).collect();
         let Some(first) = found.first() else { continue };
         // One camera may have several picture nodes (colour, infrared): its first.
         if found.iter().all(|n| n.place == first.place && n.vid_pid.is_some()) || found.len() == 1 {
@@ -323,10 +316,7 @@ fn dev_of_path(path: &Path) -> io::Result<Located> {
     let linked = fs::symlink_metadata(path)?.file_type().is_symlink();
     let meta = fs::metadata(path)?;
     let number = meta.rdev();
-    let dev = meta
-        .file_type()
-        .is_char_device()
-        .then(|| format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)));
+    let dev = meta.file_type().is_char_device().then(|| format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)));
     Ok(Located { dev, linked })
 }
 
@@ -345,13 +335,7 @@ fn available(nodes: &[Node], purpose: &dyn Fn(&Node) -> Option<Purpose>) -> Vec<
     nodes.iter().filter(|n| matches!(purpose(n), Some(Purpose::Camera) | None)).map(Node::line).collect()
 }
 
-fn not_a_camera(
-    node: &Node,
-    purpose: Purpose,
-    driver: &str,
-    nodes: &[Node],
-    ask: &dyn Fn(&Node) -> Option<Purpose>,
-) -> SourceError {
+fn not_a_camera(node: &Node, purpose: Purpose, driver: &str, nodes: &[Node], ask: &dyn Fn(&Node) -> Option<Purpose>) -> SourceError {
     let device = node.label();
     if purpose == Purpose::Output && driver.starts_with("v4l2 loopback") {
         // It becomes a camera as soon as something is written to it, so this is worth waiting for.
@@ -372,9 +356,7 @@ fn not_a_camera(
 fn open_error(label: &str, e: io::Error, nodes: &[Node]) -> SourceError {
     let device = label.to_owned();
     match e.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            SourceError::Missing { device, available: available(nodes, &|n| purpose(n)) }
-        }
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SourceError::Missing { device, available: available(nodes, &|n| purpose(n)) },
         Some(libc::EBUSY) => SourceError::Busy { device },
         Some(libc::EACCES | libc::EPERM) => {
             let why = "no permission to open it; add the user to the group video (sudo usermod -aG video NAME), then log in anew";
@@ -387,10 +369,7 @@ fn open_error(label: &str, e: io::Error, nodes: &[Node]) -> SourceError {
 /// The link of `/dev/v4l/by-id` that leads to the node, if there is one.
 pub fn by_id(node: &Node) -> Option<PathBuf> {
     let links = fs::read_dir("/dev/v4l/by-id").ok()?;
-    links
-        .flatten()
-        .map(|e| e.path())
-        .find(|link| dev_of_path(link).is_ok_and(|l| l.dev.as_deref() == Some(node.dev.as_str())))
+    links.flatten().map(|e| e.path()).find(|link| dev_of_path(link).is_ok_and(|l| l.dev.as_deref() == Some(node.dev.as_str())))
 }
 
 #[cfg(test)]

@@ -67,9 +67,15 @@ impl Interval {
 /// Frame sizes that a format comes in, pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
-    Discrete { width: u32, height: u32 },
+    Discrete {
+        width: u32,
+        height: u32,
+    },
     /// From min to max in steps (1 where the driver says "continuous").
-    Range { width: Span, height: Span },
+    Range {
+        width: Span,
+        height: Span,
+    },
 }
 
 /// `min`, `min + step`, … up to `max`.
@@ -267,8 +273,7 @@ mod tests {
     use super::*;
 
     fn at(code: &[u8; 4], width: u32, height: u32, fps: &[u32]) -> Offer {
-        let intervals =
-            fps.iter().map(|f| Intervals::Discrete(Interval { numerator: 1, denominator: *f })).collect();
+        let intervals = fps.iter().map(|f| Intervals::Discrete(Interval { numerator: 1, denominator: *f })).collect();
         Offer { code: FourCc::new(code), sizes: Sizes::Discrete { width, height }, intervals }
     }
 
@@ -337,10 +342,8 @@ mod tests {
     fn a_range_of_sizes_and_intervals_is_fitted() {
         let span = |min, max, step| Span { min, max, step };
         let sizes = Sizes::Range { width: span(48, 1920, 16), height: span(32, 1080, 8) };
-        let range = Intervals::Range {
-            shortest: Interval { numerator: 1, denominator: 60 },
-            longest: Interval { numerator: 1, denominator: 2 },
-        };
+        let range =
+            Intervals::Range { shortest: Interval { numerator: 1, denominator: 60 }, longest: Interval { numerator: 1, denominator: 2 } };
         let offers = [Offer { code: FourCc::new(b"NV12"), sizes, intervals: vec![range] }];
         for (wish, expected) in [
             (wish(640, 480, 15.0, false), "NV12 640x480 15.00"),

@@ -145,8 +145,8 @@ impl fmt::Display for FormatListing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::formats::Span;
+    use super::*;
 
     #[test]
     fn a_listing_says_how_to_choose_the_camera_and_what_it_offers() {

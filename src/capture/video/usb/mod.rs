@@ -1,23 +1,23 @@
 //! A V4L2 camera, USB or not: opened, set up as the settings ask, and read frame by frame. Knows no encoder.
 //!
-//! `find` says which device, `formats` what to ask of it, `controls` its knobs, `device` and `stream` talk to the kernel, `stamp` and
-//! `mjpeg` judge what it delivers. `list` is for people.
+//! `find` says which device, `formats` what to ask of it, `controls` its knobs, `device` and `stream` talk to the kernel, `stamp`
+//! judges its stamps. `list` is for people.
 
 pub mod controls;
 pub mod device;
 pub mod find;
 pub mod formats;
 mod list;
-mod mjpeg;
 mod stamp;
 mod stream;
 
 pub use find::{Identity, resolve};
 pub use list::{CameraListing, FormatListing, list_cameras};
 
-use super::super::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
+use crate::capture::jpeg::markers;
+use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, Video};
-use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
+use crate::packet::{Shape, StampMark, StampSource, StreamInfo};
 use device::PixFormat;
 use find::Found;
 use formats::{Choice, Interval, Wish};
@@ -60,15 +60,12 @@ pub struct UsbSource {
 impl UsbSource {
     /// Finds the camera, sets format, frame rate and controls, and starts the stream. Blocks no longer than the driver's ioctls do.
     ///
-    /// `known` is the [`identity`](Self::identity) of the source that failed before, so that the same camera is
-    /// opened again under whatever number or port.
-    pub fn open(camera: &UsbCamera, video: &Video, known: Option<&Identity>) -> Result<Self, SourceError> {
-        let found = find::resolve(camera, known)?;
+    /// `known` says which camera was open before, so that the same one is opened again under whatever number or port; it is
+    /// filled in when the stream has started. The caller keeps it from one open to the next.
+    pub fn open(camera: &UsbCamera, video: &Video, known: &mut Option<Identity>) -> Result<Self, SourceError> {
+        let found = find::resolve(camera, known.as_ref())?;
         let wish = wish(video);
-        let offers = found
-            .device
-            .offers((wish.width, wish.height))
-            .map_err(|e| fault(&found.label, "listing its formats", e))?;
+        let offers = found.device.offers((wish.width, wish.height)).map_err(|e| fault(&found.label, "listing its formats", e))?;
         let Some(choice) = formats::choose(&offers, &wish) else {
             let mut codes: Vec<_> = offers.iter().map(|o| o.code.to_string()).collect();
             codes.dedup();
@@ -78,22 +75,21 @@ impl UsbSource {
             );
             return Err(SourceError::Unsupported { device: found.label, why });
         };
-        Self::start(found, &choice, video)
+        let source = Self::start(found, &choice, video)?;
+        *known = Some(source.identity.clone());
+        Ok(source)
     }
 
     /// Starts a camera that was found in a format that was chosen.
     pub fn start(found: Found, choice: &Choice, video: &Video) -> Result<Self, SourceError> {
         let Found { device, driver, label, identity } = found;
-        let format = device
-            .set_format(choice.code, choice.width, choice.height)
-            .map_err(|e| fault(&label, "setting its format", e))?;
+        let format = device.set_format(choice.code, choice.width, choice.height).map_err(|e| fault(&label, "setting its format", e))?;
         let pixels = usable(&format, choice).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
         let interval = device.set_interval(choice.interval).map_err(|e| fault(&label, "setting its frame rate", e))?;
         if !video.controls.is_empty() {
             let controls = controls::read(&device).map_err(|e| fault(&label, "listing its controls", e))?;
             for (name, value) in &video.controls {
-                controls::set(&device, &controls, name, value)
-                    .map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
+                controls::set(&device, &controls, name, value).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
             }
         }
         let stream = Stream::start(device).map_err(|e| fault(&label, "starting its stream", e))?;
@@ -116,11 +112,6 @@ impl UsbSource {
         };
         source.log_changes(video);
         Ok(source)
-    }
-
-    /// Which camera this is, for [`open`](Self::open) after it failed. Take it when it fails: it is kept up to date.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
     }
 
     /// Frames per second that the driver says it delivers, which may be more than asked for; `None` where it does not say.
@@ -163,12 +154,12 @@ impl UsbSource {
             return Some("the picture is empty".into());
         }
         if self.pixels == PixelFormat::Mjpeg {
-            return match mjpeg::inspect(bytes) {
-                Ok(size) => {
-                    self.size = size;
+            return match markers::walk(bytes) {
+                Ok(image) => {
+                    self.size = (image.width.into(), image.height.into());
                     None
                 }
-                Err(why) => Some(why.into()),
+                Err(e) => Some(e.to_string()),
             };
         }
         let (got, whole) = (bytes.len(), self.picture_bytes);
@@ -195,10 +186,7 @@ impl VideoSource for UsbSource {
                 "" => format!("{} {width}x{height}", self.format.code),
                 rate => format!("{} {width}x{height}{rate} fps", self.format.code),
             },
-            shape: Shape::Video {
-                width: u16::try_from(width).unwrap_or(u16::MAX),
-                height: u16::try_from(height).unwrap_or(u16::MAX),
-            },
+            shape: Shape::Video { width: u16::try_from(width).unwrap_or(u16::MAX), height: u16::try_from(height).unwrap_or(u16::MAX) },
             fps: Some(self.fps_asked),
             stamp_marks: if dequeued { StampMark::EndOfFrame } else { self.mark },
             stamp_source: source,
@@ -312,13 +300,8 @@ mod tests {
 
     #[test]
     fn what_the_driver_settled_on_is_checked() {
-        let asked = Choice {
-            code: FourCc::new(b"YUYV"),
-            format: PixelFormat::Yuyv,
-            width: 640,
-            height: 480,
-            interval: Interval::from_fps(15.0),
-        };
+        let asked =
+            Choice { code: FourCc::new(b"YUYV"), format: PixelFormat::Yuyv, width: 640, height: 480, interval: Interval::from_fps(15.0) };
         for (what, format, expected) in [
             ("as asked", got(b"YUYV", 640, 480, 1280), Ok(PixelFormat::Yuyv)),
             ("padded lines", got(b"YUYV", 640, 480, 1536), Ok(PixelFormat::Yuyv)),

@@ -77,10 +77,6 @@ impl Stream {
         self.started
     }
 
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
     /// Gives the lent buffer back and waits for the next one, until `deadline`.
     pub fn next(&mut self, deadline: Instant) -> io::Result<Next> {
         if let Some(index) = self.lent.take() {

@@ -34,9 +34,7 @@ fn paths(path: &Path) -> io::Result<Located> {
         Some("by-id") => Ok(Located { dev: Some("81:2".into()), linked: true }),
         Some("file") => Ok(Located { dev: None, linked: false }),
         Some("/dev/null") => Ok(Located { dev: Some("1:3".into()), linked: false }),
-        Some(p) if p.starts_with("/dev/video") => {
-            Ok(Located { dev: Some(format!("81:{}", &p["/dev/video".len()..])), linked: false })
-        }
+        Some(p) if p.starts_with("/dev/video") => Ok(Located { dev: Some(format!("81:{}", &p["/dev/video".len()..])), linked: false }),
         _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
     }
 }
@@ -66,10 +64,7 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
         (path("by-id"), "video2".into()),
         (path("/nowhere"), format!("camera /nowhere is not there; {there}")),
         (path("file"), "file cannot do what was asked: it is not a device node; --list-devices shows the cameras".into()),
-        (
-            path("/dev/null"),
-            "/dev/null cannot do what was asked: it is no video device; --list-devices shows the cameras".into(),
-        ),
+        (path("/dev/null"), "/dev/null cannot do what was asked: it is no video device; --list-devices shows the cameras".into()),
         (named("CAM2"), "video2".into()),
         (named("hd webcam"), "video4".into()),
         (named("webcam"), "video4".into()),
@@ -84,10 +79,7 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     ] {
         assert_eq!(picked(camera.clone(), None, &nodes), expected, "{camera:?}");
     }
-    assert_eq!(
-        picked(UsbCamera::Index(0), None, &[]),
-        "camera /dev/video0 is not there; no such device was found at all"
-    );
+    assert_eq!(picked(UsbCamera::Index(0), None, &[]), "camera /dev/video0 is not there; no such device was found at all");
 }
 
 /// What is there while the camera (always the first) is open, what there is later, and which of that is it.
@@ -104,41 +96,16 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
         ("another took its number and port", vec![cam(0, "A", "1-1")], vec![cam(0, "B", "1-1")], none),
         ("no serial now", vec![cam(0, "A", "1-1")], vec![bare(0, "1-1")], none),
         ("a different product", vec![bare(0, "1-1")], vec![usb(0, "HD Webcam", None, "1-1")], none),
-        (
-            "numbers changed places",
-            vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")],
-            vec![cam(2, "A", "1-1"), cam(0, "B", "1-2")],
-            Some(2),
-        ),
-        (
-            "ports changed places",
-            vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")],
-            vec![cam(0, "B", "1-1"), cam(2, "A", "1-2")],
-            Some(2),
-        ),
+        ("numbers changed places", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(2, "A", "1-1"), cam(0, "B", "1-2")], Some(2)),
+        ("ports changed places", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(0, "B", "1-1"), cam(2, "A", "1-2")], Some(2)),
         ("only the other is there", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(2, "B", "1-2")], none),
         ("no serial, same port", vec![bare(0, "1-1")], vec![bare(4, "1-1")], Some(4)),
         ("no serial, another port, nothing like it", vec![bare(0, "1-1")], vec![bare(4, "1-3")], Some(4)),
         ("no serial, only its twin is there", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(2, "1-2")], none),
-        (
-            "no serial, twin stays, another port",
-            vec![bare(0, "1-1"), bare(2, "1-2")],
-            vec![bare(2, "1-2"), bare(4, "1-3")],
-            Some(4),
-        ),
-        (
-            "no serial, twin stays, back in its port",
-            vec![bare(0, "1-1"), bare(2, "1-2")],
-            vec![bare(4, "1-1"), bare(2, "1-2")],
-            Some(4),
-        ),
+        ("no serial, twin stays, another port", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(2, "1-2"), bare(4, "1-3")], Some(4)),
+        ("no serial, twin stays, back in its port", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(4, "1-1"), bare(2, "1-2")], Some(4)),
         ("no serial, two new ones", vec![bare(0, "1-1")], vec![bare(4, "1-3"), bare(6, "1-4")], none),
-        (
-            "both have the same serial, only the twin is there",
-            vec![cam(0, "X", "1-1"), cam(2, "X", "1-2")],
-            vec![cam(2, "X", "1-2")],
-            none,
-        ),
+        ("both have the same serial, only the twin is there", vec![cam(0, "X", "1-1"), cam(2, "X", "1-2")], vec![cam(2, "X", "1-2")], none),
         (
             "its metadata node took its number",
             vec![cam(0, "A", "1-1")],
@@ -157,11 +124,15 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
             vec![vivid(20, "loop"), vivid(21, "loop")],
             Some(20),
         ),
-        ("not on USB, elsewhere", vec![vivid(0, "vivid-000")], vec![Node { place: "platform/vivid.1".into(), ..vivid(0, "vivid-000") }], none),
+        (
+            "not on USB, elsewhere",
+            vec![vivid(0, "vivid-000")],
+            vec![Node { place: "platform/vivid.1".into(), ..vivid(0, "vivid-000") }],
+            none,
+        ),
     ] {
         let identity = Identity::new(&before[0], &before);
-        for camera in [UsbCamera::Index(before[0].number), UsbCamera::Path(before[0].path()), UsbCamera::Named("Fake Cam".into())]
-        {
+        for camera in [UsbCamera::Index(before[0].number), UsbCamera::Path(before[0].path()), UsbCamera::Named("Fake Cam".into())] {
             let found = pick(&camera, Some(&identity), &after, &paths, &all_cameras);
             assert_eq!(found.as_ref().map(|n| n.number).ok(), expected, "{what}: {camera:?}");
             if let Err(e) = found {
@@ -175,7 +146,7 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
 fn a_twin_that_came_later_is_noted() {
     let mine = usb(0, "Fake Cam", None, "1-1");
     let twin = usb(2, "Fake Cam", None, "1-2");
-    let mut identity = Identity::new(&mine, std::slice::from_ref(&mine));
+    let identity = Identity::new(&mine, std::slice::from_ref(&mine));
     identity.note_twins(&[mine.clone(), twin.clone()]);
     assert!(identity.find(std::slice::from_ref(&twin)).is_none());
     // The twin left, so its port is nobody's.
@@ -214,21 +185,20 @@ fn nodes_are_told_apart_by_their_capabilities() {
 fn a_node_that_is_no_camera_is_named_with_what_to_use_instead() {
     let cam = usb(2, "Fake Cam", Some("A"), "1-1");
     let nodes = [cam.clone(), meta(&cam)];
-    let told = |purpose, driver: &str, nodes: &[Node]| {
-        not_a_camera(&nodes[1], purpose, driver, nodes, &all_cameras).to_string()
-    };
+    let told = |purpose, driver: &str, nodes: &[Node]| not_a_camera(&nodes[1], purpose, driver, nodes, &all_cameras).to_string();
     assert_eq!(
         told(Purpose::Metadata, "uvcvideo", &nodes),
         "Fake Cam (/dev/video3) cannot do what was asked: it is a metadata node, which carries no picture; its picture is at \
          /dev/video2 (--device-id 2)"
     );
-    let elsewhere = Node { place: "virtual".into(), vid_pid: None, ..meta(&cam) };
+    let output = Node { place: "virtual".into(), vid_pid: None, name: "Screen".into(), ..meta(&cam) };
+    let ask = |n: &Node| Some(if n.vid_pid.is_none() { Purpose::Output } else { Purpose::Camera });
     assert_eq!(
-        told(Purpose::Output, "other", &[cam.clone(), elsewhere.clone()]),
-        "Fake Cam (/dev/video3) cannot do what was asked: it is an output, which gives no picture; cameras are: /dev/video2 \
-         Fake Cam, serial A, /dev/video3 Fake Cam, serial A"
+        not_a_camera(&output, Purpose::Output, "other", &[cam.clone(), output.clone()], &ask).to_string(),
+        "Screen (/dev/video3) cannot do what was asked: it is an output, which gives no picture; cameras are: /dev/video2 \
+         Fake Cam, serial A"
     );
-    let waits = not_a_camera(&elsewhere, Purpose::Output, "v4l2 loopback", &nodes, &all_cameras);
+    let waits = not_a_camera(&output, Purpose::Output, "v4l2 loopback", &nodes, &all_cameras);
     assert!(matches!(waits, SourceError::Failed { .. }), "{waits}");
 }
 
