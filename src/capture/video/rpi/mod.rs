@@ -67,7 +67,7 @@ impl RpiSource {
         };
         let interval = Duration::try_from_secs_f64(1.0 / video.fps).unwrap_or(Duration::MAX);
         let mut source = Self {
-            camera: Camera::start(programs, video)?,
+            camera: Camera::start(programs, video, pipe_bytes(width, height))?,
             pairing: Pairing::new(interval),
             ready: None,
             width,
@@ -76,7 +76,7 @@ impl RpiSource {
             orientation: Orientation::of(video.rotate, video.flip),
             silent: Duration::ZERO,
             patience: FIRST_FRAME.max(interval.saturating_mul(3)),
-            buffer: vec![0; 64 << 10],
+            buffer: vec![0; pipe_bytes(width, height)],
         };
         source.ready = source.wait(OPENING)?;
         Ok(source)
@@ -125,7 +125,7 @@ impl RpiSource {
                     Got::Bytes(_) => {}
                     Got::Closed => return Err(self.camera.ended()),
                     // The record was written after the picture, so the picture would be there.
-                    Got::Empty => return self.checked(Err(self.pairing.out_of_step())),
+                    Got::Empty => return self.checked(Err(Fault::MissingPicture)),
                 },
                 Awaited::Record => {
                     // Looked at before the metadata: what begins the next picture was written after this one's record.
@@ -137,7 +137,7 @@ impl RpiSource {
                         continue;
                     }
                     if self.pairing.next_picture_begun() {
-                        return self.checked(Err(self.pairing.out_of_step()));
+                        return self.checked(Err(self.pairing.missing_record()));
                     }
                     return if closed { Err(self.camera.ended()) } else { Ok(None) };
                 }
@@ -235,6 +235,15 @@ impl VideoSource for RpiSource {
             missed: pair.missed,
         }))
     }
+}
+
+/// How much of the pictures is read at once and how much their pipe may hold. Both together are less than a picture (a
+/// sixteenth of a byte per pixel is a dark scene at low quality), so that the child cannot have written a second picture
+/// and its record while we still look for the first one's record: see [`pairing`]. And little waits there that is old.
+fn pipe_bytes(width: u16, height: u16) -> usize {
+    let part = (usize::from(width) * usize::from(height) / 32).clamp(4 << 10, 64 << 10);
+    // The kernel would round a pipe's length up to a power of two.
+    1 << part.ilog2()
 }
 
 /// libcamera documents SensorTimestamp as CLOCK_BOOTTIME, the drivers write CLOCK_MONOTONIC; they differ by the time that

@@ -17,6 +17,7 @@ fn expected(source: &TestSource, number: u64) -> UnixNs {
     UnixNs((source.grid.instant(number).0 + OFFSET as u64) / 1_000 * 1_000)
 }
 
+#[cfg(feature = "turbojpeg")]
 fn halved(luma: &[u8], width: usize, height: usize, stride: usize) -> Vec<u8> {
     let at = |x: usize, y: usize| u32::from(luma[y * stride + x]);
     (0..height / 2)
