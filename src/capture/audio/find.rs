@@ -1,5 +1,5 @@
 //! Which microphones there are, and which one is meant: one entry per card and capture PCM. Owns the identity that finds a
-//! device again after it was plugged in anew. Opens a PCM only to ask what it offers; reads no sound.
+//! device again after it was plugged in anew. Opens a PCM only when asked what it offers; reads no sound.
 
 use super::convert::SampleFormat;
 use crate::config::Microphone;
@@ -43,7 +43,6 @@ pub struct CapturePcm {
     pub card_long_name: String,
     pub pcm_name: String,
     pub identity: Identity,
-    pub offers: Offers,
 }
 
 /// What a PCM can record.
@@ -70,19 +69,42 @@ impl CapturePcm {
     pub fn title(&self) -> String {
         format!("{} ({})", self.card_name, self.pcm())
     }
-}
 
-impl fmt::Display for CapturePcm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {}", self.pcm(), self.card_name)?;
-        if !self.pcm_name.is_empty() && self.pcm_name != self.card_name {
-            write!(f, ", {}", self.pcm_name)?;
+    /// One line for `--list-devices`: PCM, name, rates, channels, formats, serial number. Opens the PCM for a moment to ask
+    /// what it offers (see [`CapturePcm::offers`]).
+    pub fn describe(&self) -> String {
+        self.line(&self.offers())
+    }
+
+    fn line(&self, offers: &Offers) -> String {
+        let pcm_name = match self.pcm_name.as_str() {
+            "" => String::new(),
+            same if same == self.card_name => String::new(),
+            other => format!(", {other}"),
+        };
+        let serial = self.identity.serial.as_ref().map(|s| format!(", serial {s}")).unwrap_or_default();
+        format!("{}  {}{pcm_name}: {offers}{serial}", self.pcm(), self.card_name)
+    }
+
+    /// Opens the PCM for some milliseconds, during which no other program can.
+    pub fn offers(&self) -> Offers {
+        quiet();
+        let ask = || -> alsa::Result<Offers> {
+            let pcm = open(&format!("hw:{},{}", self.card, self.device))?;
+            let hw = HwParams::any(&pcm)?;
+            hw.set_access(Access::RWInterleaved)?;
+            let formats = SampleFormat::ALL.into_iter().filter(|f| hw.test_format(alsa_format(*f)).is_ok());
+            Ok(Offers::Known {
+                rates_hz: RATES_HZ.into_iter().filter(|rate| hw.test_rate(*rate).is_ok()).collect(),
+                channels: (hw.get_channels_min()?, hw.get_channels_max()?),
+                formats: formats.map(SampleFormat::name).collect(),
+            })
+        };
+        match ask() {
+            Ok(offers) => offers,
+            Err(e) if matches!(errno(&e), libc::EBUSY | libc::EAGAIN) => Offers::Busy,
+            Err(e) => Offers::Unknown(std::io::Error::from_raw_os_error(errno(&e)).to_string()),
         }
-        write!(f, ": {}", self.offers)?;
-        if let Some(serial) = &self.identity.serial {
-            write!(f, ", serial {serial}")?;
-        }
-        Ok(())
     }
 }
 
@@ -104,7 +126,8 @@ impl fmt::Display for Offers {
     }
 }
 
-/// Every capture PCM that there is now, in the order of `--audio-device N`: by card, then by device number.
+/// Every capture PCM that there is now, in the order of `--audio-device N`: by card, then by device number. Opens none of
+/// them.
 pub fn list_microphones() -> Vec<CapturePcm> {
     quiet();
     let mut all: Vec<CapturePcm> = card::Iter::new().filter_map(Result::ok).flat_map(|card| pcms_of(&card)).collect();
@@ -139,7 +162,6 @@ fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
                 card_long_name: text(info.get_longname()),
                 pcm_name: text(pcm.get_name()),
                 identity: identity(Path::new(SYSFS), number, device, &card_name),
-                offers: offers(number, device),
             })
         })
         .collect()
@@ -171,25 +193,6 @@ fn mark_shared_serials(all: &mut [CapturePcm]) {
         let mine = &mut pcm.identity;
         let twins = identities.iter().filter(|o| (&o.model, &o.serial, o.device) == (&mine.model, &mine.serial, mine.device));
         mine.serial_is_unique = twins.count() == 1;
-    }
-}
-
-fn offers(card: u32, device: u32) -> Offers {
-    let ask = || -> alsa::Result<Offers> {
-        let pcm = open(&format!("hw:{card},{device}"))?;
-        let hw = HwParams::any(&pcm)?;
-        hw.set_access(Access::RWInterleaved)?;
-        let formats = SampleFormat::ALL.into_iter().filter(|f| hw.test_format(alsa_format(*f)).is_ok());
-        Ok(Offers::Known {
-            rates_hz: RATES_HZ.into_iter().filter(|rate| hw.test_rate(*rate).is_ok()).collect(),
-            channels: (hw.get_channels_min()?, hw.get_channels_max()?),
-            formats: formats.map(SampleFormat::name).collect(),
-        })
-    };
-    match ask() {
-        Ok(offers) => offers,
-        Err(e) if matches!(errno(&e), libc::EBUSY | libc::EAGAIN) => Offers::Busy,
-        Err(e) => Offers::Unknown(std::io::Error::from_raw_os_error(errno(&e)).to_string()),
     }
 }
 

@@ -18,6 +18,8 @@ const BLOCKS_TO_STAND_ALONE: usize = 8;
 /// Sound cards are specified to 100 ppm or better, USB full speed to 500 ppm (USB 2.0, 7.1.11: 2500 for data rate, but
 /// the sample clock of any real device is far better). What lies beyond is a fault of the measurement.
 const DRIFT_MAX: f64 = 500e-6;
+/// Fewer say nothing about slope or spread.
+const BLOCKS_TO_KNOW: usize = 4;
 /// How fast the emitted line approaches the fitted one: 40 µs per packet of 20 ms.
 const SLEW: f64 = 2000e-6;
 /// Further than this from the line, all the time, for this long, is no late interrupt: frames are missing.
@@ -177,11 +179,11 @@ impl Fit {
         stamp
     }
 
-    /// Half width of what nine of ten blocks differ from the line, plus what the stamps still have to slew. The device's
-    /// own constant delay (converter, USB transfer) cannot be seen from here and is not in it.
+    /// What nine of ten blocks differ from the line at most, plus what the stamps still have to slew; `None` in the first
+    /// 2 s. The device's own constant delay (converter, USB transfer) cannot be seen from here and is not in it.
     pub fn uncertainty_ns(&self) -> Option<u64> {
         let behind_ns = self.emitted.map_or(0.0, |e| e.behind_ns.abs());
-        self.ready().then_some((self.spread_ns + behind_ns) as u64)
+        (self.blocks.len() >= BLOCKS_TO_KNOW).then_some((self.spread_ns + behind_ns) as u64)
     }
 
     /// How much faster than CLOCK_MONOTONIC the device's sample clock runs, parts per million; `None` in the first 6 s.
@@ -260,7 +262,7 @@ impl Fit {
             .filter(|(a, b)| b.frame > a.frame)
             .map(|(a, b)| (b.excess_ns - a.excess_ns) / (b.frame - a.frame))
             .collect();
-        if points.len() < 4 || slopes.is_empty() {
+        if points.len() < BLOCKS_TO_KNOW || slopes.is_empty() {
             return before;
         }
         slopes.sort_by(f64::total_cmp);

@@ -19,7 +19,6 @@ fn usb(card: u32, id: &str, serial: Option<&str>, port: &str) -> CapturePcm {
             serial_is_unique: true,
             port: port.into(),
         },
-        offers: Offers::Known { rates_hz: vec![48_000], channels: (1, 1), formats: vec!["S16_LE"] },
     }
 }
 
@@ -167,11 +166,10 @@ fn alsas_own_default_is_told_from_a_defined_one() {
 
 #[test]
 fn a_list_entry_is_one_line_that_says_what_matters() {
-    let line = usb(1, "Mic", Some("S1"), "2").to_string();
-    assert_eq!(line, "hw:CARD=Mic,DEV=0  Fake Mic, USB Audio: 48000 Hz, 1 channel, S16_LE, serial S1");
-    let mut wide = usb(1, "Mic", None, "2");
-    wide.offers = Offers::Known { rates_hz: RATES_HZ.to_vec(), channels: (1, 2), formats: vec!["S16_LE", "S32_LE"] };
-    assert!(wide.to_string().ends_with(": 8000 to 192000 Hz, 1 to 2 channels, S16_LE/S32_LE"), "{wide}");
-    wide.offers = Offers::Busy;
-    assert!(wide.to_string().ends_with(": in use by another program"));
+    let mic = usb(1, "Mic", Some("S1"), "2");
+    let narrow = Offers::Known { rates_hz: vec![48_000], channels: (1, 1), formats: vec!["S16_LE"] };
+    assert_eq!(mic.line(&narrow), "hw:CARD=Mic,DEV=0  Fake Mic, USB Audio: 48000 Hz, 1 channel, S16_LE, serial S1");
+    let wide = Offers::Known { rates_hz: RATES_HZ.to_vec(), channels: (1, 2), formats: vec!["S16_LE", "S32_LE"] };
+    assert!(mic.line(&wide).contains(": 8000 to 192000 Hz, 1 to 2 channels, S16_LE/S32_LE, serial"), "{}", mic.line(&wide));
+    assert!(mic.line(&Offers::Busy).contains(": in use by another program, serial S1"));
 }
