@@ -45,7 +45,11 @@ pub struct RawFrame<'a> {
 pub enum Grab<'a> {
     Frame(RawFrame<'a>),
     /// The device delivered something that is no picture (counted, one frame).
-    Corrupt { captured: MonoNs, missed: u32, why: String },
+    Corrupt {
+        captured: MonoNs,
+        missed: u32,
+        why: String,
+    },
     /// Nothing came within the timeout. Not an error: the caller's loop shows that it lives and waits again.
     TimedOut,
 }
@@ -82,13 +86,22 @@ pub trait SoundSource {
 pub enum SourceError {
     /// No such device, or it was unplugged. `available` is what there is, a line each.
     #[error("{device} is not there{}", list(.available))]
-    Missing { device: String, available: Vec<String> },
-    #[error("{device} is in use by another program; close that program, or choose another device with --list-devices")]
+    Missing {
+        device: String,
+        available: Vec<String>,
+    },
+    #[error(
+        "{device} is in use by another program; close that program, or choose another device with --list-devices"
+    )]
     Busy { device: String },
     #[error("{device} cannot do what was asked: {why}")]
     Unsupported { device: String, why: String },
     #[error("{device} failed while {doing}")]
-    Io { device: String, doing: &'static str, source: std::io::Error },
+    Io {
+        device: String,
+        doing: &'static str,
+        source: std::io::Error,
+    },
     #[error("{device} failed: {why}")]
     Failed { device: String, why: String },
 }
