@@ -14,6 +14,20 @@ pub struct Config {
     pub sound: Option<Sound>,
     pub exit_on_device_error: bool,
     pub serve_client: bool,
+    pub logging: Logging,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Logging {
+    pub format: LogFormat,
+    pub level: tracing::Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

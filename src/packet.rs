@@ -12,8 +12,7 @@ pub struct MonoNs(pub u64);
 impl MonoNs {
     /// The clock read now.
     pub fn now() -> Self {
-        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .expect("CLOCK_MONOTONIC is always there on Linux");
+        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC is always there on Linux");
         Self(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
     }
 

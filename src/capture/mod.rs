@@ -107,9 +107,5 @@ pub enum SourceError {
 }
 
 fn list(available: &[String]) -> String {
-    if available.is_empty() {
-        "; no such device was found at all".into()
-    } else {
-        format!("; there is: {}", available.join(", "))
-    }
+    if available.is_empty() { "; no such device was found at all".into() } else { format!("; there is: {}", available.join(", ")) }
 }

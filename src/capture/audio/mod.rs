@@ -1,1 +1,3 @@
-//! stub
+//! Microphones: each kind implements [`SoundSource`](super::SoundSource). Knows no encoder and no network.
+
+pub mod beep;
