@@ -27,7 +27,7 @@ if [ -z "$share" ]; then
     share=$(mktemp -d)
     trap 'rm -rf "$share"' EXIT
 fi
-rm -f "$share/status"
+rm -f "$share/status" "$share/figures"
 command=("$@")
 {
     declare -p rig command
@@ -45,6 +45,8 @@ timeout --foreground "$seconds" qemu-system-x86_64 \
     </dev/null 2>&1 | tr -d '\r' | sed -u -n 's/^.*\(VM up\)/\1/; /VM /,$p' | tee "$share/console.log" &
 wait $! || true
 
+# What the tests measured.
+[ ! -s "$share/figures" ] || cat "$share/figures"
 if [ ! -s "$share/status" ]; then
     echo "VM ended without a result after at most $seconds s; the last lines above are all that it said" >&2
     exit 97

@@ -7,7 +7,7 @@
 //!
 //! PORT is 0 to 7. CONTROL is a file holding one word, read twenty times a second: `go`; `stall` (plugged in, delivers
 //! nothing); `corrupt` (camera: every fifth frame is cut in half and carries the error bit); `truncate` (the same without
-//! the bit); `unplug` (the program ends, which is what unplugging is). The camera sends the JPEG files in turn.
+//! the bit). Ending the program unplugs the device. The camera sends the JPEG files in turn.
 //!
 //! It runs only in the test machine, as root. It knows nothing of stampcast.
 
@@ -36,12 +36,7 @@ pub trait Function {
     /// A class request on endpoint 0.
     fn control(&mut self, setup: Setup, data: &[u8]) -> Answer;
     /// The host asks for data; the transfer waits in `transfers` until `deliver` fills it.
-    fn deliver(
-        &mut self,
-        mode: Mode,
-        transfers: &mut std::collections::VecDeque<Submit>,
-        link: &mut Link,
-    ) -> std::io::Result<Duration>;
+    fn deliver(&mut self, mode: Mode, transfers: &mut std::collections::VecDeque<Submit>, link: &mut Link) -> std::io::Result<Duration>;
 }
 
 /// The eight bytes of a control request (USB 2.0, 9.3).
@@ -60,7 +55,6 @@ pub enum Mode {
     Stall,
     Corrupt,
     Truncate,
-    Unplug,
 }
 
 /// The control file, read at most twenty times a second.
@@ -72,20 +66,13 @@ struct Control {
 
 impl Control {
     fn mode(&mut self) -> Mode {
-        if self
-            .read_at
-            .is_none_or(|at| at.elapsed() > Duration::from_millis(50))
-        {
+        if self.read_at.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
             self.read_at = Some(Instant::now());
-            self.mode = match std::fs::read_to_string(&self.path)
-                .unwrap_or_default()
-                .trim()
-            {
+            self.mode = match std::fs::read_to_string(&self.path).unwrap_or_default().trim() {
                 "go" => Mode::Go,
                 "stall" => Mode::Stall,
                 "corrupt" => Mode::Corrupt,
                 "truncate" => Mode::Truncate,
-                "unplug" => Mode::Unplug,
                 _ => self.mode, // half written
             };
         }
@@ -101,26 +88,16 @@ fn main() -> std::io::Result<()> {
     };
     let port: u32 = port.parse().map_err(std::io::Error::other)?;
     let mut function: Box<dyn Function> = match kind.as_str() {
-        "camera" => Box::new(camera::Camera::new(
-            jpegs.iter().map(std::fs::read).collect::<Result<_, _>>()?,
-        )),
+        "camera" => Box::new(camera::Camera::new(jpegs.iter().map(std::fs::read).collect::<Result<_, _>>()?)),
         _ => Box::new(microphone::Microphone::new()),
     };
-    let mut control = Control {
-        path: control.into(),
-        mode: Mode::Go,
-        read_at: None,
-    };
+    let mut control = Control { path: control.into(), mode: Mode::Go, read_at: None };
     std::fs::write(&control.path, "go")?;
 
     let mut link = Link::attach(port)?;
     let mut transfers = std::collections::VecDeque::new();
     loop {
-        let mode = control.mode();
-        if mode == Mode::Unplug {
-            return Ok(());
-        }
-        let wait = function.deliver(mode, &mut transfers, &mut link)?;
+        let wait = function.deliver(control.mode(), &mut transfers, &mut link)?;
         if !link.readable_within(wait.min(Duration::from_millis(20)))? {
             continue;
         }
