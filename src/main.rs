@@ -1,7 +1,7 @@
 //! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
 
-use std::process::ExitCode;
 use stampcast::cli::{self, CliError, Command};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
