@@ -47,6 +47,8 @@ pub fn list_devices() -> Result<u8, String> {
     if microphones.is_empty() {
         println!("  none");
     }
-    microphones.iter().for_each(|microphone| println!("{microphone}"));
+    for (n, microphone) in microphones.iter().enumerate() {
+        println!("  {n}  {}", microphone.describe());
+    }
     Ok(0)
 }

@@ -166,6 +166,7 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
     let program = Program::start(&args);
     program.line(&["stampcast-video", "/dev/video-that-is-not-there", "waiting"]);
     let mut viewer = Viewer::connect(&program.url("?events=1"));
+    assert!(matches!(viewer.next(), Text::Event { json, .. } if json["event"] == "source_lost"), "the viewer is told");
     viewer.send("ping:1");
     assert!(matches!(viewer.next(), Text::Other(pong) if pong.starts_with("pong:1:")), "the server runs");
     drop(program);
