@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Run(config)) => stampcast::run(*config),
         Ok(Command::ListDevices) => stampcast::list_devices(),
+        Ok(Command::Doctor(options)) => stampcast::doctor::run(&options).map_err(|e| e.to_string()),
         Err(CliError::Wanted(text)) => {
             print!("{text}");
             Ok(0)
