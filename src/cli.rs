@@ -25,7 +25,7 @@ pub struct Cli {
     command: Option<Subcommand>,
 
     /// Where the picture comes from: the Pi camera, a USB (V4L2) camera, a test pattern, or nowhere (sound only)
-    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE", required_unless_present = "list_devices")]
+    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE")]
     camera_type: Option<CameraType>,
 
     /// Print the cameras and microphones of this machine, and what each offers, then exit
@@ -250,7 +250,12 @@ impl Cli {
         if let Some(Subcommand::Doctor(args)) = self.command {
             return Ok(Command::Doctor(args.into()));
         }
-        let Some(camera_type) = self.camera_type else { return Ok(Command::ListDevices) };
+        if self.list_devices {
+            return Ok(Command::ListDevices);
+        }
+        let Some(camera_type) = self.camera_type else {
+            return Err(CliError::Usage("--camera-type is missing: give usb, rpi, test or none; see --help".into()));
+        };
         let camera = match camera_type {
             CameraType::Usb => Camera::Usb(match &self.device {
                 Some(d) if d.starts_with('/') => UsbCamera::Path(PathBuf::from(d)),

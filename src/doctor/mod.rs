@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
         }
     }
     let seconds = began.elapsed().as_secs_f64();
+    patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
     exceeded.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
     if options.json {
@@ -104,6 +105,12 @@ impl Patient {
             }
         }
         Err(unreachable(why))
+    }
+
+    /// Says goodbye, as a client should; whether it arrives changes nothing.
+    fn leave(&mut self) {
+        let _ = self.socket.close(None);
+        let _ = self.socket.flush();
     }
 
     /// Sends a ping when one is due and takes in the next message, if one comes within [`READ`].
