@@ -401,7 +401,9 @@ fn configure(pcm: &PCM, sound: &config::Sound, title: &str) -> Result<Setting, S
     let software = || -> alsa::Result<bool> {
         let period = pcm.hw_params_current()?.get_period_size()?;
         let sw = pcm.sw_params_current()?;
-        sw.set_avail_min(period)?;
+        // Less than a period: a device that interrupts by a coarse timer (snd-aloop: 12 ms, 8 ms) would else be seen only at
+        // every other interrupt.
+        sw.set_avail_min((period / 4).max(1))?;
         sw.set_tstamp_mode(true)?;
         sw.set_tstamp_type(TstampType::Monotonic)?;
         pcm.sw_params(&sw)?;
