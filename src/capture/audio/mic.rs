@@ -2,7 +2,8 @@
 //! by the [fit](super::fit). Owns the PCM; knows no encoder, no network and no policy of retries.
 
 use super::convert::{Converter, SampleFormat};
-use super::find::{self, CapturePcm, Choice, Identity, SystemDefault, alsa_format, choose, errno, list_microphones, open};
+pub use super::find::Identity;
+use super::find::{self, CapturePcm, Choice, SystemDefault, alsa_format, choose, errno, list_microphones, open};
 use super::fit::{Continuity, Fit};
 use crate::capture::{SoundChunk, SoundSource, SourceError};
 use crate::config::{self, Microphone};
@@ -51,6 +52,8 @@ pub struct MicSource {
     /// What is to be sent and is no packet yet, interleaved; its first frame's number since the (re)start.
     waiting: Vec<i16>,
     waiting_from: u64,
+    /// After a gap: device frames before this one have no known instant and are left out.
+    resume: f64,
     packet_frames: usize,
     packet: Vec<i16>,
     /// The stream broke; it is restarted when the whole packets from before are handed out.
@@ -146,6 +149,7 @@ impl MicSource {
             resampler,
             waiting: Vec::new(),
             waiting_from: 0,
+            resume: 0.0,
             packet_frames: rate_hz.div_ceil(PACKETS) as usize,
             packet: Vec::new(),
             broken: false,
@@ -175,8 +179,8 @@ impl MicSource {
             return Ok(Look::Nothing);
         }
         let at = self.observed_at(&status, now);
-        if self.fit.observe(self.read + available, at) == Continuity::Gap {
-            return Ok(Look::Broken);
+        if let Continuity::Gap { resume } = self.fit.observe(self.read + available, at) {
+            (self.resume, self.lost) = (resume as f64, true);
         }
         self.read_frames(available as usize)
     }
@@ -228,7 +232,7 @@ impl MicSource {
         SourceError::Missing { device: self.title.clone(), available: lines(&list_microphones()) }
     }
 
-    /// After an overrun, a suspend or a gap: all counts begin anew, the rate that was learned stays.
+    /// After an overrun or a suspend: all counts begin anew, the rate that was learned stays.
     fn restart(&mut self) -> Result<(), SourceError> {
         let again = self.pcm.drop().and_then(|()| self.pcm.prepare()).and_then(|()| self.pcm.start());
         again.map_err(|e| match errno(&e) {
@@ -239,7 +243,7 @@ impl MicSource {
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }
-        (self.read, self.waiting_from) = (0, 0);
+        (self.read, self.waiting_from, self.resume) = (0, 0, 0.0);
         self.waiting.clear();
         self.lost = true;
         Ok(())
@@ -247,16 +251,38 @@ impl MicSource {
 
     /// Moves the next packet out of what waits, if it is whole and can be stamped.
     fn next_packet(&mut self) -> Option<MonoNs> {
-        let samples = self.packet_frames * self.converter.channels_out;
-        if self.waiting.len() < samples || !self.fit.may_stamp() {
-            return None;
+        self.leave_out_unknown();
+        while self.fit.may_stamp() && self.waiting.len() >= self.packet_frames * self.converter.channels_out {
+            let stamp = self.fit.stamp(self.device_frame(self.waiting_from));
+            self.take(self.packet_frames);
+            // Else that time has been told already, with other sound.
+            if let Some(stamp) = stamp {
+                self.lost |= stamp.jumped;
+                return Some(stamp.at);
+            }
+            self.lost = true;
         }
-        let frame = self.resampler.as_ref().map_or(self.waiting_from as f64, |r| r.source_frame(self.waiting_from));
-        let first_sample = self.fit.stamp(frame);
+        None
+    }
+
+    fn leave_out_unknown(&mut self) {
+        let waiting = (self.waiting.len() / self.converter.channels_out) as u64;
+        let known = (0..waiting).find(|n| self.device_frame(self.waiting_from + n) >= self.resume).unwrap_or(waiting);
+        if known > 0 {
+            self.take(known as usize);
+        }
+    }
+
+    /// Which of the device's frames (fractional) the frame `n` of what is sent was captured with.
+    fn device_frame(&self, n: u64) -> f64 {
+        self.resampler.as_ref().map_or(n as f64, |resampler| resampler.source_frame(n))
+    }
+
+    /// Moves the first `frames` of what waits to `packet`.
+    fn take(&mut self, frames: usize) {
         self.packet.clear();
-        self.packet.extend(self.waiting.drain(..samples));
-        self.waiting_from += self.packet_frames as u64;
-        Some(first_sample)
+        self.packet.extend(self.waiting.drain(..frames * self.converter.channels_out));
+        self.waiting_from += frames as u64;
     }
 
     /// Waits for the device; true when it has something to say.
@@ -375,7 +401,9 @@ fn configure(pcm: &PCM, sound: &config::Sound, title: &str) -> Result<Setting, S
     let software = || -> alsa::Result<bool> {
         let period = pcm.hw_params_current()?.get_period_size()?;
         let sw = pcm.sw_params_current()?;
-        sw.set_avail_min(period)?;
+        // Less than a period: a device that interrupts by a coarse timer (snd-aloop: 12 ms, 8 ms) would else be seen only at
+        // every other interrupt.
+        sw.set_avail_min((period / 4).max(1))?;
         sw.set_tstamp_mode(true)?;
         sw.set_tstamp_type(TstampType::Monotonic)?;
         pcm.sw_params(&sw)?;
