@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::http::{self, Limits};
 use crate::hub::{Backlog, ClockReading, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
-use crate::ring::{RingReader, StatusReader};
+use crate::ring::{RingReader, StatusReader, StatusWriter};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct ServeInputs {
     pub video: Option<Worker>,
     /// `None`: no sound.
     pub audio: Option<Worker>,
+    /// The server's own page, on which it shows the supervisor that it lives.
+    pub own: StatusWriter,
 }
 
 /// The reading halves of one worker's memory.
@@ -61,7 +63,7 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
 
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
 pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let ServeInputs { listener, config, video, audio } = inputs;
+    let ServeInputs { listener, config, video, audio, own } = inputs;
     let failed = |doing| move |source| ServeError { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
     let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref())));
@@ -69,6 +71,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
+    feeds.spawn(show_life(own));
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else { continue };
         for (encoding, ring) in rings {
@@ -90,6 +93,14 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
                 Err(e) => { error!("a feed's task failed: {e}"); io::Error::other(e) }
             },
         }),
+    }
+}
+
+/// A loop that turns: a server that hangs is killed as a worker is.
+async fn show_life(own: StatusWriter) -> io::Result<()> {
+    loop {
+        own.beat(MonoNs::now());
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

@@ -304,10 +304,9 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::jpeg::tests::RPICAM;
     use proptest::prelude::*;
 
-    /// Five frames that a real rpicam-vid 1.12 wrote to its standard output, nothing between them.
-    const RPICAM: &[u8] = include_bytes!("../../../tests/data/rpicam/out.mjpeg");
     const RPICAM_LENGTHS: [usize; 5] = [18656, 15491, 18698, 15517, 18712];
 
     /// The smallest image that the walker takes for whole: a size, a scan, an end.
