@@ -287,3 +287,6 @@ impl ClockReading {
         UnixNs(at.0.saturating_add_signed(self.offset_ns))
     }
 }
+
+#[cfg(test)]
+mod tests;
