@@ -81,11 +81,13 @@ function cardFor(state) {
     case "connecting":
       return { title: t("connectingTo", name), text: "", spinner: true };
     case "camera":
-      return { title: t("waitingCamera"), text: t("waitingCameraHint"), spinner: true };
+      return { title: t("waitingCamera"), text: viewer.cameraMessage() || t("waitingCameraHint"), spinner: true };
     case "sound-only":
       return { title: t("soundOnly"), text: t("soundOnlyHint") };
-    case "lost":
-      return { title: t("lostSince", { time: clockTime(state.since) }), text: t("lostHint"), spinner: true };
+    case "lost": {
+      const title = t("lostSince", { time: clockTime(state.since) });
+      return { title, text: viewer.cameraMessage() || t("lostHint"), spinner: true };
+    }
     case "reconnecting": {
       const seconds = Math.max(0, Math.ceil((state.until - performance.now()) / 1000));
       const trying = !state.reason || seconds === 0;
@@ -137,6 +139,8 @@ function showFrame(frame) {
     $("frame").dataset.ratio = ratio;
     $("frame").style.setProperty("--ratio", ratio);
   }
+  // With the picture, so that the page is laid out once for both.
+  if (performance.now() - meterShownAt > 100) showMeter();
   const stamp = $("stamp");
   stamp.hidden = !settings.get("overlay");
   if (stamp.hidden) return;
@@ -216,8 +220,9 @@ function showSource(info) {
   $("f-source-row").hidden = !(video && video.device);
   if (!video || !video.device) return;
   setText($("f-source"), video.device);
-  const mark = video.stamp_marks ? `${t("stampMarks")}: ${t(`mark_${video.stamp_marks}`)}` : "";
-  const error = video.uncertainty_ns;
+  const { stamp } = video;
+  const mark = stamp ? `${t("stampMarks")}: ${t(`mark_${stamp.marks}`)}` : "";
+  const error = stamp && stamp.uncertainty_ns;
   const value = error > 0 ? ` ${t("uncertainty", { value: millis(error / 1e9, 2) })}` : "";
   setText($("f-marks"), mark + value);
 }
@@ -237,10 +242,12 @@ function drawTrace(items) {
   line.setAttribute("points", points.join(" "));
 }
 
+let meterShownAt = 0;
 function showMeter() {
+  meterShownAt = performance.now();
   const { figures } = viewer;
   const decibels = figures.peak > 0 ? Math.max(-60, 20 * Math.log10(figures.peak)) : -60;
-  figures.peak *= 0.6;
+  figures.peak *= 0.5;
   const meter = $("meter");
   meter.hidden = viewer.lastSoundAt === null;
   const rounded = String(Math.round(decibels));
@@ -502,7 +509,7 @@ setLatency(settings.get("latency"));
 setFigures(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
 begin();
 applyLanguage();
-setInterval(showMeter, 100);
+setInterval(() => performance.now() - meterShownAt > 300 && showMeter(), 200);
 setInterval(() => {
   if (document.hidden) return;
   if (settings.get("figures")) showFigures();
