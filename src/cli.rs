@@ -73,7 +73,7 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_DEVICE", help_heading = "Video")]
     device: Option<String>,
 
-    /// Turn the picture clockwise, degrees; --width and --height are those of the turned picture
+    /// Turn the picture clockwise, degrees; --width and --height are those before the turn
     #[arg(long, env = "STAMPCAST_ROTATE", value_enum, default_value = "0", help_heading = "Video")]
     rotate: RotateArg,
 
@@ -228,11 +228,6 @@ impl Cli {
             RotateArg::R180 => Rotate::Half,
             RotateArg::R270 => Rotate::ThreeQuarters,
         };
-        // The camera's own size is that before the turn.
-        let (own_width, own_height) = match rotate {
-            Rotate::Quarter | Rotate::ThreeQuarters => (self.height, self.width),
-            Rotate::None | Rotate::Half => (self.width, self.height),
-        };
         Ok(Command::Run(Box::new(Config {
             host: resolve(&self.host)?,
             port: self.port,
@@ -240,8 +235,8 @@ impl Cli {
             video: Video {
                 width: self.width,
                 height: self.height,
-                capture_width: self.capture_width.unwrap_or(own_width),
-                capture_height: self.capture_height.unwrap_or(own_height),
+                capture_width: self.capture_width.unwrap_or(self.width),
+                capture_height: self.capture_height.unwrap_or(self.height),
                 fps: self.fps,
                 quality: self.quality.unwrap_or(70),
                 quality_given: self.quality.is_some(),
@@ -338,12 +333,6 @@ mod tests {
         assert_eq!(device(&["--camera-type", "test", "--enable-audio"]), Microphone::Beep);
         assert_eq!(device(&["--camera-type", "test", "--enable-audio", "--audio-device", "1"]), Microphone::Index(1));
         assert_eq!(device(&["--camera-type", "none", "--enable-audio", "--audio-name", "Mic"]), Microphone::Named("Mic".into()));
-    }
-
-    #[test]
-    fn a_quarter_turn_asks_the_camera_for_the_unturned_size() {
-        let v = config(&["--camera-type", "usb", "--rotate", "90"]).video;
-        assert_eq!((v.capture_width, v.capture_height, v.width, v.height), (480, 640, 640, 480));
     }
 
     #[test]
