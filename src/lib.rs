@@ -15,6 +15,7 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod hub;
 pub mod log;
@@ -47,6 +48,8 @@ pub fn list_devices() -> Result<u8, String> {
     if microphones.is_empty() {
         println!("  none");
     }
-    microphones.iter().for_each(|microphone| println!("{microphone}"));
+    for (n, microphone) in microphones.iter().enumerate() {
+        println!("  {n}  {}", microphone.describe());
+    }
     Ok(0)
 }

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// An instant of CLOCK_MONOTONIC, nanoseconds. Orders packets; says nothing of the time of day.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MonoNs(pub u64);
 
 impl MonoNs {
@@ -30,9 +28,7 @@ impl std::ops::Add<Duration> for MonoNs {
 }
 
 /// An instant of UNIX time (UTC, 1970), nanoseconds. Labels packets; never orders them.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixNs(pub u64);
 
 /// The two streams that a viewer can ask for.

@@ -42,6 +42,24 @@ fn the_test_camera_streams_stamped_video_and_sound() {
 }
 
 #[test]
+fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
+    let program = Program::start(&TEST);
+    let at = format!("127.0.0.1:{}", program.port());
+    let (code, said) = run(&["doctor", &at, "--seconds", "3", "--json", "--max-gaps", "0", "--min-fps", "14", "--max-stamp-error", "0.1"]);
+    let found: serde_json::Value = serde_json::from_str(&said).expect(&said);
+    assert_eq!((code, &found["exceeded"]), (Some(0), &serde_json::json!([])), "{said}");
+    assert!(found["test_picture"]["stamp_error_us"]["count"].as_u64() > Some(30), "the time code was read: {said}");
+    assert!(found["test_picture"]["flash_less_beep_ms"]["p50"].as_f64().is_some_and(|ms| ms.abs() < 0.1), "{said}");
+    assert!(found["clock"]["uncertainty_ms"].is_number(), "{said}");
+    let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "100"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("EXCEEDED: video is 1"), "{said}");
+    drop(program);
+    let (code, said) = run(&["doctor", &at]);
+    assert_eq!((code, said.trim().lines().count()), (Some(2), 1), "{said}");
+}
+
+#[test]
 fn processes_are_named_and_hold_only_what_is_theirs() {
     let program = Program::start(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
@@ -166,6 +184,7 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
     let program = Program::start(&args);
     program.line(&["stampcast-video", "/dev/video-that-is-not-there", "waiting"]);
     let mut viewer = Viewer::connect(&program.url("?events=1"));
+    assert!(matches!(viewer.next(), Text::Event { json, .. } if json["event"] == "source_lost"), "the viewer is told");
     viewer.send("ping:1");
     assert!(matches!(viewer.next(), Text::Other(pong) if pong.starts_with("pong:1:")), "the server runs");
     drop(program);

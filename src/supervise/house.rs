@@ -46,11 +46,8 @@ impl House {
         let video = (config.camera != Camera::None)
             .then(|| Line::create("jpeg", RingLimits { packets: config.video.queue_packets, bytes: VIDEO_BYTES }))
             .transpose()?;
-        let sound = config
-            .sound
-            .as_ref()
-            .map(|s| Line::create("pcm", RingLimits { packets: s.queue_packets, bytes: SOUND_BYTES }))
-            .transpose()?;
+        let sound =
+            config.sound.as_ref().map(|s| Line::create("pcm", RingLimits { packets: s.queue_packets, bytes: SOUND_BYTES })).transpose()?;
         Ok(Self { config, listener: Some(listener), video, sound, server: Some(SharedStatus::create("server")?) })
     }
 
@@ -125,7 +122,8 @@ impl House {
     fn work(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
-        let (mine, other) = if role == Role::Video { (self.video.take(), self.sound.take()) } else { (self.sound.take(), self.video.take()) };
+        let (mine, other) =
+            if role == Role::Video { (self.video.take(), self.sound.take()) } else { (self.sound.take(), self.video.take()) };
         drop(other);
         let Some(line) = mine else { return 1 };
         super::process::close_all_but(&line.fds().collect::<Vec<_>>());

@@ -20,14 +20,13 @@ pub fn run(mut worker: Worker, sound: &Sound, ring: RingWriter) -> End {
     worker.status.set_interval(Duration::from_millis(20));
     worker.status.set_next_sequence(Encoding::Pcm, outlet.numbering.next);
     loop {
-        let mut source = match worker.open(|| Source::open(sound, known.as_ref())) {
+        let mut source = match worker.open(|| open(sound, &mut known)) {
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.device(), &mut outlet) {
+        match stream(&mut worker, source.as_mut(), &mut outlet) {
             Ok(end) => return end,
             Err(e) => {
-                known = source.identity().or(known);
                 drop(source);
                 if outlet.numbering.next > worker.first_sequence {
                     outlet.numbering.losses.source_away += 1;
@@ -40,37 +39,19 @@ pub fn run(mut worker: Worker, sound: &Sound, ring: RingWriter) -> End {
     }
 }
 
-/// An open microphone, or the test beep.
-enum Source {
-    Mic(Box<MicSource>),
-    Beep(BeepSource),
-}
-
-impl Source {
-    fn open(sound: &Sound, known: Option<&Identity>) -> Result<Self, SourceError> {
-        if sound.device == Microphone::Beep {
-            return Ok(Self::Beep(BeepSource::open(sound.rate_hz.unwrap_or(BEEP_HZ), sound.channels)?));
-        }
-        let source = MicSource::open(sound, known)?;
-        for note in source.notes() {
-            tracing::info!("{note}");
-        }
-        Ok(Self::Mic(Box::new(source)))
+/// `known`: which microphone it was before, to be found again under whatever card number.
+fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSource>, SourceError> {
+    if sound.device == Microphone::Beep {
+        return Ok(Box::new(BeepSource::open(sound.rate_hz.unwrap_or(BEEP_HZ), sound.channels)?));
     }
-
-    fn device(&mut self) -> &mut dyn SoundSource {
-        match self {
-            Self::Mic(source) => source.as_mut(),
-            Self::Beep(source) => source,
-        }
+    let source = MicSource::open(sound, known.as_ref())?;
+    if let Some(identity) = source.identity() {
+        *known = Some(identity.clone());
     }
-
-    fn identity(&self) -> Option<Identity> {
-        match self {
-            Self::Mic(source) => source.identity().cloned(),
-            Self::Beep(_) => None,
-        }
+    for note in source.notes() {
+        tracing::info!("{note}");
     }
+    Ok(Box::new(source))
 }
 
 fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlet: &mut Outlet) -> Result<End, SourceError> {

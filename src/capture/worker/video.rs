@@ -16,14 +16,13 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, ring: RingWriter)
     worker.status.set_interval(Duration::from_secs_f64(1.0 / video.fps));
     worker.status.set_next_sequence(Encoding::Jpeg, outlet.numbering.next);
     loop {
-        let mut source = match worker.open(|| Source::open(camera, video, known.as_ref())) {
+        let mut source = match worker.open(|| open(camera, video, &mut known)) {
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.device(), &mut outlet) {
+        match stream(&mut worker, source.as_mut(), &mut outlet) {
             Ok(end) => return end,
             Err(e) => {
-                known = source.identity().or(known);
                 // The device is closed before it is tried again.
                 drop(source);
                 outlet.source_away(&worker);
@@ -35,36 +34,14 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, ring: RingWriter)
     }
 }
 
-/// An open camera of any kind.
-enum Source {
-    Usb(Box<usb::UsbSource>),
-    Other(Box<dyn VideoSource>),
-}
-
-impl Source {
-    fn open(camera: &Camera, video: &Video, known: Option<&usb::Identity>) -> Result<Self, SourceError> {
-        Ok(match camera {
-            Camera::Usb(which) => Self::Usb(Box::new(usb::UsbSource::open(which, video, known)?)),
-            Camera::Rpi => Self::Other(Box::new(RpiSource::open(video)?)),
-            Camera::Test => Self::Other(Box::new(TestSource::open(video.width, video.height, video.fps)?)),
-            Camera::None => unreachable!("without a camera there is no video worker"),
-        })
-    }
-
-    fn device(&mut self) -> &mut dyn VideoSource {
-        match self {
-            Self::Usb(source) => source.as_mut(),
-            Self::Other(source) => source.as_mut(),
-        }
-    }
-
-    /// What it is to be found again by, under whatever number or port.
-    fn identity(&self) -> Option<usb::Identity> {
-        match self {
-            Self::Usb(source) => Some(source.identity().clone()),
-            Self::Other(_) => None,
-        }
-    }
+/// `known`: which USB camera it was before, to be found again under whatever number or port.
+fn open(camera: &Camera, video: &Video, known: &mut Option<usb::Identity>) -> Result<Box<dyn VideoSource>, SourceError> {
+    Ok(match camera {
+        Camera::Usb(which) => Box::new(usb::UsbSource::open(which, video, known)?),
+        Camera::Rpi => Box::new(RpiSource::open(video)?),
+        Camera::Test => Box::new(TestSource::open(video.width, video.height, video.fps)?),
+        Camera::None => unreachable!("without a camera there is no video worker"),
+    })
 }
 
 fn stream(worker: &mut Worker, source: &mut dyn VideoSource, outlet: &mut Outlet) -> Result<End, SourceError> {
