@@ -79,7 +79,7 @@ fn a_stalled_camera_is_noticed_and_comes_back() {
     viewer.picture();
     let (line, began) = (program.log_length(), Instant::now());
     camera.set("percentage_of_dropped_buffers", 100);
-    program.wait_for_line(line, &["stall"]);
+    program.wait_for_line(line, &["delivered nothing"]);
     figure("camera stalled, time until it is noticed", format!("{:.2} s", began.elapsed().as_secs_f64()));
     viewer.drain(QUIET);
     camera.set("percentage_of_dropped_buffers", 0);
@@ -96,7 +96,7 @@ fn a_stalled_usb_camera_is_noticed_and_comes_back() {
     viewer.picture();
     let line = program.log_length();
     camera.mode("stall");
-    program.wait_for_line(line, &["stall"]);
+    program.wait_for_line(line, &["delivered nothing"]);
     camera.mode("go");
     picture_back(&mut viewer, "USB camera stalled");
     program.stop();

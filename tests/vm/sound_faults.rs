@@ -53,7 +53,7 @@ fn a_stalled_microphone_is_noticed_and_comes_back() {
     viewer.sound();
     let line = program.log_length();
     microphone.mode("stall");
-    program.wait_for_line(line, &["stall"]);
+    program.wait_for_line(line, &["delivered nothing"]);
     microphone.mode("go");
     viewer.sound();
     program.stop();
