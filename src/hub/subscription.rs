@@ -75,7 +75,7 @@ impl Hub {
             news: Notify::new(),
         });
         for source in state.sources.iter().filter(|s| s.away) {
-            let stamp = state.clock.unix(crate::packet::MonoNs::now());
+            let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
             inbox.notify_of(source.kind, &Notice { stamp, event: Event::SourceLost { stream: source.kind } });
         }
         for feed in inbox.feeds() {

@@ -27,6 +27,12 @@ fn meta(sequence: u64, shape: Shape) -> Meta {
     }
 }
 
+/// A look at the clocks that took no time.
+fn clocks(at_ms: u64, offset_ms: u64) -> Sample {
+    let at = MonoNs(at_ms * MS);
+    Sample { before: at, unix: UnixNs(at.0 + offset_ms * MS), after: at }
+}
+
 /// The gaps that a source's losses make between two records.
 fn gaps_between(first: Meta, second: Meta) -> Vec<Gap> {
     let mut intake = Intake::default();
@@ -194,7 +200,7 @@ fn the_rate_is_that_of_the_last_frames() {
 fn hub() -> Arc<Hub> {
     let backlog = Backlog { packets: 5, bytes: 1 << 20 };
     let plan = |encoding| Some(StreamPlan { encodings: vec![encoding], fps: Some(15.0), backlog });
-    Arc::new(Hub::new(Plan { video: plan(Encoding::Jpeg), audio: plan(Encoding::Pcm) }))
+    Arc::new(Hub::new(Plan { video: plan(Encoding::Jpeg), audio: plan(Encoding::Pcm) }, clocks(0, 0)))
 }
 
 fn ask(delivery: Delivery) -> Request {
@@ -343,7 +349,7 @@ fn notices_stand_between_the_packets_where_they_happened() {
     hub.set_source(StreamKind::Video, WorkerState::Starting, at, None);
     hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
     video(&hub, 1);
-    hub.clock_stepped(ClockReading::default(), 1_500_000_000, at);
+    hub.observe(clocks(50, 1_500));
     let mut wider = meta(2, Shape::Video { width: 128, height: 96 });
     wider.losses.source_away = 1;
     hub.publish(Encoding::Jpeg, &wider, Bytes::new(), MonoNs::now());
@@ -382,13 +388,13 @@ fn a_notice_flood_is_bounded() {
     let hub = hub();
     let idle = hub.subscribe(&ask(Delivery::Live));
     for k in 0..1000 {
-        hub.clock_stepped(ClockReading::default(), k, MonoNs(1));
+        hub.observe(clocks(100 * (k + 1), 1_000 * (k % 2 + 1)));
     }
     assert_eq!(std::iter::from_fn(|| idle.take(true)).count(), 32);
 }
 
 #[test]
-fn stamps_grow_while_the_offset_creeps_back_and_follow_a_step() {
+fn stamps_grow_between_steps_and_follow_a_step() {
     let hub = hub();
     let all = hub.subscribe(&ask(Delivery::All));
     let stamps = || -> Vec<u64> {
@@ -396,17 +402,14 @@ fn stamps_grow_while_the_offset_creeps_back_and_follow_a_step() {
             .filter_map(|item| if let Item::Packet { packet, .. } = item { Some(packet.stamp.0) } else { None })
             .collect()
     };
-    hub.set_clock(ClockReading { offset_ns: 1_000_000_000_000, uncertainty_ns: 0 });
+    hub.observe(clocks(10, 1_000_000));
     video(&hub, 0);
-    hub.set_clock(ClockReading { offset_ns: 999_000_000_000, uncertainty_ns: 0 });
     video(&hub, 1);
-    let first = 1_000_000_000_000 + 20 * MS;
-    assert_eq!(stamps(), [first, first + 1]);
-    let back = ClockReading { offset_ns: 500_000_000_000, uncertainty_ns: 0 };
-    hub.clock_stepped(back, -499_000_000_000, MonoNs(50 * MS));
+    assert_eq!(stamps(), [1_000_020 * MS, 1_000_040 * MS]);
+    hub.observe(clocks(50, 500_000));
     video(&hub, 2);
-    assert_eq!(stamps(), [500_000_000_000 + 60 * MS]);
-    assert_eq!(hub.unix(MonoNs(60 * MS)).0, 500_000_000_000 + 60 * MS, "every output maps as the packets were");
+    assert_eq!(stamps(), [500_060 * MS], "a clock that is set back sets the stamps back");
+    assert_eq!(hub.unix(MonoNs(60 * MS)).0, 500_060 * MS, "every output maps as the packets were");
 }
 
 #[test]

@@ -54,7 +54,8 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
-        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker) };
+        let own = SharedStatus::create("server").unwrap().writer();
+        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker), own };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
