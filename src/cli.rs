@@ -21,8 +21,11 @@ Examples:
   stampcast --list-devices"
 )]
 pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommand>,
+
     /// Where the picture comes from: the Pi camera, a USB (V4L2) camera, a test pattern, or nowhere (sound only)
-    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE", required_unless_present = "list_devices")]
+    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE")]
     camera_type: Option<CameraType>,
 
     /// Print the cameras and microphones of this machine, and what each offers, then exit
@@ -73,7 +76,7 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_DEVICE", help_heading = "Video")]
     device: Option<String>,
 
-    /// Turn the picture clockwise, degrees; --width and --height are those of the turned picture
+    /// Turn the picture clockwise, degrees; --width and --height are those before the turn
     #[arg(long, env = "STAMPCAST_ROTATE", value_enum, default_value = "0", help_heading = "Video")]
     rotate: RotateArg,
 
@@ -130,6 +133,47 @@ pub struct Cli {
     verbose: bool,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum Subcommand {
+    /// Watch a running stream and say how it is: rates, latency, gaps, clocks
+    Doctor(DoctorArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct DoctorArgs {
+    /// The stream: ws://HOST:PORT/stream, or HOST:PORT
+    #[arg(default_value = "localhost:8080")]
+    url: String,
+
+    /// How long to watch, seconds
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    seconds: f64,
+
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Exit with 1 below this many frames per second
+    #[arg(long, value_name = "FPS")]
+    min_fps: Option<f64>,
+
+    /// Exit with 1 when the latency's p99, capture to arrival, is above this, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_latency: Option<f64>,
+
+    /// Exit with 1 when picture and sound are further apart, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_av_offset: Option<f64>,
+
+    /// Exit with 1 when a stamp is further from the test picture's time code, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_stamp_error: Option<f64>,
+
+    /// Exit with 1 when more packets are missing
+    #[arg(long, value_name = "N")]
+    max_gaps: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum CameraType {
     Rpi,
@@ -169,6 +213,7 @@ enum LogFormatArg {
 pub enum Command {
     Run(Box<Config>),
     ListDevices,
+    Doctor(crate::doctor::Options),
 }
 
 /// Why the command line cannot be followed.
@@ -202,7 +247,15 @@ fn one_line(text: &str) -> String {
 
 impl Cli {
     fn validate(self) -> Result<Command, CliError> {
-        let Some(camera_type) = self.camera_type else { return Ok(Command::ListDevices) };
+        if let Some(Subcommand::Doctor(args)) = self.command {
+            return Ok(Command::Doctor(args.into()));
+        }
+        if self.list_devices {
+            return Ok(Command::ListDevices);
+        }
+        let Some(camera_type) = self.camera_type else {
+            return Err(CliError::Usage("--camera-type is missing: give usb, rpi, test or none; see --help".into()));
+        };
         let camera = match camera_type {
             CameraType::Usb => Camera::Usb(match &self.device {
                 Some(d) if d.starts_with('/') => UsbCamera::Path(PathBuf::from(d)),
@@ -228,11 +281,6 @@ impl Cli {
             RotateArg::R180 => Rotate::Half,
             RotateArg::R270 => Rotate::ThreeQuarters,
         };
-        // The camera's own size is that before the turn.
-        let (own_width, own_height) = match rotate {
-            Rotate::Quarter | Rotate::ThreeQuarters => (self.height, self.width),
-            Rotate::None | Rotate::Half => (self.width, self.height),
-        };
         Ok(Command::Run(Box::new(Config {
             host: resolve(&self.host)?,
             port: self.port,
@@ -240,8 +288,8 @@ impl Cli {
             video: Video {
                 width: self.width,
                 height: self.height,
-                capture_width: self.capture_width.unwrap_or(own_width),
-                capture_height: self.capture_height.unwrap_or(own_height),
+                capture_width: self.capture_width.unwrap_or(self.width),
+                capture_height: self.capture_height.unwrap_or(self.height),
                 fps: self.fps,
                 quality: self.quality.unwrap_or(70),
                 quality_given: self.quality.is_some(),
@@ -278,6 +326,19 @@ impl Cli {
     }
 }
 
+impl From<DoctorArgs> for crate::doctor::Options {
+    fn from(args: DoctorArgs) -> Self {
+        let limits = crate::doctor::report::Limits {
+            min_fps: args.min_fps,
+            max_latency_ms: args.max_latency,
+            max_av_offset_ms: args.max_av_offset,
+            max_stamp_error_ms: args.max_stamp_error,
+            max_gaps: args.max_gaps,
+        };
+        Self { url: args.url, seconds: args.seconds, json: args.json, limits }
+    }
+}
+
 fn resolve(host: &str) -> Result<IpAddr, CliError> {
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut a| a.next());
     found.map(|a| a.ip()).ok_or_else(|| {
@@ -289,6 +350,13 @@ fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(f) if (0.1..=240.0).contains(&f) => Ok(f),
         _ => Err("frames per second are a number from 0.1 to 240".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if (0.1..=86_400.0).contains(&s) => Ok(s),
+        _ => Err("seconds are a number from 0.1 to 86400".into()),
     }
 }
 
@@ -338,12 +406,6 @@ mod tests {
         assert_eq!(device(&["--camera-type", "test", "--enable-audio"]), Microphone::Beep);
         assert_eq!(device(&["--camera-type", "test", "--enable-audio", "--audio-device", "1"]), Microphone::Index(1));
         assert_eq!(device(&["--camera-type", "none", "--enable-audio", "--audio-name", "Mic"]), Microphone::Named("Mic".into()));
-    }
-
-    #[test]
-    fn a_quarter_turn_asks_the_camera_for_the_unturned_size() {
-        let v = config(&["--camera-type", "usb", "--rotate", "90"]).video;
-        assert_eq!((v.capture_width, v.capture_height, v.width, v.height), (480, 640, 640, 480));
     }
 
     #[test]

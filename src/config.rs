@@ -54,7 +54,7 @@ pub enum UsbCamera {
 
 #[derive(Clone, Debug)]
 pub struct Video {
-    /// The streamed size, pixels.
+    /// The streamed size before `rotate`, pixels: a quarter turn makes 640x480 a picture of 480x640.
     pub width: u32,
     pub height: u32,
     /// The camera's size, pixels.

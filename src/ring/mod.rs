@@ -18,6 +18,10 @@ mod status;
 mod writer;
 
 #[cfg(test)]
+mod core_tests;
+#[cfg(test)]
+mod loom_tests;
+#[cfg(test)]
 mod tests;
 
 pub use label::MAX_SEQUENCE;
