@@ -14,6 +14,20 @@ pub struct Config {
     pub sound: Option<Sound>,
     pub exit_on_device_error: bool,
     pub serve_client: bool,
+    pub logging: Logging,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Logging {
+    pub format: LogFormat,
+    pub level: tracing::Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +54,7 @@ pub enum UsbCamera {
 
 #[derive(Clone, Debug)]
 pub struct Video {
-    /// The streamed size, pixels.
+    /// The streamed size before `rotate`, pixels: a quarter turn makes 640x480 a picture of 480x640.
     pub width: u32,
     pub height: u32,
     /// The camera's size, pixels.

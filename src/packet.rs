@@ -10,8 +10,7 @@ pub struct MonoNs(pub u64);
 impl MonoNs {
     /// The clock read now.
     pub fn now() -> Self {
-        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .expect("CLOCK_MONOTONIC is always there on Linux");
+        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC is always there on Linux");
         Self(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
     }
 
@@ -52,6 +51,15 @@ pub enum Encoding {
     Pcm,
     /// One Opus packet.
     Opus,
+}
+
+impl Encoding {
+    pub fn stream(self) -> StreamKind {
+        match self {
+            Self::Jpeg | Self::H264 => StreamKind::Video,
+            Self::Pcm | Self::Opus => StreamKind::Audio,
+        }
+    }
 }
 
 /// Size of a picture, or rate and channels of sound.

@@ -2,7 +2,10 @@
 
 pub mod audio;
 pub mod jpeg;
+pub mod picture;
+pub mod planes;
 pub mod video;
+pub mod worker;
 
 use crate::packet::{MonoNs, StreamInfo};
 use std::time::Duration;
@@ -45,7 +48,11 @@ pub struct RawFrame<'a> {
 pub enum Grab<'a> {
     Frame(RawFrame<'a>),
     /// The device delivered something that is no picture (counted, one frame).
-    Corrupt { captured: MonoNs, missed: u32, why: String },
+    Corrupt {
+        captured: MonoNs,
+        missed: u32,
+        why: String,
+    },
     /// Nothing came within the timeout. Not an error: the caller's loop shows that it lives and waits again.
     TimedOut,
 }
@@ -55,6 +62,12 @@ pub trait VideoSource {
     fn info(&self) -> StreamInfo;
     /// Waits for the next frame, never longer than `timeout`.
     fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError>;
+    /// UNIX time minus CLOCK_MONOTONIC as the server has it, told before each grab. Only a test picture draws it.
+    fn clock_offset(&mut self, _offset_ns: i64) {}
+    /// What remains of `asked` (turns, mirrors) for the frames that this source delivers. Most sources do nothing of it.
+    fn left_to_do(&self, asked: &crate::config::Video) -> crate::config::Video {
+        asked.clone()
+    }
 }
 
 /// Sound as the device gave it, borrowed until the next `grab`.
@@ -94,9 +107,5 @@ pub enum SourceError {
 }
 
 fn list(available: &[String]) -> String {
-    if available.is_empty() {
-        "; no such device was found at all".into()
-    } else {
-        format!("; there is: {}", available.join(", "))
-    }
+    if available.is_empty() { "; no such device was found at all".into() } else { format!("; there is: {}", available.join(", ")) }
 }

@@ -1,1 +1,292 @@
-//! stub
+//! The hub: one camera's packets, numbered and stamped once, given to whoever subscribed. Knows rings and workers only in
+//! `feed`, and no socket at all: an output knows the hub, the hub knows no output.
+//!
+//! ```text
+//! ring ─► feed ─► Hub::publish: Intake (number, what is missing) ─► stamp ─► Packet ─┬─► Queue of a subscriber ─► take
+//!                                                                                   └─► Queue of another …
+//! ```
+//!
+//! A subscriber has a bounded [`queue`](queue::Queue) of references to shared packets, made by its own rules: newest frame
+//! only, half a second of sound, or all up to a limit. So a slow one loses packets, is told how many, and delays nobody.
+
+pub mod feed;
+mod intake;
+mod pace;
+mod packet;
+mod queue;
+mod report;
+mod subscription;
+mod tally;
+mod wake;
+
+pub use packet::Packet;
+pub use queue::{Gap, Item, Notice};
+pub use subscription::{Feed, Request, Subscription};
+
+use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
+use crate::wire::Event;
+use bytes::Bytes;
+use intake::Intake;
+use pace::Meter;
+use queue::Limit;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use subscription::Inbox;
+use tokio::sync::watch;
+
+/// Sound kept for a live subscriber.
+const LIVE_SOUND: Duration = Duration::from_millis(500);
+
+/// What a hub is made for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub video: Option<StreamPlan>,
+    pub audio: Option<StreamPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub encodings: Vec<Encoding>,
+    /// Frames per second asked of the camera; `None` for sound.
+    pub fps: Option<f64>,
+    /// The most that a subscriber with `delivery=all` may be behind.
+    pub backlog: Backlog,
+}
+
+/// Whichever is reached first; then the oldest goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    pub packets: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+}
+
+/// The server's clock as last measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClockReading {
+    /// UNIX less CLOCK_MONOTONIC.
+    pub offset_ns: i64,
+    pub uncertainty_ns: u64,
+}
+
+/// One camera and one microphone.
+pub struct Hub {
+    state: Mutex<State>,
+    /// Packets that subscribers lost because they were slow, by stream.
+    missed_video: AtomicU64,
+    missed_audio: AtomicU64,
+}
+
+struct State {
+    sources: Vec<Source>,
+    tracks: Vec<Track>,
+    inboxes: Vec<Arc<Inbox>>,
+    clock: ClockReading,
+    clock_steps: u64,
+    last_step_ns: Option<i64>,
+    closed: bool,
+}
+
+/// What a worker says of its device.
+struct Source {
+    kind: StreamKind,
+    plan: StreamPlan,
+    state: WorkerState,
+    /// Subscribers were told that it is lost.
+    away: bool,
+    info: Option<StreamInfo>,
+    message: String,
+    interval: Duration,
+}
+
+/// The packets of one encoding.
+struct Track {
+    encoding: Encoding,
+    intake: Intake,
+    last_stamp: Option<UnixNs>,
+    last_sequence: Option<u64>,
+    meter: Meter,
+    /// Subscribers that read this encoding, or a view made of it.
+    readers: usize,
+    demand: watch::Sender<bool>,
+}
+
+impl Hub {
+    pub fn new(plan: Plan) -> Self {
+        let mut sources = Vec::new();
+        let mut tracks = Vec::new();
+        for (kind, plan) in [(StreamKind::Video, plan.video), (StreamKind::Audio, plan.audio)] {
+            let Some(plan) = plan else { continue };
+            tracks.extend(plan.encodings.iter().map(|&encoding| Track {
+                encoding,
+                intake: Intake::default(),
+                last_stamp: None,
+                last_sequence: None,
+                meter: Meter::default(),
+                readers: 0,
+                demand: watch::Sender::new(false),
+            }));
+            sources.push(Source {
+                kind,
+                plan,
+                state: WorkerState::Starting,
+                away: false,
+                info: None,
+                message: String::new(),
+                interval: Duration::ZERO,
+            });
+        }
+        let state = State {
+            sources,
+            tracks,
+            inboxes: Vec::new(),
+            clock: ClockReading::default(),
+            clock_steps: 0,
+            last_step_ns: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), missed_video: AtomicU64::new(0), missed_audio: AtomicU64::new(0) }
+    }
+
+    /// Whether there is such a stream, its device present or not.
+    pub fn has(&self, encoding: Encoding) -> bool {
+        self.lock().tracks.iter().any(|t| t.encoding == encoding)
+    }
+
+    /// One packet from a ring to everybody who wants it. `false` when the label was not plausible: it was then numbered
+    /// anew, and what is missing before it has an unknown length.
+    pub fn publish(&self, encoding: Encoding, meta: &Meta, payload: Bytes, now: MonoNs) -> bool {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
+        let kind = encoding.stream();
+        let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
+        let accepted = track.intake.accept(meta, packet::duration(meta.shape, payload.len()).unwrap_or(interval), now);
+        let mut stamp = state.clock.unix(accepted.captured);
+        if let Some(last) = track.last_stamp {
+            // The offset creeps (NTP slews it), so two packets captured in order could else be stamped out of order.
+            stamp = stamp.max(UnixNs(last.0 + 1));
+        }
+        track.last_stamp = Some(stamp);
+        track.last_sequence = Some(accepted.sequence);
+        track.meter.note(accepted.captured);
+        let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
+        let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(Feed::Encoded(encoding), &packet)).sum();
+        self.missed(kind).fetch_add(missed, Relaxed);
+        accepted.plausible
+    }
+
+    /// What the status page of a worker says now. `interval`: time expected between packets.
+    pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
+        let mut state = self.lock();
+        let stamp = state.clock.unix(since);
+        let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
+        let was = std::mem::replace(&mut source.state, worker);
+        source.interval = interval.unwrap_or(source.interval);
+        let event = match worker {
+            WorkerState::Streaming if source.away => Event::SourceBack { stream: kind },
+            // A source that only starts is not lost; one that is missing from the start is.
+            WorkerState::WaitingForDevice if !source.away => Event::SourceLost { stream: kind },
+            WorkerState::Starting if was == WorkerState::Streaming => Event::SourceLost { stream: kind },
+            _ => return,
+        };
+        source.away = worker != WorkerState::Streaming;
+        for inbox in &state.inboxes {
+            inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+        }
+    }
+
+    pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
+        let mut state = self.lock();
+        if let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) {
+            source.info = info;
+            source.message = message;
+        }
+    }
+
+    /// The offset moved by a little: measured again, or slewed by NTP.
+    pub fn set_clock(&self, reading: ClockReading) {
+        self.lock().clock = reading;
+    }
+
+    /// The UNIX clock was set. From here on stamps are by the new time, and may repeat.
+    pub fn clock_stepped(&self, reading: ClockReading, step_ns: i64, now: MonoNs) {
+        let mut state = self.lock();
+        state.clock = reading;
+        state.clock_steps += 1;
+        state.last_step_ns = Some(step_ns);
+        for track in &mut state.tracks {
+            track.last_stamp = None;
+        }
+        let notice = Notice { stamp: reading.unix(now), event: Event::ClockStep { seconds: step_ns as f64 / 1e9 } };
+        for inbox in &state.inboxes {
+            inbox.notify_once(&notice);
+        }
+    }
+
+    /// An instant by the mapping that stamps the packets.
+    pub fn unix(&self, at: MonoNs) -> UnixNs {
+        self.lock().clock.unix(at)
+    }
+
+    /// True while somebody wants this encoding. `None` when the hub has no such stream.
+    pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<bool>> {
+        self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.lock().inboxes.len()
+    }
+
+    /// Tells every subscriber, present and future, to end.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for inbox in &state.inboxes {
+            inbox.close();
+        }
+    }
+
+    fn missed(&self, kind: StreamKind) -> &AtomicU64 {
+        match kind {
+            StreamKind::Video => &self.missed_video,
+            StreamKind::Audio => &self.missed_audio,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the hub")
+    }
+}
+
+impl State {
+    /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
+    fn count_reader(&mut self, feed: Feed, joins: bool) {
+        let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
+        track.readers = if joins { track.readers + 1 } else { track.readers.saturating_sub(1) };
+        if !joins && track.readers == 0 {
+            // What is not encoded for want of a reader is not missing.
+            track.intake.pause();
+            track.meter = Meter::default();
+        }
+        track.demand.send_if_modified(|wanted| std::mem::replace(wanted, track.readers > 0) != (track.readers > 0));
+    }
+
+    fn limit(&self, kind: StreamKind, delivery: crate::wire::Delivery) -> Limit {
+        match (delivery, kind, self.sources.iter().find(|s| s.kind == kind)) {
+            (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
+            (_, StreamKind::Video, _) => Limit::Newest,
+            (_, StreamKind::Audio, _) => Limit::Recent(LIVE_SOUND),
+        }
+    }
+}
+
+impl ClockReading {
+    fn unix(&self, at: MonoNs) -> UnixNs {
+        UnixNs(at.0.saturating_add_signed(self.offset_ns))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,5 @@
-//! stub
+//! Cameras: each kind is a folder that implements [`VideoSource`](super::VideoSource). Knows no encoder and no network.
+
+pub mod rpi;
+pub mod test;
+pub mod usb;

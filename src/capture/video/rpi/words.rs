@@ -1,0 +1,79 @@
+//! The end of what the child wrote to its standard error: bounded, and safe to put into one line of a log.
+
+use std::collections::VecDeque;
+
+const LINES: usize = 20;
+const LINE_BYTES: usize = 300;
+/// How many of them an error quotes.
+const QUOTED: usize = 3;
+
+/// The last lines, cleaned; older ones go.
+#[derive(Debug, Default)]
+pub struct LastWords {
+    lines: VecDeque<String>,
+    /// A line whose end has not come; what goes beyond [`LINE_BYTES`] is left out.
+    partial: Vec<u8>,
+}
+
+impl LastWords {
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.end_line();
+            } else if self.partial.len() < LINE_BYTES {
+                self.partial.push(byte);
+            }
+        }
+    }
+
+    /// The last lines that say ERROR, in order, else the last line; empty when it said nothing.
+    pub fn quote(&mut self) -> String {
+        self.end_line();
+        let mut quoted: Vec<&str> = self.lines.iter().rev().filter(|l| l.contains("ERROR")).take(QUOTED).map(String::as_str).collect();
+        quoted.reverse();
+        if quoted.is_empty() {
+            quoted.extend(self.lines.back().map(String::as_str));
+        }
+        quoted.join("; ")
+    }
+
+    fn end_line(&mut self) {
+        let line: String = String::from_utf8_lossy(&self.partial).chars().filter(|c| !c.is_control()).collect();
+        self.partial.clear();
+        if line.trim().is_empty() {
+            return;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.trim().into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote(text: &[u8]) -> String {
+        let mut words = LastWords::default();
+        text.chunks(7).for_each(|c| words.push(c));
+        words.quote()
+    }
+
+    #[test]
+    fn errors_are_quoted_before_other_lines() {
+        assert_eq!(quote(b"INFO a\nERROR: *** no cameras available ***\nINFO b"), "ERROR: *** no cameras available ***");
+        assert_eq!(quote(b"INFO a\nINFO b\n\n"), "INFO b");
+        assert_eq!(quote(b"ERROR 1\nERROR 2\nERROR 3\nERROR 4\n"), "ERROR 2; ERROR 3; ERROR 4");
+        assert_eq!(quote(b""), "");
+    }
+
+    #[test]
+    fn hostile_output_stays_bounded_and_in_one_line() {
+        assert_eq!(quote(b"\x1b[31mERROR\r\x07 \xff\n"), "[31mERROR \u{fffd}");
+        assert!(quote(&vec![b'x'; 1 << 20]).len() <= LINE_BYTES);
+        let mut words = LastWords::default();
+        (0..100_000).for_each(|_| words.push(b"ERROR x\n"));
+        assert_eq!(words.lines.len(), LINES);
+    }
+}

@@ -1,0 +1,73 @@
+//! Log lines on stderr: `12:00:01 INFO stampcast-video: …`, or one JSON object each. Knows nothing of what is logged.
+//!
+//! The subscriber is set once, before the first fork; each process then sets the name that its lines carry.
+
+use crate::config::{LogFormat, Logging};
+use std::fmt;
+use std::sync::OnceLock;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+static PROCESS: OnceLock<&'static str> = OnceLock::new();
+
+/// Starts logging; the first process calls it once.
+pub fn init(logging: Logging) {
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(logging.level);
+    // A second call finds a subscriber already set (tests in one process); the first one stays.
+    let _ = match logging.format {
+        LogFormat::Text => builder.event_format(Line).try_init(),
+        LogFormat::Json => builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).try_init(),
+    };
+}
+
+/// Names this process in its log lines, once, right after the fork.
+pub fn name_process(name: &'static str) {
+    let _ = PROCESS.set(name);
+}
+
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let now = seconds_of_day();
+        write!(w, "{:02}:{:02}:{:02} {:<5} {}: ", now / 3600, now / 60 % 60, now % 60, event.metadata().level(), name())?;
+        ctx.format_fields(w.by_ref(), event)?;
+        writeln!(w)
+    }
+}
+
+fn name() -> &'static str {
+    PROCESS.get().copied().unwrap_or("stampcast")
+}
+
+/// UTC: the local time zone would need files that a sandboxed worker cannot open.
+fn seconds_of_day() -> u64 {
+    unix_time().as_secs() % 86_400
+}
+
+fn unix_time() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The JSON lines' time: UNIX seconds, as the stream's own stamps, and the process.
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        let t = unix_time();
+        write!(w, "{}.{:06}", t.as_secs(), t.subsec_micros())
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(e: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(e.source(), |e| e.source()).map(|c| format!(": {c}"));
+    std::iter::once(e.to_string()).chain(causes).collect()
+}

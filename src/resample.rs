@@ -1,0 +1,248 @@
+//! Sound at another sample rate, with every frame's place in the input known, so that stamps stay exact through the
+//! filter. Knows neither devices nor clocks.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+
+/// Filter length, frames at the lower of the two rates. Passes 0.9 of the narrower band; what lies beyond the Nyquist
+/// frequency is more than 90 dB down.
+const FILTER_FRAMES: usize = 128;
+/// How many positions between two input frames the filter is computed for; rubato interpolates between them.
+const PHASES: usize = 256;
+/// Input frames are filtered in lots of this share of a second.
+const LOTS_PER_SECOND: u32 = 100;
+
+#[derive(Debug, thiserror::Error)]
+#[error("sound of {channels} channels cannot be resampled from {from_hz} to {to_hz} Hz: {why}")]
+pub struct ResampleError {
+    from_hz: u32,
+    to_hz: u32,
+    channels: u16,
+    why: String,
+}
+
+/// Converts signed 16-bit interleaved sound from one rate to another with a windowed-sinc filter of linear phase.
+///
+/// Holds back less than one lot (10 ms) of input plus half the filter (64 frames of the lower rate).
+pub struct Resampler {
+    inner: Async<f32>,
+    from_hz: u32,
+    to_hz: u32,
+    channels: usize,
+    /// Input not filtered yet, interleaved, shorter than one lot.
+    waiting: Vec<f32>,
+    filtered: Vec<f32>,
+    /// Frames taken in and given out since the start or the last reset.
+    taken: u64,
+    given: u64,
+    /// Frames that the filter still makes of what came before the first input frame; they are not given out.
+    lead: usize,
+}
+
+impl Resampler {
+    /// Rates of 1,000 to 768,000 Hz, 1 to 32 channels, and a ratio of at most 1 to 16 either way.
+    pub fn new(from_hz: u32, to_hz: u32, channels: u16) -> Result<Self, ResampleError> {
+        let refuse = |why: String| ResampleError { from_hz, to_hz, channels, why };
+        let rates = 1_000..=768_000;
+        if !rates.contains(&from_hz) || !rates.contains(&to_hz) {
+            return Err(refuse("rates are 1000 to 768000 Hz".into()));
+        }
+        if from_hz > to_hz.saturating_mul(16) || to_hz > from_hz.saturating_mul(16) {
+            return Err(refuse("the rates differ by more than 16 times".into()));
+        }
+        if !(1..=32).contains(&channels) {
+            return Err(refuse("channels are 1 to 32".into()));
+        }
+        let ratio = f64::from(to_hz) / f64::from(from_hz);
+        let filter = SincInterpolationParameters::new(filter_frames(from_hz, to_hz), WindowFunction::Blackman2)
+            .oversampling_factor(PHASES)
+            .interpolation(SincInterpolationType::Linear);
+        let lot = (from_hz / LOTS_PER_SECOND) as usize;
+        let inner =
+            Async::new_sinc(ratio, 1.0, &filter, lot, usize::from(channels), FixedAsync::Input).map_err(|e| refuse(e.to_string()))?;
+        let mut it = Self {
+            inner,
+            from_hz,
+            to_hz,
+            channels: usize::from(channels),
+            waiting: Vec::new(),
+            filtered: Vec::new(),
+            taken: 0,
+            given: 0,
+            lead: 0,
+        };
+        it.lead = it.lead_frames();
+        Ok(it)
+    }
+
+    /// Forgets all sound; the next input frame is frame 0 again.
+    pub fn reset(&mut self) {
+        self.inner.reset();
+        self.waiting.clear();
+        self.taken = 0;
+        self.given = 0;
+        self.lead = self.lead_frames();
+    }
+
+    /// Takes the whole frames of `input` and appends what they make to `output`. Returns how much later (negative: earlier)
+    /// the first frame appended was captured than the first frame of `input`, in nanoseconds at the nominal rate.
+    pub fn process(&mut self, input: &[i16], output: &mut Vec<i16>) -> i64 {
+        let frames = self.source_frame(self.given) - self.taken as f64;
+        let offset_ns = (frames * 1e9 / f64::from(self.from_hz)).round() as i64;
+        let lot = self.inner.input_frames_next();
+        let whole = input.len() / self.channels;
+        self.taken += whole as u64;
+        for part in input[..whole * self.channels].chunks(lot * self.channels) {
+            self.waiting.extend(part.iter().map(|s| f32::from(*s)));
+            while self.waiting.len() >= lot * self.channels {
+                self.filter_lot(lot, output);
+            }
+        }
+        offset_ns
+    }
+
+    /// Which input frame, counted from the start or the last reset, the output frame `frame` was captured with.
+    /// Fractional; never negative.
+    pub fn source_frame(&self, frame: u64) -> f64 {
+        // In whole numbers as far as they go: an f64 product would lose the fraction after days.
+        // The filter steps before it computes, so its first frame is one step in.
+        let steps = frame + self.lead_frames() as u64 + 1;
+        let numerator = u128::from(steps) * u128::from(self.from_hz);
+        let whole = (numerator / u128::from(self.to_hz)) as u64;
+        let rest = (numerator % u128::from(self.to_hz)) as f64 / f64::from(self.to_hz);
+        whole as f64 - self.delay_frames() + rest
+    }
+
+    fn filter_lot(&mut self, lot: usize, output: &mut Vec<i16>) {
+        let room = self.inner.output_frames_max();
+        self.filtered.resize(room * self.channels, 0.0);
+        let source = InterleavedSlice::new(&self.waiting, self.channels, lot).expect("one lot at least is waiting");
+        let mut sink = InterleavedSlice::new_mut(&mut self.filtered, self.channels, room).expect("resized to this just now");
+        let (_, made) =
+            self.inner.process_into_buffer(&source, &mut sink, None).expect("both buffers have the size that the filter asks for");
+        self.waiting.drain(..lot * self.channels);
+        let lead = self.lead.min(made);
+        self.lead -= lead;
+        self.given += (made - lead) as u64;
+        let kept = &self.filtered[lead * self.channels..made * self.channels];
+        output.extend(kept.iter().map(|s| s.round() as i16));
+    }
+
+    /// The filter's delay, input frames: half its length (it is symmetric), but that rubato's table of phases begins one
+    /// phase in (measured; `every_frame_is_where_source_frame_says` holds it to 0.01 frames).
+    fn delay_frames(&self) -> f64 {
+        filter_frames(self.from_hz, self.to_hz) as f64 / 2.0 - 1.0 / PHASES as f64
+    }
+
+    /// The first step that does not lie before input frame 0 is the first frame given out.
+    fn lead_frames(&self) -> usize {
+        let steps = (self.delay_frames() * f64::from(self.to_hz) / f64::from(self.from_hz)).ceil() as usize;
+        steps - 1
+    }
+}
+
+/// Length in input frames: longer when the rate falls, for the pass band is then a smaller part of the input's.
+fn filter_frames(from_hz: u32, to_hz: u32) -> usize {
+    let stretch = f64::from(from_hz.max(to_hz)) / f64::from(to_hz);
+    ((FILTER_FRAMES as f64 * stretch) as usize).next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f64::consts::TAU;
+
+    /// Frame `n` (fractional) of a tone.
+    fn tone(hz: f64, rate_hz: u32, n: f64) -> f64 {
+        10_000.0 * (TAU * hz * n / f64::from(rate_hz)).sin()
+    }
+
+    fn resampled(from: u32, to: u32, hz: f64, frames: usize, lot: usize) -> (Resampler, Vec<i16>) {
+        let input: Vec<i16> = (0..frames).map(|n| tone(hz, from, n as f64).round() as i16).collect();
+        let mut r = Resampler::new(from, to, 1).unwrap();
+        let mut out = Vec::new();
+        for part in input.chunks(lot) {
+            r.process(part, &mut out);
+        }
+        (r, out)
+    }
+
+    #[test]
+    fn every_frame_is_where_source_frame_says() {
+        for (from, to) in [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (48_000, 12_345), (16_000, 48_000), (96_000, 8_000)] {
+            let (r, out) = resampled(from, to, 440.0, from as usize, 777);
+            let expected = |k: usize| tone(440.0, from, r.source_frame(k as u64));
+            // The filter's first half length has silence before it.
+            let from_here = 200;
+            assert!(out.len() > from_here + 1000, "{from} to {to}: {} frames", out.len());
+            // The tone's steepest slope per input frame turns a difference of value into one of place.
+            let slope = 10_000.0 * TAU * 440.0 / f64::from(from);
+            for (k, &s) in out.iter().enumerate().skip(from_here) {
+                let off = (f64::from(s) - expected(k)).abs();
+                assert!(off < 1.5 + 0.01 * slope, "{from} to {to}, frame {k}: {s} for {:.1}", expected(k));
+            }
+        }
+    }
+
+    #[test]
+    fn output_starts_with_the_first_input_frame_and_lacks_no_more_than_the_delay() {
+        let (r, out) = resampled(48_000, 16_000, 440.0, 48_000, 960);
+        assert!((0.0..3.0).contains(&r.source_frame(0)), "{}", r.source_frame(0));
+        let last = r.source_frame(out.len() as u64);
+        assert!((48_000.0 - 480.0 - 200.0..=48_000.0).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn process_returns_the_offset_of_what_it_appends() {
+        let mut r = Resampler::new(48_000, 16_000, 1).unwrap();
+        let (mut all, mut fed) = (Vec::new(), 0u64);
+        for lot in [960usize, 100, 1, 3000, 479, 480, 481] {
+            let before = all.len() as u64;
+            let offset = r.process(&vec![0; lot], &mut all);
+            let expected = (r.source_frame(before) - fed as f64) / 48_000.0 * 1e9;
+            assert!((offset as f64 - expected).abs() < 1.0);
+            fed += lot as u64;
+        }
+    }
+
+    #[test]
+    fn a_tone_above_the_new_band_is_gone_and_full_scale_does_not_wrap() {
+        let (_, out) = resampled(48_000, 16_000, 11_000.0, 48_000, 960);
+        assert!(out.iter().skip(200).all(|s| s.abs() <= 2), "{:?}", out.iter().max());
+        let square: Vec<i16> = (0..48_000).map(|n| if n / 50 % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
+        let mut r = Resampler::new(48_000, 44_100, 1).unwrap();
+        let mut out = Vec::new();
+        r.process(&square, &mut out);
+        let jumps = out.windows(2).filter(|w| (i32::from(w[0]) - i32::from(w[1])).abs() > 60_000).count();
+        assert_eq!(jumps, 0, "a wrapped sample jumps from one end of the scale to the other");
+    }
+
+    #[test]
+    fn channels_stay_apart_and_a_reset_begins_anew() {
+        let stereo: Vec<i16> = (0..4800).flat_map(|_| [8000, -4000]).collect();
+        let mut r = Resampler::new(48_000, 24_000, 2).unwrap();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        r.process(&stereo, &mut first);
+        for frame in first.chunks(2).skip(100) {
+            assert!((frame[0] - 8000).abs() <= 2 && (frame[1] + 4000).abs() <= 2, "{frame:?}");
+        }
+        r.reset();
+        r.process(&stereo, &mut second);
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn days_of_sound_keep_the_fraction() {
+        let r = Resampler::new(44_100, 48_000, 1).unwrap();
+        let day = 48_000u64 * 86_400;
+        let step = r.source_frame(day + 1) - r.source_frame(day);
+        assert!((step - 44_100.0 / 48_000.0).abs() < 1e-5, "{step}");
+    }
+
+    #[test]
+    fn impossible_requests_are_refused() {
+        for (from, to, ch) in [(0, 48_000, 1), (48_000, 0, 1), (48_000, 1_000, 1), (48_000, 16_000, 0)] {
+            assert!(Resampler::new(from, to, ch).is_err(), "{from} {to} {ch}");
+        }
+    }
+}

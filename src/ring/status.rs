@@ -1,0 +1,268 @@
+//! The page on which a worker says how it is, readable when no packet flows: hot values as single words, and a description
+//! (JSON) under a seqlock. Written by the worker, read by the supervisor (is it alive?) and by the server (`/info`).
+
+use super::label::{MAX_SEQUENCE, pair, unpair};
+use super::map::Mapping;
+use super::memory::Memory;
+use super::page::Text;
+use crate::packet::{Encoding, Losses, MonoNs, StreamInfo, WorkerState};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"stmpstat");
+const VERSION: u64 = 1;
+/// Bytes of JSON.
+const DESCRIPTION_BYTES: usize = 8192;
+/// A message longer than this is cut; what else a description holds is short.
+const MESSAGE_BYTES: usize = 1024;
+/// No source is slower than a frame an hour.
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+
+#[repr(C)]
+struct Page {
+    magic: u64,
+    version: u64,
+    heartbeat: u64,
+    last_captured: u64,
+    /// When it began (ns), times 4, plus the state: one word, so that the two belong together.
+    state: u64,
+    interval_ns: u64,
+    /// Packets lost: driver, corrupt.
+    lost_packets: u64,
+    /// Absences: xrun, source_away.
+    absences: u64,
+    next_sequence: [u64; 4],
+    reserved: [u64; 4],
+    /// Sequence, length, bytes: see `page`.
+    description: [u64; 2 + DESCRIPTION_BYTES / 8],
+}
+
+const _: () = assert!(size_of::<Page>() == 128 + 16 + DESCRIPTION_BYTES);
+const WORDS: usize = size_of::<Page>() / 8;
+const DESCRIPTION: Text = Text { at: offset_of!(Page, description) / 8, capacity: DESCRIPTION_BYTES };
+
+macro_rules! word_of {
+    ($field:ident) => {
+        offset_of!(Page, $field) / 8
+    };
+}
+
+/// The memory of one worker's page and its eventfd, made before the fork that shares them.
+pub struct SharedStatus {
+    mapping: Mapping,
+}
+
+impl SharedStatus {
+    /// `name` shows in `/proc/<pid>/maps`.
+    pub fn create(name: &str) -> io::Result<Self> {
+        let mapping = Mapping::create(name, WORDS)?;
+        mapping.words()[word_of!(magic)].store(MAGIC, Relaxed);
+        mapping.words()[word_of!(version)].store(VERSION, Relaxed);
+        Ok(Self { mapping })
+    }
+
+    /// The memfd and the eventfd, so that a child can close what is not its own.
+    pub fn fds(&self) -> [RawFd; 2] {
+        self.mapping.fds()
+    }
+
+    /// Address and length in bytes, so that a child can unmap what is not its own.
+    pub fn mapping(&self) -> (usize, usize) {
+        self.mapping.range()
+    }
+
+    /// For the worker after its fork. Goes on from what is there.
+    pub fn writer(&self) -> StatusWriter {
+        StatusWriter { mapping: self.mapping.clone() }
+    }
+
+    /// For the supervisor and for the server. They share one eventfd: one of them (the server) waits on it and clears it.
+    pub fn reader(&self) -> StatusReader {
+        StatusReader { mapping: self.mapping.clone() }
+    }
+}
+
+/// The worker's half. One at a time.
+pub struct StatusWriter {
+    mapping: Mapping,
+}
+
+impl StatusWriter {
+    /// The worker's loop lives.
+    pub fn beat(&self, now: MonoNs) {
+        self.set(word_of!(heartbeat), now.0);
+    }
+
+    /// The last frame that the device gave, by our clock.
+    pub fn captured(&self, at: MonoNs) {
+        self.set(word_of!(last_captured), at.0);
+    }
+
+    /// Rings when the state is another one than before.
+    pub fn set_state(&mut self, state: WorkerState) {
+        let before = self.mapping.words()[word_of!(state)].load(Relaxed);
+        if before >> 2 == 0 || before & 3 != code(state) {
+            self.set(word_of!(state), MonoNs::now().0 << 2 | code(state));
+            self.mapping.ring();
+        }
+    }
+
+    /// The time expected between two frames, or two packets of sound.
+    pub fn set_interval(&self, interval: Duration) {
+        self.set(word_of!(interval_ns), interval.min(MAX_INTERVAL).as_nanos() as u64);
+    }
+
+    /// The number that the next packet of this encoding will get.
+    pub fn set_next_sequence(&self, encoding: Encoding, next: u64) {
+        self.set(word_of!(next_sequence) + lane(encoding), next);
+    }
+
+    pub fn set_losses(&self, losses: Losses) {
+        self.set(word_of!(lost_packets), pair(losses.driver, losses.corrupt));
+        self.set(word_of!(absences), pair(losses.xrun, losses.source_away));
+    }
+
+    /// What the source is (`None`: there is none now), and its last fault in one line, or an empty text; a line beyond 1 KiB
+    /// is cut. Rings.
+    pub fn describe(&mut self, info: Option<&StreamInfo>, message: &str) {
+        let end = (0..=message.len().min(MESSAGE_BYTES)).rev().find(|&at| message.is_char_boundary(at));
+        let message = &message[..end.unwrap_or(0)];
+        #[derive(Serialize)]
+        struct Said<'a> {
+            info: Option<&'a StreamInfo>,
+            message: &'a str,
+        }
+        let json = |info| serde_json::to_vec(&Said { info, message }).expect("plain data becomes JSON");
+        let mut bytes = json(info);
+        if bytes.len() > DESCRIPTION_BYTES {
+            // Only a device whose name fills kilobytes gets here.
+            bytes = json(None);
+        }
+        DESCRIPTION.write(&self.mapping, &bytes);
+        self.mapping.ring();
+    }
+
+    fn set(&self, at: usize, value: u64) {
+        self.mapping.words()[at].store(value, Release);
+    }
+}
+
+/// The values that change all the time, each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hot {
+    /// When the worker's loop last went round; `None` before the first time. Never later than now.
+    pub heartbeat: Option<MonoNs>,
+    /// The last frame that the device gave; `None` before the first. Never later than now.
+    pub last_captured: Option<MonoNs>,
+    pub state: WorkerState,
+    /// When the state began; `None` while the worker has said nothing. Never later than now.
+    pub state_since: Option<MonoNs>,
+    /// Time expected between frames; `None` while unknown; at most an hour.
+    pub interval: Option<Duration>,
+    next_sequence: [u64; 4],
+    pub losses: Losses,
+}
+
+impl Hot {
+    /// The number that the next packet of `encoding` will get; at most [`MAX_SEQUENCE`].
+    pub fn next_sequence(&self, encoding: Encoding) -> u64 {
+        self.next_sequence[lane(encoding)]
+    }
+}
+
+/// What the source is, and the last thing that went wrong.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Description {
+    /// `None` while there is no source.
+    pub info: Option<StreamInfo>,
+    /// The last fault in one line; empty when there is none.
+    pub message: String,
+}
+
+/// The readers' half.
+pub struct StatusReader {
+    mapping: Mapping,
+}
+
+impl StatusReader {
+    /// The page may hold anything: every value is bent to what is plausible.
+    pub fn hot(&self) -> Hot {
+        let now = MonoNs::now();
+        let instant = |ns: u64| (ns != 0).then_some(MonoNs(ns).min(now));
+        let state = self.get(word_of!(state));
+        let interval = Duration::from_nanos(self.get(word_of!(interval_ns))).min(MAX_INTERVAL);
+        let (driver, corrupt) = unpair(self.get(word_of!(lost_packets)));
+        let (xrun, source_away) = unpair(self.get(word_of!(absences)));
+        let next = |i| self.get(word_of!(next_sequence) + i).min(MAX_SEQUENCE);
+        Hot {
+            heartbeat: instant(self.get(word_of!(heartbeat))),
+            last_captured: instant(self.get(word_of!(last_captured))),
+            state: match state & 3 {
+                1 => WorkerState::WaitingForDevice,
+                2 => WorkerState::Streaming,
+                _ => WorkerState::Starting,
+            },
+            state_since: instant(state >> 2),
+            interval: (!interval.is_zero()).then_some(interval),
+            next_sequence: std::array::from_fn(next),
+            losses: Losses { driver, corrupt, xrun, source_away },
+        }
+    }
+
+    /// What the worker last said of its source. `None` before the first time, while it is being written, and when it is not
+    /// valid JSON.
+    pub fn description(&self) -> Option<Description> {
+        serde_json::from_slice(&DESCRIPTION.read(&self.mapping)?).ok()
+    }
+
+    /// Readable after each change of state or description until [`clear_event`](Self::clear_event).
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.mapping.event_fd()
+    }
+
+    /// To be called before the page is read.
+    pub fn clear_event(&self) {
+        self.mapping.clear();
+    }
+
+    /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval, state and losses begin
+    /// anew (losses count within one life, so read them first). Numbers and description stay. Rings.
+    pub fn reset(&self) {
+        for at in [
+            word_of!(heartbeat),
+            word_of!(last_captured),
+            word_of!(state),
+            word_of!(interval_ns),
+            word_of!(lost_packets),
+            word_of!(absences),
+        ] {
+            self.mapping.words()[at].store(0, Relaxed);
+        }
+        self.mapping.ring();
+    }
+
+    fn get(&self, at: usize) -> u64 {
+        self.mapping.words()[at].load(Relaxed)
+    }
+}
+
+fn code(state: WorkerState) -> u64 {
+    match state {
+        WorkerState::Starting => 0,
+        WorkerState::WaitingForDevice => 1,
+        WorkerState::Streaming => 2,
+    }
+}
+
+fn lane(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Jpeg => 0,
+        Encoding::H264 => 1,
+        Encoding::Pcm => 2,
+        Encoding::Opus => 3,
+    }
+}
