@@ -271,10 +271,10 @@ function chooseLanguage(choice) {
   }
 }
 
-/** An element's accessible name and tooltip. */
+/** An element's accessible name, and a button's tooltip. */
 function setLabel(element, label) {
   element.setAttribute("aria-label", label);
-  element.title = label;
+  if (element.matches("button")) element.title = label;
 }
 
 /** The word for `key`, with {names} filled in. */

@@ -26,10 +26,15 @@ function goTo(address, token) {
   server = next;
   const known = token || next.token || settings.token(next.base);
   settings.setToken(next.base, known);
-  $("server-label").textContent = next.label;
+  showServer();
   delete document.body.dataset.seen;
   viewer.connect(next, known);
   return true;
+}
+
+function showServer() {
+  $("server-label").textContent = server.label;
+  setLabel($("open-server"), `${server.label}: ${t("change")}`);
 }
 
 function begin() {
@@ -342,10 +347,14 @@ function setLatency(latency) {
   document.querySelector(`#latency input[value="${settings.get("latency")}"]`).checked = true;
 }
 
-function setFigures(open) {
-  settings.set("figures", open);
+function showFiguresPanel(open) {
   $("figures").hidden = !open;
   $("toggle-figures").setAttribute("aria-expanded", String(open));
+}
+
+function toggleFigures() {
+  settings.set("figures", $("figures").hidden);
+  showFiguresPanel(settings.get("figures"));
 }
 
 const lightWanted = matchMedia("(prefers-color-scheme: light)");
@@ -359,6 +368,7 @@ function applyLanguage() {
   chooseLanguage(settings.get("language"));
   for (const input of document.querySelectorAll("#latency input")) input.parentElement.title = t(`${input.value}Hint`);
   delete $("f-gaps").dataset.key;
+  showServer();
   showSoundControls();
   showRecording();
   setFullscreenLabel();
@@ -442,7 +452,7 @@ const KEYS = {
   f: toggleFullscreen,
   s: snapshot,
   r: toggleRecording,
-  i: () => setFigures(!settings.get("figures")),
+  i: toggleFigures,
   ArrowUp: () => setVolume(settings.get("volume") + 0.05),
   ArrowDown: () => setVolume(settings.get("volume") - 0.05),
   1: () => setLatency("lowest"),
@@ -471,7 +481,7 @@ $("snapshot").onclick = snapshot;
 $("record").onclick = toggleRecording;
 $("fullscreen").onclick = toggleFullscreen;
 $("fullscreen").hidden = !document.fullscreenEnabled;
-$("toggle-figures").onclick = () => setFigures(!settings.get("figures"));
+$("toggle-figures").onclick = toggleFigures;
 $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
@@ -506,12 +516,13 @@ lightWanted.addEventListener("change", applyTheme);
 
 applyTheme();
 setLatency(settings.get("latency"));
-setFigures(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
+// On a phone they would take the picture's place: there, only when asked for.
+showFiguresPanel(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
 begin();
 applyLanguage();
 setInterval(() => performance.now() - meterShownAt > 300 && showMeter(), 200);
 setInterval(() => {
   if (document.hidden) return;
-  if (settings.get("figures")) showFigures();
+  if (!$("figures").hidden) showFigures();
   if (viewer.recording) showRecording();
 }, 500);

@@ -17,6 +17,8 @@ try {
 }
 await import("./unit.js");
 await import("./faults.js");
+await import("./features.js");
+await import("./look.js");
 const passed = await runAll(process.argv[2]);
 await closeBrowser();
 process.exit(passed ? 0 : 1);

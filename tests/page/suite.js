@@ -23,7 +23,8 @@ export async function runAll(filter = "") {
       console.log(`ok    ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
     } catch (error) {
       failed++;
-      console.log(`FAIL  ${name}\n      ${String(error.stack || error).replaceAll("\n", "\n      ")}`);
+      const lines = String(error.stack || error).split("\n").slice(0, 15);
+      console.log(`FAIL  ${name}\n      ${lines.join("\n      ")}`);
     } finally {
       clearTimeout(timer);
     }
