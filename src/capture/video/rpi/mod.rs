@@ -9,8 +9,6 @@ mod pairing;
 mod spawn;
 mod words;
 
-pub use options::Orientation;
-
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
