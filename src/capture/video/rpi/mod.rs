@@ -14,6 +14,7 @@ use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use child::{Camera, DEVICE, Got};
 use nix::time::{ClockId, clock_gettime};
+use options::Orientation;
 use pairing::{Awaited, Fault, Pair, Pairing};
 use std::ffi::OsString;
 use std::time::Duration;
