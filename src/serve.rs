@@ -2,6 +2,7 @@
 
 use crate::clock::Sample;
 use crate::config::Config;
+use crate::http::access::Access;
 use crate::http::{self, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
@@ -70,6 +71,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let ServeInputs { listener, config, video, audio, own } = inputs;
     let failed = |doing| move |source| ServeError { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
+    let access = Access::new(&config.access).map_err(|e| failed("guard its door")(io::Error::other(e)))?;
     let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
 
     let mut feeds = JoinSet::new();
@@ -87,7 +89,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 
     tokio::select! {
-        () = http::serve(listener, hub, limits, shutdown) => Ok(()),
+        () = http::serve(listener, hub, access, limits, shutdown) => Ok(()),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError {
             doing: "read from its workers",

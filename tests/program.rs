@@ -2,15 +2,13 @@
 //! in between dies.
 
 mod common;
-#[path = "common/viewer.rs"]
-mod viewer;
 
+use common::viewer::{Text, Viewer, unix_now};
 use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
 use stampcast::capture::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Instant;
-use viewer::{Text, Viewer, unix_now};
 
 const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 

@@ -1,5 +1,6 @@
 //! The network: connections, and what each path answers. Knows the hub and the wire; knows no ring and no device.
 
+pub mod access;
 mod connection;
 mod incoming;
 mod socket;
@@ -8,8 +9,10 @@ mod stream;
 mod viewer;
 
 use crate::hub::Hub;
+use access::Access;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::get;
 use std::future::Future;
 use std::io;
@@ -53,11 +56,11 @@ struct App {
 }
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, access: Access, limits: Limits, shutdown: impl Future<Output = ()>) {
     let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)) };
     let doorstep = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopping) = watch::channel(false);
-    let server = connection::Server { hub: hub.clone(), router: router(app), limits, stopping };
+    let server = connection::Server { hub: hub.clone(), router: router(app, access), limits, stopping };
     let mut connections = JoinSet::new();
     let mut accept_failed = false;
     tokio::pin!(shutdown);
@@ -98,13 +101,15 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App) -> Router {
+fn router(app: App, access: Access) -> Router {
     Router::new()
         .route("/", get(status::addresses))
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
+        .route("/healthz", get(status::healthz))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
         .with_state(app)
+        .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 
 /// The listener of the supervisor, made ready for this runtime.

@@ -4,7 +4,7 @@ use super::App;
 use crate::packet::MonoNs;
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 
 const ADDRESSES: &str = "\
@@ -12,14 +12,19 @@ stampcast
 
 /stream   WebSocket: stamped video and sound
 /info     JSON: format, rate, clock, losses
+/healthz  200 while the server lives
 ";
 
 pub async fn addresses() -> &'static str {
     ADDRESSES
 }
 
-/// Open to every page: one from a file reads the sound's rate here.
+/// For whoever watches over the process; needs no token. Says nothing of the devices: `/info` does.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
 pub async fn info(State(app): State<App>) -> impl IntoResponse {
-    let headers = [(ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (CACHE_CONTROL, "no-store")];
+    let headers = [(CACHE_CONTROL, "no-store")];
     (headers, Json(app.hub.info(MonoNs::now())))
 }

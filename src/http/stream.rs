@@ -2,6 +2,7 @@
 //! what a request looks like; the connection itself is taken over in `connection`.
 
 use super::App;
+use super::access::Scope;
 use super::viewer::Manner;
 use crate::hub::{Feed, Hub, Request};
 use crate::packet::Encoding;
@@ -48,6 +49,8 @@ pub enum Refusal {
     NoVideo,
     #[error("audio=1 is asked for, but sound is off on this server (--enable-audio turns it on)")]
     NoAudio,
+    #[error("this token opens the picture without the sound")]
+    SoundForbidden,
     #[error("neither video nor audio is left to send")]
     Nothing,
     #[error("/stream speaks WebSocket: connect to it as ws://HOST:PORT/stream")]
@@ -63,11 +66,12 @@ pub enum Refusal {
 pub async fn stream(
     State(app): State<App>,
     Extension(handover): Extension<Handover>,
+    Extension(scope): Extension<Scope>,
     upgrade: Option<Extension<OnUpgrade>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match admit(&app, upgrade, &uri, &headers) {
+    match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
             handover.put(admitted);
             let upgrade = [
@@ -81,10 +85,16 @@ pub async fn stream(
     }
 }
 
-fn admit(app: &App, upgrade: Option<Extension<OnUpgrade>>, uri: &Uri, headers: &HeaderMap) -> Result<(Admitted, HeaderValue), Refusal> {
+fn admit(
+    app: &App,
+    scope: Scope,
+    upgrade: Option<Extension<OnUpgrade>>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(Admitted, HeaderValue), Refusal> {
     let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| Refusal::Malformed)?;
     let query = Query::from_pairs(pairs.0)?;
-    let request = request(&query, &app.hub)?;
+    let request = request(&query, scope, &app.hub)?;
     let key = websocket_key(headers)?;
     let Some(Extension(upgrade)) = upgrade else { return Err(Refusal::NoUpgrade) };
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
@@ -94,8 +104,12 @@ fn admit(app: &App, upgrade: Option<Extension<OnUpgrade>>, uri: &Uri, headers: &
 }
 
 /// What the query means on this server: both streams unless it says otherwise, as far as they are there.
-fn request(query: &Query, hub: &Hub) -> Result<Request, Refusal> {
+fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     let (has_video, has_audio) = (hub.has(Encoding::Jpeg), hub.has(Encoding::Pcm));
+    if query.audio == Some(true) && has_audio && scope == Scope::PictureOnly {
+        return Err(Refusal::SoundForbidden);
+    }
+    let has_audio = has_audio && scope == Scope::Everything;
     if query.video == Some(true) && !has_video {
         return Err(Refusal::NoVideo);
     }
@@ -137,6 +151,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::SoundForbidden => StatusCode::FORBIDDEN,
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };

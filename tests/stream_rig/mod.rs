@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
+use stampcast::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
@@ -211,6 +211,7 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 fn config(sound: bool) -> Config {
     Config {
+        access: Access { file_origin: true, ..Access::default() },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         camera: Camera::Test,
