@@ -4,7 +4,7 @@
 use super::App;
 use super::access::Scope;
 use super::viewer::Manner;
-use crate::hub::{Feed, Hub, Request};
+use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
 use crate::wire::{Query, QueryError};
 use axum::extract::{self, Extension, State};
@@ -23,6 +23,8 @@ pub struct Handover(Arc<Mutex<Option<Admitted>>>);
 pub struct Admitted {
     pub upgrade: OnUpgrade,
     pub request: Request,
+    /// Made before the answer, since it can be refused.
+    pub subscription: Subscription,
     pub manner: Manner,
     /// Its place among the viewers, given back when dropped.
     pub place: OwnedSemaphorePermit,
@@ -61,6 +63,8 @@ pub enum Refusal {
     Key,
     #[error("all places for viewers are taken; try again later")]
     Full,
+    #[error(transparent)]
+    Views(#[from] TooManyViews),
 }
 
 pub async fn stream(
@@ -100,7 +104,8 @@ fn admit(
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
     let place = app.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
     let manner = Manner { format: query.format, events: query.events, window: query.window };
-    Ok((Admitted { upgrade, request, manner, place }, accept))
+    let subscription = app.hub.subscribe(&request)?;
+    Ok((Admitted { upgrade, request, subscription, manner, place }, accept))
 }
 
 /// What the query means on this server: both streams unless it says otherwise, as far as they are there.
@@ -117,7 +122,9 @@ fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
         return Err(Refusal::NoAudio);
     }
     let video = query.video.unwrap_or(has_video).then_some(Feed::Encoded(Encoding::Jpeg));
-    let audio = query.audio.unwrap_or(has_audio).then_some(Feed::Encoded(Encoding::Pcm));
+    let view = View { rate_hz: query.audio_rate, channels: query.audio_channels };
+    let sound = if view == View::default() { Feed::Encoded(Encoding::Pcm) } else { Feed::Viewed(view) };
+    let audio = query.audio.unwrap_or(has_audio).then_some(sound);
     if video.is_none() && audio.is_none() {
         return Err(Refusal::Nothing);
     }
@@ -152,7 +159,7 @@ impl IntoResponse for Refusal {
         let status = match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::SoundForbidden => StatusCode::FORBIDDEN,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = (status, format!("{self}\n")).into_response();

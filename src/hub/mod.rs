@@ -17,11 +17,13 @@ mod queue;
 mod report;
 mod subscription;
 mod tally;
+mod view;
 mod wake;
 
 pub use packet::Packet;
 pub use queue::{Gap, Item, Notice};
-pub use subscription::{Feed, Request, Subscription};
+pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use view::View;
 
 use crate::clock::{ClockMap, ClockStep, Sample};
 use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
@@ -35,6 +37,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use subscription::Inbox;
 use tokio::sync::watch;
+use tracing::warn;
+use view::Conversion;
 
 /// Far more than rounding can make, far less than the smallest clock step.
 const ROUNDING_NS: u64 = 1_000;
@@ -76,6 +80,7 @@ pub struct Hub {
 struct State {
     sources: Vec<Source>,
     tracks: Vec<Track>,
+    views: Vec<Conversion>,
     inboxes: Vec<Arc<Inbox>>,
     clock: ClockMap,
     last_step_seconds: Option<f64>,
@@ -132,7 +137,15 @@ impl Hub {
                 interval: Duration::ZERO,
             });
         }
-        let state = State { sources, tracks, inboxes: Vec::new(), clock: ClockMap::new(clock), last_step_seconds: None, closed: false };
+        let state = State {
+            sources,
+            tracks,
+            views: Vec::new(),
+            inboxes: Vec::new(),
+            clock: ClockMap::new(clock),
+            last_step_seconds: None,
+            closed: false,
+        };
         Self { state: Mutex::new(state), missed_video: AtomicU64::new(0), missed_audio: AtomicU64::new(0) }
     }
 
@@ -159,8 +172,18 @@ impl Hub {
         track.last_sequence = Some(accepted.sequence);
         track.meter.note(accepted.captured);
         let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
-        let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(Feed::Encoded(encoding), &packet)).sum();
-        self.missed(kind).fetch_add(missed, Relaxed);
+        let give = |feed, packet: &Arc<Packet>| {
+            let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
+            self.missed(kind).fetch_add(missed, Relaxed);
+        };
+        give(Feed::Encoded(encoding), &packet);
+        for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
+            match made.convert(&packet) {
+                Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
+                Ok(None) => {}
+                Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
+            }
+        }
         accepted.plausible
     }
 
@@ -244,6 +267,12 @@ impl Hub {
 impl State {
     /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
     fn count_reader(&mut self, feed: Feed, joins: bool) {
+        if let Feed::Viewed(view) = feed {
+            for made in self.views.iter_mut().filter(|made| made.view == view) {
+                made.readers = if joins { made.readers + 1 } else { made.readers.saturating_sub(1) };
+            }
+            self.views.retain(|made| made.readers > 0);
+        }
         let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
         track.readers = if joins { track.readers + 1 } else { track.readers.saturating_sub(1) };
         if !joins && track.readers == 0 {

@@ -230,7 +230,7 @@ fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
 #[test]
 fn live_is_the_newest_frame_and_half_a_second_of_sound() {
     let hub = hub();
-    let live = hub.subscribe(&ask(Delivery::Live));
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     video(&hub, 0);
     sound(&hub, 0);
     assert_eq!(drain(&live), [(StreamKind::Video, 0, 0), (StreamKind::Audio, 0, 0)]);
@@ -250,7 +250,7 @@ fn live_is_the_newest_frame_and_half_a_second_of_sound() {
 #[test]
 fn all_is_a_backlog_up_to_the_queues_size_in_packets_and_bytes() {
     let hub = hub();
-    let all = hub.subscribe(&ask(Delivery::All));
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
     for k in 0..8 {
         video(&hub, k);
     }
@@ -272,7 +272,7 @@ fn all_is_a_backlog_up_to_the_queues_size_in_packets_and_bytes() {
 #[test]
 fn a_slow_viewers_loss_and_the_sources_stand_apart() {
     let hub = hub();
-    let live = hub.subscribe(&ask(Delivery::Live));
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     video(&hub, 0);
     drain(&live);
     video(&hub, 1);
@@ -293,7 +293,7 @@ fn what_is_thinned_is_not_missing() {
     let hub = hub();
     let mut request = ask(Delivery::All);
     request.max_fps = Some(25.0);
-    let thinned = hub.subscribe(&request);
+    let thinned = hub.subscribe(&request).unwrap();
     (0..4).for_each(|k| video(&hub, k));
     assert_eq!(drain(&thinned), [(StreamKind::Video, 0, 0), (StreamKind::Video, 2, 0)], "25 of 50 fps");
     (4..24).for_each(|k| video(&hub, k));
@@ -309,10 +309,10 @@ fn only_what_somebody_wants_is_encoded() {
     assert!(!*wanted.borrow());
     let mut no_video = ask(Delivery::Live);
     no_video.video = None;
-    let listener = hub.subscribe(&no_video);
+    let listener = hub.subscribe(&no_video).unwrap();
     assert!(!*wanted.borrow());
-    let first = hub.subscribe(&ask(Delivery::Live));
-    let second = hub.subscribe(&ask(Delivery::Live));
+    let first = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let second = hub.subscribe(&ask(Delivery::Live)).unwrap();
     assert!(*wanted.borrow());
     drop(first);
     assert!(*wanted.borrow());
@@ -326,7 +326,7 @@ fn only_what_somebody_wants_is_encoded() {
 #[test]
 fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
     let hub = hub();
-    let live = hub.subscribe(&ask(Delivery::Live));
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     (0..3).for_each(|k| video(&hub, k));
     sound(&hub, 0);
     assert!(live.has_news(false));
@@ -339,8 +339,8 @@ fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
 #[test]
 fn notices_stand_between_the_packets_where_they_happened() {
     let hub = hub();
-    let all = hub.subscribe(&ask(Delivery::All));
-    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) });
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
+    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
     let at = MonoNs(1);
     hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
     video(&hub, 0);
@@ -377,7 +377,7 @@ fn notices_stand_between_the_packets_where_they_happened() {
 fn who_comes_while_a_source_is_away_is_told_so() {
     let hub = hub();
     hub.set_source(StreamKind::Audio, WorkerState::WaitingForDevice, MonoNs(1), None);
-    let late = hub.subscribe(&ask(Delivery::Live));
+    let late = hub.subscribe(&ask(Delivery::Live)).unwrap();
     let Some(Item::Notice(notice)) = late.take(true) else { panic!("no notice") };
     assert_eq!(notice.event, Event::SourceLost { stream: StreamKind::Audio });
     assert!(late.take(true).is_none());
@@ -386,7 +386,7 @@ fn who_comes_while_a_source_is_away_is_told_so() {
 #[test]
 fn a_notice_flood_is_bounded() {
     let hub = hub();
-    let idle = hub.subscribe(&ask(Delivery::Live));
+    let idle = hub.subscribe(&ask(Delivery::Live)).unwrap();
     for k in 0..1000 {
         hub.observe(clocks(100 * (k + 1), 1_000 * (k % 2 + 1)));
     }
@@ -396,7 +396,7 @@ fn a_notice_flood_is_bounded() {
 #[test]
 fn stamps_grow_between_steps_and_follow_a_step() {
     let hub = hub();
-    let all = hub.subscribe(&ask(Delivery::All));
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
     let stamps = || -> Vec<u64> {
         std::iter::from_fn(|| all.take(true))
             .filter_map(|item| if let Item::Packet { packet, .. } = item { Some(packet.stamp.0) } else { None })
@@ -415,7 +415,7 @@ fn stamps_grow_between_steps_and_follow_a_step() {
 #[test]
 fn a_packet_is_rendered_once_for_all() {
     let hub = hub();
-    let (one, two) = (hub.subscribe(&ask(Delivery::Live)), hub.subscribe(&ask(Delivery::Live)));
+    let (one, two) = (hub.subscribe(&ask(Delivery::Live)).unwrap(), hub.subscribe(&ask(Delivery::Live)).unwrap());
     video(&hub, 0);
     let frame = |s: &Subscription| match s.take(true) {
         Some(Item::Packet { packet, .. }) => packet.text_frame().as_ptr(),
@@ -427,9 +427,9 @@ fn a_packet_is_rendered_once_for_all() {
 #[test]
 fn a_closed_hub_says_so_to_old_and_new() {
     let hub = hub();
-    let old = hub.subscribe(&ask(Delivery::Live));
+    let old = hub.subscribe(&ask(Delivery::Live)).unwrap();
     assert!(!old.is_closed());
     hub.close();
     assert!(old.is_closed());
-    assert!(hub.subscribe(&ask(Delivery::Live)).is_closed());
+    assert!(hub.subscribe(&ask(Delivery::Live)).unwrap().is_closed());
 }
