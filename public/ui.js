@@ -164,7 +164,9 @@ function showFigures() {
   setText($("f-latency"), latency === null ? "–" : millis(latency));
   const worst = figures.latency.quantile(now, 0.95);
   const known = viewer.clockOffset() !== null;
-  setText($("f-latency-note"), worst === null ? (known ? "" : t("noClock")) : t("worst", { value: millis(worst) }));
+  const live = viewer.phase === "live";
+  const note = known || !live ? "" : t("noClock");
+  setText($("f-latency-note"), worst === null ? note : t("worst", { value: millis(worst) }));
   drawTrace(figures.latency.trim(now));
   const offset = figures.offset.quantile(now, 0.5);
   setText($("f-offset"), offset === null ? "–" : signed(offset * 1000, "ms", 0));
@@ -186,7 +188,8 @@ function showClock() {
   // The server's clock against this computer's, both as UNIX time.
   const here = (Date.now() - performance.now()) / 1000;
   setText($("f-clock"), best ? signed((best.offset - here) * 1000, "ms", 1) : "–");
-  setText($("f-trip"), best ? t("roundTrip", { value: millis(best.roundTrip, 1) }) : t("noClock"));
+  const none = viewer.phase === "live" ? t("noClock") : "";
+  setText($("f-trip"), best ? t("roundTrip", { value: millis(best.roundTrip, 1) }) : none);
 }
 
 function showSoundFigures() {
@@ -194,7 +197,8 @@ function showSoundFigures() {
   setText($("f-buffer"), playing ? millis(viewer.bufferedS) : "–");
   const format = viewer.soundFormat;
   const channels = format && t(format.channels === 1 ? "mono" : "stereo");
-  setText($("f-sound"), format ? t("soundFormat", { rate: format.rate, channels }) : t("noSound"));
+  const none = viewer.info && !viewer.info.audio ? t("noSound") : "";
+  setText($("f-sound"), format ? t("soundFormat", { rate: format.rate, channels }) : none);
 }
 
 function showGaps(gaps) {
