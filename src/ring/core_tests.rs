@@ -314,7 +314,7 @@ fn each_kind_of_scribble_is_named_and_the_next_call_begins_afresh() {
 fn memory_touched_is_the_backlog_not_the_capacity() {
     let geometry = geometry(16, 1000);
     let (memory, mut writer, mut reader) = pair(geometry);
-    for n in 1..500 {
+    for n in 1..if cfg!(miri) { 60 } else { 500 } {
         writer.push([n], &payload(n, 64 * (1 + n as usize % 3))).unwrap();
         if n % 2 == 0 {
             while pop_checked(&mut reader).is_some() {}
