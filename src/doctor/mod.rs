@@ -114,7 +114,7 @@ impl Patient {
         let patience = Instant::now() + LEAVE_WITHIN;
         while Instant::now() < patience {
             match self.socket.read() {
-                Err(tungstenite::Error::Io(e)) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(tungstenite::Error::Io(e)) if is_no_news(&e) => {}
                 Err(_) => return,
                 Ok(_) => {}
             }
@@ -131,7 +131,7 @@ impl Patient {
         }
         let message = match self.socket.read() {
             Ok(message) => message,
-            Err(tungstenite::Error::Io(e)) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(()),
+            Err(tungstenite::Error::Io(e)) if is_no_news(&e) => return Ok(()),
             Err(e) => return Err(e.to_string()),
         };
         let arrived = unix_now();
@@ -155,6 +155,11 @@ impl Patient {
         }
         Ok(())
     }
+}
+
+/// The read's timeout, or a signal.
+fn is_no_news(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// Binary, since only it carries numbers and the sound's rate; with events.
