@@ -104,8 +104,8 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_FLIP", value_enum, default_value = "none", help_heading = "Video")]
     flip: FlipArg,
 
-    /// Set a control of the camera, such as exposure_time_absolute=200; may be repeated; --list-devices names them
-    #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control, value_delimiter = ',', help_heading = "Video")]
+    /// Set a control of the camera, such as exposure_time_absolute=200; may be repeated (the environment holds one); --list-devices names them
+    #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control, help_heading = "Video")]
     camera_control: Vec<(String, String)>,
 
     /// Frames that may wait between camera and network, and per viewer with delivery=all; the oldest goes (1 to 10000)

@@ -3,7 +3,7 @@
 use crate::clock::Sample;
 use crate::config::Config;
 use crate::http::access::Access;
-use crate::http::{self, Limits};
+use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
@@ -72,6 +72,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let failed = |doing| move |source| ServeError { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
     let access = Access::new(&config.access).map_err(|e| failed("guard its door")(io::Error::other(e)))?;
+    let door = Door { access, serve_client: config.serve_client };
     let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
 
     let mut feeds = JoinSet::new();
@@ -89,7 +90,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 
     tokio::select! {
-        () = http::serve(listener, hub, access, limits, shutdown) => Ok(()),
+        () = http::serve(listener, hub, door, limits, shutdown) => Ok(()),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError {
             doing: "read from its workers",

@@ -81,10 +81,7 @@ impl Server {
             Err(e) => return debug!("{peer}: {e}"),
             Ok(Err(_)) => unreachable!("the connection was made of a TcpStream above"),
         };
-        let socket = match Socket::new(parts.io.into_inner()) {
-            Ok(socket) => socket,
-            Err(e) => return debug!("{peer}: {e}"),
-        };
+        let socket = Socket::new(parts.io.into_inner());
         let streams = match (request.video, request.audio) {
             (Some(_), Some(_)) => "video and audio",
             (Some(_), None) => "video",

@@ -3,6 +3,7 @@
 
 use super::App;
 use super::access::Scope;
+use super::pictures;
 use super::viewer::Manner;
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
@@ -75,6 +76,13 @@ pub async fn stream(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
+    if !headers.contains_key(header::UPGRADE) {
+        return match extract::Query::<pictures::Rate>::try_from_uri(&uri) {
+            Ok(rate) => pictures::mjpeg(State(app), rate).await.into_response(),
+            Err(refused) => refused.into_response(),
+        };
+    }
     match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
             handover.put(admitted);

@@ -105,6 +105,8 @@ struct Track {
     intake: Intake,
     last_stamp: Option<UnixNs>,
     last_sequence: Option<u64>,
+    /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
+    latest: Option<Arc<Packet>>,
     meter: Meter,
     /// Subscribers that read this encoding, or a view made of it.
     readers: usize,
@@ -123,6 +125,7 @@ impl Hub {
                 intake: Intake::default(),
                 last_stamp: None,
                 last_sequence: None,
+                latest: None,
                 meter: Meter::default(),
                 readers: 0,
                 demand: watch::Sender::new(false),
@@ -177,6 +180,7 @@ impl Hub {
             self.missed(kind).fetch_add(missed, Relaxed);
         };
         give(Feed::Encoded(encoding), &packet);
+        track.latest = Some(packet.clone());
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
             match made.convert(&packet) {
                 Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
@@ -239,6 +243,11 @@ impl Hub {
         self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
     }
 
+    /// The newest packet; `None` when there is none or nobody reads this encoding.
+    pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
+        self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
+    }
+
     pub fn viewers(&self) -> usize {
         self.lock().inboxes.len()
     }
@@ -278,6 +287,7 @@ impl State {
         if !joins && track.readers == 0 {
             // What is not encoded for want of a reader is not missing.
             track.intake.pause();
+            track.latest = None;
             track.meter = Meter::default();
         }
         track.demand.send_if_modified(|wanted| std::mem::replace(wanted, track.readers > 0) != (track.readers > 0));
