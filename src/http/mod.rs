@@ -3,6 +3,7 @@
 pub mod access;
 mod connection;
 mod incoming;
+mod metrics;
 mod page;
 mod pictures;
 mod problem;
@@ -121,6 +122,7 @@ fn router(app: App, access: Access) -> Router {
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
         .route("/state", get(state::state))
+        .route("/metrics", get(metrics::metrics))
         .route("/snapshot.jpg", get(pictures::snapshot))
         .route("/snapshot", get(pictures::snapshot))
         .route("/stream.mjpg", get(pictures::mjpeg))
