@@ -92,6 +92,21 @@ pub struct PixFormat {
     pub full_range: bool,
 }
 
+impl PixFormat {
+    fn of(f: &v4l2_format) -> Self {
+        // SAFETY: a capture format is in `pix`; its members are integers, so any bytes will do.
+        let p = unsafe { f.fmt.pix };
+        Self {
+            code: FourCc(p.pixelformat),
+            width: p.width,
+            height: p.height,
+            stride: p.bytesperline,
+            alternating_fields: p.field == v4l2_field_V4L2_FIELD_ALTERNATE,
+            full_range: full_range(p.quantization, p.colorspace),
+        }
+    }
+}
+
 /// A control as VIDIOC_QUERY_EXT_CTRL describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawControl {
@@ -227,16 +242,7 @@ impl Device {
             ..unsafe { f.fmt.pix }
         };
         self.call(vidioc::VIDIOC_S_FMT, &mut f)?;
-        // SAFETY: a capture format is in `pix`; its members are integers, so any bytes will do.
-        let p = unsafe { f.fmt.pix };
-        Ok(PixFormat {
-            code: FourCc(p.pixelformat),
-            width: p.width,
-            height: p.height,
-            stride: p.bytesperline,
-            alternating_fields: p.field == v4l2_field_V4L2_FIELD_ALTERNATE,
-            full_range: full_range(p.quantization, p.colorspace),
-        })
+        Ok(PixFormat::of(&f))
     }
 
     /// Asks for an interval between frames and returns what the driver set; `None` where it cannot say.
