@@ -109,11 +109,8 @@ async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
     let pings = [frame(0x89, &[7; 125]), frame(0x81, b"ping:x")].concat().repeat(1000);
     // It never reads, so its writes must block in the end: nothing is swallowed without bound.
     let blocked = async {
-        loop {
-            match tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await {
-                Ok(written) => written.unwrap(),
-                Err(_) => break,
-            }
+        while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await {
+            written.unwrap();
         }
     };
     patient(blocked).await;

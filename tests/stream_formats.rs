@@ -46,7 +46,7 @@ async fn large_frames_arrive_whole() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect("?audio=0").await;
     rig.video.wait_for_demand(true).await;
-    let picture: Vec<u8> = (0..3_000_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let picture: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     rig.video.push(&picture);
     let text = viewer.text().await;
     let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&text) else { panic!("no video") };

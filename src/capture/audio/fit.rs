@@ -4,8 +4,8 @@
 //! Device times are late and never early: the driver notices that a frame is complete at the next interrupt, timer tick
 //! or USB transfer. So the earliest of many is the true one: a block of half a second keeps only its earliest
 //! observation, and a line through the last minute of blocks (median of slopes, low quartile of phase, so that neither
-//! one wild block nor a busy half minute moves it) gives rate and phase. What is emitted follows that line by slewing,
-//! never by a jump. `docs/time.md` has the reasons and the figures.
+//! one wild block nor ten busy seconds move it) gives rate and phase. What is emitted follows that line by slewing; only after
+//! a gap does it jump, and says so. `docs/time.md` has the reasons and the figures.
 
 use crate::packet::MonoNs;
 use std::collections::VecDeque;

@@ -332,7 +332,7 @@ fn purpose(node: &Node) -> Option<Purpose> {
     if node.driver == "uvcvideo" {
         // Each stream has a picture node, then one for metadata. To open one would wake a sleeping camera, and a worker that
         // waits for another camera asks four times a second.
-        return Some(if node.index % 2 == 0 { Purpose::Camera } else { Purpose::Metadata });
+        return Some(if node.index.is_multiple_of(2) { Purpose::Camera } else { Purpose::Metadata });
     }
     let capability = Device::open(&node.path()).ok()?.capability().ok()?;
     Some(Purpose::of(capability.caps))

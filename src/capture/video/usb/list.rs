@@ -57,7 +57,7 @@ fn listing(node: &Node) -> Option<CameraListing> {
     let device = Device::open(&listing.path).and_then(|d| Ok((d.capability()?, d)));
     let offers = match &device {
         Ok((capability, _)) if Purpose::of(capability.caps) != Purpose::Camera => return None,
-        Ok((_, device)) => device.offers((640, 480)).and_then(|o| Ok((o, controls::read(device).unwrap_or_default()))),
+        Ok((_, device)) => device.offers((640, 480)).map(|o| (o, controls::read(device).unwrap_or_default())),
         Err(e) => {
             listing.problem = Some(format!("it cannot be opened: {e}"));
             return Some(listing);
