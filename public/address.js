@@ -21,7 +21,8 @@ function parseServer(text, pageIsSecure) {
   } catch {
     return null;
   }
-  if (!url.hostname || url.username || url.password) return null;
+  // Chromium escapes a space in a host instead of refusing it.
+  if (!url.hostname || url.hostname.includes("%") || url.username || url.password) return null;
   let secure = url.protocol === "https:";
   if (!scheme) {
     // new URL() drops ":80" as http's default port, so the text itself says whether a port was given.

@@ -66,7 +66,7 @@ const WORDS = {
     captureToScreen: "Capture to screen",
     worst: "p95 {value}",
     avOffset: "Picture to sound",
-    avHint: "+ picture ahead, − sound ahead",
+    avHint: "+: picture ahead",
     fps: "Frames per second",
     bitRate: "Bit rate",
     clockOffset: "Clock offset",
@@ -191,7 +191,7 @@ const WORDS = {
     captureToScreen: "撮影から表示まで",
     worst: "p95 {value}",
     avOffset: "映像と音声のずれ",
-    avHint: "+ は映像が先、− は音声が先",
+    avHint: "+ は映像が先",
     fps: "フレーム毎秒",
     bitRate: "ビットレート",
     clockOffset: "時計の差",
@@ -271,10 +271,10 @@ function chooseLanguage(choice) {
   }
 }
 
-/** An element's accessible name and tooltip. */
+/** An element's accessible name, and a button's tooltip. */
 function setLabel(element, label) {
   element.setAttribute("aria-label", label);
-  element.title = label;
+  if (element.matches("button")) element.title = label;
 }
 
 /** The word for `key`, with {names} filled in. */

@@ -16,7 +16,8 @@ class Picture {
    */
   constructor(canvas, { onready, onshown, onlost }) {
     this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false });
+    // The decoded bitmap itself becomes the canvas's picture: nothing is painted or copied in this thread.
+    this.context = canvas.getContext("bitmaprenderer", { alpha: false });
     this.onready = onready;
     this.onshown = onshown;
     this.onlost = onlost;
@@ -119,8 +120,7 @@ class Picture {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;
     }
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
+    context.transferFromImageBitmap(bitmap);
     this.last = frame;
     if (document.hidden) return;
     requestAnimationFrame(() => this.onshown(frame, performance.now() / 1000));

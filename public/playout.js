@@ -167,11 +167,10 @@ class Playout {
   command(message) {
     switch (message.type) {
       case "pcm":
-        this.push(message.pcm, message.rate, message.channels, message.stamp);
-        break;
-      case "speed":
+        // The speed rides on the samples: a message less for each packet.
         this.eps = message.eps;
         this.prefillS = message.prefillS;
+        this.push(message.pcm, message.rate, message.channels, message.stamp);
         break;
       case "shift":
         this.shift(message.seconds);
@@ -200,7 +199,7 @@ function registerPlayout(Playout) {
 
     process(_inputs, outputs) {
       if (currentTime >= this.nextReport) {
-        this.nextReport = currentTime + 0.05;
+        this.nextReport = currentTime + 0.1;
         this.port.postMessage(this.playout.report(currentTime));
       }
       this.playout.render(outputs[0], outputs[0][0].length);

@@ -14,7 +14,7 @@ class Sound {
   static AHEAD_S = 0.08;
   static BLOCK_S = 0.01;
 
-  /** `onreport({ local, stamp, bufferedS, underruns })` says about 20 times a second what is heard at `local`. */
+  /** `onreport({ local, stamp, bufferedS, underruns })` says about ten times a second what is heard at `local`. */
   constructor(onreport) {
     this.onreport = onreport;
     this.state = "off"; // off, starting, on, failed
@@ -24,6 +24,8 @@ class Sound {
     this.volume = 1;
     this.muted = false;
     this.latencies = [];
+    this.eps = 0;
+    this.prefillS = 0.03;
   }
 
   /** Called from a click. `rate` is the stream's (0: unknown), so that the browser need not resample. */
@@ -86,7 +88,7 @@ class Sound {
     if (this.nextBlock < now) this.nextBlock = now + 0.02;
     while (this.nextBlock < now + Sound.AHEAD_S) {
       if (this.nextBlock >= this.nextReport) {
-        this.nextReport = this.nextBlock + 0.05;
+        this.nextReport = this.nextBlock + 0.1;
         this.report(playout.report(this.nextBlock));
       }
       const buffer = context.createBuffer(2, frames, context.sampleRate);
@@ -109,12 +111,14 @@ class Sound {
   push(pcm, rate, channels, stamp) {
     if (this.state !== "on") return;
     const whole = pcm.byteLength === pcm.buffer.byteLength ? pcm : pcm.slice();
-    this.command({ type: "pcm", pcm: whole, rate, channels, stamp }, [whole.buffer]);
+    const { eps, prefillS } = this;
+    this.command({ type: "pcm", pcm: whole, rate, channels, stamp, eps, prefillS }, [whole.buffer]);
   }
 
   /** What sync.js answered. */
   steer({ eps, shiftS, prefillS }) {
-    this.command({ type: "speed", eps, prefillS });
+    this.eps = eps;
+    this.prefillS = prefillS;
     if (shiftS !== 0) this.command({ type: "shift", seconds: shiftS });
   }
 
@@ -129,7 +133,7 @@ class Sound {
     // How early a sample must be there to be heard in time. Output is rendered in bursts of unknown length, and a
     // report comes from anywhere in a burst: the largest of the last two seconds covers a whole one.
     this.latencies.push(local - now);
-    if (this.latencies.length > 40) this.latencies.shift();
+    if (this.latencies.length > 20) this.latencies.shift();
     this.onreport({ local, stamp, bufferedS, underruns });
   }
 

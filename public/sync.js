@@ -15,7 +15,7 @@
  */
 const LATENCY_TARGETS = {
   lowest: { windowS: 10, audio: 0.98, video: 0.95, marginS: 0.004, floorS: 0 },
-  balanced: { windowS: 30, audio: 0.995, video: 0.98, marginS: 0.02, floorS: 0.05 },
+  balanced: { windowS: 20, audio: 0.99, video: 0.98, marginS: 0.02, floorS: 0.05 },
   smooth: { windowS: 60, audio: 1, video: 1, marginS: 0.06, floorS: 0.3 },
 };
 
@@ -125,14 +125,14 @@ class Sync {
     }
     if (this.startedAt === null) this.startedAt = local;
     this.recent.push(local - stamp);
-    if (this.recent.length > 9) this.recent.shift();
+    if (this.recent.length > 7) this.recent.shift();
     const sorted = Float64Array.from(this.recent).sort();
     this.delay = sorted[sorted.length >> 1];
 
     const error = target - this.delay;
     const answer = { eps: 0, shiftS: 0, prefillS: this.prefill(local, target) };
     const jump = local - this.startedAt < 2 ? Sync.EARLY_JUMP_S : Sync.JUMP_S;
-    if (Math.abs(error) > jump && this.recent.length >= 5 && local - this.jumpedAt > 1) {
+    if (Math.abs(error) > jump && this.recent.length >= 3 && local - this.jumpedAt > 1) {
       this.jumpedAt = local;
       this.recent = [];
       answer.shiftS = -error;

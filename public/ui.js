@@ -26,10 +26,15 @@ function goTo(address, token) {
   server = next;
   const known = token || next.token || settings.token(next.base);
   settings.setToken(next.base, known);
-  $("server-label").textContent = next.label;
+  showServer();
   delete document.body.dataset.seen;
   viewer.connect(next, known);
   return true;
+}
+
+function showServer() {
+  $("server-label").textContent = server.label;
+  setLabel($("open-server"), `${server.label}: ${t("change")}`);
 }
 
 function begin() {
@@ -81,11 +86,13 @@ function cardFor(state) {
     case "connecting":
       return { title: t("connectingTo", name), text: "", spinner: true };
     case "camera":
-      return { title: t("waitingCamera"), text: t("waitingCameraHint"), spinner: true };
+      return { title: t("waitingCamera"), text: viewer.cameraMessage() || t("waitingCameraHint"), spinner: true };
     case "sound-only":
       return { title: t("soundOnly"), text: t("soundOnlyHint") };
-    case "lost":
-      return { title: t("lostSince", { time: clockTime(state.since) }), text: t("lostHint"), spinner: true };
+    case "lost": {
+      const title = t("lostSince", { time: clockTime(state.since) });
+      return { title, text: viewer.cameraMessage() || t("lostHint"), spinner: true };
+    }
     case "reconnecting": {
       const seconds = Math.max(0, Math.ceil((state.until - performance.now()) / 1000));
       const trying = !state.reason || seconds === 0;
@@ -137,6 +144,8 @@ function showFrame(frame) {
     $("frame").dataset.ratio = ratio;
     $("frame").style.setProperty("--ratio", ratio);
   }
+  // With the picture, so that the page is laid out once for both.
+  if (performance.now() - meterShownAt > 100) showMeter();
   const stamp = $("stamp");
   stamp.hidden = !settings.get("overlay");
   if (stamp.hidden) return;
@@ -155,7 +164,9 @@ function showFigures() {
   setText($("f-latency"), latency === null ? "–" : millis(latency));
   const worst = figures.latency.quantile(now, 0.95);
   const known = viewer.clockOffset() !== null;
-  setText($("f-latency-note"), worst === null ? (known ? "" : t("noClock")) : t("worst", { value: millis(worst) }));
+  const live = viewer.phase === "live";
+  const note = known || !live ? "" : t("noClock");
+  setText($("f-latency-note"), worst === null ? note : t("worst", { value: millis(worst) }));
   drawTrace(figures.latency.trim(now));
   const offset = figures.offset.quantile(now, 0.5);
   setText($("f-offset"), offset === null ? "–" : signed(offset * 1000, "ms", 0));
@@ -177,7 +188,8 @@ function showClock() {
   // The server's clock against this computer's, both as UNIX time.
   const here = (Date.now() - performance.now()) / 1000;
   setText($("f-clock"), best ? signed((best.offset - here) * 1000, "ms", 1) : "–");
-  setText($("f-trip"), best ? t("roundTrip", { value: millis(best.roundTrip, 1) }) : t("noClock"));
+  const none = viewer.phase === "live" ? t("noClock") : "";
+  setText($("f-trip"), best ? t("roundTrip", { value: millis(best.roundTrip, 1) }) : none);
 }
 
 function showSoundFigures() {
@@ -185,7 +197,8 @@ function showSoundFigures() {
   setText($("f-buffer"), playing ? millis(viewer.bufferedS) : "–");
   const format = viewer.soundFormat;
   const channels = format && t(format.channels === 1 ? "mono" : "stereo");
-  setText($("f-sound"), format ? t("soundFormat", { rate: format.rate, channels }) : t("noSound"));
+  const none = viewer.info && !viewer.info.audio ? t("noSound") : "";
+  setText($("f-sound"), format ? t("soundFormat", { rate: format.rate, channels }) : none);
 }
 
 function showGaps(gaps) {
@@ -216,8 +229,9 @@ function showSource(info) {
   $("f-source-row").hidden = !(video && video.device);
   if (!video || !video.device) return;
   setText($("f-source"), video.device);
-  const mark = video.stamp_marks ? `${t("stampMarks")}: ${t(`mark_${video.stamp_marks}`)}` : "";
-  const error = video.uncertainty_ns;
+  const { stamp } = video;
+  const mark = stamp ? `${t("stampMarks")}: ${t(`mark_${stamp.marks}`)}` : "";
+  const error = stamp && stamp.uncertainty_ns;
   const value = error > 0 ? ` ${t("uncertainty", { value: millis(error / 1e9, 2) })}` : "";
   setText($("f-marks"), mark + value);
 }
@@ -237,10 +251,12 @@ function drawTrace(items) {
   line.setAttribute("points", points.join(" "));
 }
 
+let meterShownAt = 0;
 function showMeter() {
+  meterShownAt = performance.now();
   const { figures } = viewer;
   const decibels = figures.peak > 0 ? Math.max(-60, 20 * Math.log10(figures.peak)) : -60;
-  figures.peak *= 0.6;
+  figures.peak *= 0.5;
   const meter = $("meter");
   meter.hidden = viewer.lastSoundAt === null;
   const rounded = String(Math.round(decibels));
@@ -335,10 +351,14 @@ function setLatency(latency) {
   document.querySelector(`#latency input[value="${settings.get("latency")}"]`).checked = true;
 }
 
-function setFigures(open) {
-  settings.set("figures", open);
+function showFiguresPanel(open) {
   $("figures").hidden = !open;
   $("toggle-figures").setAttribute("aria-expanded", String(open));
+}
+
+function toggleFigures() {
+  settings.set("figures", $("figures").hidden);
+  showFiguresPanel(settings.get("figures"));
 }
 
 const lightWanted = matchMedia("(prefers-color-scheme: light)");
@@ -352,6 +372,7 @@ function applyLanguage() {
   chooseLanguage(settings.get("language"));
   for (const input of document.querySelectorAll("#latency input")) input.parentElement.title = t(`${input.value}Hint`);
   delete $("f-gaps").dataset.key;
+  showServer();
   showSoundControls();
   showRecording();
   setFullscreenLabel();
@@ -435,7 +456,7 @@ const KEYS = {
   f: toggleFullscreen,
   s: snapshot,
   r: toggleRecording,
-  i: () => setFigures(!settings.get("figures")),
+  i: toggleFigures,
   ArrowUp: () => setVolume(settings.get("volume") + 0.05),
   ArrowDown: () => setVolume(settings.get("volume") - 0.05),
   1: () => setLatency("lowest"),
@@ -464,7 +485,7 @@ $("snapshot").onclick = snapshot;
 $("record").onclick = toggleRecording;
 $("fullscreen").onclick = toggleFullscreen;
 $("fullscreen").hidden = !document.fullscreenEnabled;
-$("toggle-figures").onclick = () => setFigures(!settings.get("figures"));
+$("toggle-figures").onclick = toggleFigures;
 $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
@@ -499,12 +520,13 @@ lightWanted.addEventListener("change", applyTheme);
 
 applyTheme();
 setLatency(settings.get("latency"));
-setFigures(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
+// On a phone they would take the picture's place: there, only when asked for.
+showFiguresPanel(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
 begin();
 applyLanguage();
-setInterval(showMeter, 100);
+setInterval(() => performance.now() - meterShownAt > 300 && showMeter(), 200);
 setInterval(() => {
   if (document.hidden) return;
-  if (settings.get("figures")) showFigures();
+  if (!$("figures").hidden) showFigures();
   if (viewer.recording) showRecording();
 }, 500);

@@ -12,6 +12,8 @@
 class Viewer {
   /** A live picture is missed after this long, or after five of its intervals where that is longer. */
   static MISSED_S = 3;
+  /** While there is no picture, /info is read this often. */
+  static ASK_INFO_S = 3;
 
   constructor(canvas, settings, { onphase, onframe, onnotice }) {
     this.settings = settings;
@@ -154,7 +156,11 @@ class Viewer {
     this.info = info;
     const format = soundFormatOf(info);
     if (format) this.soundFormat = format;
-    this.review();
+  }
+
+  /** The server's own words on why there is no picture, or "". */
+  cameraMessage() {
+    return (this.info && this.info.video && this.info.video.message) || "";
   }
 
   /** True where the sound's clock leads the picture. */
@@ -194,8 +200,10 @@ class Viewer {
   }
 
   async startSound() {
-    await this.sound.start(this.soundFormat ? this.soundFormat.rate : 0);
     this.underruns = 0;
+    await this.sound.start(this.soundFormat ? this.soundFormat.rate : 0);
+    // How late packets were while the page loaded and the audio graph was built says nothing of the times to come.
+    this.sync.reset();
   }
 
   setLatency(latency) {
@@ -208,6 +216,12 @@ class Viewer {
     const next = this.judge(now);
     this.phase = next.phase;
     this.onphase(next);
+    // What the server says of its missing camera, and whether it has one at all.
+    const asked = this.infoAskedAt !== undefined && now - this.infoAskedAt < Viewer.ASK_INFO_S;
+    if ((next.phase === "camera" || next.phase === "lost") && !asked) {
+      this.infoAskedAt = now;
+      this.link.refreshInfo();
+    }
   }
 
   judge(now) {
@@ -229,11 +243,7 @@ class Viewer {
   }
 }
 
-/** { rate, channels } of /info's audio stream, or null where it has none or does not say. */
-function soundFormatOf(info) {
-  const audio = info && info.audio;
-  if (!audio) return null;
-  const shape = (audio.shape && audio.shape.audio) || audio;
-  const rate = shape.rate_hz || shape.rate || shape.sample_rate;
-  return rate > 0 && shape.channels > 0 ? { rate, channels: shape.channels } : null;
+/** { rate, channels } of /info's audio stream, or null where it has none or does not know them yet. */
+function soundFormatOf({ audio }) {
+  return audio && audio.rate > 0 && audio.channels > 0 ? { rate: audio.rate, channels: audio.channels } : null;
 }

@@ -1,6 +1,6 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-use crate::config::{Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, UsbCamera, Video};
+use crate::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
 use clap::{ArgAction, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -44,6 +44,26 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_SERVE_CLIENT", action = ArgAction::SetTrue, help_heading = "Network")]
     serve_client: bool,
 
+    /// Ask every client for this token; it shows in `ps`: --token-file or STAMPCAST_TOKEN do not
+    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file", help_heading = "Who may watch")]
+    token: Option<Secret>,
+
+    /// Ask every client for the token in this file's first line
+    #[arg(long, env = "STAMPCAST_TOKEN_FILE", value_name = "FILE", help_heading = "Who may watch")]
+    token_file: Option<PathBuf>,
+
+    /// A second token, which opens the picture without the sound
+    #[arg(long, env = "STAMPCAST_VIDEO_TOKEN", hide_env_values = true, value_parser = secret, help_heading = "Who may watch")]
+    video_token: Option<Secret>,
+
+    /// Let pages of this web site watch where no token is asked for, such as https://dash.example.org; may be repeated
+    #[arg(long, env = "STAMPCAST_ALLOW_ORIGIN", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',', help_heading = "Who may watch")]
+    allow_origin: Vec<String>,
+
+    /// Turn away pages opened as a file (and any page's sandboxed frame, which looks the same)
+    #[arg(long, env = "STAMPCAST_NO_FILE_ORIGIN", action = ArgAction::SetTrue, help_heading = "Who may watch")]
+    no_file_origin: bool,
+
     /// Width of the streamed picture, pixels (16 to 8192)
     #[arg(long, env = "STAMPCAST_WIDTH", default_value_t = 640, value_parser = clap::value_parser!(u32).range(16..=8192), help_heading = "Video")]
     width: u32,
@@ -84,8 +104,8 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_FLIP", value_enum, default_value = "none", help_heading = "Video")]
     flip: FlipArg,
 
-    /// Set a control of the camera, such as exposure_time_absolute=200; may be repeated; --list-devices names them
-    #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control, value_delimiter = ',', help_heading = "Video")]
+    /// Set a control of the camera, such as exposure_time_absolute=200; may be repeated (the environment holds one); --list-devices names them
+    #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control, help_heading = "Video")]
     camera_control: Vec<(String, String)>,
 
     /// Frames that may wait between camera and network, and per viewer with delivery=all; the oldest goes (1 to 10000)
@@ -269,6 +289,14 @@ impl Cli {
         if matches!(camera, Camera::None) && !self.enable_audio {
             return Err(CliError::Usage("--camera-type none leaves nothing to stream; add --enable-audio".into()));
         }
+        if self.video_token.is_some() && self.token.is_none() && self.token_file.is_none() {
+            return Err(CliError::Usage("--video-token opens the picture alone; give --token or --token-file for the whole too".into()));
+        }
+        if let Some(file) = &self.token_file
+            && let Err(e) = std::fs::File::open(file)
+        {
+            return Err(CliError::Usage(format!("--token-file {} cannot be read: {e}", file.display())));
+        }
         let device = match (self.audio_device, self.audio_name) {
             (Some(n), _) => Microphone::Index(n),
             (None, Some(name)) => Microphone::Named(name),
@@ -311,6 +339,13 @@ impl Cli {
             }),
             exit_on_device_error: self.exit_on_device_error,
             serve_client: self.serve_client,
+            access: Access {
+                token: self.token,
+                token_file: self.token_file,
+                video_token: self.video_token,
+                allowed_origins: self.allow_origin,
+                file_origin: !self.no_file_origin,
+            },
             logging: Logging {
                 format: match self.log_format {
                     LogFormatArg::Text => LogFormat::Text,
@@ -351,6 +386,16 @@ fn fps(text: &str) -> Result<f64, String> {
         Ok(f) if (0.1..=240.0).contains(&f) => Ok(f),
         _ => Err("frames per second are a number from 0.1 to 240".into()),
     }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    if text.trim().is_empty() { Err("a token has at least one character".into()) } else { Ok(Secret::new(text.to_owned())) }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin =
+        text.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/'));
+    if is_origin { Ok(text.to_owned()) } else { Err("an origin is https://HOST or https://HOST:PORT, without a path".into()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

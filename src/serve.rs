@@ -1,8 +1,10 @@
 //! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
 
+use crate::clock::Sample;
 use crate::config::Config;
-use crate::http::{self, Limits};
-use crate::hub::{Backlog, ClockReading, Hub, Plan, StreamPlan, feed};
+use crate::http::access::Access;
+use crate::http::{self, Door, Limits};
+use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
 use std::future::Future;
@@ -13,6 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
+
+/// A step of the UNIX clock is to be seen well within a second.
+const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
 
 /// What the supervisor hands to the server, all of it made before the fork.
 pub struct ServeInputs {
@@ -66,7 +71,9 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let ServeInputs { listener, config, video, audio, own } = inputs;
     let failed = |doing| move |source| ServeError { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
-    let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref())));
+    let access = Access::new(&config.access).map_err(|e| failed("guard its door")(io::Error::other(e)))?;
+    let door = Door { access, serve_client: config.serve_client };
+    let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
 
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
@@ -83,7 +90,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 
     tokio::select! {
-        () = http::serve(listener, hub, limits, shutdown) => Ok(()),
+        () = http::serve(listener, hub, door, limits, shutdown) => Ok(()),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError {
             doing: "read from its workers",
@@ -104,21 +111,12 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
     }
 }
 
-/// Measures the clock again and again, for the hub and for the workers.
+/// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.
 async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> {
     loop {
-        let reading = read_clocks();
-        hub.set_clock(reading);
-        offset.send_replace(reading.offset_ns);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        offset.send_replace(hub.observe(Sample::take()));
+        tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
-}
-
-fn read_clocks() -> ClockReading {
-    let before = MonoNs::now().0;
-    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
-    let after = MonoNs::now().0;
-    ClockReading { offset_ns: unix - ((before + after) / 2) as i64, uncertainty_ns: (after - before) / 2 }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

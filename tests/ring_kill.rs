@@ -3,6 +3,7 @@
 //! process with one thread.
 #![allow(unsafe_code)]
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -75,7 +76,14 @@ impl Follower {
     /// Reads a packet if there is one, checks it, and says whose it was.
     fn read(&mut self) -> Option<u32> {
         let meta = match self.reader.pop(&mut self.payload) {
-            Ok(meta) => meta?,
+            Ok(Some(meta)) => meta,
+            Ok(None) => {
+                // Sleeping, not spinning: on a busy machine the writer needs the CPU.
+                let mut fds = [PollFd::new(self.reader.event_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, PollTimeout::from(1u8)).expect("poll");
+                self.reader.clear_event();
+                return None;
+            }
             // The writer never rests, so it may well win the race again and again on a busy machine.
             Err(RingFault::Overtaken) => {
                 self.overtaken += 1;

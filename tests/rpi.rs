@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stampcast::capture::video::rpi::{Orientation, RpiSource};
+use stampcast::capture::video::rpi::RpiSource;
 use stampcast::capture::{Grab, PixelFormat, SourceError, VideoSource};
 use stampcast::config::{Flip, Rotate, Video};
 use stampcast::packet::{MonoNs, Shape};
@@ -306,7 +306,9 @@ fn settings_reach_the_camera() {
         assert!(args.contains(part), "{part} in {args}");
     }
     assert!(!args.contains("--vflip"));
-    assert_eq!(source.orientation(), Orientation { hflip: true, ..Orientation::default() });
+    let left = source.left_to_do(&asked);
+    assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None), "the camera turned and mirrored");
+    assert!(!left.quality_given, "the program encoded at the asked quality");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use tungstenite::{Message, WebSocket};
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// No read waits longer, so that pings and progress go on through silence.
 const READ: Duration = Duration::from_millis(50);
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 const PING_EVERY: Duration = Duration::from_millis(250);
 
 /// What the command line asks of the doctor.
@@ -107,10 +108,17 @@ impl Patient {
         Err(unreachable(why))
     }
 
-    /// Says goodbye, as a client should; whether it arrives changes nothing.
+    /// Says goodbye, as a client should, and hears the answer out; whether one comes changes nothing.
     fn leave(&mut self) {
         let _ = self.socket.close(None);
-        let _ = self.socket.flush();
+        let patience = Instant::now() + LEAVE_WITHIN;
+        while Instant::now() < patience {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(e)) if is_no_news(&e) => {}
+                Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 
     /// Sends a ping when one is due and takes in the next message, if one comes within [`READ`].
@@ -123,7 +131,7 @@ impl Patient {
         }
         let message = match self.socket.read() {
             Ok(message) => message,
-            Err(tungstenite::Error::Io(e)) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(()),
+            Err(tungstenite::Error::Io(e)) if is_no_news(&e) => return Ok(()),
             Err(e) => return Err(e.to_string()),
         };
         let arrived = unix_now();
@@ -147,6 +155,11 @@ impl Patient {
         }
         Ok(())
     }
+}
+
+/// The read's timeout, or a signal.
+fn is_no_news(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// Binary, since only it carries numbers and the sound's rate; with events.

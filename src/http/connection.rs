@@ -74,18 +74,14 @@ impl Server {
     }
 
     async fn serve_viewer(&self, admitted: Admitted, peer: SocketAddr) {
-        let Admitted { upgrade, request, manner, place } = admitted;
+        let Admitted { upgrade, request, subscription, manner, place } = admitted;
         let parts = match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
             Ok(Ok(parts)) => parts,
             // The peer left before the answer was sent.
             Err(e) => return debug!("{peer}: {e}"),
             Ok(Err(_)) => unreachable!("the connection was made of a TcpStream above"),
         };
-        let socket = match Socket::new(parts.io.into_inner()) {
-            Ok(socket) => socket,
-            Err(e) => return debug!("{peer}: {e}"),
-        };
-        let subscription = self.hub.subscribe(&request);
+        let socket = Socket::new(parts.io.into_inner());
         let streams = match (request.video, request.audio) {
             (Some(_), Some(_)) => "video and audio",
             (Some(_), None) => "video",

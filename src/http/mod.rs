@@ -1,15 +1,23 @@
 //! The network: connections, and what each path answers. Knows the hub and the wire; knows no ring and no device.
 
+pub mod access;
 mod connection;
 mod incoming;
+mod page;
+mod pictures;
+mod problem;
 mod socket;
+mod state;
 mod status;
 mod stream;
 mod viewer;
+mod wav;
 
 use crate::hub::Hub;
+use access::Access;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::get;
 use std::future::Future;
 use std::io;
@@ -45,19 +53,28 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// When no connection can be accepted (no descriptors left), the wait before the next try.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// What the command line says of the network side.
+pub struct Door {
+    pub access: Access,
+    /// The page is at `/`.
+    pub serve_client: bool,
+}
+
 /// What the handlers of requests share.
 #[derive(Clone)]
 struct App {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
+    serve_client: bool,
 }
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)) };
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let Door { access, serve_client } = door;
+    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client };
     let doorstep = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopping) = watch::channel(false);
-    let server = connection::Server { hub: hub.clone(), router: router(app), limits, stopping };
+    let server = connection::Server { hub: hub.clone(), router: router(app, access), limits, stopping };
     let mut connections = JoinSet::new();
     let mut accept_failed = false;
     tokio::pin!(shutdown);
@@ -98,13 +115,20 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App) -> Router {
+fn router(app: App, access: Access) -> Router {
     Router::new()
-        .route("/", get(status::addresses))
+        .route("/", get(status::root))
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
+        .route("/state", get(state::state))
+        .route("/snapshot.jpg", get(pictures::snapshot))
+        .route("/snapshot", get(pictures::snapshot))
+        .route("/stream.mjpg", get(pictures::mjpeg))
+        .route("/audio.wav", get(wav::wav))
+        .route("/healthz", get(status::healthz))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
         .with_state(app)
+        .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 
 /// The listener of the supervisor, made ready for this runtime.

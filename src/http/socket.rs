@@ -15,20 +15,25 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
+
 pub struct Socket(TcpStream);
 
 /// Options that every connection has from the start.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_EVERY).with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // A peer that takes nothing of what waits for it.
+    socket.set_tcp_user_timeout(Some(TAKES_NOTHING))?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)
 }
 
 impl Socket {
-    /// For a stream whose newest data matters most.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES)?;
-        Ok(Self(stream))
+    /// For a stream that was [`prepare`]d.
+    pub fn new(stream: TcpStream) -> Self {
+        Self(stream)
     }
 
     /// Returns when one of `interest` may succeed, or the peer is gone.

@@ -1,25 +1,51 @@
 //! `/` and `/info`: what there is, in words and in JSON.
 
-use super::App;
+use super::page::PAGE;
+use super::problem::Problem;
+use super::{App, pictures};
 use crate::packet::MonoNs;
 use axum::Json;
-use axum::extract::State;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
-use axum::response::IntoResponse;
+use axum::extract::{Query, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
 
 const ADDRESSES: &str = "\
 stampcast
 
-/stream   WebSocket: stamped video and sound
-/info     JSON: format, rate, clock, losses
+/stream        WebSocket: stamped video and sound (a plain GET: MJPEG)
+/snapshot.jpg  one JPEG, captured after the request
+/stream.mjpg   MJPEG
+/audio.wav     sound; ?seconds=10 for a file of that length
+/info          JSON: format, rate, clock, losses
+/state         JSON in ustreamer's shape
+/healthz       200 while the server lives
 ";
 
-pub async fn addresses() -> &'static str {
-    ADDRESSES
+/// mjpg-streamer's dialect.
+#[derive(Debug, Default, Deserialize)]
+pub struct Action {
+    action: Option<String>,
 }
 
-/// Open to every page: one from a file reads the sound's rate here.
+/// `/`: the page with `--serve-client`, else the addresses; `/?action=stream` and `/?action=snapshot` as mjpg-streamer has
+/// them.
+pub async fn root(State(app): State<App>, Query(Action { action }): Query<Action>) -> Result<Response, Problem> {
+    match action.as_deref() {
+        None if app.serve_client => Ok(Html(PAGE.as_str()).into_response()),
+        None => Ok(ADDRESSES.into_response()),
+        Some("stream") => pictures::mjpeg(State(app), Query(Default::default())).await,
+        Some("snapshot") => pictures::snapshot(State(app), Query(Default::default())).await,
+        Some(_) => Err(Problem::BadAction),
+    }
+}
+
+/// For whoever watches over the process; needs no token. Says nothing of the devices: `/info` does.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
 pub async fn info(State(app): State<App>) -> impl IntoResponse {
-    let headers = [(ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (CACHE_CONTROL, "no-store")];
+    let headers = [(CACHE_CONTROL, "no-store")];
     (headers, Json(app.hub.info(MonoNs::now())))
 }

@@ -2,8 +2,10 @@
 //! what a request looks like; the connection itself is taken over in `connection`.
 
 use super::App;
+use super::access::Scope;
+use super::pictures;
 use super::viewer::Manner;
-use crate::hub::{Feed, Hub, Request};
+use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
 use crate::wire::{Query, QueryError};
 use axum::extract::{self, Extension, State};
@@ -22,6 +24,8 @@ pub struct Handover(Arc<Mutex<Option<Admitted>>>);
 pub struct Admitted {
     pub upgrade: OnUpgrade,
     pub request: Request,
+    /// Made before the answer, since it can be refused.
+    pub subscription: Subscription,
     pub manner: Manner,
     /// Its place among the viewers, given back when dropped.
     pub place: OwnedSemaphorePermit,
@@ -48,6 +52,8 @@ pub enum Refusal {
     NoVideo,
     #[error("audio=1 is asked for, but sound is off on this server (--enable-audio turns it on)")]
     NoAudio,
+    #[error("this token opens the picture without the sound")]
+    SoundForbidden,
     #[error("neither video nor audio is left to send")]
     Nothing,
     #[error("/stream speaks WebSocket: connect to it as ws://HOST:PORT/stream")]
@@ -58,16 +64,26 @@ pub enum Refusal {
     Key,
     #[error("all places for viewers are taken; try again later")]
     Full,
+    #[error(transparent)]
+    Views(#[from] TooManyViews),
 }
 
 pub async fn stream(
     State(app): State<App>,
     Extension(handover): Extension<Handover>,
+    Extension(scope): Extension<Scope>,
     upgrade: Option<Extension<OnUpgrade>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match admit(&app, upgrade, &uri, &headers) {
+    // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
+    if !headers.contains_key(header::UPGRADE) {
+        return match extract::Query::<pictures::Rate>::try_from_uri(&uri) {
+            Ok(rate) => pictures::mjpeg(State(app), rate).await.into_response(),
+            Err(refused) => refused.into_response(),
+        };
+    }
+    match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
             handover.put(admitted);
             let upgrade = [
@@ -81,21 +97,32 @@ pub async fn stream(
     }
 }
 
-fn admit(app: &App, upgrade: Option<Extension<OnUpgrade>>, uri: &Uri, headers: &HeaderMap) -> Result<(Admitted, HeaderValue), Refusal> {
+fn admit(
+    app: &App,
+    scope: Scope,
+    upgrade: Option<Extension<OnUpgrade>>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(Admitted, HeaderValue), Refusal> {
     let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| Refusal::Malformed)?;
     let query = Query::from_pairs(pairs.0)?;
-    let request = request(&query, &app.hub)?;
+    let request = request(&query, scope, &app.hub)?;
     let key = websocket_key(headers)?;
     let Some(Extension(upgrade)) = upgrade else { return Err(Refusal::NoUpgrade) };
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
     let place = app.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
     let manner = Manner { format: query.format, events: query.events, window: query.window };
-    Ok((Admitted { upgrade, request, manner, place }, accept))
+    let subscription = app.hub.subscribe(&request)?;
+    Ok((Admitted { upgrade, request, subscription, manner, place }, accept))
 }
 
 /// What the query means on this server: both streams unless it says otherwise, as far as they are there.
-fn request(query: &Query, hub: &Hub) -> Result<Request, Refusal> {
+fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     let (has_video, has_audio) = (hub.has(Encoding::Jpeg), hub.has(Encoding::Pcm));
+    if query.audio == Some(true) && has_audio && scope == Scope::PictureOnly {
+        return Err(Refusal::SoundForbidden);
+    }
+    let has_audio = has_audio && scope == Scope::Everything;
     if query.video == Some(true) && !has_video {
         return Err(Refusal::NoVideo);
     }
@@ -103,7 +130,9 @@ fn request(query: &Query, hub: &Hub) -> Result<Request, Refusal> {
         return Err(Refusal::NoAudio);
     }
     let video = query.video.unwrap_or(has_video).then_some(Feed::Encoded(Encoding::Jpeg));
-    let audio = query.audio.unwrap_or(has_audio).then_some(Feed::Encoded(Encoding::Pcm));
+    let view = View { rate_hz: query.audio_rate, channels: query.audio_channels };
+    let sound = if view == View::default() { Feed::Encoded(Encoding::Pcm) } else { Feed::Viewed(view) };
+    let audio = query.audio.unwrap_or(has_audio).then_some(sound);
     if video.is_none() && audio.is_none() {
         return Err(Refusal::Nothing);
     }
@@ -137,7 +166,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SoundForbidden => StatusCode::FORBIDDEN,
+            Self::Full | Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = (status, format!("{self}\n")).into_response();

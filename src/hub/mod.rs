@@ -17,12 +17,15 @@ mod queue;
 mod report;
 mod subscription;
 mod tally;
+mod view;
 mod wake;
 
 pub use packet::Packet;
 pub use queue::{Gap, Item, Notice};
-pub use subscription::{Feed, Request, Subscription};
+pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use view::View;
 
+use crate::clock::{ClockMap, ClockStep, Sample};
 use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
 use crate::wire::Event;
 use bytes::Bytes;
@@ -34,7 +37,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use subscription::Inbox;
 use tokio::sync::watch;
+use tracing::warn;
+use view::Conversion;
 
+/// Far more than rounding can make, far less than the smallest clock step.
+const ROUNDING_NS: u64 = 1_000;
 /// Sound kept for a live subscriber.
 const LIVE_SOUND: Duration = Duration::from_millis(500);
 
@@ -62,14 +69,6 @@ pub struct Backlog {
     pub bytes: usize,
 }
 
-/// The server's clock as last measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ClockReading {
-    /// UNIX less CLOCK_MONOTONIC.
-    pub offset_ns: i64,
-    pub uncertainty_ns: u64,
-}
-
 /// One camera and one microphone.
 pub struct Hub {
     state: Mutex<State>,
@@ -81,10 +80,10 @@ pub struct Hub {
 struct State {
     sources: Vec<Source>,
     tracks: Vec<Track>,
+    views: Vec<Conversion>,
     inboxes: Vec<Arc<Inbox>>,
-    clock: ClockReading,
-    clock_steps: u64,
-    last_step_ns: Option<i64>,
+    clock: ClockMap,
+    last_step_seconds: Option<f64>,
     closed: bool,
 }
 
@@ -106,6 +105,8 @@ struct Track {
     intake: Intake,
     last_stamp: Option<UnixNs>,
     last_sequence: Option<u64>,
+    /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
+    latest: Option<Arc<Packet>>,
     meter: Meter,
     /// Subscribers that read this encoding, or a view made of it.
     readers: usize,
@@ -113,7 +114,8 @@ struct Track {
 }
 
 impl Hub {
-    pub fn new(plan: Plan) -> Self {
+    /// `clock`: a first look at the clocks, for the packets before the first [`observe`](Self::observe).
+    pub fn new(plan: Plan, clock: Sample) -> Self {
         let mut sources = Vec::new();
         let mut tracks = Vec::new();
         for (kind, plan) in [(StreamKind::Video, plan.video), (StreamKind::Audio, plan.audio)] {
@@ -123,6 +125,7 @@ impl Hub {
                 intake: Intake::default(),
                 last_stamp: None,
                 last_sequence: None,
+                latest: None,
                 meter: Meter::default(),
                 readers: 0,
                 demand: watch::Sender::new(false),
@@ -140,10 +143,10 @@ impl Hub {
         let state = State {
             sources,
             tracks,
+            views: Vec::new(),
             inboxes: Vec::new(),
-            clock: ClockReading::default(),
-            clock_steps: 0,
-            last_step_ns: None,
+            clock: ClockMap::new(clock),
+            last_step_seconds: None,
             closed: false,
         };
         Self { state: Mutex::new(state), missed_video: AtomicU64::new(0), missed_audio: AtomicU64::new(0) }
@@ -163,24 +166,35 @@ impl Hub {
         let kind = encoding.stream();
         let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
         let accepted = track.intake.accept(meta, packet::duration(meta.shape, payload.len()).unwrap_or(interval), now);
-        let mut stamp = state.clock.unix(accepted.captured);
-        if let Some(last) = track.last_stamp {
-            // The offset creeps (NTP slews it), so two packets captured in order could else be stamped out of order.
-            stamp = stamp.max(UnixNs(last.0 + 1));
+        let mut stamp = state.clock.to_unix(accepted.captured);
+        // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
+        if let Some(last) = track.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
+            stamp = UnixNs(last.0 + 1);
         }
         track.last_stamp = Some(stamp);
         track.last_sequence = Some(accepted.sequence);
         track.meter.note(accepted.captured);
         let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
-        let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(Feed::Encoded(encoding), &packet)).sum();
-        self.missed(kind).fetch_add(missed, Relaxed);
+        let give = |feed, packet: &Arc<Packet>| {
+            let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
+            self.missed(kind).fetch_add(missed, Relaxed);
+        };
+        give(Feed::Encoded(encoding), &packet);
+        track.latest = Some(packet.clone());
+        for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
+            match made.convert(&packet) {
+                Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
+                Ok(None) => {}
+                Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
+            }
+        }
         accepted.plausible
     }
 
     /// What the status page of a worker says now. `interval`: time expected between packets.
     pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
         let mut state = self.lock();
-        let stamp = state.clock.unix(since);
+        let stamp = state.clock.to_unix(since);
         let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
         let was = std::mem::replace(&mut source.state, worker);
         source.interval = interval.unwrap_or(source.interval);
@@ -205,34 +219,33 @@ impl Hub {
         }
     }
 
-    /// The offset moved by a little: measured again, or slewed by NTP.
-    pub fn set_clock(&self, reading: ClockReading) {
-        self.lock().clock = reading;
-    }
-
-    /// The UNIX clock was set. From here on stamps are by the new time, and may repeat.
-    pub fn clock_stepped(&self, reading: ClockReading, step_ns: i64, now: MonoNs) {
+    /// Takes a new look at the clocks into account, and tells subscribers when it proves that the UNIX clock was set.
+    /// Returns UNIX time less CLOCK_MONOTONIC, ns.
+    pub fn observe(&self, clocks: Sample) -> i64 {
         let mut state = self.lock();
-        state.clock = reading;
-        state.clock_steps += 1;
-        state.last_step_ns = Some(step_ns);
-        for track in &mut state.tracks {
-            track.last_stamp = None;
+        if let Some(ClockStep { seconds, at }) = state.clock.observe(clocks) {
+            state.last_step_seconds = Some(seconds);
+            let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { seconds } };
+            for inbox in &state.inboxes {
+                inbox.notify_once(&notice);
+            }
         }
-        let notice = Notice { stamp: reading.unix(now), event: Event::ClockStep { seconds: step_ns as f64 / 1e9 } };
-        for inbox in &state.inboxes {
-            inbox.notify_once(&notice);
-        }
+        state.clock.offset_ns()
     }
 
     /// An instant by the mapping that stamps the packets.
     pub fn unix(&self, at: MonoNs) -> UnixNs {
-        self.lock().clock.unix(at)
+        self.lock().clock.to_unix(at)
     }
 
     /// True while somebody wants this encoding. `None` when the hub has no such stream.
     pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<bool>> {
         self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
+    }
+
+    /// The newest packet; `None` when there is none or nobody reads this encoding.
+    pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
+        self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
     }
 
     pub fn viewers(&self) -> usize {
@@ -263,11 +276,18 @@ impl Hub {
 impl State {
     /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
     fn count_reader(&mut self, feed: Feed, joins: bool) {
+        if let Feed::Viewed(view) = feed {
+            for made in self.views.iter_mut().filter(|made| made.view == view) {
+                made.readers = if joins { made.readers + 1 } else { made.readers.saturating_sub(1) };
+            }
+            self.views.retain(|made| made.readers > 0);
+        }
         let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
         track.readers = if joins { track.readers + 1 } else { track.readers.saturating_sub(1) };
         if !joins && track.readers == 0 {
             // What is not encoded for want of a reader is not missing.
             track.intake.pause();
+            track.latest = None;
             track.meter = Meter::default();
         }
         track.demand.send_if_modified(|wanted| std::mem::replace(wanted, track.readers > 0) != (track.readers > 0));
@@ -282,8 +302,5 @@ impl State {
     }
 }
 
-impl ClockReading {
-    fn unix(&self, at: MonoNs) -> UnixNs {
-        UnixNs(at.0.saturating_add_signed(self.offset_ns))
-    }
-}
+#[cfg(test)]
+mod tests;

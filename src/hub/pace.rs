@@ -8,7 +8,10 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Pace {
     period: Duration,
-    due: MonoNs,
+    /// When the next frame is due; `None` before the first.
+    due: Option<MonoNs>,
+    /// The frame before, kept or not.
+    before: Option<MonoNs>,
 }
 
 impl Pace {
@@ -16,18 +19,22 @@ impl Pace {
     pub fn new(max_fps: f64) -> Self {
         // An hour bounds what a hostile 1e-300 would make of it.
         let seconds = (1.0 / max_fps).min(3600.0);
-        Self { period: Duration::from_secs_f64(seconds), due: MonoNs(0) }
+        Self { period: Duration::from_secs_f64(seconds), due: None, before: None }
     }
 
     /// Whether the frame captured then is one of the kept. To be asked once per frame, in order.
     pub fn keeps(&mut self, captured: MonoNs) -> bool {
-        // A quarter of a period of grace: a camera's jitter must not turn 15 of 15 frames into 8.
-        if captured + self.period / 4 < self.due {
+        let due = self.due.unwrap_or(captured);
+        // The nearest frame is the one, so a frame may come early by half the source's interval. But by no more than a
+        // quarter of a period, which still covers a camera's jitter: that must not turn 15 of 15 frames into 8.
+        let interval = self.before.replace(captured).map_or(Duration::ZERO, |before| captured.since(before));
+        let grace = (interval / 2).min(self.period / 4);
+        if captured + grace < due {
             return false;
         }
-        let next = self.due + self.period;
+        let next = due + self.period;
         // After a pause, or when the source is slower than the grid, the grid starts anew from here.
-        self.due = if next <= captured { captured + self.period } else { next };
+        self.due = Some(if next <= captured { captured + self.period } else { next });
         true
     }
 }

@@ -39,6 +39,21 @@ impl Packet {
         }
     }
 
+    /// The same stretch of sound in another shape.
+    pub(super) fn converted(&self, sequence: u64, captured: MonoNs, stamp: UnixNs, shape: Shape, payload: Bytes) -> Self {
+        Self {
+            encoding: self.encoding,
+            sequence,
+            captured,
+            stamp,
+            shape,
+            keyframe: true,
+            payload,
+            missing: self.missing,
+            text_frame: OnceLock::new(),
+        }
+    }
+
     /// The time that its sound covers; `None` for a picture.
     pub fn duration(&self) -> Option<Duration> {
         duration(self.shape, self.payload.len())

@@ -1,7 +1,8 @@
 //! A subscription: what one output asked for, and its end of the hub. Dropping it unsubscribes.
 
 use super::queue::{Item, Notice, Queue};
-use super::{Hub, Packet};
+use super::view::{Conversion, View};
+use super::{Hub, Packet, State};
 use crate::packet::{Encoding, StreamKind};
 use crate::wire::{Delivery, Event};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,12 +12,16 @@ use tokio::sync::Notify;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
     Encoded(Encoding),
+    /// Sound in another shape.
+    Viewed(View),
 }
 
 impl Feed {
+    /// What is encoded for it.
     pub fn encoding(self) -> Encoding {
         match self {
             Self::Encoded(encoding) => encoding,
+            Self::Viewed(_) => Encoding::Pcm,
         }
     }
 }
@@ -32,6 +37,14 @@ pub struct Request {
     /// Notices (source lost or back, clock steps) are wanted.
     pub events: bool,
 }
+
+/// Each view costs the server a filter, so a viewer must not be able to ask for one of its own again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("this server makes {MAX_VIEWS} kinds of resampled sound at a time, and all are taken; ask for the source's own, or for {0}")]
+pub struct TooManyViews(String);
+
+/// Different views at a time.
+const MAX_VIEWS: usize = 8;
 
 /// The hub's side of a subscription.
 pub(super) struct Inbox {
@@ -57,9 +70,12 @@ pub struct Subscription {
 
 impl Hub {
     /// Subscribes: the first packet is the next one that is captured. Ask [`Hub::has`] first; a stream that is not there never
-    /// gives anything.
-    pub fn subscribe(self: &Arc<Self>, request: &Request) -> Subscription {
+    /// gives anything. Fails when it would take one [`View`] more than there may be.
+    pub fn subscribe(self: &Arc<Self>, request: &Request) -> Result<Subscription, TooManyViews> {
         let mut state = self.lock();
+        if let Some(Feed::Viewed(view)) = request.audio {
+            state.make_view(view)?;
+        }
         let queue = |kind, max_fps| Queue::new(state.limit(kind, request.delivery), max_fps);
         let queues = Queues {
             video: request.video.map(|_| queue(StreamKind::Video, request.max_fps)),
@@ -75,7 +91,7 @@ impl Hub {
             news: Notify::new(),
         });
         for source in state.sources.iter().filter(|s| s.away) {
-            let stamp = state.clock.unix(crate::packet::MonoNs::now());
+            let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
             inbox.notify_of(source.kind, &Notice { stamp, event: Event::SourceLost { stream: source.kind } });
         }
         for feed in inbox.feeds() {
@@ -83,7 +99,7 @@ impl Hub {
         }
         state.inboxes.push(inbox.clone());
         drop(state);
-        Subscription { hub: self.clone(), inbox }
+        Ok(Subscription { hub: self.clone(), inbox })
     }
 }
 
@@ -120,6 +136,21 @@ impl Subscription {
     /// The hub ends: no more will come.
     pub fn is_closed(&self) -> bool {
         self.inbox.lock().closed
+    }
+}
+
+impl State {
+    fn make_view(&mut self, view: View) -> Result<(), TooManyViews> {
+        if self.views.iter().any(|made| made.view == view) {
+            return Ok(());
+        }
+        if self.views.len() == MAX_VIEWS {
+            let mut taken: Vec<_> = self.views.iter().map(|made| made.view.to_string()).collect();
+            taken.sort();
+            return Err(TooManyViews(taken.join(", ")));
+        }
+        self.views.push(Conversion::new(view));
+        Ok(())
     }
 }
 

@@ -1,14 +1,25 @@
 //! The addresses at which the program can be reached, as a person would paste them. Knows the listener only.
 
+use crate::config::Access;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Logs a line for each address: every interface's own where the listener is on all of them.
-pub fn announce(listening: SocketAddr) {
+///
+/// Where others than this machine can connect and no token is asked for, one more line says what that means.
+pub fn announce(listening: SocketAddr, access: &Access) {
     let port = listening.port();
     for ip in addresses(listening.ip()) {
         let at = SocketAddr::new(ip, port);
         tracing::info!("listening on http://{at} (stream: ws://{at}/stream)");
+    }
+    if access.token.is_none() && access.token_file.is_none() && !listening.ip().is_loopback() {
+        let pages = if access.file_origin {
+            "; any web page that a viewer opens can watch too, from a sandboxed frame (--no-file-origin)"
+        } else {
+            ""
+        };
+        tracing::warn!("no --token: everybody who can reach this machine can see and hear{pages}");
     }
 }
 

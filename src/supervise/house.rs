@@ -2,7 +2,7 @@
 
 use super::machine::{Health, Role};
 use crate::capture::worker::{self, End, Stop, Worker};
-use crate::config::{Camera, Config};
+use crate::config::{Access, Camera, Config};
 use crate::packet::{Encoding, WorkerState};
 use crate::ring::{RingLimits, SharedRing, SharedStatus};
 use crate::serve::{self, ServeInputs};
@@ -120,6 +120,8 @@ impl House {
     }
 
     fn work(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
+        // A worker knows no client, so it needs no token.
+        self.config.access = Access::default();
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
         let (mine, other) =

@@ -43,7 +43,13 @@ impl Viewer {
 
     /// The next message; an error when the connection ends or patience does.
     pub fn message(&mut self) -> Result<Message, Box<tungstenite::Error>> {
-        Ok(self.0.read()?)
+        loop {
+            match self.0.read() {
+                // A signal of the test runner's own children.
+                Err(tungstenite::Error::Io(e)) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                read => return Ok(read?),
+            }
+        }
     }
 
     /// The next text message, taken apart exactly as documented.

@@ -22,6 +22,8 @@ export class FakeServer {
   /**
    * Options, all of which may be changed while it runs:
    *   fps, video, audio   what is sent
+   *   camera, message     false: the server has no camera at all; what it says of a camera that is away
+   *   mute                true: the line is dead, nothing is sent
    *   token               asked for by /info and /stream
    *   status              answer every request with this, 0: none
    *   old                 true: knows neither query nor pings, as the simplest server
@@ -29,11 +31,8 @@ export class FakeServer {
    *   clockS              added to every time it tells: its clock is wrong
    */
   constructor(options = {}) {
-    Object.assign(
-      this,
-      { fps: 15, video: true, audio: true, token: "", status: 0, old: false, skewPpm: 0, clockS: 0, channels: 1 },
-      options,
-    );
+    const defaults = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false, channels: 1 };
+    Object.assign(this, defaults, { token: "", status: 0, old: false, skewPpm: 0, clockS: 0 }, options);
     this.viewers = new Set();
     this.sequence = { v: 0, a: 0 };
     this.handshakes = [];
@@ -70,9 +69,23 @@ export class FakeServer {
     const url = new URL(request.url, "http://x");
     const status = this.refusal(request) || (url.pathname === "/info" ? 200 : 404);
     response.writeHead(status, { "access-control-allow-origin": "*", "content-type": "application/json" });
-    const audio = this.audio ? { rate: RATE, channels: this.channels } : null;
-    const video = this.video ? { width: 640, height: 480 } : null;
-    response.end(status === 200 ? JSON.stringify({ video, audio }) : "{}");
+    response.end(status === 200 ? JSON.stringify(this.info()) : "{}");
+  }
+
+  info() {
+    const stamp = { marks: "end_of_frame", source: "driver", clock: "CLOCK_MONOTONIC", uncertainty_ns: 40_000 };
+    const video = {
+      state: this.video ? "streaming" : "waiting_for_device",
+      message: this.video ? null : this.message || null,
+      device: "Fake Camera (/dev/video0)",
+      format: "jpeg",
+      width: 640,
+      height: 480,
+      fps: { asked: this.fps, measured: this.fps },
+      stamp,
+    };
+    const audio = { state: "streaming", message: null, format: "s16le", rate: RATE, channels: this.channels };
+    return { name: "fake", version: "0", video: this.camera ? video : null, audio: this.audio ? audio : null };
   }
 
   upgrade(request, socket, head) {

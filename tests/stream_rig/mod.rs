@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
+use stampcast::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
@@ -54,7 +54,8 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
-        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker) };
+        let own = SharedStatus::create("server").unwrap().writer();
+        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker), own };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
@@ -210,6 +211,7 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 fn config(sound: bool) -> Config {
     Config {
+        access: Access { file_origin: true, ..Access::default() },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         camera: Camera::Test,

@@ -130,9 +130,16 @@ impl fmt::Display for Offers {
 /// them.
 pub fn list_microphones() -> Vec<CapturePcm> {
     quiet();
-    let mut all: Vec<CapturePcm> = card::Iter::new().filter_map(Result::ok).flat_map(|card| pcms_of(&card)).collect();
+    let mut all: Vec<CapturePcm> = card::Iter::new().map_while(Result::ok).take(256).flat_map(|card| pcms_of(&card)).collect();
     mark_shared_serials(&mut all);
     all
+}
+
+/// True when there are sound cards that this user may not open: alsa-lib does not list those.
+pub(super) fn forbidden() -> bool {
+    let nodes = std::fs::read_dir("/dev/snd").into_iter().flatten().filter_map(Result::ok);
+    let mut controls = nodes.filter(|node| node.file_name().to_string_lossy().starts_with("controlC"));
+    controls.any(|node| std::fs::File::open(node.path()).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied))
 }
 
 /// alsa-lib writes its errors to stderr; what matters comes back as an error too.

@@ -4,8 +4,8 @@
 //! Device times are late and never early: the driver notices that a frame is complete at the next interrupt, timer tick
 //! or USB transfer. So the earliest of many is the true one: a block of half a second keeps only its earliest
 //! observation, and a line through the last minute of blocks (median of slopes, low quartile of phase, so that neither
-//! one wild block nor a busy half minute moves it) gives rate and phase. What is emitted follows that line by slewing,
-//! never by a jump. `docs/time.md` has the reasons and the figures.
+//! one wild block nor ten busy seconds move it) gives rate and phase. What is emitted follows that line by slewing; only after
+//! a gap does it jump, and says so. `docs/time.md` has the reasons and the figures.
 
 use crate::packet::MonoNs;
 use std::collections::VecDeque;
@@ -25,13 +25,14 @@ const SLEW: f64 = 2000e-6;
 /// Further than this from the line, all the time, for this long, is no late interrupt: frames are missing.
 const GAP_NS: f64 = 25e6;
 const GAP_PROOF_NS: f64 = 200e6;
-const GAP_PROOF_OBSERVATIONS: u32 = 5;
+/// So many observations off the line are kept, for the fit that begins with them.
+const GAP_OBSERVATIONS: usize = 64;
 /// A smaller step that stays for so many blocks (5 s) is believed; the older blocks go.
 const SLIP_NS: f64 = 2e6;
 const SLIP_BLOCKS: usize = 10;
 /// Before the first packet: this much device time and so many observations.
 const WARM_UP_NS: f64 = 100e6;
-const WARM_UP_OBSERVATIONS: u32 = 8;
+const WARM_UP_OBSERVATIONS: usize = 8;
 /// A drift is worth telling from this span on.
 const TELLING_NS: f64 = 6e9;
 
@@ -42,8 +43,17 @@ pub enum Continuity {
     Steady,
     /// They disagree by more than 25 ms; too early to say why. No stamp should be given out now.
     Doubtful,
-    /// They have disagreed for 0.2 s: sound was lost that nobody reported. [`Fit::restart`] is due.
-    Gap,
+    /// They have disagreed for 0.2 s: sound was lost that nobody reported. The fit has begun anew, for the frames from
+    /// `resume` on; the instants of those before it that have no stamp yet are unknown.
+    Gap { resume: u64 },
+}
+
+/// The capture instant of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub at: MonoNs,
+    /// Not the continuation of the one before: too far off to be slewed.
+    pub jumped: bool,
 }
 
 /// Frame count and what the device time adds to it at the nominal rate.
@@ -64,7 +74,7 @@ pub struct Fit {
     blocks: VecDeque<Point>,
     open: Option<Point>,
     open_until: f64,
-    observations: u32,
+    observations: usize,
     last_frames: Option<u64>,
     span_ns: f64,
     /// The line: `phase_ns + slope_ns * (frame - pivot)`, on top of the nominal rate.
@@ -77,15 +87,15 @@ pub struct Fit {
     off: Option<Off>,
     off_blocks: usize,
     emitted: Option<Emitted>,
-    /// No stamp is given out before this instant: stamps only rise, through restarts too.
-    floor: MonoNs,
+    /// Stamps only rise, through restarts too.
+    last_stamp: MonoNs,
 }
 
-/// Since when observations have been off the line.
-#[derive(Clone, Copy, Debug)]
+/// The observations off the line since the last one on it.
+#[derive(Clone, Debug)]
 struct Off {
     since_ns: f64,
-    observations: u32,
+    seen: Vec<(u64, MonoNs)>,
 }
 
 /// The last stamp given out, and how far it was from the line.
@@ -115,15 +125,15 @@ impl Fit {
             off: None,
             off_blocks: 0,
             emitted: None,
-            floor: MonoNs(0),
+            last_stamp: MonoNs(0),
         }
     }
 
-    /// After an overrun or a gap: frames are counted from 0 again and the phase is found anew; the rate is kept.
+    /// After an overrun: frames may be counted from 0 again and the phase is found anew; the rate is kept.
     pub fn restart(&mut self) {
         let learned_ns = if self.span_ns >= TELLING_NS { Some(self.slope_ns) } else { self.learned_ns };
-        let (frame_ns, floor) = (self.frame_ns, self.floor);
-        *self = Self { frame_ns, floor, learned_ns, slope_ns: learned_ns.unwrap_or(0.0), ..Self::new(1) };
+        let (frame_ns, last_stamp) = (self.frame_ns, self.last_stamp);
+        *self = Self { frame_ns, last_stamp, learned_ns, slope_ns: learned_ns.unwrap_or(0.0), ..Self::new(1) };
     }
 
     /// At the instant `at`, `frames` frames had been captured since the (re)start.
@@ -140,16 +150,28 @@ impl Fit {
         let point = Point { frame, excess_ns: elapsed_ns - frame * self.frame_ns };
 
         if self.ready() && (point.excess_ns - self.line(frame)).abs() > GAP_NS {
-            let off = self.off.get_or_insert(Off { since_ns: elapsed_ns, observations: 0 });
-            off.observations += 1;
-            let proven = elapsed_ns - off.since_ns >= GAP_PROOF_NS && off.observations >= GAP_PROOF_OBSERVATIONS;
-            return if proven { Continuity::Gap } else { Continuity::Doubtful };
+            let off = self.off.get_or_insert_with(|| Off { since_ns: elapsed_ns, seen: Vec::new() });
+            if off.seen.len() < GAP_OBSERVATIONS {
+                off.seen.push((frames, at));
+            }
+            let proven = elapsed_ns - off.since_ns >= GAP_PROOF_NS && off.seen.len() >= WARM_UP_OBSERVATIONS;
+            return if proven { self.begin_after_gap() } else { Continuity::Doubtful };
         }
         self.off = None;
         self.observations = self.observations.saturating_add(1);
         self.span_ns = self.span_ns.max(elapsed_ns);
         self.keep(point);
         Continuity::Steady
+    }
+
+    /// What was off the line is the new one's beginning.
+    fn begin_after_gap(&mut self) -> Continuity {
+        let seen = self.off.take().map(|off| off.seen).unwrap_or_default();
+        self.restart();
+        for &(frames, at) in &seen {
+            self.observe(frames, at);
+        }
+        Continuity::Gap { resume: seen.first().map_or(0, |&(frames, _)| frames) }
     }
 
     /// False during the first 0.1 s, when the earliest observation may still be a late one, and while observations are
@@ -160,23 +182,27 @@ impl Fit {
 
     /// The capture instant of `frame` (fractional: a resampled stream has frames between the device's). Frames must be
     /// asked for in rising order: the answers rise with them, and from one to the next the time between them differs
-    /// from the nominal by no more than 0.25 % (50 µs in 20 ms).
-    pub fn stamp(&mut self, frame: f64) -> MonoNs {
+    /// from the nominal by no more than 0.25 % (50 µs in 20 ms) unless it is said to have jumped. `None` for a frame that a
+    /// jump back puts before one that has its stamp: that time has been told already.
+    pub fn stamp(&mut self, frame: f64) -> Option<Stamp> {
         let target_ns = frame * self.frame_ns + self.line(frame);
-        let at_ns = match self.emitted {
-            None => target_ns,
-            Some(last) => {
-                let frames = (frame - last.frame).max(0.0);
-                let straight_ns = last.at_ns + frames * (self.frame_ns + self.slope_ns);
-                let slew_ns = SLEW * frames * self.frame_ns;
-                straight_ns + (target_ns - straight_ns).clamp(-slew_ns, slew_ns)
-            }
-        };
-        self.emitted = Some(Emitted { frame, at_ns, behind_ns: target_ns - at_ns });
+        let followed = self.emitted.and_then(|last| {
+            let frames = (frame - last.frame).max(0.0);
+            let straight_ns = last.at_ns + frames * (self.frame_ns + self.slope_ns);
+            let slew_ns = SLEW * frames * self.frame_ns;
+            let off_ns = target_ns - straight_ns;
+            (off_ns.abs() <= GAP_NS).then(|| straight_ns + off_ns.clamp(-slew_ns, slew_ns))
+        });
+        let at_ns = followed.unwrap_or(target_ns);
         let absolute = self.origin_ns.unwrap_or(0).saturating_add(at_ns as i64);
-        let stamp = MonoNs(u64::try_from(absolute).unwrap_or(0)).max(self.floor);
-        self.floor = MonoNs(stamp.0.saturating_add(1));
-        stamp
+        let at = MonoNs(u64::try_from(absolute).unwrap_or(0));
+        if at <= self.last_stamp {
+            return None;
+        }
+        let jumped = followed.is_none() && self.emitted.is_some();
+        self.emitted = Some(Emitted { frame, at_ns, behind_ns: target_ns - at_ns });
+        self.last_stamp = at;
+        Some(Stamp { at, jumped })
     }
 
     /// What nine of ten blocks differ from the line at most, plus what the stamps still have to slew; `None` in the first
@@ -244,7 +270,8 @@ impl Fit {
         self.pivot = last.frame;
         let mut rest: Vec<f64> = points.iter().map(|p| p.excess_ns - self.slope_ns * (p.frame - first.frame)).collect();
         rest.sort_by(f64::total_cmp);
-        let phase_at_first = rest[rest.len() / 4];
+        // The quartile of few would be a late one: at the start the earliest is the best that there is.
+        let phase_at_first = rest[if rest.len() < BLOCKS_TO_STAND_ALONE { 0 } else { rest.len() / 4 }];
         self.phase_ns = phase_at_first + self.slope_ns * (last.frame - first.frame);
         let mut away: Vec<f64> = rest.iter().map(|r| (r - phase_at_first).abs()).collect();
         away.sort_by(f64::total_cmp);

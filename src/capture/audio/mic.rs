@@ -1,23 +1,22 @@
 //! A microphone through ALSA: opens the PCM, reads it without ever waiting longer than asked, and stamps packets of 20 ms
-//! by the [fit](super::fit). Owns the PCM; knows no encoder, no network and no policy of retries.
+//! by the fit of `fit.rs`. Owns the PCM; knows no encoder, no network and no policy of retries.
 
-use super::convert::{Converter, SampleFormat};
-use super::find::{self, CapturePcm, Choice, Identity, SystemDefault, alsa_format, choose, errno, list_microphones, open};
+use super::convert::Converter;
+pub use super::find::Identity;
+use super::find::{self, CapturePcm, Choice, SystemDefault, choose, errno, list_microphones, open};
 use super::fit::{Continuity, Fit};
+use super::setup::{channels, configure, io_error, lines, missing, open_error, unsupported};
 use crate::capture::{SoundChunk, SoundSource, SourceError};
 use crate::config::{self, Microphone};
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::resample::Resampler;
-use alsa::ValueOr;
-use alsa::pcm::{Access, Frames, HwParams, PCM, State, TstampType};
+use alsa::pcm::{PCM, State};
 use alsa::poll::{Descriptors, Flags, pollfd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Packets per second where the rate can be divided so; else they are longer by a part of a frame.
 const PACKETS: u32 = 50;
-/// The device interrupts so often: each interrupt is one observation for the fit.
-const PERIODS: u32 = 100;
 /// More sound than this without a stamp for it is no backlog: frames and time do not fit at all. Twice the ring.
 const WAITING_S: u32 = 2;
 /// A wake-up that brought nothing is not repeated sooner.
@@ -51,6 +50,8 @@ pub struct MicSource {
     /// What is to be sent and is no packet yet, interleaved; its first frame's number since the (re)start.
     waiting: Vec<i16>,
     waiting_from: u64,
+    /// After a gap: device frames before this one have no known instant and are left out.
+    resume: f64,
     packet_frames: usize,
     packet: Vec<i16>,
     /// The stream broke; it is restarted when the whole packets from before are handed out.
@@ -70,7 +71,7 @@ impl MicSource {
     /// under whatever card number it has now, and no other device.
     pub fn open(sound: &config::Sound, known: Option<&Identity>) -> Result<Self, SourceError> {
         let list = list_microphones();
-        let missing = || SourceError::Missing { device: wanted(sound, known), available: lines(&list) };
+        let missing = || missing(sound, known, &list);
         match choose(&list, &sound.device, known, SystemDefault::read).ok_or_else(missing)? {
             Choice::Listed(n) => Self::open_listed(sound, list.get(n).ok_or_else(missing)?, &list),
             Choice::Named(name) => match Self::open_named(sound, &name, &list) {
@@ -117,7 +118,7 @@ impl MicSource {
         let rate_hz = sound.rate_hz.unwrap_or(set.rate_hz);
         let mut notes = Vec::new();
         if set.channels != u32::from(sound.channels) {
-            notes.push(format!("{title} records {} channels, which become {}", set.channels, sound.channels));
+            notes.push(format!("{title} records in {}, which becomes {}", channels(set.channels), channels(sound.channels.into())));
         }
         let resampler = if rate_hz == set.rate_hz {
             None
@@ -146,6 +147,7 @@ impl MicSource {
             resampler,
             waiting: Vec::new(),
             waiting_from: 0,
+            resume: 0.0,
             packet_frames: rate_hz.div_ceil(PACKETS) as usize,
             packet: Vec::new(),
             broken: false,
@@ -175,8 +177,8 @@ impl MicSource {
             return Ok(Look::Nothing);
         }
         let at = self.observed_at(&status, now);
-        if self.fit.observe(self.read + available, at) == Continuity::Gap {
-            return Ok(Look::Broken);
+        if let Continuity::Gap { resume } = self.fit.observe(self.read + available, at) {
+            (self.resume, self.lost) = (resume as f64, true);
         }
         self.read_frames(available as usize)
     }
@@ -228,7 +230,7 @@ impl MicSource {
         SourceError::Missing { device: self.title.clone(), available: lines(&list_microphones()) }
     }
 
-    /// After an overrun, a suspend or a gap: all counts begin anew, the rate that was learned stays.
+    /// After an overrun or a suspend: all counts begin anew, the rate that was learned stays.
     fn restart(&mut self) -> Result<(), SourceError> {
         let again = self.pcm.drop().and_then(|()| self.pcm.prepare()).and_then(|()| self.pcm.start());
         again.map_err(|e| match errno(&e) {
@@ -239,7 +241,7 @@ impl MicSource {
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }
-        (self.read, self.waiting_from) = (0, 0);
+        (self.read, self.waiting_from, self.resume) = (0, 0, 0.0);
         self.waiting.clear();
         self.lost = true;
         Ok(())
@@ -247,16 +249,38 @@ impl MicSource {
 
     /// Moves the next packet out of what waits, if it is whole and can be stamped.
     fn next_packet(&mut self) -> Option<MonoNs> {
-        let samples = self.packet_frames * self.converter.channels_out;
-        if self.waiting.len() < samples || !self.fit.may_stamp() {
-            return None;
+        self.leave_out_unknown();
+        while self.fit.may_stamp() && self.waiting.len() >= self.packet_frames * self.converter.channels_out {
+            let stamp = self.fit.stamp(self.device_frame(self.waiting_from));
+            self.take(self.packet_frames);
+            // Else that time has been told already, with other sound.
+            if let Some(stamp) = stamp {
+                self.lost |= stamp.jumped;
+                return Some(stamp.at);
+            }
+            self.lost = true;
         }
-        let frame = self.resampler.as_ref().map_or(self.waiting_from as f64, |r| r.source_frame(self.waiting_from));
-        let first_sample = self.fit.stamp(frame);
+        None
+    }
+
+    fn leave_out_unknown(&mut self) {
+        let waiting = (self.waiting.len() / self.converter.channels_out) as u64;
+        let known = (0..waiting).find(|n| self.device_frame(self.waiting_from + n) >= self.resume).unwrap_or(waiting);
+        if known > 0 {
+            self.take(known as usize);
+        }
+    }
+
+    /// Which of the device's frames (fractional) the frame `n` of what is sent was captured with.
+    fn device_frame(&self, n: u64) -> f64 {
+        self.resampler.as_ref().map_or(n as f64, |resampler| resampler.source_frame(n))
+    }
+
+    /// Moves the first `frames` of what waits to `packet`.
+    fn take(&mut self, frames: usize) {
         self.packet.clear();
-        self.packet.extend(self.waiting.drain(..samples));
-        self.waiting_from += self.packet_frames as u64;
-        Some(first_sample)
+        self.packet.extend(self.waiting.drain(..frames * self.converter.channels_out));
+        self.waiting_from += frames as u64;
     }
 
     /// Waits for the device; true when it has something to say.
@@ -284,11 +308,10 @@ impl SoundSource for MicSource {
         StreamInfo {
             device: self.title.clone(),
             device_format: format!(
-                "{}, {} Hz, {} channel{}",
+                "{}, {} Hz, {}",
                 self.converter.format.name(),
                 self.device_rate_hz,
-                self.converter.channels_in,
-                if self.converter.channels_in == 1 { "" } else { "s" },
+                channels(self.converter.channels_in as u32),
             ),
             shape: Shape::Audio { rate_hz: self.rate_hz, channels: self.converter.channels_out as u16 },
             fps: None,
@@ -338,104 +361,6 @@ impl SoundSource for MicSource {
             after_xrun,
         }))
     }
-}
-
-/// What the device agreed to.
-struct Setting {
-    format: SampleFormat,
-    channels: u32,
-    rate_hz: u32,
-    stamp_source: StampSource,
-}
-
-fn configure(pcm: &PCM, sound: &config::Sound, title: &str) -> Result<Setting, SourceError> {
-    let failed = |doing| move |e| io_error(title, doing, &e);
-    let setting = {
-        let hw = HwParams::any(pcm).map_err(failed("asking what it can do"))?;
-        // A plugin's own resampling would delay the sound by an unknown time. `hw:` PCMs do not have any.
-        hw.set_rate_resample(false).map_err(failed("asking for its own rate"))?;
-        hw.set_access(Access::RWInterleaved).map_err(|_| unsupported(title, "it offers no interleaved sound".into()))?;
-        let format = SampleFormat::ALL.into_iter().find(|f| hw.test_format(alsa_format(*f)).is_ok());
-        let format = format.ok_or_else(|| {
-            let known = SampleFormat::ALL.map(SampleFormat::name).join(", ");
-            unsupported(title, format!("it offers none of the sample formats {known}"))
-        })?;
-        hw.set_format(alsa_format(format)).map_err(failed("setting its sample format"))?;
-        let channels = device_channels(&hw, u32::from(sound.channels)).map_err(failed("setting its channels"))?;
-        let rate_hz = device_rate(&hw, sound.rate_hz).map_err(failed("setting its rate"))?;
-        let period = (rate_hz / PERIODS) as Frames;
-        hw.set_period_size_near(period, ValueOr::Nearest).map_err(failed("setting its period"))?;
-        hw.set_buffer_size_near(rate_hz as Frames).map_err(failed("setting the size of its ring"))?;
-        pcm.hw_params(&hw).map_err(|e| match errno(&e) {
-            libc::EBUSY => SourceError::Busy { device: title.into() },
-            _ => failed("accepting its settings")(e),
-        })?;
-        Setting { format, channels, rate_hz, stamp_source: StampSource::Driver }
-    };
-    let software = || -> alsa::Result<bool> {
-        let period = pcm.hw_params_current()?.get_period_size()?;
-        let sw = pcm.sw_params_current()?;
-        sw.set_avail_min(period)?;
-        sw.set_tstamp_mode(true)?;
-        sw.set_tstamp_type(TstampType::Monotonic)?;
-        pcm.sw_params(&sw)?;
-        Ok(pcm.sw_params_current()?.get_tstamp_type()? == TstampType::Monotonic)
-    };
-    let monotonic = software().map_err(failed("setting its clock"))?;
-    pcm.prepare().map_err(failed("preparing"))?;
-    Ok(Setting { stamp_source: if monotonic { StampSource::Driver } else { StampSource::Dequeue }, ..setting })
-}
-
-/// The asked number of channels, else the next higher, else the most that there are.
-fn device_channels(hw: &HwParams, asked: u32) -> alsa::Result<u32> {
-    let most = hw.get_channels_max()?;
-    let fitting = (asked..=most.min(64)).find(|n| hw.test_channels(*n).is_ok()).unwrap_or(most);
-    hw.set_channels(fitting)?;
-    Ok(fitting)
-}
-
-/// The asked rate, else the next higher that is common, else the nearest; without one, 48 kHz, 44.1 kHz or the nearest.
-fn device_rate(hw: &HwParams, asked: Option<u32>) -> alsa::Result<u32> {
-    let good = match asked {
-        Some(asked) => [asked, 16_000, 32_000, 44_100, 48_000, 88_200, 96_000].into_iter().filter(|r| *r >= asked).collect(),
-        None => vec![48_000, 44_100],
-    };
-    let target = good.into_iter().find(|rate| hw.test_rate(*rate).is_ok()).or(asked).unwrap_or(48_000);
-    hw.set_rate_near(target, ValueOr::Nearest)
-}
-
-fn wanted(sound: &config::Sound, known: Option<&Identity>) -> String {
-    if let Some(known) = known {
-        let serial = known.serial.as_ref().map(|s| format!(", serial {s}")).unwrap_or_default();
-        return format!("the microphone {}{serial}", known.model);
-    }
-    match &sound.device {
-        Microphone::Default | Microphone::Beep => "a microphone".into(),
-        Microphone::Index(n) => format!("microphone {n}"),
-        Microphone::Named(name) => format!("the microphone \"{name}\""),
-    }
-}
-
-fn lines(list: &[CapturePcm]) -> Vec<String> {
-    list.iter().enumerate().map(|(n, pcm)| format!("{n}: {}", pcm.title())).collect()
-}
-
-fn unsupported(title: &str, why: String) -> SourceError {
-    SourceError::Unsupported { device: title.into(), why }
-}
-
-fn open_error(title: &str, e: &alsa::Error, list: &[CapturePcm]) -> SourceError {
-    let device = title.to_string();
-    match errno(e) {
-        libc::ENOENT | libc::ENODEV | libc::ENXIO => SourceError::Missing { device, available: lines(list) },
-        libc::EBUSY | libc::EAGAIN => SourceError::Busy { device },
-        libc::EACCES | libc::EPERM => SourceError::Failed { device, why: "permission denied; add the user to the group \"audio\"".into() },
-        _ => io_error(title, "opening", e),
-    }
-}
-
-fn io_error(title: &str, doing: &'static str, e: &alsa::Error) -> SourceError {
-    SourceError::Io { device: title.into(), doing, source: std::io::Error::from_raw_os_error(errno(e)) }
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ mod convert;
 pub mod find;
 mod fit;
 pub mod mic;
+mod setup;

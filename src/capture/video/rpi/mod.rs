@@ -9,13 +9,12 @@ mod pairing;
 mod spawn;
 mod words;
 
-pub use options::Orientation;
-
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use child::{Camera, DEVICE, Got};
 use nix::time::{ClockId, clock_gettime};
+use options::Orientation;
 use pairing::{Awaited, Fault, Pair, Pairing};
 use std::ffi::OsString;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use v4l::v4l_sys::*;
 const CLASS: &str = "/sys/class/video4linux";
 
 /// A video node as sysfs describes it. Opens nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// N of `/dev/videoN`.
     pub number: u32,
@@ -32,6 +32,8 @@ pub struct Node {
     pub place: String,
     /// USB: configuration and interface ("1.0"), which tells the picture nodes of one device apart; else empty.
     pub interface: String,
+    /// The kernel driver of the device ("uvcvideo"); empty where there is no device.
+    pub driver: String,
     /// The node's major and minor numbers, "81:0".
     pub dev: String,
 }
@@ -90,7 +92,9 @@ fn node(dir: &Path) -> Option<Node> {
     };
     let vid_pid = usb.and_then(|u| Some(format!("{}:{}", word(u, "idVendor")?, word(u, "idProduct")?)));
     let serial = usb.and_then(|u| word(u, "serial"));
-    Some(Node { number, name, index, vid_pid, serial, place, interface, dev })
+    let driver = fs::canonicalize(dir.join("device/driver")).ok();
+    let driver = driver.as_deref().and_then(Path::file_name).map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    Some(Node { number, name, index, vid_pid, serial, place, interface, driver, dev })
 }
 
 /// A one-line file of sysfs; `None` when missing or empty.
@@ -124,6 +128,10 @@ impl Identity {
 
     fn twins(&self) -> MutexGuard<'_, Vec<String>> {
         self.twins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     fn looks_like(&self, n: &Node) -> bool {
@@ -212,7 +220,6 @@ impl Purpose {
 pub struct Found {
     pub device: Device,
     pub driver: String,
-    pub label: String,
     pub identity: Identity,
 }
 
@@ -225,7 +232,7 @@ pub struct Found {
 /// ambiguous name) will not.
 pub fn resolve(camera: &UsbCamera, known: Option<&Identity>) -> Result<Found, SourceError> {
     let nodes = scan();
-    let node = pick(camera, known, &nodes, &dev_of_path, &|n| purpose(n))?;
+    let node = pick(camera, known, &nodes, &dev_of_path, &purpose)?;
     let path = match camera {
         UsbCamera::Path(path) if known.is_none_or(|k| k.node == *node) => path.clone(),
         _ => node.path(),
@@ -237,7 +244,7 @@ pub fn resolve(camera: &UsbCamera, known: Option<&Identity>) -> Result<Found, So
     if purpose != Purpose::Camera {
         return Err(not_a_camera(node, purpose, &capability.driver, &nodes, &self::purpose));
     }
-    Ok(Found { device, driver: capability.driver, label, identity: Identity::new(node, &nodes) })
+    Ok(Found { device, driver: capability.driver, identity: Identity::new(node, &nodes) })
 }
 
 /// The choice among nodes that `resolve` makes. Pure: `dev_of` and `purpose` are told.
@@ -322,13 +329,20 @@ fn dev_of_path(path: &Path) -> io::Result<Located> {
 
 /// What the node is for; `None` when it cannot be asked.
 fn purpose(node: &Node) -> Option<Purpose> {
+    if node.driver == "uvcvideo" {
+        // Each stream has a picture node, then one for metadata. To open one would wake a sleeping camera, and a worker that
+        // waits for another camera asks four times a second.
+        return Some(if node.index.is_multiple_of(2) { Purpose::Camera } else { Purpose::Metadata });
+    }
     let capability = Device::open(&node.path()).ok()?.capability().ok()?;
     Some(Purpose::of(capability.caps))
 }
 
-/// One line for each camera that there is.
-pub fn cameras() -> Vec<String> {
-    available(&scan(), &|n| purpose(n))
+/// One line for each camera that there is but `gone`, whose node may outlive it for a moment.
+pub fn others(gone: &Node) -> Vec<String> {
+    let mut nodes = scan();
+    nodes.retain(|n| n.number != gone.number);
+    available(&nodes, &purpose)
 }
 
 fn available(nodes: &[Node], purpose: &dyn Fn(&Node) -> Option<Purpose>) -> Vec<String> {
@@ -356,7 +370,7 @@ fn not_a_camera(node: &Node, purpose: Purpose, driver: &str, nodes: &[Node], ask
 fn open_error(label: &str, e: io::Error, nodes: &[Node]) -> SourceError {
     let device = label.to_owned();
     match e.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SourceError::Missing { device, available: available(nodes, &|n| purpose(n)) },
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SourceError::Missing { device, available: available(nodes, &purpose) },
         Some(libc::EBUSY) => SourceError::Busy { device },
         Some(libc::EACCES | libc::EPERM) => {
             let why = "no permission to open it; add the user to the group video (sudo usermod -aG video NAME), then log in anew";

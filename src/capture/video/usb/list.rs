@@ -57,7 +57,7 @@ fn listing(node: &Node) -> Option<CameraListing> {
     let device = Device::open(&listing.path).and_then(|d| Ok((d.capability()?, d)));
     let offers = match &device {
         Ok((capability, _)) if Purpose::of(capability.caps) != Purpose::Camera => return None,
-        Ok((_, device)) => device.offers((640, 480)).and_then(|o| Ok((o, controls::read(device).unwrap_or_default()))),
+        Ok((_, device)) => device.offers((640, 480)).map(|o| (o, controls::read(device).unwrap_or_default())),
         Err(e) => {
             listing.problem = Some(format!("it cannot be opened: {e}"));
             return Some(listing);
@@ -93,8 +93,12 @@ impl fmt::Display for CameraListing {
         if let Some(problem) = &self.problem {
             writeln!(f, "    {problem}")?;
         }
-        for format in &self.formats {
+        for format in self.formats.iter().filter(|o| o.usable) {
             writeln!(f, "    {format}")?;
+        }
+        let unread: Vec<_> = self.formats.iter().filter(|o| !o.usable).map(|o| o.code.to_string()).collect();
+        if !unread.is_empty() {
+            writeln!(f, "    not read by stampcast: {}", unread.join(", "))?;
         }
         for control in self.controls.iter().filter(|c| c.kind != Kind::Other) {
             write!(f, "    {}: {}", control.name, control.takes())?;
@@ -114,9 +118,6 @@ impl fmt::Display for CameraListing {
 
 impl fmt::Display for FormatListing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.usable {
-            return write!(f, "{} (not read by stampcast)", self.code);
-        }
         write!(f, "{}", self.code)?;
         match self.sizes {
             Sizes::Discrete { width, height } => write!(f, " {width}x{height}")?,
@@ -206,7 +207,7 @@ mod tests {
     /dev/v4l/by-id/usb-Fake_Cam-video-index0
     MJPG 640x480 at 29.97, 15 fps
     YUYV 16x8 to 1920x1080 at 1 to 60 fps
-    H264 (not read by stampcast)
+    not read by stampcast: H264
     power_line_frequency: disabled (0), 50_hz (1); now 50_hz; ruled by an automatic
 ";
         assert_eq!(camera.to_string(), expected);

@@ -19,7 +19,7 @@ use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, Video};
 use crate::packet::{Shape, StampMark, StampSource, StreamInfo};
 use device::PixFormat;
-use find::Found;
+use find::{Found, Node};
 use formats::{Choice, Interval, Wish};
 use stamp::{Gaps, Stamps};
 use std::io;
@@ -65,7 +65,7 @@ impl UsbSource {
     pub fn open(camera: &UsbCamera, video: &Video, known: &mut Option<Identity>) -> Result<Self, SourceError> {
         let found = find::resolve(camera, known.as_ref())?;
         let wish = wish(video);
-        let offers = found.device.offers((wish.width, wish.height)).map_err(|e| fault(&found.label, "listing its formats", e))?;
+        let offers = found.device.offers((wish.width, wish.height)).map_err(|e| fault(found.identity.node(), "listing its formats", e))?;
         let Some(choice) = formats::choose(&offers, &wish) else {
             let mut codes: Vec<_> = offers.iter().map(|o| o.code.to_string()).collect();
             codes.dedup();
@@ -73,7 +73,7 @@ impl UsbSource {
                 "it offers {}, and stampcast reads YUYV, NV12, YU12, GREY and MJPG",
                 if codes.is_empty() { "no format".into() } else { codes.join(", ") }
             );
-            return Err(SourceError::Unsupported { device: found.label, why });
+            return Err(SourceError::Unsupported { device: found.identity.node().label(), why });
         };
         let source = Self::start(found, &choice, video)?;
         *known = Some(source.identity.clone());
@@ -82,17 +82,19 @@ impl UsbSource {
 
     /// Starts a camera that was found in a format that was chosen.
     pub fn start(found: Found, choice: &Choice, video: &Video) -> Result<Self, SourceError> {
-        let Found { device, driver, label, identity } = found;
-        let format = device.set_format(choice.code, choice.width, choice.height).map_err(|e| fault(&label, "setting its format", e))?;
+        let Found { device, driver, identity } = found;
+        let node = identity.node().clone();
+        let label = node.label();
+        let format = device.set_format(choice.code, choice.width, choice.height).map_err(|e| fault(&node, "setting its format", e))?;
         let pixels = usable(&format, choice).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
-        let interval = device.set_interval(choice.interval).map_err(|e| fault(&label, "setting its frame rate", e))?;
+        let interval = device.set_interval(choice.interval).map_err(|e| fault(&node, "setting its frame rate", e))?;
         if !video.controls.is_empty() {
-            let controls = controls::read(&device).map_err(|e| fault(&label, "listing its controls", e))?;
+            let controls = controls::read(&device).map_err(|e| fault(&node, "listing its controls", e))?;
             for (name, value) in &video.controls {
                 controls::set(&device, &controls, name, value).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
             }
         }
-        let stream = Stream::start(device).map_err(|e| fault(&label, "starting its stream", e))?;
+        let stream = Stream::start(device).map_err(|e| fault(&node, "starting its stream", e))?;
         let source = Self {
             stamps: Stamps::new(stream.started()),
             stream,
@@ -167,7 +169,7 @@ impl UsbSource {
     }
 
     fn fault(&self, e: io::Error) -> SourceError {
-        fault(&self.label, "waiting for a frame", e)
+        fault(self.identity.node(), "waiting for a frame", e)
     }
 }
 
@@ -280,10 +282,10 @@ fn stride(got: &PixFormat, pixels: PixelFormat) -> usize {
     }
 }
 
-fn fault(label: &str, doing: &'static str, e: io::Error) -> SourceError {
-    let device = label.to_owned();
+fn fault(node: &Node, doing: &'static str, e: io::Error) -> SourceError {
+    let device = node.label();
     match e.raw_os_error() {
-        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => SourceError::Missing { device, available: find::cameras() },
+        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => SourceError::Missing { device, available: find::others(node) },
         Some(libc::EBUSY) => SourceError::Busy { device },
         _ => SourceError::Io { device, doing, source: e },
     }
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn faults_are_named_for_what_they_are() {
-        let fault = |errno| fault("Cam (/dev/video9)", "waiting for a frame", io::Error::from_raw_os_error(errno));
+        let fault = |errno| fault(&Node::default(), "waiting for a frame", io::Error::from_raw_os_error(errno));
         assert!(matches!(fault(libc::ENODEV), SourceError::Missing { .. }));
         assert!(matches!(fault(libc::EBUSY), SourceError::Busy { .. }));
         assert!(matches!(fault(libc::EIO), SourceError::Io { .. }));

@@ -12,6 +12,7 @@ fn usb(number: u32, name: &str, serial: Option<&str>, port: &str) -> Node {
         serial: serial.map(Into::into),
         place: port.into(),
         interface: "1.0".into(),
+        driver: "uvcvideo".into(),
         dev: format!("81:{number}"),
     }
 }
@@ -21,7 +22,7 @@ fn meta(of: &Node) -> Node {
 }
 
 fn vivid(number: u32, name: &str) -> Node {
-    Node { vid_pid: None, interface: String::new(), ..usb(number, name, None, "platform/vivid.0") }
+    Node { vid_pid: None, interface: String::new(), driver: "vivid".into(), ..usb(number, name, None, "platform/vivid.0") }
 }
 
 fn all_cameras(n: &Node) -> Option<Purpose> {
@@ -221,6 +222,8 @@ fn sysfs_is_read() {
     fs::create_dir_all(at("usb1/1-1/1-1.2/1-1.2:1.0")).unwrap();
     fs::create_dir_all(at("usb1/1-3/1-3:1.0")).unwrap();
     fs::create_dir_all(at("platform/vivid.0")).unwrap();
+    fs::create_dir_all(at("drivers/uvcvideo")).unwrap();
+    symlink(at("drivers/uvcvideo"), at("usb1/1-3/1-3:1.0/driver")).unwrap();
     for (node, name, index, dev, device) in [
         ("video10", "vivid-000-vid-cap", "0", "81:4", Some("platform/vivid.0")),
         ("video2", "Fake Cam: Fake Cam", "0", "81:0", Some("usb1/1-1/1-1.2/1-1.2:1.0")),
@@ -242,17 +245,17 @@ fn sysfs_is_read() {
         .iter()
         .map(|n| {
             let or = |s: &Option<String>| s.clone().unwrap_or("-".into());
-            format!("{} {} {} {} {} {} {}", n.number, n.index, or(&n.vid_pid), or(&n.serial), n.place, n.interface, n.dev)
+            format!("{} {} {} {} {} {} {} {}", n.number, n.index, or(&n.vid_pid), or(&n.serial), n.place, n.interface, n.driver, n.dev)
         })
         .collect();
     assert_eq!(
         told,
         [
-            "2 0 046d:082d CAM1 1-1.2 1.0 81:0",
-            "3 1 046d:082d CAM1 1-1.2 1.0 81:1",
-            "4 0 046d:082d - 1-3 1.0 81:2",
-            "10 0 - - platform/vivid.0  81:4",
-            "20 0 - - virtual  81:5",
+            "2 0 046d:082d CAM1 1-1.2 1.0  81:0",
+            "3 1 046d:082d CAM1 1-1.2 1.0  81:1",
+            "4 0 046d:082d - 1-3 1.0 uvcvideo 81:2",
+            "10 0 - - platform/vivid.0   81:4",
+            "20 0 - - virtual   81:5",
         ]
     );
     assert!(scan_class(&at("none")).is_empty());

@@ -1,0 +1,59 @@
+//! `--serve-client`: the viewer page, built into the binary and put together as one document, so that it loads with one
+//! request (and one token). Knows the files of `public/`, nothing else.
+
+use std::sync::LazyLock;
+
+const INDEX: &str = include_str!("../../public/index.html");
+const ICON: &str = include_str!("../../public/icon.svg");
+const STYLE: &str = include_str!("../../public/style.css");
+
+macro_rules! scripts {
+    ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
+}
+const SCRIPTS: [(&str, &str); 14] = scripts![
+    "address.js",
+    "settings.js",
+    "i18n.js",
+    "wire.js",
+    "clock.js",
+    "figures.js",
+    "sync.js",
+    "playout.js",
+    "sound.js",
+    "picture.js",
+    "keep.js",
+    "link.js",
+    "viewer.js",
+    "ui.js",
+];
+
+/// The whole page.
+pub static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let icon = format!("<link rel=\"icon\" href=\"data:image/svg+xml;base64,{}\">", base64(ICON));
+    let page = INDEX
+        .replace("<link rel=\"icon\" href=\"icon.svg\">", &icon)
+        .replace("<link rel=\"stylesheet\" href=\"style.css\">", &format!("<style>\n{STYLE}</style>"));
+    SCRIPTS
+        .iter()
+        .fold(page, |page, (name, text)| page.replace(&format!("<script src=\"{name}\"></script>"), &format!("<script>\n{text}</script>")))
+});
+
+fn base64(text: &str) -> String {
+    let mut out = Vec::new();
+    crate::wire::b64::append(&mut out, text.as_bytes());
+    String::from_utf8(out).expect("base64 is ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_needs_no_second_request() {
+        for left in ["src=\"", "href=\"style.css", "href=\"icon.svg"] {
+            assert!(!PAGE.contains(left), "{left} is still in the page: is a file of public/ missing from the list?");
+        }
+        assert!(PAGE.contains("Click to Start Audio"));
+        assert!(SCRIPTS.iter().all(|(_, text)| !text.contains("</script")), "a script must not end its own element");
+    }
+}

@@ -1,0 +1,145 @@
+//! JPEGs over plain HTTP, for the many programs that take no WebSocket: one at a time, or as MJPEG
+//! (`multipart/x-mixed-replace`). The bytes are the hub's own; nothing is encoded for HTTP. Knows the hub.
+//!
+//! Dialects that existing clients expect: mjpg-streamer's `/?action=…` (OctoPrint, Klipper), ustreamer's `/snapshot` and
+//! `/stream`, and a path that ends in `.mjpg` (ffmpeg, VLC, OpenCV).
+
+use super::App;
+use super::problem::Problem;
+use crate::hub::{Feed, Item, Packet, Request, Subscription};
+use crate::packet::{Encoding, MonoNs};
+use crate::wire::Delivery;
+use crate::wire::stamp::Seconds;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// How long a first frame may take: a camera that has to start is slower than one that runs.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+/// Capture time in UNIX seconds, the digits of `/stream`; the frame's number beside it.
+const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
+const X_SEQUENCE: HeaderName = HeaderName::from_static("x-sequence");
+const BOUNDARY: &str = "stampcast-frame";
+const LIVE: [(HeaderName, &str); 2] = [
+    (header::CACHE_CONTROL, "no-store"),
+    // A proxy that collects frames before it passes them on would make them old.
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+];
+
+/// Of a snapshot's query; what else it holds (cache busters) is passed over.
+#[derive(Debug, Default, Deserialize)]
+pub struct Age {
+    /// A frame captured so long before the request, ms, will do. camera-streamer calls it `max_delay`.
+    #[serde(alias = "max_delay")]
+    max_age_ms: Option<u64>,
+}
+
+/// Of an MJPEG stream's query.
+#[derive(Debug, Default, Deserialize)]
+pub struct Rate {
+    max_fps: Option<f64>,
+}
+
+/// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed.
+pub async fn snapshot(State(app): State<App>, Query(age): Query<Age>) -> Result<Response, Problem> {
+    let max_age = age.max_age_ms.map_or(Duration::ZERO, Duration::from_millis);
+    let oldest = MonoNs(MonoNs::now().0.saturating_sub(max_age.as_nanos() as u64));
+    if let Some(packet) = app.hub.latest(Encoding::Jpeg).filter(|p| p.captured >= oldest) {
+        return Ok(image(&packet));
+    }
+    let frames = Frames::subscribe(&app, None)?;
+    let fresh = async {
+        loop {
+            match frames.next().await {
+                Some(packet) if packet.captured >= oldest => return Some(packet),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    };
+    match timeout(FIRST_FRAME, fresh).await {
+        Ok(Some(packet)) => Ok(image(&packet)),
+        _ => Err(Problem::NoFrame),
+    }
+}
+
+fn image(packet: &Packet) -> Response {
+    let length = HeaderValue::from(packet.payload.len());
+    let number = |text: String| HeaderValue::try_from(text).expect("digits and a point");
+    let about = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
+        (header::CONTENT_LENGTH, length),
+        (X_TIMESTAMP, number(Seconds(packet.stamp).to_string())),
+        (X_SEQUENCE, number(packet.sequence.to_string())),
+    ];
+    (about, LIVE, Body::from(packet.payload.clone())).into_response()
+}
+
+/// `GET /stream.mjpg`, and `GET /stream` without an upgrade.
+pub async fn mjpeg(State(app): State<App>, Query(Rate { max_fps }): Query<Rate>) -> Result<Response, Problem> {
+    if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
+        return Err(Problem::BadRate);
+    }
+    let frames = Frames::subscribe(&app, max_fps)?;
+    let kind = HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
+    // Some clients (py-mjpeg) fail without an opening boundary.
+    let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();
+    let parts = stream::unfold((frames, first), |(frames, mut ready)| async move {
+        if ready.is_empty() {
+            ready.extend(part(frames.next().await?.as_ref()));
+        }
+        let bytes = ready.pop_front()?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), (frames, ready)))
+    });
+    Ok(([(header::CONTENT_TYPE, kind)], LIVE, Body::from_stream(parts)).into_response())
+}
+
+/// One frame with the boundary that ends it: browsers show a frame only when they see the next boundary.
+fn part(packet: &Packet) -> [Bytes; 3] {
+    let head = format!(
+        "Content-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\nX-Sequence: {}\r\n\r\n",
+        packet.payload.len(),
+        Seconds(packet.stamp),
+        packet.sequence
+    );
+    [head.into(), packet.payload.clone(), Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
+}
+
+/// A place among the viewers and the newest frames with it. A reader that is slow misses frames; none waits for it.
+struct Frames {
+    subscription: Subscription,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Frames {
+    fn subscribe(app: &App, max_fps: Option<f64>) -> Result<Self, Problem> {
+        if !app.hub.has(Encoding::Jpeg) {
+            return Err(Problem::NoCamera);
+        }
+        let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
+        let request = Request { video: Some(Feed::Encoded(Encoding::Jpeg)), audio: None, delivery: Delivery::Live, max_fps, events: false };
+        let subscription = app.hub.subscribe(&request).map_err(|_| Problem::Full)?;
+        Ok(Self { subscription, _place: place })
+    }
+
+    /// The newest frame not given yet; `None` when the server stops.
+    async fn next(&self) -> Option<Arc<Packet>> {
+        loop {
+            match self.subscription.take(true) {
+                Some(Item::Packet { packet, .. }) => return Some(packet),
+                Some(Item::Notice(_)) => {}
+                None if self.subscription.is_closed() => return None,
+                None => self.subscription.news().await,
+            }
+        }
+    }
+}
