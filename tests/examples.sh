@@ -13,7 +13,8 @@ server=$!
 
 address=
 for _ in $(seq 200); do
-    address=$(grep -o -m 1 '127\.0\.0\.1:[0-9]*' "$work/log") && break
+    address=$(sed -n 's|.*listening on http://\([0-9.:]*\).*|\1|p' "$work/log")
+    [ -z "$address" ] || break
     sleep 0.1
 done
 [ -n "$address" ] || {
