@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stampcast::capture::video::rpi::{Orientation, RpiSource};
+use stampcast::capture::video::rpi::RpiSource;
 use stampcast::capture::{Grab, PixelFormat, SourceError, VideoSource};
 use stampcast::config::{Flip, Rotate, Video};
 use stampcast::packet::{MonoNs, Shape};
@@ -306,7 +306,11 @@ fn settings_reach_the_camera() {
         assert!(args.contains(part), "{part} in {args}");
     }
     assert!(!args.contains("--vflip"));
-    assert_eq!(source.orientation(), Orientation { hflip: true, ..Orientation::default() });
+    let left = source.left_to_do(&asked);
+    assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None));
+    let quarter = Video { rotate: Rotate::Quarter, ..asked };
+    let left = standin.open(&quarter).unwrap().left_to_do(&quarter);
+    assert_eq!((left.rotate, left.flip), (Rotate::Quarter, Flip::Vertical));
 }
 
 #[test]

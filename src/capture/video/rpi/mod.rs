@@ -9,7 +9,7 @@ mod pairing;
 mod spawn;
 mod words;
 
-pub use options::Orientation;
+use options::Orientation;
 
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
