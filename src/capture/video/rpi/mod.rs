@@ -9,6 +9,11 @@ mod pairing;
 mod spawn;
 mod words;
 
+<<<<<<< HEAD
+=======
+use options::Orientation;
+
+>>>>>>> rpi
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
