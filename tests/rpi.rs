@@ -307,15 +307,8 @@ fn settings_reach_the_camera() {
     }
     assert!(!args.contains("--vflip"));
     let left = source.left_to_do(&asked);
-<<<<<<< HEAD
     assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None), "the camera turned and mirrored");
     assert!(!left.quality_given, "the program encoded at the asked quality");
-=======
-    assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None));
-    let quarter = Video { rotate: Rotate::Quarter, ..asked };
-    let left = standin.open(&quarter).unwrap().left_to_do(&quarter);
-    assert_eq!((left.rotate, left.flip), (Rotate::Quarter, Flip::Vertical));
->>>>>>> rpi
 }
 
 #[test]

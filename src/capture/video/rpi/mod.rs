@@ -9,11 +9,6 @@ mod pairing;
 mod spawn;
 mod words;
 
-<<<<<<< HEAD
-=======
-use options::Orientation;
-
->>>>>>> rpi
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};

@@ -336,15 +336,12 @@ fn purpose(node: &Node) -> Option<Purpose> {
         // Each stream has a picture node, then one for metadata. To open one would wake a sleeping camera, and a worker that
         // waits for another camera asks four times a second.
         return Some(if node.index.is_multiple_of(2) { Purpose::Camera } else { Purpose::Metadata });
-<<<<<<< HEAD
-=======
     }
     match Device::open(&node.path()).and_then(|d| d.capability()) {
         Ok(capability) => Some(Purpose::of(capability.caps)),
         // It is being unplugged.
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Some(Purpose::Other),
         Err(_) => None,
->>>>>>> usb
     }
 }
 
