@@ -1,4 +1,5 @@
-//! `GET /metrics`: the server's counters for Prometheus, in the OpenMetrics text format. Knows the hub's figures.
+//! `GET /metrics`: the server's counters for Prometheus: in the OpenMetrics text format where the client asks for it, else in the
+//! older text format 0.0.4. Knows the hub's figures.
 
 use super::App;
 use crate::hub::figures::{BOUNDS_S, Counted, Figures};
@@ -6,7 +7,7 @@ use crate::packet::{MonoNs, WorkerState};
 use crate::wire::Info;
 use crate::wire::info::{Shape, Stream};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -16,17 +17,38 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 
-pub async fn metrics(State(app): State<App>) -> Response {
+pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("stampcast");
     registry.register_collector(Box::new(Snapshot { info: app.hub.info(MonoNs::now()), figures: app.hub.figures() }));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            let asked =
+                headers.get(header::ACCEPT).and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains("application/openmetrics-text"));
+            let (kind, text) = if asked {
+                ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+            } else {
+                ("text/plain; version=0.0.4; charset=utf-8", older_format(&text))
+            };
             ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], text).into_response()
         }
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     }
+}
+
+/// What the older format does otherwise: a counter is described under the name of its samples, and there are no units and
+/// no end mark.
+fn older_format(text: &str) -> String {
+    let counters: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let line = |line: &str| -> Option<String> {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("UNIT" | "EOF"), ..) => None,
+            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(&name) => Some(format!("# {what} {name}_total {rest}\n")),
+            _ => Some(format!("{line}\n")),
+        }
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Everything at one moment.
@@ -157,4 +179,16 @@ fn histograms<'a>(
         metric.encode_family(&[label])?.encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_describes_counters_by_their_samples_names() {
+        let modern = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total 1\n# HELP c Level.\n# TYPE c gauge\n# UNIT c seconds\nc 2\n# EOF\n";
+        let older = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total 1\n# HELP c Level.\n# TYPE c gauge\nc 2\n";
+        assert_eq!(older_format(modern), older);
+    }
 }
