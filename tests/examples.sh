@@ -24,7 +24,10 @@ not_ok() { failed=$((failed + 1)) && echo "FAIL  $1; it printed:" && head -n 20 
 # address_in FILE: waits until a server says there where it listens.
 address_in() {
     for _ in $(seq 300); do
-        grep -o -m 1 '127\.0\.0\.1:[0-9]*' "$1" && return 0
+        if grep -q '127\.0\.0\.1:[0-9]' "$1"; then
+            sed -n 's/.*\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$1" | head -n 1
+            return 0
+        fi
         sleep 0.1
     done
     echo "the server did not say where it listens:" >&2
