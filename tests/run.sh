@@ -35,6 +35,9 @@ need_to_test() {
     if wants examples; then
         need "to run the Python examples" python3-venv python3 -c 'import ensurepip, venv'
         need "to run the JavaScript examples" nodejs have node
+        need "to run the stand-in for a microphone" npm have npm
+        need "to run the shell example" curl have curl
+        need "to speak to the speech recogniser" espeak-ng have espeak-ng
     fi
     if wants clients; then
         need "to try the HTTP outputs" curl have curl

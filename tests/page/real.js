@@ -147,3 +147,37 @@ test("figures tell the program's own: size, fps, rate, source", async () => {
     await until(page, "the clock offset", () => /^[+−][\d.]+ ms$/.test($("f-clock").textContent));
   });
 });
+
+test("the program's token is asked for and taken", async () => {
+  await withProgram(["--token", "s3cret-token"], async (page) => {
+    await untilPhase(page, "refused");
+    await page.fill("#token", "wrong");
+    await page.press("#token", "Enter");
+    await until(page, "the refusal", () => /not accepted/.test($("card").innerText));
+    await page.fill("#token", "s3cret-token");
+    await page.press("#token", "Enter");
+    await untilPhase(page, "live");
+  });
+});
+
+test("a program that admits no files says so to a page opened as one", async () => {
+  await withProgram(["--no-file-origin"], async (page) => {
+    await untilPhase(page, "refused");
+    assert.match(await page.textContent("#card-title"), /does not allow this page/);
+  });
+});
+
+test("the page that the program serves is the same, and watches its own server", async () => {
+  const program = await new Program(await freePort(), ["--serve-client", "--token", "s3cret-token"]).ready();
+  try {
+    await withPage({ url: `http://127.0.0.1:${program.port}/?token=s3cret-token` }, async (page) => {
+      await untilPhase(page, "live");
+      assert.equal(page.url(), `http://127.0.0.1:${program.port}/`);
+      assert.equal(await page.textContent("#server-label"), `127.0.0.1:${program.port}`);
+      await page.click("#start-audio");
+      await until(page, "in step", () => viewer.sound.worklet !== null && viewer.sync.delay !== null);
+    });
+  } finally {
+    await program.stop();
+  }
+});
