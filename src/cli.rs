@@ -1,6 +1,6 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-use crate::config::{Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, UsbCamera, Video};
+use crate::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
 use clap::{ArgAction, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -21,8 +21,11 @@ Examples:
   stampcast --list-devices"
 )]
 pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommand>,
+
     /// Where the picture comes from: the Pi camera, a USB (V4L2) camera, a test pattern, or nowhere (sound only)
-    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE", required_unless_present = "list_devices")]
+    #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE")]
     camera_type: Option<CameraType>,
 
     /// Print the cameras and microphones of this machine, and what each offers, then exit
@@ -40,6 +43,26 @@ pub struct Cli {
     /// Serve the viewer page at / too
     #[arg(long, env = "STAMPCAST_SERVE_CLIENT", action = ArgAction::SetTrue, help_heading = "Network")]
     serve_client: bool,
+
+    /// Ask every client for this token; it shows in `ps`: --token-file or STAMPCAST_TOKEN do not
+    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file", help_heading = "Who may watch")]
+    token: Option<Secret>,
+
+    /// Ask every client for the token in this file's first line
+    #[arg(long, env = "STAMPCAST_TOKEN_FILE", value_name = "FILE", help_heading = "Who may watch")]
+    token_file: Option<PathBuf>,
+
+    /// A second token, which opens the picture without the sound
+    #[arg(long, env = "STAMPCAST_VIDEO_TOKEN", hide_env_values = true, value_parser = secret, help_heading = "Who may watch")]
+    video_token: Option<Secret>,
+
+    /// Let pages of this web site watch where no token is asked for, such as https://dash.example.org; may be repeated
+    #[arg(long, env = "STAMPCAST_ALLOW_ORIGIN", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',', help_heading = "Who may watch")]
+    allow_origin: Vec<String>,
+
+    /// Turn away pages opened as a file (and any page's sandboxed frame, which looks the same)
+    #[arg(long, env = "STAMPCAST_NO_FILE_ORIGIN", action = ArgAction::SetTrue, help_heading = "Who may watch")]
+    no_file_origin: bool,
 
     /// Width of the streamed picture, pixels (16 to 8192)
     #[arg(long, env = "STAMPCAST_WIDTH", default_value_t = 640, value_parser = clap::value_parser!(u32).range(16..=8192), help_heading = "Video")]
@@ -73,7 +96,7 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_DEVICE", help_heading = "Video")]
     device: Option<String>,
 
-    /// Turn the picture clockwise, degrees; --width and --height are those of the turned picture
+    /// Turn the picture clockwise, degrees; --width and --height are those before the turn
     #[arg(long, env = "STAMPCAST_ROTATE", value_enum, default_value = "0", help_heading = "Video")]
     rotate: RotateArg,
 
@@ -130,6 +153,47 @@ pub struct Cli {
     verbose: bool,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum Subcommand {
+    /// Watch a running stream and say how it is: rates, latency, gaps, clocks
+    Doctor(DoctorArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct DoctorArgs {
+    /// The stream: ws://HOST:PORT/stream, or HOST:PORT
+    #[arg(default_value = "localhost:8080")]
+    url: String,
+
+    /// How long to watch, seconds
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    seconds: f64,
+
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Exit with 1 below this many frames per second
+    #[arg(long, value_name = "FPS")]
+    min_fps: Option<f64>,
+
+    /// Exit with 1 when the latency's p99, capture to arrival, is above this, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_latency: Option<f64>,
+
+    /// Exit with 1 when picture and sound are further apart, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_av_offset: Option<f64>,
+
+    /// Exit with 1 when a stamp is further from the test picture's time code, milliseconds
+    #[arg(long, value_name = "MS")]
+    max_stamp_error: Option<f64>,
+
+    /// Exit with 1 when more packets are missing
+    #[arg(long, value_name = "N")]
+    max_gaps: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum CameraType {
     Rpi,
@@ -169,6 +233,7 @@ enum LogFormatArg {
 pub enum Command {
     Run(Box<Config>),
     ListDevices,
+    Doctor(crate::doctor::Options),
 }
 
 /// Why the command line cannot be followed.
@@ -202,7 +267,15 @@ fn one_line(text: &str) -> String {
 
 impl Cli {
     fn validate(self) -> Result<Command, CliError> {
-        let Some(camera_type) = self.camera_type else { return Ok(Command::ListDevices) };
+        if let Some(Subcommand::Doctor(args)) = self.command {
+            return Ok(Command::Doctor(args.into()));
+        }
+        if self.list_devices {
+            return Ok(Command::ListDevices);
+        }
+        let Some(camera_type) = self.camera_type else {
+            return Err(CliError::Usage("--camera-type is missing: give usb, rpi, test or none; see --help".into()));
+        };
         let camera = match camera_type {
             CameraType::Usb => Camera::Usb(match &self.device {
                 Some(d) if d.starts_with('/') => UsbCamera::Path(PathBuf::from(d)),
@@ -216,6 +289,14 @@ impl Cli {
         if matches!(camera, Camera::None) && !self.enable_audio {
             return Err(CliError::Usage("--camera-type none leaves nothing to stream; add --enable-audio".into()));
         }
+        if self.video_token.is_some() && self.token.is_none() && self.token_file.is_none() {
+            return Err(CliError::Usage("--video-token opens the picture alone; give --token or --token-file for the whole too".into()));
+        }
+        if let Some(file) = &self.token_file
+            && let Err(e) = std::fs::File::open(file)
+        {
+            return Err(CliError::Usage(format!("--token-file {} cannot be read: {e}", file.display())));
+        }
         let device = match (self.audio_device, self.audio_name) {
             (Some(n), _) => Microphone::Index(n),
             (None, Some(name)) => Microphone::Named(name),
@@ -228,11 +309,6 @@ impl Cli {
             RotateArg::R180 => Rotate::Half,
             RotateArg::R270 => Rotate::ThreeQuarters,
         };
-        // The camera's own size is that before the turn.
-        let (own_width, own_height) = match rotate {
-            Rotate::Quarter | Rotate::ThreeQuarters => (self.height, self.width),
-            Rotate::None | Rotate::Half => (self.width, self.height),
-        };
         Ok(Command::Run(Box::new(Config {
             host: resolve(&self.host)?,
             port: self.port,
@@ -240,8 +316,8 @@ impl Cli {
             video: Video {
                 width: self.width,
                 height: self.height,
-                capture_width: self.capture_width.unwrap_or(own_width),
-                capture_height: self.capture_height.unwrap_or(own_height),
+                capture_width: self.capture_width.unwrap_or(self.width),
+                capture_height: self.capture_height.unwrap_or(self.height),
                 fps: self.fps,
                 quality: self.quality.unwrap_or(70),
                 quality_given: self.quality.is_some(),
@@ -263,6 +339,13 @@ impl Cli {
             }),
             exit_on_device_error: self.exit_on_device_error,
             serve_client: self.serve_client,
+            access: Access {
+                token: self.token,
+                token_file: self.token_file,
+                video_token: self.video_token,
+                allowed_origins: self.allow_origin,
+                file_origin: !self.no_file_origin,
+            },
             logging: Logging {
                 format: match self.log_format {
                     LogFormatArg::Text => LogFormat::Text,
@@ -278,6 +361,19 @@ impl Cli {
     }
 }
 
+impl From<DoctorArgs> for crate::doctor::Options {
+    fn from(args: DoctorArgs) -> Self {
+        let limits = crate::doctor::report::Limits {
+            min_fps: args.min_fps,
+            max_latency_ms: args.max_latency,
+            max_av_offset_ms: args.max_av_offset,
+            max_stamp_error_ms: args.max_stamp_error,
+            max_gaps: args.max_gaps,
+        };
+        Self { url: args.url, seconds: args.seconds, json: args.json, limits }
+    }
+}
+
 fn resolve(host: &str) -> Result<IpAddr, CliError> {
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut a| a.next());
     found.map(|a| a.ip()).ok_or_else(|| {
@@ -289,6 +385,23 @@ fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(f) if (0.1..=240.0).contains(&f) => Ok(f),
         _ => Err("frames per second are a number from 0.1 to 240".into()),
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    if text.trim().is_empty() { Err("a token has at least one character".into()) } else { Ok(Secret::new(text.to_owned())) }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin =
+        text.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/'));
+    if is_origin { Ok(text.to_owned()) } else { Err("an origin is https://HOST or https://HOST:PORT, without a path".into()) }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if (0.1..=86_400.0).contains(&s) => Ok(s),
+        _ => Err("seconds are a number from 0.1 to 86400".into()),
     }
 }
 
@@ -338,12 +451,6 @@ mod tests {
         assert_eq!(device(&["--camera-type", "test", "--enable-audio"]), Microphone::Beep);
         assert_eq!(device(&["--camera-type", "test", "--enable-audio", "--audio-device", "1"]), Microphone::Index(1));
         assert_eq!(device(&["--camera-type", "none", "--enable-audio", "--audio-name", "Mic"]), Microphone::Named("Mic".into()));
-    }
-
-    #[test]
-    fn a_quarter_turn_asks_the_camera_for_the_unturned_size() {
-        let v = config(&["--camera-type", "usb", "--rotate", "90"]).video;
-        assert_eq!((v.capture_width, v.capture_height, v.width, v.height), (480, 640, 640, 480));
     }
 
     #[test]

@@ -15,6 +15,41 @@ pub struct Config {
     pub exit_on_device_error: bool,
     pub serve_client: bool,
     pub logging: Logging,
+    pub access: Access,
+}
+
+/// Who may watch. In the workers it is emptied: they know no client.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    pub token: Option<Secret>,
+    /// Read by the server alone; its first line is the token.
+    pub token_file: Option<PathBuf>,
+    /// Opens the picture without the sound.
+    pub video_token: Option<Secret>,
+    /// `https://host[:port]` each.
+    pub allowed_origins: Vec<String>,
+    /// Pages opened as a file (Origin `null`) may watch.
+    pub file_origin: bool,
+}
+
+/// A text that no log line shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,7 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod hub;
 pub mod log;
@@ -24,3 +25,31 @@ pub mod ring;
 pub mod serve;
 pub mod supervise;
 pub mod wire;
+
+use config::Config;
+
+/// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
+pub fn run(config: Config) -> Result<u8, String> {
+    log::init(config.logging);
+    supervise::run(config).map_err(|e| log::chain(&e))
+}
+
+/// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the
+/// supervisor.
+pub fn list_devices() -> Result<u8, String> {
+    let cameras = capture::video::usb::list_cameras();
+    let microphones = capture::audio::find::list_microphones();
+    println!("Cameras (--camera-type usb):");
+    if cameras.is_empty() {
+        println!("  none");
+    }
+    cameras.iter().for_each(|camera| println!("{camera}"));
+    println!("Microphones (--audio-device N):");
+    if microphones.is_empty() {
+        println!("  none");
+    }
+    for (n, microphone) in microphones.iter().enumerate() {
+        println!("  {n}  {}", microphone.describe());
+    }
+    Ok(0)
+}

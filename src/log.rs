@@ -65,3 +65,9 @@ impl FormatTime for Utc {
         write!(w, "{}.{:06}", t.as_secs(), t.subsec_micros())
     }
 }
+
+/// An error and what caused it, in one line.
+pub fn chain(e: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(e.source(), |e| e.source()).map(|c| format!(": {c}"));
+    std::iter::once(e.to_string()).chain(causes).collect()
+}

@@ -1,1 +1,24 @@
-fn main() {}
+//! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
+
+use stampcast::cli::{self, CliError, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match cli::parse(std::env::args_os()) {
+        Ok(Command::Run(config)) => stampcast::run(*config),
+        Ok(Command::ListDevices) => stampcast::list_devices(),
+        Ok(Command::Doctor(options)) => stampcast::doctor::run(&options).map_err(|e| e.to_string()),
+        Err(CliError::Wanted(text)) => {
+            print!("{text}");
+            Ok(0)
+        }
+        Err(CliError::Usage(line)) => Err(line),
+    };
+    outcome.map_or_else(
+        |line| {
+            eprintln!("stampcast: {line}");
+            ExitCode::from(2)
+        },
+        ExitCode::from,
+    )
+}

@@ -53,6 +53,15 @@ pub enum Encoding {
     Opus,
 }
 
+impl Encoding {
+    pub fn stream(self) -> StreamKind {
+        match self {
+            Self::Jpeg | Self::H264 => StreamKind::Video,
+            Self::Pcm | Self::Opus => StreamKind::Audio,
+        }
+    }
+}
+
 /// Size of a picture, or rate and channels of sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

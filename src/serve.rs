@@ -1,1 +1,135 @@
-//! stub
+//! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
+
+use crate::clock::Sample;
+use crate::config::Config;
+use crate::http::access::Access;
+use crate::http::{self, Limits};
+use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
+use crate::packet::{Encoding, MonoNs, StreamKind};
+use crate::ring::{RingReader, StatusReader, StatusWriter};
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::error;
+
+/// A step of the UNIX clock is to be seen well within a second.
+const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
+
+/// What the supervisor hands to the server, all of it made before the fork.
+pub struct ServeInputs {
+    /// Bound; the server accepts on it.
+    pub listener: std::net::TcpListener,
+    pub config: Config,
+    /// `None`: no camera.
+    pub video: Option<Worker>,
+    /// `None`: no sound.
+    pub audio: Option<Worker>,
+    /// The server's own page, on which it shows the supervisor that it lives.
+    pub own: StatusWriter,
+}
+
+/// The reading halves of one worker's memory.
+pub struct Worker {
+    pub rings: Vec<(Encoding, RingReader)>,
+    pub status: StatusReader,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server cannot {doing}")]
+pub struct ServeError {
+    doing: &'static str,
+    source: io::Error,
+}
+
+/// A stream's backlog in bytes, for viewers with `delivery=all`, as the rings' own.
+const VIDEO_BACKLOG_BYTES: usize = 64 << 20;
+const AUDIO_BACKLOG_BYTES: usize = 8 << 20;
+
+/// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread: measured, one beat two on CPU.
+pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
+    let failed = |doing| move |source| ServeError { doing, source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start"))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("wait for SIGINT"))?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve(inputs, Limits::default(), shutdown).await
+    })
+}
+
+/// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
+pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let ServeInputs { listener, config, video, audio, own } = inputs;
+    let failed = |doing| move |source| ServeError { doing, source };
+    let listener = http::listener(listener).map_err(failed("listen"))?;
+    let access = Access::new(&config.access).map_err(|e| failed("guard its door")(io::Error::other(e)))?;
+    let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
+
+    let mut feeds = JoinSet::new();
+    let (offset, offsets) = watch::channel(0);
+    feeds.spawn(keep_time(hub.clone(), offset));
+    feeds.spawn(show_life(own));
+    for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
+        let Some(Worker { rings, status }) = worker else { continue };
+        for (encoding, ring) in rings {
+            let (hub, offsets) = (hub.clone(), offsets.clone());
+            feeds.spawn(async move { feed::pump(&hub, encoding, ring, offsets).await });
+        }
+        let hub = hub.clone();
+        feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
+    }
+
+    tokio::select! {
+        () = http::serve(listener, hub, access, limits, shutdown) => Ok(()),
+        // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
+        Some(ended) = feeds.join_next() => Err(ServeError {
+            doing: "read from its workers",
+            source: match ended {
+                Ok(Ok(())) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(Err(e)) => e,
+                Err(e) => { error!("a feed's task failed: {e}"); io::Error::other(e) }
+            },
+        }),
+    }
+}
+
+/// A loop that turns: a server that hangs is killed as a worker is.
+async fn show_life(own: StatusWriter) -> io::Result<()> {
+    loop {
+        own.beat(MonoNs::now());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.
+async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> {
+    loop {
+        offset.send_replace(hub.observe(Sample::take()));
+        tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
+    }
+}
+
+fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {
+    let encodings = |worker: &Worker| worker.rings.iter().map(|(encoding, _)| *encoding).collect();
+    Plan {
+        video: video.map(|worker| StreamPlan {
+            encodings: encodings(worker),
+            fps: Some(config.video.fps),
+            backlog: Backlog { packets: config.video.queue_packets as usize, bytes: VIDEO_BACKLOG_BYTES },
+        }),
+        audio: audio.zip(config.sound.as_ref()).map(|(worker, sound)| StreamPlan {
+            encodings: encodings(worker),
+            fps: None,
+            backlog: Backlog { packets: sound.queue_packets as usize, bytes: AUDIO_BACKLOG_BYTES },
+        }),
+    }
+}

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stampcast::capture::video::rpi::{Orientation, RpiSource};
+use stampcast::capture::video::rpi::RpiSource;
 use stampcast::capture::{Grab, PixelFormat, SourceError, VideoSource};
 use stampcast::config::{Flip, Rotate, Video};
 use stampcast::packet::{MonoNs, Shape};
@@ -144,9 +144,11 @@ fn stays_in_step(faults: &str, frames: usize) {
     let standin = Standin::new(faults);
     let mut source = standin.open(&video(100.0)).unwrap();
     let mut last: Option<Seen> = None;
+    let mut pairs = Vec::new();
     for n in 0..frames {
         let seen = frame(&mut source).unwrap();
         assert_eq!(seen.len, LENGTHS[n % 5], "picture {n}");
+        pairs.push(format!("frame {} {}", seen.len, seen.captured.0));
         if let Some(last) = last {
             let steps = (seen.captured.0 - last.captured.0) / 10_000_000;
             assert_eq!((seen.captured.0 - last.captured.0) % 10_000_000, 0, "stamps lie on the sensor's grid");
@@ -154,6 +156,10 @@ fn stays_in_step(faults: &str, frames: usize) {
         }
         last = Some(seen);
     }
+    drop(source);
+    let log = std::fs::read_to_string(standin.log_path()).unwrap();
+    let written: Vec<_> = log.lines().filter(|l| l.starts_with("frame")).collect();
+    assert_eq!(pairs, written[..frames], "each picture has its own stamp");
 }
 
 #[test]
@@ -202,8 +208,6 @@ fn frames_that_the_sensor_lost_are_counted() {
 #[test]
 fn faults_in_the_middle_are_told_after_the_good_frames() {
     for (fault, good, text) in [
-        ("no-record:6", 6, "without its metadata record"),
-        ("no-picture:6", 6, "without its picture"),
         ("no-stamp:6", 6, "SensorTimestamp"),
         ("same-stamp:6", 6, "did not grow"),
         ("junk:6", 6, "cannot be told apart"),
@@ -217,6 +221,23 @@ fn faults_in_the_middle_are_told_after_the_good_frames() {
         assert!(text_seen.contains(text), "{fault}: {text_seen}");
         assert!(text_seen.starts_with("the Raspberry Pi camera"), "{text_seen}");
         until("end of the child", || is_gone(standin.pid()).then_some(()));
+    }
+}
+
+#[test]
+fn loss_on_one_pipe_is_noticed_once_the_reader_has_caught_up() {
+    for (fault, text) in [("no-record:6", "without its metadata record"), ("no-picture:6", "without its picture")] {
+        let standin = Standin::new(fault);
+        let mut source = standin.open(&video(20.0)).unwrap();
+        let mut good = 0;
+        let error = loop {
+            match frame(&mut source) {
+                Ok(_) => good += 1,
+                Err(e) => break e.to_string(),
+            }
+            assert!(good < 100, "{fault}: never noticed");
+        };
+        assert!(good >= 6 && error.contains(text), "{fault}: {error} after {good} frames");
     }
 }
 
@@ -285,7 +306,9 @@ fn settings_reach_the_camera() {
         assert!(args.contains(part), "{part} in {args}");
     }
     assert!(!args.contains("--vflip"));
-    assert_eq!(source.orientation(), Orientation { hflip: true, ..Orientation::default() });
+    let left = source.left_to_do(&asked);
+    assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None), "the camera turned and mirrored");
+    assert!(!left.quality_given, "the program encoded at the asked quality");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod jpeg;
 pub mod picture;
 pub mod planes;
 pub mod video;
+pub mod worker;
 
 use crate::packet::{MonoNs, StreamInfo};
 use std::time::Duration;
@@ -61,6 +62,12 @@ pub trait VideoSource {
     fn info(&self) -> StreamInfo;
     /// Waits for the next frame, never longer than `timeout`.
     fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError>;
+    /// UNIX time minus CLOCK_MONOTONIC as the server has it, told before each grab. Only a test picture draws it.
+    fn clock_offset(&mut self, _offset_ns: i64) {}
+    /// What remains of `asked` (turns, mirrors) for the frames that this source delivers. Most sources do nothing of it.
+    fn left_to_do(&self, asked: &crate::config::Video) -> crate::config::Video {
+        asked.clone()
+    }
 }
 
 /// Sound as the device gave it, borrowed until the next `grab`.

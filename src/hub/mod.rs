@@ -1,1 +1,296 @@
-//! stub
+//! The hub: one camera's packets, numbered and stamped once, given to whoever subscribed. Knows rings and workers only in
+//! `feed`, and no socket at all: an output knows the hub, the hub knows no output.
+//!
+//! ```text
+//! ring ─► feed ─► Hub::publish: Intake (number, what is missing) ─► stamp ─► Packet ─┬─► Queue of a subscriber ─► take
+//!                                                                                   └─► Queue of another …
+//! ```
+//!
+//! A subscriber has a bounded [`queue`](queue::Queue) of references to shared packets, made by its own rules: newest frame
+//! only, half a second of sound, or all up to a limit. So a slow one loses packets, is told how many, and delays nobody.
+
+pub mod feed;
+mod intake;
+mod pace;
+mod packet;
+mod queue;
+mod report;
+mod subscription;
+mod tally;
+mod view;
+mod wake;
+
+pub use packet::Packet;
+pub use queue::{Gap, Item, Notice};
+pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use view::View;
+
+use crate::clock::{ClockMap, ClockStep, Sample};
+use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
+use crate::wire::Event;
+use bytes::Bytes;
+use intake::Intake;
+use pace::Meter;
+use queue::Limit;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use subscription::Inbox;
+use tokio::sync::watch;
+use tracing::warn;
+use view::Conversion;
+
+/// Far more than rounding can make, far less than the smallest clock step.
+const ROUNDING_NS: u64 = 1_000;
+/// Sound kept for a live subscriber.
+const LIVE_SOUND: Duration = Duration::from_millis(500);
+
+/// What a hub is made for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub video: Option<StreamPlan>,
+    pub audio: Option<StreamPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub encodings: Vec<Encoding>,
+    /// Frames per second asked of the camera; `None` for sound.
+    pub fps: Option<f64>,
+    /// The most that a subscriber with `delivery=all` may be behind.
+    pub backlog: Backlog,
+}
+
+/// Whichever is reached first; then the oldest goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    pub packets: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+}
+
+/// One camera and one microphone.
+pub struct Hub {
+    state: Mutex<State>,
+    /// Packets that subscribers lost because they were slow, by stream.
+    missed_video: AtomicU64,
+    missed_audio: AtomicU64,
+}
+
+struct State {
+    sources: Vec<Source>,
+    tracks: Vec<Track>,
+    views: Vec<Conversion>,
+    inboxes: Vec<Arc<Inbox>>,
+    clock: ClockMap,
+    last_step_seconds: Option<f64>,
+    closed: bool,
+}
+
+/// What a worker says of its device.
+struct Source {
+    kind: StreamKind,
+    plan: StreamPlan,
+    state: WorkerState,
+    /// Subscribers were told that it is lost.
+    away: bool,
+    info: Option<StreamInfo>,
+    message: String,
+    interval: Duration,
+}
+
+/// The packets of one encoding.
+struct Track {
+    encoding: Encoding,
+    intake: Intake,
+    last_stamp: Option<UnixNs>,
+    last_sequence: Option<u64>,
+    meter: Meter,
+    /// Subscribers that read this encoding, or a view made of it.
+    readers: usize,
+    demand: watch::Sender<bool>,
+}
+
+impl Hub {
+    /// `clock`: a first look at the clocks, for the packets before the first [`observe`](Self::observe).
+    pub fn new(plan: Plan, clock: Sample) -> Self {
+        let mut sources = Vec::new();
+        let mut tracks = Vec::new();
+        for (kind, plan) in [(StreamKind::Video, plan.video), (StreamKind::Audio, plan.audio)] {
+            let Some(plan) = plan else { continue };
+            tracks.extend(plan.encodings.iter().map(|&encoding| Track {
+                encoding,
+                intake: Intake::default(),
+                last_stamp: None,
+                last_sequence: None,
+                meter: Meter::default(),
+                readers: 0,
+                demand: watch::Sender::new(false),
+            }));
+            sources.push(Source {
+                kind,
+                plan,
+                state: WorkerState::Starting,
+                away: false,
+                info: None,
+                message: String::new(),
+                interval: Duration::ZERO,
+            });
+        }
+        let state = State {
+            sources,
+            tracks,
+            views: Vec::new(),
+            inboxes: Vec::new(),
+            clock: ClockMap::new(clock),
+            last_step_seconds: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), missed_video: AtomicU64::new(0), missed_audio: AtomicU64::new(0) }
+    }
+
+    /// Whether there is such a stream, its device present or not.
+    pub fn has(&self, encoding: Encoding) -> bool {
+        self.lock().tracks.iter().any(|t| t.encoding == encoding)
+    }
+
+    /// One packet from a ring to everybody who wants it. `false` when the label was not plausible: it was then numbered
+    /// anew, and what is missing before it has an unknown length.
+    pub fn publish(&self, encoding: Encoding, meta: &Meta, payload: Bytes, now: MonoNs) -> bool {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
+        let kind = encoding.stream();
+        let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
+        let accepted = track.intake.accept(meta, packet::duration(meta.shape, payload.len()).unwrap_or(interval), now);
+        let mut stamp = state.clock.to_unix(accepted.captured);
+        // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
+        if let Some(last) = track.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
+            stamp = UnixNs(last.0 + 1);
+        }
+        track.last_stamp = Some(stamp);
+        track.last_sequence = Some(accepted.sequence);
+        track.meter.note(accepted.captured);
+        let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
+        let give = |feed, packet: &Arc<Packet>| {
+            let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
+            self.missed(kind).fetch_add(missed, Relaxed);
+        };
+        give(Feed::Encoded(encoding), &packet);
+        for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
+            match made.convert(&packet) {
+                Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
+                Ok(None) => {}
+                Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
+            }
+        }
+        accepted.plausible
+    }
+
+    /// What the status page of a worker says now. `interval`: time expected between packets.
+    pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
+        let mut state = self.lock();
+        let stamp = state.clock.to_unix(since);
+        let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
+        let was = std::mem::replace(&mut source.state, worker);
+        source.interval = interval.unwrap_or(source.interval);
+        let event = match worker {
+            WorkerState::Streaming if source.away => Event::SourceBack { stream: kind },
+            // A source that only starts is not lost; one that is missing from the start is.
+            WorkerState::WaitingForDevice if !source.away => Event::SourceLost { stream: kind },
+            WorkerState::Starting if was == WorkerState::Streaming => Event::SourceLost { stream: kind },
+            _ => return,
+        };
+        source.away = worker != WorkerState::Streaming;
+        for inbox in &state.inboxes {
+            inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+        }
+    }
+
+    pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
+        let mut state = self.lock();
+        if let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) {
+            source.info = info;
+            source.message = message;
+        }
+    }
+
+    /// Takes a new look at the clocks into account, and tells subscribers when it proves that the UNIX clock was set.
+    /// Returns UNIX time less CLOCK_MONOTONIC, ns.
+    pub fn observe(&self, clocks: Sample) -> i64 {
+        let mut state = self.lock();
+        if let Some(ClockStep { seconds, at }) = state.clock.observe(clocks) {
+            state.last_step_seconds = Some(seconds);
+            let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { seconds } };
+            for inbox in &state.inboxes {
+                inbox.notify_once(&notice);
+            }
+        }
+        state.clock.offset_ns()
+    }
+
+    /// An instant by the mapping that stamps the packets.
+    pub fn unix(&self, at: MonoNs) -> UnixNs {
+        self.lock().clock.to_unix(at)
+    }
+
+    /// True while somebody wants this encoding. `None` when the hub has no such stream.
+    pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<bool>> {
+        self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.lock().inboxes.len()
+    }
+
+    /// Tells every subscriber, present and future, to end.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for inbox in &state.inboxes {
+            inbox.close();
+        }
+    }
+
+    fn missed(&self, kind: StreamKind) -> &AtomicU64 {
+        match kind {
+            StreamKind::Video => &self.missed_video,
+            StreamKind::Audio => &self.missed_audio,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the hub")
+    }
+}
+
+impl State {
+    /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
+    fn count_reader(&mut self, feed: Feed, joins: bool) {
+        if let Feed::Viewed(view) = feed {
+            for made in self.views.iter_mut().filter(|made| made.view == view) {
+                made.readers = if joins { made.readers + 1 } else { made.readers.saturating_sub(1) };
+            }
+            self.views.retain(|made| made.readers > 0);
+        }
+        let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
+        track.readers = if joins { track.readers + 1 } else { track.readers.saturating_sub(1) };
+        if !joins && track.readers == 0 {
+            // What is not encoded for want of a reader is not missing.
+            track.intake.pause();
+            track.meter = Meter::default();
+        }
+        track.demand.send_if_modified(|wanted| std::mem::replace(wanted, track.readers > 0) != (track.readers > 0));
+    }
+
+    fn limit(&self, kind: StreamKind, delivery: crate::wire::Delivery) -> Limit {
+        match (delivery, kind, self.sources.iter().find(|s| s.kind == kind)) {
+            (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
+            (_, StreamKind::Video, _) => Limit::Newest,
+            (_, StreamKind::Audio, _) => Limit::Recent(LIVE_SOUND),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,10 @@ mod status;
 mod writer;
 
 #[cfg(test)]
+mod core_tests;
+#[cfg(test)]
+mod loom_tests;
+#[cfg(test)]
 mod tests;
 
 pub use label::MAX_SEQUENCE;
@@ -188,7 +192,8 @@ impl RingReader {
         self.set(layout::CLOCK_OFFSET_NS, offset_ns as u64);
     }
 
-    /// Packets that this reader never saw because the ring was full: exact, from its own beginning on.
+    /// Packets that this reader passed over, because the ring was full or after a fault: exact for an honest worker, from this
+    /// reader's beginning on.
     pub fn dropped(&self) -> u64 {
         self.core.dropped()
     }

@@ -46,6 +46,7 @@ impl<M: Memory, const L: usize> Reader<M, L> {
         assert!(memory.words().len() >= geometry.total_words(), "the mapping is as long as its geometry");
         let mut reader = Self { memory, geometry, next: 0, dropped: 0 };
         reader.resync();
+        reader.dropped = 0;
         reader
     }
 
@@ -64,7 +65,8 @@ impl<M: Memory, const L: usize> Reader<M, L> {
         popped
     }
 
-    /// Records that this reader never saw because the ring was full. Exact, for its own lifetime.
+    /// Records that this reader passed over, because the ring was full or after a fault. Exact for an honest writer, from
+    /// this reader's beginning on.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -161,8 +163,14 @@ impl<M: Memory, const L: usize> Reader<M, L> {
     /// Gives up all that is queued and stands at the head.
     fn resync(&mut self) {
         // Acquire: pairs with the Release of `head` in `Writer::push`.
-        self.next = self.memory.words()[layout::HEAD].load(Acquire);
-        self.advance(0);
+        let head = self.memory.words()[layout::HEAD].load(Acquire);
+        let lead = head.wrapping_sub(self.next);
+        if lead <= MAX_LEAD {
+            self.skip(lead);
+        } else {
+            self.next = head;
+            self.advance(0);
+        }
     }
 }
 

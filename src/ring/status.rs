@@ -43,7 +43,7 @@ struct Page {
 
 const _: () = assert!(size_of::<Page>() == 128 + 16 + DESCRIPTION_BYTES);
 const WORDS: usize = size_of::<Page>() / 8;
-const DESCRIPTION: Text = Text { at: offset_of!(Page, description) / 8, capacity: DESCRIPTION_BYTES };
+pub(super) const DESCRIPTION: Text = Text { at: offset_of!(Page, description) / 8, capacity: DESCRIPTION_BYTES };
 
 macro_rules! word_of {
     ($field:ident) => {
@@ -53,7 +53,7 @@ macro_rules! word_of {
 
 /// The memory of one worker's page and its eventfd, made before the fork that shares them.
 pub struct SharedStatus {
-    mapping: Mapping,
+    pub(super) mapping: Mapping,
 }
 
 impl SharedStatus {

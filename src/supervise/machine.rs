@@ -17,6 +17,8 @@ const STOPPED_AFTER: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 /// After this long the server, which has no frames to show for itself, counts as healthy again.
 const SERVER_HEALTHY_AFTER: Duration = Duration::from_secs(5);
+/// `timeout`, shells and service files signal a process and then its group: that is one wish, not two.
+const SAME_WISH: Duration = Duration::from_millis(300);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(250);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 
@@ -134,6 +136,7 @@ pub struct Machine {
 
 #[derive(Clone, Copy, Debug)]
 struct Stop {
+    since: MonoNs,
     deadline: MonoNs,
     killed: bool,
     code: u8,
@@ -225,10 +228,13 @@ impl Machine {
 
     fn stop(&mut self, code: u8, now: MonoNs, actions: &mut Vec<Action>) {
         if let Some(stop) = &mut self.stop {
+            if now.since(stop.since) < SAME_WISH {
+                return;
+            }
             stop.killed = true;
             return self.kill_the_rest("a second signal asked for it", actions);
         }
-        self.stop = Some(Stop { deadline: now + STOP_WITHIN, killed: false, code });
+        self.stop = Some(Stop { since: now, deadline: now + STOP_WITHIN, killed: false, code });
         for child in self.children.iter_mut().rev() {
             match child.phase {
                 Phase::Running { .. } => actions.push(Action::Terminate(child.role)),

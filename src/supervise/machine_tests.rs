@@ -139,7 +139,7 @@ fn a_supervisor_that_was_stopped_blames_nobody() {
         last_captured: Some(at(1.0)),
         interval: Duration::from_millis(66),
     };
-    assert_eq!(m.handle(Event::Tick(&stale), at(61.0)), [], "an hour in Ctrl-Z is not the children's silence");
+    assert_eq!(m.handle(Event::Tick(&stale), at(61.0)), [], "a minute in Ctrl-Z is not the children's silence");
     let acted = (1..12).find(|i| !m.handle(Event::Tick(&stale), at(61.0 + 0.25 * f64::from(*i))).is_empty());
     assert_eq!(acted, Some(9), "deadlines start anew, and then count");
 }
@@ -171,7 +171,8 @@ fn who_does_not_stop_in_time_is_killed() {
 fn a_second_signal_kills_at_once() {
     let mut m = running(1.0);
     m.handle(Event::StopAsked, at(1.0));
-    let killed = m.handle(Event::StopAsked, at(1.2));
+    assert_eq!(m.handle(Event::StopAsked, at(1.01)), [], "`timeout` signals the process and its group");
+    let killed = m.handle(Event::StopAsked, at(1.5));
     assert_eq!(killed.len(), 3);
     assert!(killed.iter().all(|a| matches!(a, Action::Kill { .. })));
 }

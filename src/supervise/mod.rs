@@ -1,1 +1,159 @@
+//! The first process: binds the port, makes the shared memory, forks the server and the workers, and watches them. One
+//! thread for life, so that forking again is sound at any time. Touches no device and speaks to no client.
+//!
+//! [`machine`] decides, [`process`] does, [`house`] holds what the children inherit.
+
+mod announce;
+pub mod house;
 pub mod machine;
+mod process;
+
+use crate::config::Config;
+use crate::packet::MonoNs;
+use house::House;
+use machine::{Action, Event, Machine, Role};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("port {} of {} is in use by another program; end that program, or choose another --port", .0.port(), .0.ip())]
+    PortInUse(SocketAddr),
+    #[error("--port {} may only be used by root; choose one above 1023", .0.port())]
+    PortForbidden(SocketAddr),
+    #[error("--host {} is no address of this machine; give one of its own, or 0.0.0.0 for all", .0.ip())]
+    NotOurs(SocketAddr),
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("cannot make the shared memory")]
+    Memory(#[source] std::io::Error),
+    #[error("cannot set up signals")]
+    Signals(#[source] nix::Error),
+}
+
+/// Runs the program until it is told to stop; the exit code.
+///
+/// # Errors
+/// What hinders the start. Afterwards a fault is a matter between the supervisor and a child.
+pub fn run(config: Config) -> Result<u8, StartError> {
+    let listener = listen(SocketAddr::new(config.host, config.port))?;
+    if let Ok(at) = listener.local_addr() {
+        announce::announce(at, &config.access);
+    }
+    nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
+    let signals = signals().map_err(StartError::Signals)?;
+    let exit_on_device_error = config.exit_on_device_error;
+    let house = House::build(config, listener).map_err(StartError::Memory)?;
+    let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
+    Ok(Supervisor { house, machine, pids: Vec::new() }.watch(&signals))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::PortInUse(address),
+        std::io::ErrorKind::PermissionDenied => StartError::PortForbidden(address),
+        std::io::ErrorKind::AddrNotAvailable => StartError::NotOurs(address),
+        _ => StartError::Listen(address, e),
+    })
+}
+
+fn signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+struct Supervisor {
+    house: House,
+    machine: Machine,
+    pids: Vec<(Role, Pid)>,
+}
+
+impl Supervisor {
+    fn watch(mut self, signals: &SignalFd) -> u8 {
+        loop {
+            let now = MonoNs::now();
+            let house = &self.house;
+            let actions = self.machine.handle(Event::Tick(&|role| house.health(role)), now);
+            if let Some(code) = self.act(actions) {
+                return code;
+            }
+            let timeout = PollTimeout::try_from(self.machine.sleep(MonoNs::now())).unwrap_or(PollTimeout::ZERO);
+            // EINTR and a timeout are alike: look around and sleep again.
+            let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout);
+            while let Ok(Some(signal)) = signals.read_signal() {
+                if signal.ssi_signo != Signal::SIGCHLD as u32 {
+                    let actions = self.machine.handle(Event::StopAsked, MonoNs::now());
+                    if let Some(code) = self.act(actions) {
+                        return code;
+                    }
+                }
+            }
+            // SIGCHLDs merge: reap until nobody is left to reap.
+            while let Some((pid, how)) = process::reap() {
+                let Some(at) = self.pids.iter().position(|(_, p)| *p == pid) else { continue };
+                let (role, _) = self.pids.swap_remove(at);
+                process::end_group(pid);
+                let actions = self.machine.handle(Event::Ended(role, how), MonoNs::now());
+                if let Some(code) = self.act(actions) {
+                    return code;
+                }
+            }
+        }
+    }
+
+    /// Does what the machine decided; the exit code when the program is over.
+    fn act(&mut self, actions: Vec<Action>) -> Option<u8> {
+        for action in actions {
+            match action {
+                Action::Fork { role, incarnation } => {
+                    if let Some(code) = self.fork(role, incarnation) {
+                        return Some(code);
+                    }
+                }
+                Action::Terminate(role) => self.signal(role, Signal::SIGTERM),
+                Action::Kill { role, why } => {
+                    tracing::warn!("{} is killed: {why}", role.name());
+                    self.signal(role, Signal::SIGKILL);
+                }
+                Action::WillRestart { role, how, delay } => {
+                    tracing::warn!("{} {how}; it starts again in {:.2} s", role.name(), delay.as_secs_f64());
+                }
+                Action::Exit(code) => return Some(code),
+            }
+        }
+        None
+    }
+
+    fn fork(&mut self, role: Role, incarnation: u32) -> Option<u8> {
+        let first_sequence = self.house.next_sequence(role);
+        self.house.forget(role);
+        let house = &mut self.house;
+        match process::fork(role.name(), || house.live(role, incarnation, first_sequence)) {
+            Ok(pid) => {
+                self.pids.push((role, pid));
+                None
+            }
+            Err(e) => {
+                tracing::error!("cannot start {}: {e}", role.name());
+                let actions = self.machine.handle(Event::Ended(role, machine::Death::NotForked), MonoNs::now());
+                self.act(actions)
+            }
+        }
+    }
+
+    fn signal(&self, role: Role, signal: Signal) {
+        // ESRCH: it ended by itself a moment ago and will be reaped.
+        for (_, pid) in self.pids.iter().filter(|(r, _)| *r == role) {
+            let _ = kill(*pid, signal);
+        }
+    }
+}

@@ -61,6 +61,13 @@ impl Pipe {
         Ok(())
     }
 
+    /// The kernel rounds up to a page, and may refuse: then the pipe stays as long as it was.
+    fn shorten(&self, bytes: usize) {
+        if let (Some(file), Ok(bytes)) = (&self.0, i32::try_from(bytes)) {
+            let _ = fcntl(file, FcntlArg::F_SETPIPE_SZ(bytes));
+        }
+    }
+
     pub fn read(&mut self, buffer: &mut [u8]) -> Got {
         let Some(file) = &mut self.0 else { return Got::Closed };
         loop {
@@ -79,8 +86,9 @@ impl Pipe {
 }
 
 impl Camera {
-    /// Starts the first of `programs` (each a command line to be continued) that exists.
-    pub fn start(programs: &[Vec<OsString>], video: &Video) -> Result<Self, SourceError> {
+    /// Starts the first of `programs` (each a command line to be continued) that exists, with a pipe of about `pipe_bytes`
+    /// for its pictures.
+    pub fn start(programs: &[Vec<OsString>], video: &Video, pipe_bytes: usize) -> Result<Self, SourceError> {
         let io = |doing| move |source| SourceError::Io { device: DEVICE.into(), doing, source };
         let making = "making its metadata pipe";
         let (metadata, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|e| io(making)(e.into()))?;
@@ -106,6 +114,7 @@ impl Camera {
             for pipe in [&camera.pictures, &camera.metadata, &camera.errors] {
                 pipe.set_nonblocking().map_err(io("preparing its pipes"))?;
             }
+            camera.pictures.shorten(pipe_bytes);
             return Ok(camera);
         }
         Err(SourceError::Failed { device: DEVICE.into(), why: nothing_installed() })

@@ -9,13 +9,12 @@ mod pairing;
 mod spawn;
 mod words;
 
-pub use options::Orientation;
-
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use child::{Camera, DEVICE, Got};
 use nix::time::{ClockId, clock_gettime};
+use options::Orientation;
 use pairing::{Awaited, Fault, Pair, Pairing};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -67,7 +66,7 @@ impl RpiSource {
         };
         let interval = Duration::try_from_secs_f64(1.0 / video.fps).unwrap_or(Duration::MAX);
         let mut source = Self {
-            camera: Camera::start(programs, video)?,
+            camera: Camera::start(programs, video, pipe_bytes(width, height))?,
             pairing: Pairing::new(interval),
             ready: None,
             width,
@@ -76,17 +75,13 @@ impl RpiSource {
             orientation: Orientation::of(video.rotate, video.flip),
             silent: Duration::ZERO,
             patience: FIRST_FRAME.max(interval.saturating_mul(3)),
-            buffer: vec![0; 64 << 10],
+            buffer: vec![0; pipe_bytes(width, height)],
         };
         source.ready = source.wait(OPENING)?;
         Ok(source)
     }
 
     /// What of the asked rotation and flip the camera does itself, and what is left.
-    pub fn orientation(&self) -> Orientation {
-        self.orientation
-    }
-
     /// Waits for the next pair, at most `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<Option<Pair>, SourceError> {
         let deadline = MonoNs::now() + timeout;
@@ -129,7 +124,7 @@ impl RpiSource {
                     Got::Bytes(_) => {}
                     Got::Closed => return Err(self.camera.ended()),
                     // The record was written after the picture, so the picture would be there.
-                    Got::Empty => return self.checked(Err(self.pairing.out_of_step())),
+                    Got::Empty => return self.checked(Err(Fault::MissingPicture)),
                 },
                 Awaited::Record => {
                     // Looked at before the metadata: what begins the next picture was written after this one's record.
@@ -141,7 +136,7 @@ impl RpiSource {
                         continue;
                     }
                     if self.pairing.next_picture_begun() {
-                        return self.checked(Err(self.pairing.out_of_step()));
+                        return self.checked(Err(self.pairing.missing_record()));
                     }
                     return if closed { Err(self.camera.ended()) } else { Ok(None) };
                 }
@@ -193,6 +188,12 @@ impl RpiSource {
 }
 
 impl VideoSource for RpiSource {
+    /// The program encodes at the asked quality and mirrors by itself.
+    fn left_to_do(&self, asked: &Video) -> Video {
+        let Orientation { left_rotate: rotate, left_flip: flip, .. } = self.orientation;
+        Video { rotate, flip, quality_given: false, ..asked.clone() }
+    }
+
     /// The size is the asked one until a first frame has come, then the delivered one.
     fn info(&self) -> StreamInfo {
         let board = board::name().map_or(String::new(), |b| format!(" on {b}"));
@@ -233,6 +234,15 @@ impl VideoSource for RpiSource {
             missed: pair.missed,
         }))
     }
+}
+
+/// How much of the pictures is read at once and how much their pipe may hold. Both together are less than a picture (a
+/// sixteenth of a byte per pixel is a dark scene at low quality), so that the child cannot have written a second picture
+/// and its record while we still look for the first one's record: see [`pairing`]. And little waits there that is old.
+fn pipe_bytes(width: u16, height: u16) -> usize {
+    let part = (usize::from(width) * usize::from(height) / 32).clamp(4 << 10, 64 << 10);
+    // The kernel would round a pipe's length up to a power of two.
+    1 << part.ilog2()
 }
 
 /// libcamera documents SensorTimestamp as CLOCK_BOOTTIME, the drivers write CLOCK_MONOTONIC; they differ by the time that

@@ -2,8 +2,9 @@
 //! frames out; knows no process and no clock.
 //!
 //! rpicam-vid writes picture k whole, then record k, then begins picture k + 1, from one thread (its `Output::OutputReady`).
-//! So each pipe proves what the other must hold already, and a lost record or picture is noticed with the next one, not
-//! by a time-out.
+//! So each pipe proves what the other must hold already, and a lost record or picture is noticed without a time-out. Nothing
+//! in a picture names its record: were a second picture and its record written before the lost one is looked for, they
+//! would be taken for the first's, until the reader has caught up. The caller keeps its pipe shorter than a picture.
 
 use super::metadata::{Record, Records};
 use crate::capture::jpeg::markers::{Corrupt, Layout, MAX_JPEG_BYTES, Walker};
@@ -105,13 +106,9 @@ impl Pairing {
         self.picture.is_some_and(|p| self.pictures.len() > p.len)
     }
 
-    /// The fault that it is when the pipe of what is awaited is empty although the other pipe proves it to be written.
-    pub fn out_of_step(&self) -> Fault {
-        match (self.awaited(), self.last) {
-            (Awaited::Record, None) => Fault::NoMetadata,
-            (Awaited::Record, Some(_)) => Fault::MissingRecord,
-            _ => Fault::MissingPicture,
-        }
+    /// The fault that it is when the next picture has begun and the record is not there.
+    pub fn missing_record(&self) -> Fault {
+        if self.last.is_none() { Fault::NoMetadata } else { Fault::MissingRecord }
     }
 
     /// The pair, once nothing is awaited; its bytes are [`Self::picture`] until [`Self::release`].

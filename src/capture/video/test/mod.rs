@@ -60,12 +60,6 @@ impl TestSource {
         })
     }
 
-    /// UNIX minus CLOCK_MONOTONIC, as the server measures it, for the frames drawn from now on. While it is 0 (not known
-    /// yet) the stamp is drawn as dashes and the time code is left black, so that nobody reads a wrong time.
-    pub fn set_clock_offset_ns(&mut self, offset: i64) {
-        self.clock_offset_ns = offset;
-    }
-
     /// Draws frame `number` unless it is there already.
     fn draw(&mut self, number: u64) {
         if self.drawn == Some((number, self.clock_offset_ns)) {
@@ -119,6 +113,12 @@ impl VideoSource for TestSource {
             uncertainty_ns: Some(0),
             drift_ppm: None,
         }
+    }
+
+    /// While it is 0 (not known yet) the stamp is drawn as dashes and the time code is left black, so that nobody reads a
+    /// wrong time.
+    fn clock_offset(&mut self, offset_ns: i64) {
+        self.clock_offset_ns = offset_ns;
     }
 
     fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError> {

@@ -7,7 +7,7 @@ const OFFSET: i64 = 1_795_000_000_123_456_789;
 
 fn picture(width: u32, height: u32, number: u64) -> TestSource {
     let mut source = TestSource::open(width, height, 15.0).unwrap();
-    source.set_clock_offset_ns(OFFSET);
+    source.clock_offset(OFFSET);
     source.draw(number);
     source
 }
@@ -17,6 +17,7 @@ fn expected(source: &TestSource, number: u64) -> UnixNs {
     UnixNs((source.grid.instant(number).0 + OFFSET as u64) / 1_000 * 1_000)
 }
 
+#[cfg(feature = "turbojpeg")]
 fn halved(luma: &[u8], width: usize, height: usize, stride: usize) -> Vec<u8> {
     let at = |x: usize, y: usize| u32::from(luma[y * stride + x]);
     (0..height / 2)

@@ -1,7 +1,7 @@
 //! The machine-readable time in the test picture: 64 bits of UNIX microseconds and a CRC-16, drawn as black and white
 //! cells that survive JPEG, H.264 and scaling. Knows only a luma plane. The layout is told in `docs/test-picture.md`.
 
-use super::layout::{CODE, Rect};
+use super::layout::{CODE, FLASH, Rect};
 use crate::packet::UnixNs;
 
 /// Cells in a row.
@@ -61,6 +61,19 @@ pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixN
         return None;
     }
     micros.checked_mul(1_000).map(UnixNs)
+}
+
+/// Whether the flash is lit in a luma plane. `None` when that cannot be told, or when the plane is shorter than it says.
+pub fn flash_is_lit(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<bool> {
+    let enough = (height as usize).checked_sub(1)?.checked_mul(stride)?.checked_add(width as usize)?;
+    if stride < width as usize || luma.len() < enough {
+        return None;
+    }
+    match mean_of_middle(luma, stride, Rect::of(FLASH, width, height))? {
+        m if m < DARK => Some(false),
+        m if m > LIGHT => Some(true),
+        _ => None,
+    }
 }
 
 fn encode(micros: u64) -> [u16; LINES] {

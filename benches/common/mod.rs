@@ -1,0 +1,53 @@
+//! What every benchmark needs: a clock of this thread's own work, medians of interleaved runs, the table.
+
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// One line of the table: our time against a reference's in the same run.
+pub struct Row {
+    pub what: String,
+    pub ours: Duration,
+    pub reference: Duration,
+    /// The largest ratio of ours to the reference that is good enough.
+    pub target: f64,
+}
+
+/// CPU time of this thread: what others do on the machine does not count.
+pub fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the thread has a clock").into()
+}
+
+/// Median times of one call of each of `candidates`, which are called in turn, so that a slow second hurts all alike.
+/// Each sample is the mean of `calls` calls.
+pub fn interleaved<const N: usize>(samples: usize, calls: u32, candidates: [&mut dyn FnMut(); N]) -> [Duration; N] {
+    let mut times = [const { Vec::new() }; N];
+    let mut candidates = candidates;
+    for sample in 0..samples + 2 {
+        for (candidate, times) in candidates.iter_mut().zip(&mut times) {
+            let begin = cpu_time();
+            (0..calls).for_each(|_| candidate());
+            // The first two warm the caches and the memory up.
+            if sample >= 2 {
+                times.push((cpu_time() - begin) / calls);
+            }
+        }
+    }
+    times.map(median)
+}
+
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+pub fn print(title: &str, rows: &[Row]) {
+    println!("\n{title}\n");
+    println!("| {:<58} | {:>10} | {:>10} | {:>5} | {:>6} | |", "what", "ours", "reference", "ratio", "target");
+    println!("| {:-<58} | {:-<10} | {:-<10} | {:-<5} | {:-<6} | - |", "", "", "", "", "");
+    for Row { what, ours, reference, target } in rows {
+        let ratio = ours.as_secs_f64() / reference.as_secs_f64();
+        let met = if ratio <= *target { "met" } else { "MISSED" };
+        let (ours, reference) = (format!("{ours:.1?}"), format!("{reference:.1?}"));
+        println!("| {what:<58} | {ours:>10} | {reference:>10} | {ratio:>5.2} | {target:>6.2} | {met} |");
+    }
+}

@@ -1,0 +1,303 @@
+//! A frame's way from the device's buffer to the text message: ours against the same libraries called by hand, against what
+//! the Python original does, and a camera's own JPEG against copying it.
+//!
+//! `cargo bench --bench encode`. The comparison with Python needs opencv-python-headless in the interpreter that
+//! `STAMPCAST_BENCH_PYTHON` names (`python3` where it names none).
+
+mod common;
+
+use base64::engine::general_purpose::PAD;
+use base64::engine::{Engine, Simd};
+use common::{Row, interleaved, median};
+use stampcast::capture::picture::Picture;
+use stampcast::capture::{PixelFormat, RawFrame};
+use stampcast::config::{Flip, Rotate, Video};
+use stampcast::packet::MonoNs;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const QUALITY: u8 = 70;
+const SIZES: [(usize, usize); 3] = [(640, 480), (1280, 720), (1920, 1080)];
+/// Frames of a moving scene: one frame again and again would teach the branch predictor its bits.
+const FRAMES: usize = 8;
+const SAMPLES: usize = 60;
+
+fn main() {
+    let mut rows = Vec::new();
+    let mut python = Python::start();
+    for (width, height) in SIZES {
+        let frames: Vec<Vec<u8>> = (0..FRAMES).map(|n| textured_yuyv(width, height, n)).collect();
+        let size = format!("{width}x{height}");
+
+        let (mut ours, mut hand) = (Ours::new(width, height), ByHand::new(width, height));
+        let (mut a, mut b) = (frames.iter().cycle(), frames.iter().cycle());
+        let [our_time, hand_time] = interleaved(
+            SAMPLES,
+            FRAMES as u32,
+            [
+                &mut || {
+                    black_box(ours.message(PixelFormat::Yuyv, 2 * width, a.next().expect("cycles")));
+                },
+                &mut || {
+                    black_box(hand.message(b.next().expect("cycles")));
+                },
+            ],
+        );
+        rows.push(Row {
+            what: format!("YUYV to text {size}, against yuv, turbojpeg, base64"),
+            ours: our_time,
+            reference: hand_time,
+            target: 1.05,
+        });
+
+        if let Ok(python) = &mut python {
+            let (ours, reference) = python.compare(width, height, &frames, &mut ours);
+            rows.push(Row { what: format!("YUYV to text {size}, against Python (cv2, b64encode)"), ours, reference, target: 0.75 });
+        }
+
+        let jpegs: Vec<Vec<u8>> = frames.iter().map(|frame| hand.jpeg(frame).to_vec()).collect();
+        let bytes = jpegs.iter().map(Vec::len).sum::<usize>() / jpegs.len() / 1000;
+        let (mut a, mut b) = (jpegs.iter().cycle(), jpegs.iter().cycle());
+        let (mut record, mut text) = (vec![0; 4 << 20], vec![0; 6 << 20]);
+        let [our_time, copy_time] = interleaved(
+            SAMPLES,
+            40 * FRAMES as u32,
+            [
+                &mut || {
+                    black_box(ours.message(PixelFormat::Mjpeg, 0, a.next().expect("cycles")));
+                },
+                &mut || {
+                    let jpeg = b.next().expect("cycles");
+                    record[..jpeg.len()].copy_from_slice(jpeg);
+                    black_box(hand.base64.encode_slice(black_box(&record[..jpeg.len()]), &mut text).expect("there is room"));
+                },
+            ],
+        );
+        rows.push(Row {
+            what: format!("MJPEG to text {size} ({bytes} kB), against memcpy, base64"),
+            ours: our_time,
+            reference: copy_time,
+            target: 1.3,
+        });
+    }
+    common::print("Encode: CPU time of one thread per frame, medians", &rows);
+    if let Err(why) = python {
+        println!("\nWithout the comparison with Python: {why}");
+    }
+}
+
+/// The program's own way: picture, record (the copy into the ring), message.
+struct Ours {
+    picture: Picture,
+    record: Vec<u8>,
+    text: Vec<u8>,
+    base64: Simd,
+    size: (usize, usize),
+}
+
+impl Ours {
+    fn new(width: usize, height: usize) -> Self {
+        let (width, height) = (width as u32, height as u32);
+        let video = Video {
+            width,
+            height,
+            capture_width: width,
+            capture_height: height,
+            fps: 15.0,
+            quality: QUALITY,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        };
+        let picture = Picture::new(&video).expect("the size is a usual one");
+        let size = (width as usize, height as usize);
+        Self { picture, record: vec![0; 4 << 20], text: Vec::new(), base64: Simd::standard(PAD), size }
+    }
+
+    fn message(&mut self, format: PixelFormat, stride: usize, data: &[u8]) -> &[u8] {
+        let (width, height) = (self.size.0 as u32, self.size.1 as u32);
+        let raw = RawFrame { format, width, height, stride, data, full_range: true, captured: MonoNs(0), missed: 0 };
+        let mut frame = self.picture.frame(raw).expect("the frame is whole");
+        let jpeg = frame.jpeg().expect("the frame is whole");
+        let record = &mut self.record[..jpeg.bytes.len()];
+        record.copy_from_slice(jpeg.bytes);
+        let record = black_box(&*record);
+        self.text.clear();
+        write!(self.text, "video:{}.{:06}:{}:{}:", 1_753_600_000, 123_456, jpeg.width, jpeg.height).expect("memory takes all");
+        let begin = self.text.len();
+        self.text.resize(begin + record.len().div_ceil(3) * 4, 0);
+        self.base64.encode_slice(record, &mut self.text[begin..]).expect("there is room");
+        &self.text
+    }
+}
+
+/// The same libraries with nothing between them.
+struct ByHand {
+    width: usize,
+    height: usize,
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+    compressor: turbojpeg::Compressor,
+    jpeg: Vec<u8>,
+    text: Vec<u8>,
+    base64: Simd,
+}
+
+impl ByHand {
+    fn new(width: usize, height: usize) -> Self {
+        let mut compressor = turbojpeg::Compressor::new().expect("turbojpeg starts");
+        compressor.set_quality(QUALITY.into()).expect("the quality is 1 to 100");
+        let chroma = vec![0; width * height / 4];
+        Self {
+            width,
+            height,
+            y: vec![0; width * height],
+            u: chroma.clone(),
+            v: chroma,
+            compressor,
+            jpeg: vec![0; 4 * width * height],
+            text: vec![0; 6 * width * height],
+            base64: Simd::standard(PAD),
+        }
+    }
+
+    fn jpeg(&mut self, yuyv: &[u8]) -> &[u8] {
+        let (width, height) = (self.width as u32, self.height as u32);
+        let packed = yuv::YuvPackedImage { yuy: yuyv, yuy_stride: 2 * width, width, height };
+        let mut planar = yuv::YuvPlanarImageMut {
+            y_plane: yuv::BufferStoreMut::Borrowed(&mut self.y),
+            y_stride: width,
+            u_plane: yuv::BufferStoreMut::Borrowed(&mut self.u),
+            u_stride: width / 2,
+            v_plane: yuv::BufferStoreMut::Borrowed(&mut self.v),
+            v_stride: width / 2,
+            width,
+            height,
+        };
+        yuv::yuyv422_to_yuv420(&mut planar, &packed).expect("the sizes fit");
+        let image = turbojpeg::YuvPlanesImage {
+            y_plane: &self.y[..],
+            u_plane: &self.u[..],
+            v_plane: &self.v[..],
+            width: self.width,
+            height: self.height,
+            y_stride: self.width,
+            u_stride: self.width / 2,
+            v_stride: self.width / 2,
+            subsamp: turbojpeg::Subsamp::Sub2x2,
+        };
+        let len = self.compressor.compress_yuv_planes_to_slice(&image, &mut self.jpeg).expect("there is room");
+        &self.jpeg[..len]
+    }
+
+    fn message(&mut self, yuyv: &[u8]) -> &[u8] {
+        let len = self.jpeg(yuyv).len();
+        let written = self.base64.encode_slice(&self.jpeg[..len], &mut self.text).expect("there is room");
+        &self.text[..written]
+    }
+}
+
+/// The reference in Python, a process that encodes when told to and answers with its CPU time.
+struct Python {
+    child: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Python {
+    fn start() -> Result<Self, String> {
+        let interpreter = std::env::var("STAMPCAST_BENCH_PYTHON").unwrap_or_else(|_| "python3".into());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/encode_reference.py");
+        let how = "make it with `python3 -m venv venv && venv/bin/pip install opencv-python-headless`, then set STAMPCAST_BENCH_PYTHON=venv/bin/python";
+        let mut child = Command::new(&interpreter)
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{interpreter} does not start ({e}); {how}"))?;
+        let answers = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+        let mut python = Self { child, answers };
+        match python.answer().as_deref() {
+            Ok("ready") => Ok(python),
+            _ => Err(format!("{interpreter} has no cv2; {how}")),
+        }
+    }
+
+    /// Ours and Python's medians, frames in turn.
+    fn compare(&mut self, width: usize, height: usize, frames: &[Vec<u8>], ours: &mut Ours) -> (Duration, Duration) {
+        let (mut our_times, mut python_times) = (Vec::new(), Vec::new());
+        for sample in 0..SAMPLES {
+            let frame = &frames[sample % frames.len()];
+            let mut seconds = 0.0;
+            for _ in 0..3 {
+                let stdin = self.child.stdin.as_mut().expect("a pipe was asked for");
+                writeln!(stdin, "{width} {height} {QUALITY}").expect("Python reads");
+                stdin.write_all(frame).expect("Python reads");
+                seconds = self.answer().ok().and_then(|answer| answer.parse().ok()).expect("Python answers with seconds");
+            }
+            let begin = common::cpu_time();
+            for _ in 0..3 {
+                black_box(ours.message(PixelFormat::Yuyv, 2 * width, frame));
+            }
+            our_times.push((common::cpu_time() - begin) / 3);
+            python_times.push(Duration::from_secs_f64(seconds));
+        }
+        (median(our_times), median(python_times))
+    }
+
+    fn answer(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// YUYV with edges, texture of all sizes and a sensor's noise: 30 to 60 kB as a VGA JPEG of quality 70, like a room's.
+fn textured_yuyv(width: usize, height: usize, number: usize) -> Vec<u8> {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ (number as u64 + 1);
+    let mut noise = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        // The sum of two is nearer to a sensor's than an even spread.
+        ((seed >> 20 & 7) + (seed >> 40 & 7)) as i32 - 7
+    };
+    let lattice = |x: usize, y: usize| {
+        let hash =
+            (x as u64).wrapping_mul(0x8da6_b343).wrapping_add((y as u64).wrapping_mul(0xd816_3841)).wrapping_mul(0xcb1a_b31f_9e37_79b9);
+        (hash >> 40) as u8 as i32
+    };
+    // Between the points of a grid of `cell` pixels, times 256.
+    let texture = |x: usize, y: usize, cell: usize| {
+        let (cx, cy, fx, fy) = (x / cell, y / cell, (x % cell) as i32, (y % cell) as i32);
+        let (cell, mix) = (cell as i32, |a: i32, b: i32, f: i32, n: i32| a + (b - a) * f / n);
+        let upper = mix(lattice(cx, cy), lattice(cx + 1, cy), fx, cell);
+        let lower = mix(lattice(cx, cy + 1), lattice(cx + 1, cy + 1), fx, cell);
+        mix(upper, lower, fy, cell)
+    };
+    let mut frame = Vec::with_capacity(2 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            let (sx, sy) = (x + 3 * number, y + number);
+            let mut luma = texture(sx, sy, 64) * 4 + texture(sx, sy, 16) * 2 + texture(sx, sy, 5);
+            if (sx / 90 + sy / 70) % 3 == 0 {
+                luma += 300;
+            }
+            let luma = luma / 8 + noise();
+            let chroma = texture(sx / 2 + 500 * (x & 1), sy, 40) / 2 + 64 + noise() / 2;
+            frame.extend([luma.clamp(0, 255) as u8, chroma.clamp(0, 255) as u8]);
+        }
+    }
+    frame
+}

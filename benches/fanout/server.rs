@@ -1,0 +1,126 @@
+//! The two servers: ours, fed through a real ring by a thread that stands for the camera's worker; and the floor.
+
+use super::{say, wait_for_end_of_input};
+use stampcast::config::{Camera, Config, Flip, LogFormat, Logging, Rotate, Video};
+use stampcast::http::Limits;
+use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::ring::{RingLimits, SharedRing, SharedStatus};
+use stampcast::serve::{ServeInputs, Worker, serve};
+use stampcast::wire::websocket::{Opcode, append_header};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, SystemTime};
+
+const SHAPE: Shape = Shape::Video { width: 640, height: 480 };
+
+fn listen() -> TcpListener {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    say(&listener.local_addr().expect("it is bound").port().to_string());
+    listener
+}
+
+pub fn ours(fps: u32, bytes: usize) {
+    let ring = SharedRing::create("bench", RingLimits { packets: 50, bytes: 64 << 20 }).expect("a ring");
+    let page = SharedStatus::create("bench").expect("a page");
+    let worker = Worker { rings: vec![(Encoding::Jpeg, ring.reader())], status: page.reader() };
+    std::thread::spawn(move || feed(&ring, &page, fps, &vec![0x5a; bytes]));
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        wait_for_end_of_input();
+        drop(stop);
+    });
+    let own = SharedStatus::create("server").expect("shared memory").writer();
+    let inputs = ServeInputs { listener: listen(), config: config(fps), video: Some(worker), audio: None, own };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(serve(inputs, Limits::default(), async { drop(stopped.await) })).expect("it serves");
+}
+
+fn feed(ring: &SharedRing, page: &SharedStatus, fps: u32, jpeg: &[u8]) {
+    let mut status = page.writer();
+    status.set_state(WorkerState::Streaming);
+    let mut writer = ring.writer();
+    for sequence in 0.. {
+        sleep_until_tick(fps);
+        let captured = MonoNs::now();
+        let meta = Meta { incarnation: 1, sequence, captured, shape: SHAPE, keyframe: true, losses: Losses::default() };
+        writer.push(&meta, jpeg).expect("it fits");
+    }
+}
+
+/// Both servers tick on one grid of the monotonic clock.
+fn sleep_until_tick(fps: u32) {
+    let interval = 1_000_000_000 / u64::from(fps);
+    std::thread::sleep(Duration::from_nanos(interval - MonoNs::now().0 % interval));
+}
+
+/// One thread, one `write` per socket, no queue, no reading.
+pub fn floor(fps: u32, bytes: usize) {
+    let listener = listen();
+    let (admit, admitted) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.expect("a connection");
+            shake_hands(&stream);
+            admit.send(stream).expect("the writer lives as long as the process");
+        }
+    });
+    std::thread::spawn(|| {
+        wait_for_end_of_input();
+        std::process::exit(0);
+    });
+    let text = stampcast::wire::text::packet(stamp(), SHAPE, &vec![0x5a; bytes]);
+    let mut frame = Vec::new();
+    append_header(&mut frame, Opcode::Text, text.len());
+    let stamp_at = frame.len() + "video:".len();
+    frame.extend_from_slice(text.as_bytes());
+    let mut viewers: Vec<TcpStream> = Vec::new();
+    loop {
+        sleep_until_tick(fps);
+        viewers.extend(admitted.try_iter());
+        let digits = stampcast::wire::stamp::Seconds(stamp()).to_string();
+        frame[stamp_at..stamp_at + digits.len()].copy_from_slice(digits.as_bytes());
+        viewers.retain_mut(|viewer| viewer.write_all(&frame).is_ok());
+    }
+}
+
+fn stamp() -> stampcast::packet::UnixNs {
+    stampcast::packet::UnixNs(SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64)
+}
+
+fn shake_hands(mut stream: &TcpStream) {
+    stream.set_nodelay(true).expect("TCP");
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a request");
+        request.push(byte[0]);
+    }
+    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("an answer");
+}
+
+fn config(fps: u32) -> Config {
+    Config {
+        access: Default::default(),
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        camera: Camera::Test,
+        video: Video {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: fps.into(),
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        },
+        sound: None,
+        exit_on_device_error: false,
+        serve_client: false,
+        logging: Logging { format: LogFormat::Text, level: tracing::Level::WARN },
+    }
+}

@@ -1,0 +1,51 @@
+"""Records a WAV and a folder of JPEGs, all named by the moment of their capture (UNIX seconds).
+
+    python3 -m pip install websockets
+    python3 record.py HOST:PORT FOLDER SECONDS
+
+FOLDER/1760000000.123456.jpg are the pictures, FOLDER/1760000000.100000.wav is the sound, named by its first sample.
+Missing sound becomes silence of the same length, so second N of the WAV is N seconds after its name.
+"""
+import sys
+import wave
+from pathlib import Path
+
+from read_stream import packets
+
+
+class Sound:
+    """A WAV whose time is the stamps' time."""
+
+    def __init__(self, folder, packet):
+        self.path = folder / f"{packet.name}.wav"
+        self.began, self.rate, self.channels = packet.stamp, packet.rate, packet.channels
+        self.file = wave.open(str(self.path), "wb")
+        self.file.setparams((self.channels, 2, self.rate, 0, "NONE", ""))
+
+    def add(self, packet):
+        missing = round((packet.stamp - self.began) * self.rate) - self.file.getnframes()
+        if missing > self.rate // 50:  # less than 20 ms is the card's clock, not a loss
+            self.file.writeframes(bytes(missing * self.channels * 2))
+        self.file.writeframes(packet.data)
+
+
+def record(server, folder, seconds):
+    folder.mkdir(parents=True, exist_ok=True)
+    began, pictures, sound = None, 0, None
+    for packet in packets(server):
+        began = began or packet.stamp
+        if packet.stamp > began + seconds:
+            break
+        if packet.kind == "video":
+            (folder / f"{packet.name}.jpg").write_bytes(packet.data)
+            pictures += 1
+        elif packet.kind == "audio":
+            sound = sound or Sound(folder, packet)
+            sound.add(packet)
+    if sound:
+        sound.file.close()
+    print(f"{pictures} pictures and {sound.path if sound else 'no sound'} in {folder}")
+
+
+if __name__ == "__main__":
+    record(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))

@@ -1,0 +1,51 @@
+"""What is said into the microphone, each word with the UNIX time at which it was said. Works offline.
+
+    python3 -m pip install websockets pocketsphinx
+    python3 speech.py [HOST:PORT]
+
+Everything runs over one TCP connection, so it also works through `ssh -L 8080:localhost:8080 robot`.
+"""
+import sys
+
+from pocketsphinx import Decoder, Endpointer, set_loglevel
+
+from read_stream import packets
+
+RATE = 16_000  # what the recogniser's model was trained for; the server resamples
+
+
+def words(server="localhost:8080", **query):
+    """Yields (UNIX seconds of its beginning, of its end, word)."""
+    set_loglevel("FATAL")
+    endpointer = Endpointer(sample_rate=RATE)
+    decoder = Decoder(samprate=RATE)
+    waiting = b""
+    received = 0  # samples before this packet
+    for packet in packets(server, video=0, audio_rate=RATE, audio_channels=1, **query):
+        # The UNIX time of the recogniser's second 0, anew with each packet: no drift.
+        origin = packet.stamp - received / RATE
+        received += len(packet.data) // 2
+        waiting += packet.data
+        while len(waiting) >= endpointer.frame_bytes:
+            frame, waiting = waiting[: endpointer.frame_bytes], waiting[endpointer.frame_bytes :]
+            speaking = endpointer.in_speech
+            speech = endpointer.process(frame)
+            if speech is None:
+                continue
+            if not speaking:
+                began = endpointer.speech_start
+                decoder.start_utt()
+            decoder.process_raw(speech)
+            if not endpointer.in_speech:
+                decoder.end_utt()
+                for segment in decoder.seg():
+                    if segment.word[0] not in "<[":  # silence and noise
+                        at = origin + began
+                        # The recogniser counts in hundredths of a second; "(2)" marks a second pronunciation.
+                        word = segment.word.split("(")[0]
+                        yield at + segment.start_frame / 100, at + (segment.end_frame + 1) / 100, word
+
+
+if __name__ == "__main__":
+    for begin, end, word in words(*sys.argv[1:2]):
+        print(f"{begin:.3f} {end:.3f} {word}", flush=True)

@@ -1,0 +1,76 @@
+/*
+ * address.js owns: which server to talk to, and with which token. It turns what a person typed, the page's own
+ * address or the default into the three addresses that the page needs. It opens no connection.
+ */
+"use strict";
+
+/**
+ * Reads an address as a person writes it: "pi.local", "192.168.1.5:8080", "https://host/webcam/",
+ * "ws://host:8080/stream?token=…".
+ * Returns { label, base, stream, info, token }, or null where it is no address. `base` ends in a slash, so that a
+ * proxy's path prefix is kept; `token` is what the address carried, else "".
+ */
+function parseServer(text, pageIsSecure) {
+  const typed = text.trim();
+  if (!typed) return null;
+  const scheme = /^(wss?|https?):\/\//i.exec(typed);
+  if (!scheme && /^[a-z][a-z0-9+.-]*:\/\//i.test(typed)) return null;
+  let url;
+  try {
+    url = new URL(scheme ? typed.replace(/^ws/i, "http") : `http://${typed}`);
+  } catch {
+    return null;
+  }
+  // Chromium escapes a space in a host instead of refusing it.
+  if (!url.hostname || url.hostname.includes("%") || url.username || url.password) return null;
+  let secure = url.protocol === "https:";
+  if (!scheme) {
+    // new URL() drops ":80" as http's default port, so the text itself says whether a port was given.
+    if (!/:\d+(?:[/?#]|$)/.test(typed)) url.port = "8080";
+    secure = Boolean(pageIsSecure);
+  }
+  const port = url.port || (scheme ? "" : "80");
+  const host = port ? `${url.hostname}:${port}` : url.hostname;
+  const path = url.pathname.replace(/(?:index\.html|stream)$/, "").replace(/\/*$/, "/");
+  return {
+    label: host + (path === "/" ? "" : path.slice(0, -1)),
+    base: `${secure ? "https" : "http"}://${host}${path}`,
+    stream: `${secure ? "wss" : "ws"}://${host}${path}stream`,
+    info: `${secure ? "https" : "http"}://${host}${path}info`,
+    token: url.searchParams.get("token") || "",
+  };
+}
+
+/** The server when nobody named one: the one that served this page, else the one on this computer. */
+function defaultServer(pageUrl) {
+  const page = new URL(pageUrl);
+  if (page.protocol === "http:" || page.protocol === "https:") {
+    return parseServer(new URL(".", page).href, page.protocol === "https:");
+  }
+  return parseServer("localhost:8080", false);
+}
+
+/**
+ * Takes `server` and `token` out of the page's own address ("?server=…&token=…" or "#token=…").
+ * Returns { server, token, cleaned }: `cleaned` is the address without the token, to replace the one in the
+ * browser's history, or null where there was none.
+ */
+function readPageAddress(pageUrl) {
+  const url = new URL(pageUrl);
+  const fragment = new URLSearchParams(url.hash.slice(1));
+  const token = fragment.get("token") || url.searchParams.get("token") || "";
+  let server = url.searchParams.get("server") || "";
+  let cleaned = null;
+  const hidden = server && parseServer(server, false);
+  if (token || (hidden && hidden.token)) {
+    fragment.delete("token");
+    url.searchParams.delete("token");
+    if (hidden && hidden.token) {
+      server = hidden.label;
+      url.searchParams.set("server", server);
+    }
+    url.hash = fragment.toString();
+    cleaned = url.href;
+  }
+  return { server, token: token || (hidden && hidden.token) || "", cleaned };
+}

@@ -1,0 +1,87 @@
+/*
+ * keep.js owns: what is saved to disk: snapshots and recordings, named by the stamp of their (first) frame. It knows
+ * the canvas and the recorder's audio stream, no server.
+ */
+"use strict";
+
+/** "stampcast-1760000000.123456.jpg" */
+function savedName(stampText, extension) {
+  return `stampcast-${stampText}.${extension}`;
+}
+
+function saveBlob(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  // The download has its own hold on the bytes by then.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/**
+ * Saves the frame on the canvas. "jpeg": the camera's very bytes, not encoded again; "png": the pixels.
+ * Resolves to the file's name.
+ */
+async function saveSnapshot(picture, format) {
+  const frame = picture.last;
+  if (!frame) return null;
+  let blob = new Blob([frame.jpeg], { type: "image/jpeg" });
+  if (format === "png") blob = await new Promise((done) => picture.canvas.toBlob(done, "image/png"));
+  const name = savedName(frame.stampText, format === "png" ? "png" : "jpg");
+  saveBlob(blob, name);
+  return name;
+}
+
+class Recording {
+  /** A recording is kept in memory until it is saved: at this size it is saved and ends. */
+  static MAX_BYTES = 1_000_000_000;
+  static TYPES = [
+    "video/mp4;codecs=avc1.64003e,mp4a.40.2",
+    "video/webm;codecs=vp9,opus",
+    "video/webm;codecs=vp8,opus",
+    "video/webm",
+    "video/mp4",
+  ];
+
+  static type() {
+    if (typeof MediaRecorder === "undefined") return null;
+    return Recording.TYPES.find((type) => MediaRecorder.isTypeSupported(type)) || null;
+  }
+
+  /** `onend({ name, bytes, full })` when it was saved, `full` where it ended by its size. */
+  constructor(canvas, audio, stampText, onend) {
+    this.type = Recording.type();
+    this.stream = canvas.captureStream();
+    if (audio) for (const track of audio.getAudioTracks()) this.stream.addTrack(track);
+    this.bytes = 0;
+    this.startedAt = performance.now();
+    const chunks = [];
+    let full = false;
+    this.recorder = new MediaRecorder(this.stream, { mimeType: this.type, videoBitsPerSecond: 5_000_000 });
+    this.recorder.ondataavailable = (event) => {
+      chunks.push(event.data);
+      this.bytes += event.data.size;
+      if (this.bytes > Recording.MAX_BYTES && this.recorder.state === "recording") {
+        full = true;
+        this.recorder.stop();
+      }
+    };
+    this.recorder.onstop = () => {
+      // The audio track is the sound's own and lives on.
+      for (const track of this.stream.getVideoTracks()) track.stop();
+      const container = this.type.split(";")[0];
+      const name = savedName(stampText, container.split("/")[1]);
+      saveBlob(new Blob(chunks, { type: container }), name);
+      onend({ name, bytes: this.bytes, full });
+    };
+    this.recorder.start(1000);
+  }
+
+  seconds() {
+    return (performance.now() - this.startedAt) / 1000;
+  }
+
+  stop() {
+    if (this.recorder.state !== "inactive") this.recorder.stop();
+  }
+}

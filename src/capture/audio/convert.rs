@@ -1,0 +1,149 @@
+//! A device's sample format and channels to what is sent: signed 16-bit, 1 or 2 channels. Pure; knows no device.
+
+/// The formats that are understood, as ALSA names them, in the order of preference: the cheapest that loses nothing of
+/// 16 bits first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleFormat {
+    /// S16_LE.
+    S16,
+    /// S32_LE.
+    S32,
+    /// S24_3LE: three bytes.
+    S24Packed,
+    /// S24_LE: the lower three of four bytes.
+    S24,
+    /// FLOAT_LE: -1 to 1.
+    Float,
+}
+
+impl SampleFormat {
+    pub const ALL: [Self; 5] = [Self::S16, Self::S32, Self::S24Packed, Self::S24, Self::Float];
+
+    /// ALSA's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S16 => "S16_LE",
+            Self::S32 => "S32_LE",
+            Self::S24Packed => "S24_3LE",
+            Self::S24 => "S24_LE",
+            Self::Float => "FLOAT_LE",
+        }
+    }
+
+    /// One sample's.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::S16 => 2,
+            Self::S24Packed => 3,
+            Self::S32 | Self::S24 | Self::Float => 4,
+        }
+    }
+
+    /// One sample as a signed 32-bit one. `raw` has [`bytes`](Self::bytes) bytes.
+    fn widen(self, raw: &[u8]) -> i32 {
+        match (self, raw) {
+            (Self::S16, &[a, b]) => i32::from_le_bytes([0, 0, a, b]),
+            (Self::S24Packed, &[a, b, c]) | (Self::S24, &[a, b, c, _]) => i32::from_le_bytes([0, a, b, c]),
+            (Self::S32, &[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]),
+            // The cast saturates, and makes silence of what is no number.
+            (Self::Float, &[a, b, c, d]) => (f32::from_le_bytes([a, b, c, d]) * 2_147_483_648.0) as i32,
+            _ => 0,
+        }
+    }
+}
+
+/// Mixes `channels_in` to `channels_out` channels:
+/// to one, the mean of all; from one, a copy in each; else the first ones (front left and right).
+#[derive(Clone, Copy, Debug)]
+pub struct Converter {
+    pub format: SampleFormat,
+    pub channels_in: usize,
+    pub channels_out: usize,
+}
+
+impl Converter {
+    /// Bytes of one of the device's frames.
+    pub fn frame_bytes(&self) -> usize {
+        self.format.bytes() * self.channels_in
+    }
+
+    /// Appends what the whole frames of `raw` (the device's bytes, interleaved) become.
+    pub fn convert(&self, raw: &[u8], out: &mut Vec<i16>) {
+        let frames = raw.chunks_exact(self.frame_bytes().max(1));
+        out.reserve(frames.len() * self.channels_out);
+        for frame in frames {
+            let sample = |channel: usize| -> i64 {
+                let bytes = self.format.bytes();
+                frame.get(channel * bytes..(channel + 1) * bytes).map_or(0, |raw| i64::from(self.format.widen(raw)))
+            };
+            match (self.channels_in, self.channels_out) {
+                (n, 1) if n > 1 => out.push(narrow((0..n).map(sample).sum::<i64>() / n as i64)),
+                (1, n) => out.extend(std::iter::repeat_n(narrow(sample(0)), n)),
+                (_, n) => out.extend((0..n).map(|channel| narrow(sample(channel)))),
+            }
+        }
+    }
+}
+
+/// 32 bits to 16, rounded.
+fn narrow(wide: i64) -> i16 {
+    ((wide + 0x8000) >> 16).clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn converted(format: SampleFormat, channels_in: usize, channels_out: usize, raw: &[u8]) -> Vec<i16> {
+        let mut out = Vec::new();
+        Converter { format, channels_in, channels_out }.convert(raw, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_format_gives_the_same_sound() {
+        let values = [0i16, 1, -1, 1000, -1000, i16::MAX, i16::MIN];
+        for format in SampleFormat::ALL {
+            let raw: Vec<u8> = values
+                .iter()
+                .flat_map(|&v| {
+                    let wide = (i32::from(v) << 16).to_le_bytes();
+                    match format {
+                        SampleFormat::S16 => v.to_le_bytes().to_vec(),
+                        SampleFormat::S32 => wide.to_vec(),
+                        SampleFormat::S24Packed => wide[1..].to_vec(),
+                        // The fourth byte is undefined.
+                        SampleFormat::S24 => vec![wide[1], wide[2], wide[3], 0x5a],
+                        SampleFormat::Float => (f32::from(v) / 32768.0).to_le_bytes().to_vec(),
+                    }
+                })
+                .collect();
+            assert_eq!(converted(format, 1, 1, &raw), values, "{}", format.name());
+            assert_eq!(raw.len(), values.len() * format.bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_full_scale_saturates_and_what_is_no_number_is_silence() {
+        let raw: Vec<u8> = [2.0f32, -2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(converted(SampleFormat::Float, 1, 1, &raw), [i16::MAX, i16::MIN, 0, i16::MAX, i16::MIN]);
+        assert_eq!(converted(SampleFormat::S32, 1, 1, &i32::MAX.to_le_bytes()), [i16::MAX]);
+    }
+
+    #[test]
+    fn channels_are_mixed_copied_or_chosen() {
+        let raw: Vec<u8> = [100i16, 300, -100, -301].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(converted(SampleFormat::S16, 2, 1, &raw), [200, -200]);
+        assert_eq!(converted(SampleFormat::S16, 2, 2, &raw), [100, 300, -100, -301]);
+        assert_eq!(converted(SampleFormat::S16, 1, 2, &raw[..4]), [100, 100, 300, 300]);
+        assert_eq!(converted(SampleFormat::S16, 4, 2, &raw), [100, 300]);
+        assert_eq!(converted(SampleFormat::S16, 4, 1, &raw), [0]);
+        let loud: Vec<u8> = [i16::MIN; 8].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(converted(SampleFormat::S16, 8, 1, &loud), [i16::MIN]);
+    }
+
+    #[test]
+    fn part_of_a_frame_is_left_out() {
+        assert_eq!(converted(SampleFormat::S24Packed, 2, 1, &[0; 11]), [0]);
+    }
+}

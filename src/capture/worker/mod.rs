@@ -1,0 +1,156 @@
+//! A worker's life: open the device, wait for it when it is away, number what it gives, hand it to the ring. What the two
+//! workers share is here; [`video`] and [`sound`] are their loops. Knows no network.
+
+pub mod sound;
+pub mod thin;
+pub mod video;
+
+use super::SourceError;
+use crate::packet::{Losses, Meta, MonoNs, Shape, StreamInfo, WorkerState};
+use crate::ring::StatusWriter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// A missing or failed device is tried again this often.
+const RETRY: Duration = Duration::from_millis(250);
+/// No wait for a device is longer, so that the loop shows that it lives.
+const GRAB: Duration = Duration::from_millis(250);
+
+/// Whether the supervisor asked this worker to end (SIGTERM).
+pub struct Stop(SignalFd);
+
+impl Stop {
+    /// Takes SIGTERM from its default action; from here on the worker ends only at its own next look.
+    ///
+    /// # Errors
+    /// What signalfd(2) says: out of descriptors or memory.
+    pub fn on_sigterm() -> nix::Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    pub fn asked(&self) -> bool {
+        self.asked_within(Duration::ZERO)
+    }
+
+    /// Waits up to `pause` for the end to be asked for.
+    pub fn asked_within(&self, pause: Duration) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+        matches!(poll(&mut fds, timeout), Ok(n) if n > 0)
+    }
+}
+
+/// What a worker is given at its birth.
+pub struct Worker {
+    pub incarnation: u32,
+    /// The number that its first packet gets.
+    pub first_sequence: u64,
+    pub status: StatusWriter,
+    pub stop: Stop,
+    pub exit_on_device_error: bool,
+}
+
+/// Why a worker's loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The supervisor asked.
+    Asked,
+    /// The device failed and `--exit-on-device-error` was given.
+    DeviceError,
+}
+
+impl Worker {
+    /// Opens the device, however long that takes. A fault is logged once as long as it stays the same.
+    fn open<S>(&mut self, mut open: impl FnMut() -> Result<S, SourceError>) -> Result<S, End> {
+        let mut told = String::new();
+        loop {
+            self.status.beat(MonoNs::now());
+            if self.stop.asked() {
+                return Err(End::Asked);
+            }
+            match open() {
+                Ok(source) => return Ok(source),
+                Err(e) => self.away(&e, &mut told)?,
+            }
+            if self.stop.asked_within(RETRY) {
+                return Err(End::Asked);
+            }
+        }
+    }
+
+    /// Says once that the device cannot be read, in the log and in the status page.
+    fn away(&mut self, e: &SourceError, told: &mut String) -> Result<(), End> {
+        let line = crate::log::chain(e);
+        if line != *told {
+            if self.exit_on_device_error {
+                tracing::error!("{line}");
+                return Err(End::DeviceError);
+            }
+            tracing::warn!("{line}; waiting for it");
+            self.status.describe(None, &line);
+            *told = line;
+        }
+        self.status.set_state(WorkerState::WaitingForDevice);
+        Ok(())
+    }
+}
+
+/// What the status page was last told of the source. Uncertainty and drift change slowly: a look a second will do.
+#[derive(Default)]
+struct Description {
+    looked: Option<MonoNs>,
+    told: Option<StreamInfo>,
+}
+
+impl Description {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) {
+        if self.looked.is_some_and(|at| now.since(at) < Self::LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        let info = info();
+        let named = |i: &StreamInfo| (i.device.clone(), i.device_format.clone());
+        if self.told.as_ref().map(named) != Some(named(&info)) {
+            tracing::info!("{}: {}", info.device, info.device_format);
+        }
+        if self.told.as_ref() != Some(&info) {
+            worker.status.describe(Some(&info), "");
+            self.told = Some(info);
+        }
+    }
+}
+
+/// The packets' numbers and what is missing between them.
+#[derive(Debug)]
+struct Numbering {
+    incarnation: u32,
+    next: u64,
+    losses: Losses,
+}
+
+impl Numbering {
+    fn new(worker: &Worker) -> Self {
+        Self { incarnation: worker.incarnation, next: worker.first_sequence, losses: Losses::default() }
+    }
+
+    /// Numbers that the source meant to send and could not.
+    fn lose(&mut self, driver: u32, corrupt: u32) {
+        self.next += u64::from(driver) + u64::from(corrupt);
+        self.losses.driver = self.losses.driver.wrapping_add(driver);
+        self.losses.corrupt = self.losses.corrupt.wrapping_add(corrupt);
+    }
+
+    fn label(&mut self, captured: MonoNs, shape: Shape) -> Meta {
+        let sequence = self.next;
+        self.next += 1;
+        Meta { incarnation: self.incarnation, sequence, captured, shape, keyframe: true, losses: self.losses }
+    }
+}

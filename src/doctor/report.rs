@@ -1,0 +1,168 @@
+//! The doctor's findings as a table for people, as JSON for programs, and against the limits of the command line.
+
+use super::study::{Packets, Study};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// What the caller will not put up with; `None` asks nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    pub min_fps: Option<f64>,
+    /// Capture to arrival, p99, ms.
+    pub max_latency_ms: Option<f64>,
+    /// Between picture and sound, either way, ms.
+    pub max_av_offset_ms: Option<f64>,
+    /// Stamp against the drawn time code (test picture only), either way, ms.
+    pub max_stamp_error_ms: Option<f64>,
+    /// Missing packets and absences.
+    pub max_gaps: Option<u64>,
+}
+
+impl Limits {
+    /// What is beyond its limit, a line each. What was asked for and could not be measured is beyond it too.
+    pub fn exceeded(&self, study: &Study) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut check = |name: &str, limit: Option<f64>, found: Option<f64>, good: fn(f64, f64) -> bool, unit: &str| {
+            let Some(limit) = limit else { return };
+            match found {
+                Some(found) if good(found, limit) => {}
+                Some(found) => lines.push(format!("{name} is {found:.3} {unit}, the limit is {limit} {unit}")),
+                None => lines.push(format!("{name} could not be measured, the limit is {limit} {unit}")),
+            }
+        };
+        let at_most = |found: f64, limit: f64| found <= limit;
+        check("video", self.min_fps, study.video.rate(), |found, limit| found >= limit, "fps");
+        let latency = study.latency_ms(&study.video, 0.99).or(study.latency_ms(&study.audio, 0.99));
+        check("latency p99", self.max_latency_ms, latency, at_most, "ms");
+        check("picture against sound", self.max_av_offset_ms, av_offset(study).map(f64::abs), at_most, "ms");
+        let error = worst(study.stamp_error_us().quantile(0.0), study.stamp_error_us().quantile(1.0)).map(|us| us / 1e3);
+        check("the stamps' error", self.max_stamp_error_ms, error, at_most, "ms");
+        check("missing", self.max_gaps.map(|n| n as f64), Some(study.missing_packets() as f64), at_most, "packets");
+        lines
+    }
+}
+
+/// Measured in the media where that is possible, else from the arrival times.
+fn av_offset(study: &Study) -> Option<f64> {
+    study.flash_to_beep_ms().quantile(0.5).or_else(|| study.av_offset_ms())
+}
+
+fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    Some(a?.abs().max(b?.abs()))
+}
+
+/// One line while it runs.
+pub fn progress(study: &Study, seconds: u64) -> String {
+    let rate = study.video.rate().map_or("no video".into(), |fps| format!("{fps:.2} fps"));
+    let latency = study.latency_ms(&study.video, 0.5).map_or(String::new(), |ms| format!(", latency {ms:.1} ms"));
+    let sound = study.audio.rate().map_or("no sound".into(), |rate| format!("{rate:.1} sound packets/s"));
+    format!("{seconds:4} s: {rate}{latency}, {sound}, {} missing", study.missing_packets())
+}
+
+pub fn table(study: &Study, seconds: f64) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "{name:<22}{text}");
+    };
+    let size = study.size.map_or(String::new(), |(w, h)| format!(", {w}x{h}"));
+    line("video", packets(&study.video, "frames", "fps", seconds) + &size);
+    let sound = study.sound.map_or(String::new(), |(rate, channels)| format!(", {rate} Hz, {channels} channel(s)"));
+    line("sound", packets(&study.audio, "packets", "packets/s", seconds) + &sound);
+    for (name, stream) in [("video latency", &study.video), ("sound latency", &study.audio)] {
+        let at = |share| study.latency_ms(stream, share);
+        if let (Some(p50), Some(p95), Some(p99)) = (at(0.5), at(0.95), at(0.99)) {
+            line(name, format!("p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival here)"));
+        }
+    }
+    if let Some(ms) = study.av_offset_ms() {
+        line("picture after sound", format!("{ms:+.2} ms (arrival, medians)"));
+    }
+    if let Some((offset, half)) = study.clock_offset_ms() {
+        let drift = study.clock_drift_ppm().map_or(String::new(), |ppm| format!(", drifting {ppm:+.2} ppm"));
+        line("server's clock", format!("{offset:+.3} ms against ours, ±{half:.3} ms{drift}"));
+    }
+    let spread = |spread: &super::numbers::Spread, unit: &str| {
+        let at = |share| spread.quantile(share).unwrap_or(f64::NAN);
+        format!("p50 {:+.3} {unit}, from {:+.3} to {:+.3} {unit}", at(0.5), at(0.0), at(1.0))
+    };
+    if study.is_test_picture() {
+        line("stamp less time code", spread(study.stamp_error_us(), "µs"));
+    }
+    if study.flash_to_beep_ms().count() > 0 {
+        let beats = study.beats();
+        line("flash less beep", spread(study.flash_to_beep_ms(), "ms") + &format!(" ({} flashes, {} beeps)", beats.flashes, beats.beeps));
+    }
+    if study.missing.is_empty() {
+        line("missing", "nothing".into());
+    }
+    for ((stream, cause), missing) in &study.missing {
+        let absences = match missing.absences {
+            0 => String::new(),
+            n => format!(", {n} absence(s) of {:.2} s in all", missing.seconds),
+        };
+        line("missing", format!("{}: {} packets{absences} ({})", name_of(stream), missing.packets, name_of(cause)));
+    }
+    for (what, count) in faults(study) {
+        if count > 0 {
+            line(what, count.to_string());
+        }
+    }
+    out
+}
+
+fn packets(p: &Packets, what: &str, unit: &str, seconds: f64) -> String {
+    let Some(rate) = p.rate() else { return "none".into() };
+    let jitter = p.steps_ms.deviation().unwrap_or(0.0);
+    let kbits = p.bytes as f64 * 8.0 / 1e3 / seconds.max(1e-9);
+    format!("{} {what}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s", p.count)
+}
+
+fn faults(study: &Study) -> [(&'static str, u64); 5] {
+    [
+        ("missing, not told", study.video.unreported + study.audio.unreported),
+        ("stamps backwards", study.video.backwards + study.audio.backwards),
+        ("clock steps", study.clock_steps),
+        ("source lost", study.sources_lost),
+        ("unreadable messages", study.undecodable),
+    ]
+}
+
+fn name_of(value: &impl std::fmt::Debug) -> String {
+    // WorkerRestarted -> worker restarted
+    let mut name = String::new();
+    for c in format!("{value:?}").chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push(' ');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+/// The same for programs. Times in ms but for the stamps' error (µs); null where there was nothing to measure.
+pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
+    let stream = |p: &Packets, name: &str| {
+        json!({
+            "packets": p.count, "bytes": p.bytes, name: p.rate(), "jitter_ms": p.steps_ms.deviation(),
+            "latency_ms": { "p50": study.latency_ms(p, 0.5), "p95": study.latency_ms(p, 0.95), "p99": study.latency_ms(p, 0.99) },
+            "unreported": p.unreported, "stamps_backwards": p.backwards,
+        })
+    };
+    let spread =
+        |s: &super::numbers::Spread| json!({ "count": s.count(), "min": s.quantile(0.0), "p50": s.quantile(0.5), "max": s.quantile(1.0) });
+    let missing: Vec<Value> = study.missing.iter().map(|((stream, cause), m)| {
+        json!({ "stream": name_of(stream), "cause": cause, "packets": m.packets, "absences": m.absences, "seconds": m.seconds })
+    }).collect();
+    json!({
+        "seconds": seconds,
+        "video": stream(&study.video, "fps"),
+        "audio": stream(&study.audio, "packets_per_second"),
+        "size": study.size, "sound": study.sound,
+        "av_offset_ms": study.av_offset_ms(),
+        "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm() },
+        "test_picture": study.is_test_picture().then(|| json!({ "stamp_error_us": spread(study.stamp_error_us()), "flash_less_beep_ms": spread(study.flash_to_beep_ms()) })),
+        "missing": missing,
+        "clock_steps": study.clock_steps, "sources_lost": study.sources_lost, "unreadable": study.undecodable,
+        "exceeded": exceeded,
+    })
+}

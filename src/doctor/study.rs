@@ -1,0 +1,307 @@
+//! What a viewer can learn of a stream from its messages: rates, latency, what is missing, the clocks. Pure: arrival times
+//! are arguments.
+
+use super::numbers::{Line, Spread};
+use super::test_picture::{Beat, TestPicture};
+use crate::packet::{Cause, StreamKind, UnixNs};
+use crate::wire::{Event, Label, Message};
+use std::collections::BTreeMap;
+
+/// One answered ping: the four times of an NTP exchange (RFC 5905, section 8), UNIX ns; the outer two by our clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    pub asked: UnixNs,
+    pub received: UnixNs,
+    pub sent: UnixNs,
+    pub answered: UnixNs,
+}
+
+impl Exchange {
+    fn round_trip_ns(self) -> i64 {
+        delta(self.answered, self.asked) - delta(self.sent, self.received)
+    }
+
+    /// The server's clock less ours; wrong by at most half the round trip.
+    fn offset_ns(self) -> i64 {
+        (delta(self.received, self.asked) + delta(self.sent, self.answered)) / 2
+    }
+}
+
+fn delta(a: UnixNs, b: UnixNs) -> i64 {
+    a.0.wrapping_sub(b.0) as i64
+}
+
+/// One stream's packets.
+#[derive(Debug, Default)]
+pub struct Packets {
+    pub count: u64,
+    pub bytes: u64,
+    first_stamp: Option<UnixNs>,
+    last_stamp: Option<UnixNs>,
+    /// Steps between stamps, ms.
+    pub steps_ms: Spread,
+    /// Arrival less stamp by our clock, before the clocks' offset is taken off, ms.
+    pub raw_latency_ms: Spread,
+    /// Stamps that did not grow though no clock step was told.
+    pub backwards: u64,
+    /// Packets that are missing by their numbers and that no event told of.
+    pub unreported: u64,
+    last_sequence: Option<u32>,
+    /// Missing packets told of since the last packet.
+    reported: u64,
+}
+
+impl Packets {
+    fn note(&mut self, stamp: UnixNs, label: Option<Label>, bytes: usize, arrived: UnixNs, length_ns: u64) {
+        self.count += 1;
+        let reported = std::mem::take(&mut self.reported);
+        if let Some(label) = label
+            && let Some(last) = self.last_sequence.replace(label.sequence)
+        {
+            let skipped = u64::from(label.sequence.wrapping_sub(last).wrapping_sub(1));
+            self.unreported += skipped.saturating_sub(reported);
+        }
+        self.bytes += bytes as u64;
+        if let Some(last) = self.last_stamp.replace(stamp) {
+            let step = delta(stamp, last);
+            self.steps_ms.add(step as f64 / 1e6);
+            self.backwards += u64::from(step <= 0);
+        }
+        self.first_stamp.get_or_insert(stamp);
+        self.raw_latency_ms.add((delta(arrived, stamp) - length_ns as i64) as f64 / 1e6);
+    }
+
+    /// Packets per second of stamps.
+    pub fn rate(&self) -> Option<f64> {
+        let seconds = delta(self.last_stamp?, self.first_stamp?) as f64 / 1e9;
+        (self.count > 1 && seconds > 0.0).then(|| (self.count - 1) as f64 / seconds)
+    }
+}
+
+/// What is missing, for one cause.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Missing {
+    pub packets: u64,
+    pub absences: u64,
+    pub seconds: f64,
+}
+
+#[derive(Debug, Default)]
+pub struct Study {
+    pub video: Packets,
+    pub audio: Packets,
+    /// Width and height of the last frame, pixels.
+    pub size: Option<(u16, u16)>,
+    /// Rate and channels of the last sound.
+    pub sound: Option<(u32, u16)>,
+    pub missing: BTreeMap<(StreamKindOrd, Cause), Missing>,
+    pub clock_steps: u64,
+    pub sources_lost: u64,
+    pub undecodable: u64,
+    exchanges: Vec<(f64, Exchange)>,
+    began: Option<UnixNs>,
+    test: TestPicture,
+}
+
+/// Video before sound, in tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKindOrd {
+    Video,
+    Audio,
+}
+
+impl From<StreamKind> for StreamKindOrd {
+    fn from(kind: StreamKind) -> Self {
+        match kind {
+            StreamKind::Video => Self::Video,
+            StreamKind::Audio => Self::Audio,
+        }
+    }
+}
+
+impl Study {
+    pub fn message(&mut self, message: &Message<'_>, arrived: UnixNs) {
+        self.began.get_or_insert(arrived);
+        match message {
+            Message::Video { stamp, label, width, height, jpeg } => {
+                self.video.note(*stamp, *label, jpeg.len(), arrived, 0);
+                self.size = Some((*width, *height));
+                self.test.frame(*stamp, jpeg);
+            }
+            Message::Audio { stamp, label, rate, pcm } => {
+                self.sound = rate.or(self.sound);
+                let (rate_hz, channels) = self.sound.unwrap_or((0, 1));
+                let frames = pcm.len() as u64 / 2 / u64::from(channels.max(1));
+                let length_ns = frames.saturating_mul(1_000_000_000).checked_div(u64::from(rate_hz)).unwrap_or(0);
+                self.audio.note(*stamp, *label, pcm.len(), arrived, length_ns);
+                self.test.sound(*stamp, pcm, rate_hz, channels);
+            }
+            Message::Event { event, .. } => self.event(event),
+            Message::Pong { .. } => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Gap { stream, count, seconds, cause } => {
+                let missing = self.missing.entry(((*stream).into(), *cause)).or_default();
+                missing.packets += count.unwrap_or(0);
+                missing.absences += u64::from(count.is_none());
+                missing.seconds += seconds.unwrap_or(0.0);
+                match stream {
+                    StreamKind::Video => self.video.reported += count.unwrap_or(0),
+                    StreamKind::Audio => self.audio.reported += count.unwrap_or(0),
+                }
+            }
+            Event::ClockStep { .. } => {
+                self.clock_steps += 1;
+                self.video.last_stamp = None;
+                self.audio.last_stamp = None;
+            }
+            Event::SourceLost { .. } => self.sources_lost += 1,
+            Event::SourceBack { .. } | Event::Format { .. } => {}
+        }
+    }
+
+    pub fn exchange(&mut self, exchange: Exchange) {
+        let began = *self.began.get_or_insert(exchange.asked);
+        self.exchanges.push((delta(exchange.answered, began) as f64 / 1e9, exchange));
+    }
+
+    /// The server's clock less ours and half the round trip, ms, from the quickest exchange; `None` before the first.
+    pub fn clock_offset_ms(&self) -> Option<(f64, f64)> {
+        let (_, best) = self.exchanges.iter().min_by_key(|(_, e)| e.round_trip_ns())?;
+        Some((best.offset_ns() as f64 / 1e6, best.round_trip_ns() as f64 / 2e6))
+    }
+
+    /// How the two clocks drift apart, parts per million; `None` before there is enough to say.
+    pub fn clock_drift_ppm(&self) -> Option<f64> {
+        const LEAST_SPAN_S: f64 = 20.0;
+        // A slow exchange says little of the offset, and most of their error is one-sided.
+        let quickest = self.exchanges.iter().map(|(_, e)| e.round_trip_ns()).min()?;
+        let quick = self.exchanges.iter().filter(|(_, e)| e.round_trip_ns() <= quickest + quickest / 2);
+        let line = Line::through(quick.map(|(at, e)| (*at, e.offset_ns() as f64 / 1e3)));
+        line.filter(|l| l.span > LEAST_SPAN_S).map(|l| l.slope)
+    }
+
+    /// Capture to arrival here, ms, by the server's clock; sound counts from a packet's end.
+    pub fn latency_ms(&self, packets: &Packets, quantile: f64) -> Option<f64> {
+        let offset = self.clock_offset_ms().map_or(0.0, |(offset, _)| offset);
+        Some(packets.raw_latency_ms.quantile(quantile)? + offset)
+    }
+
+    /// How much later a picture arrives than the sound of the same moment, ms (medians).
+    pub fn av_offset_ms(&self) -> Option<f64> {
+        Some(self.video.raw_latency_ms.quantile(0.5)? - self.audio.raw_latency_ms.quantile(0.5)?)
+    }
+
+    pub fn missing_packets(&self) -> u64 {
+        self.missing.values().map(|m| m.packets + m.absences).sum()
+    }
+
+    /// The stamp less the time code in the test picture, µs: what the whole chain adds to the truth.
+    pub fn stamp_error_us(&self) -> &Spread {
+        &self.test.stamp_error_us
+    }
+
+    /// The flash's stamp less the beep's, ms.
+    pub fn flash_to_beep_ms(&self) -> &Spread {
+        &self.test.flash_to_beep_ms
+    }
+
+    /// Whether this is the test picture: its time code could be read.
+    pub fn is_test_picture(&self) -> bool {
+        self.test.stamp_error_us.count() > 0
+    }
+
+    pub fn beats(&self) -> Beat {
+        self.test.beats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn frame(at: f64) -> Message<'static> {
+        Message::Video { stamp: unix(at), label: None, width: 640, height: 480, jpeg: b"no picture".as_slice().into() }
+    }
+    fn unix(seconds: f64) -> UnixNs {
+        UnixNs(1_700_000_000 * SECOND + (seconds * 1e9) as u64)
+    }
+
+    #[test]
+    fn latency_is_by_the_servers_clock() {
+        let mut study = Study::default();
+        // The server's clock is 2 s ahead of ours, 5 ms each way, frames take 30 ms.
+        for i in 0..100 {
+            let t = f64::from(i) / 10.0;
+            study.exchange(Exchange { asked: unix(t), received: unix(t + 2.005), sent: unix(t + 2.006), answered: unix(t + 0.011) });
+            study.message(&frame(t + 2.0), unix(t + 0.030));
+        }
+        let (offset, uncertainty) = study.clock_offset_ms().expect("there were exchanges");
+        assert!((offset - 2000.0).abs() < 0.01 && (uncertainty - 5.0).abs() < 0.01, "{offset} {uncertainty}");
+        assert!((study.latency_ms(&study.video, 0.5).expect("there were frames") - 30.0).abs() < 0.01);
+        assert!((study.video.rate().expect("there were frames") - 10.0).abs() < 1e-6);
+        assert_eq!(study.clock_drift_ppm(), None, "ten seconds do not suffice");
+    }
+
+    #[test]
+    fn drift_of_the_clocks_is_found() {
+        let mut study = Study::default();
+        for i in 0..300 {
+            let t = f64::from(i) / 10.0;
+            let ahead = 1.0 + t * 50e-6;
+            study.exchange(Exchange { asked: unix(t), received: unix(t + ahead), sent: unix(t + ahead), answered: unix(t) });
+        }
+        assert!((study.clock_drift_ppm().expect("there is a line") - 50.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn gaps_are_counted_by_stream_and_cause() {
+        let mut study = Study::default();
+        let gap = |count, cause| Event::Gap { stream: StreamKind::Video, count, seconds: count.is_none().then_some(1.5), cause };
+        for (event, _) in [(gap(Some(3), Cause::Driver), ()), (gap(Some(4), Cause::Driver), ()), (gap(None, Cause::SourceAway), ())] {
+            study.message(&Message::Event { stamp: unix(0.0), event }, unix(0.0));
+        }
+        assert_eq!(study.missing_packets(), 8);
+        let away = study.missing[&(StreamKindOrd::Video, Cause::SourceAway)];
+        assert_eq!((away.absences, away.seconds), (1, 1.5));
+    }
+
+    #[test]
+    fn a_missing_number_that_nobody_told_of_is_found() {
+        let mut study = Study::default();
+        let numbered = |sequence| Message::Audio {
+            stamp: unix(f64::from(sequence)),
+            label: Some(Label { sequence, gap: false }),
+            rate: Some((48_000, 1)),
+            pcm: [0; 2].as_slice().into(),
+        };
+        study.message(&numbered(10), unix(10.0));
+        study.message(
+            &Message::Event {
+                stamp: unix(13.0),
+                event: Event::Gap { stream: StreamKind::Audio, count: Some(2), seconds: None, cause: Cause::Ring },
+            },
+            unix(13.0),
+        );
+        study.message(&numbered(13), unix(13.0));
+        assert_eq!(study.audio.unreported, 0);
+        study.message(&numbered(17), unix(17.0));
+        assert_eq!(study.audio.unreported, 3);
+    }
+
+    #[test]
+    fn a_told_clock_step_is_no_stamp_that_runs_backwards() {
+        let mut study = Study::default();
+        study.message(&frame(10.0), unix(10.0));
+        study.message(&Message::Event { stamp: unix(0.0), event: Event::ClockStep { seconds: -10.0 } }, unix(10.0));
+        study.message(&frame(0.1), unix(10.1));
+        assert_eq!((study.video.backwards, study.clock_steps), (0, 1));
+        study.message(&frame(0.0), unix(10.2));
+        assert_eq!(study.video.backwards, 1);
+    }
+}

@@ -1,0 +1,289 @@
+//! Who may watch: the token, and where none is asked for the Origin of a browser's request. The verdict is a pure function of
+//! the request's head; the layer that applies it is at the end. Knows no hub.
+//!
+//! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
+//! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
+
+use crate::config;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// What a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Everything,
+    /// `--video-token`: the picture without the sound.
+    PictureOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the address")]
+    NoToken,
+    #[error("the token is wrong")]
+    WrongToken,
+    #[error("pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with --token")]
+    Origin,
+    #[error("pages opened as a file may not watch here (--no-file-origin)")]
+    File,
+}
+
+/// The rules, with the tokens in memory.
+pub struct Access {
+    token: Option<String>,
+    video_token: Option<String>,
+    allowed_origins: Vec<String>,
+    file_origin: bool,
+}
+
+/// Why the rules cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error("--token-file {path} cannot be read")]
+    Unreadable { path: String, source: std::io::Error },
+    #[error("--token-file {path} is empty; write the token into its first line")]
+    Empty { path: String },
+}
+
+impl Access {
+    /// Reads the token file, if that is where the token is: its first line, without white space around it.
+    pub fn new(config: &config::Access) -> Result<Self, AccessError> {
+        let token = match (&config.token, &config.token_file) {
+            (Some(token), _) => Some(token.expose().to_owned()),
+            (None, None) => None,
+            (None, Some(file)) => {
+                let path = file.display().to_string();
+                let text = std::fs::read_to_string(file).map_err(|source| AccessError::Unreadable { path: path.clone(), source })?;
+                let token = text.lines().next().unwrap_or_default().trim().to_owned();
+                if token.is_empty() {
+                    return Err(AccessError::Empty { path });
+                }
+                Some(token)
+            }
+        };
+        Ok(Self {
+            token,
+            video_token: config.video_token.as_ref().map(|t| t.expose().to_owned()),
+            allowed_origins: config.allowed_origins.clone(),
+            file_origin: config.file_origin,
+        })
+    }
+
+    /// What the request may have. A token guards every path, known or not.
+    pub fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, Denied> {
+        if let Some(token) = &self.token {
+            let given = bearer(headers).or_else(|| token_of(uri)).ok_or(Denied::NoToken)?;
+            return if same(&given, token) {
+                Ok(Scope::Everything)
+            } else if self.video_token.as_ref().is_some_and(|t| same(&given, t)) {
+                Ok(Scope::PictureOnly)
+            } else {
+                Err(Denied::WrongToken)
+            };
+        }
+        match headers.get(header::ORIGIN) {
+            None => Ok(Scope::Everything),
+            Some(origin) => self.judge_origin(origin, headers),
+        }
+    }
+
+    fn judge_origin(&self, origin: &HeaderValue, headers: &HeaderMap) -> Result<Scope, Denied> {
+        let origin = origin.to_str().map_err(|_| Denied::Origin)?;
+        if origin == "null" {
+            return if self.file_origin { Ok(Scope::Everything) } else { Err(Denied::File) };
+        }
+        if self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+            return Ok(Scope::Everything);
+        }
+        let page = host_of_origin(origin).ok_or(Denied::Origin)?;
+        let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(host_without_port);
+        // Equal names prove nothing by themselves: a web site can let its own name point to our address (DNS rebinding).
+        let same_local_host = asked.is_some_and(|asked| asked.eq_ignore_ascii_case(page) && is_local_name(asked));
+        if is_loopback(page) || same_local_host { Ok(Scope::Everything) } else { Err(Denied::Origin) }
+    }
+}
+
+/// In constant time for tokens of one length; the length itself is no secret.
+fn same(given: &str, token: &str) -> bool {
+    given.as_bytes().ct_eq(token.as_bytes()).into()
+}
+
+/// RFC 6750, section 2.1.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// RFC 6750, section 2.3, as browsers need it: a WebSocket of theirs cannot bear headers.
+fn token_of(uri: &Uri) -> Option<String> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    pairs.0.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value)
+}
+
+/// "http://host:port" to "host", brackets kept.
+fn host_of_origin(origin: &str) -> Option<&str> {
+    let (scheme, host) = origin.split_once("://")?;
+    matches!(scheme, "http" | "https").then(|| host_without_port(host))
+}
+
+fn host_without_port(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
+        Some(end) => &host[..end + 2],
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
+}
+
+/// Names that only a local network can mean: an address, a single label, and the suffixes that no public DNS serves
+/// (RFC 6762, RFC 8375, and ICANN's reservation of .internal; .lan by custom).
+fn is_local_name(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".localhost"];
+    ip(host).is_some() || (!name.is_empty() && !name.contains('.')) || suffixes.iter().any(|s| name.ends_with(s))
+}
+
+/// Paths that need no token: whether the program lives is no secret.
+const OPEN_PATHS: [&str; 1] = ["/healthz"];
+
+/// The layer: asks [`Access::judge`], tells the handler the [`Scope`], and adds the CORS headers to whatever it answers.
+pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let verdict = access.judge(request.uri(), request.headers());
+    // A preflight bears no token, and its answer says only which pages may ask.
+    let origin_passes = match (&verdict, access.token.is_some()) {
+        (Ok(_), _) | (Err(_), true) => true,
+        (Err(_), false) => false,
+    };
+    let mut response = if preflight && origin_passes {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        match verdict {
+            _ if OPEN_PATHS.contains(&request.uri().path()) => next.run(request).await,
+            Ok(scope) => {
+                request.extensions_mut().insert(scope);
+                next.run(request).await
+            }
+            Err(denied) => denied.into_response(),
+        }
+    };
+    if let Some(origin) = origin.filter(|_| origin_passes) {
+        allow(response.headers_mut(), origin, preflight);
+    }
+    response
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, x-timestamp, x-sequence")];
+    const PREFLIGHT: [(HeaderName, &str); 3] = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    let extra = if preflight { PREFLIGHT.as_slice() } else { SET.as_slice() };
+    for (name, value) in extra {
+        headers.insert(name.clone(), HeaderValue::from_static(value));
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let body = format!("{self}\n");
+        match self {
+            // RFC 6750, section 3.
+            Self::NoToken | Self::WrongToken => {
+                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer realm=\"stampcast\"")], body).into_response()
+            }
+            Self::Origin | Self::File => (StatusCode::FORBIDDEN, body).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(token: Option<&str>, video_token: Option<&str>, allowed: &[&str], file_origin: bool) -> Access {
+        Access {
+            token: token.map(Into::into),
+            video_token: video_token.map(Into::into),
+            allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
+            file_origin,
+        }
+    }
+
+    fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
+        let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();
+        access.judge(&uri.parse().expect("an address"), &headers)
+    }
+
+    #[test]
+    fn origins_are_judged_by_whose_page_it_is() {
+        let open = access(None, None, &["https://dash.example.org"], true);
+        let everything = Ok(Scope::Everything);
+        for (origin, host, expected) in [
+            ("null", "192.0.2.7:8080", everything),
+            ("http://localhost:3000", "192.0.2.7:8080", everything),
+            ("http://127.0.0.1", "192.0.2.7:8080", everything),
+            ("http://[::1]:3000", "192.0.2.7:8080", everything),
+            ("http://192.0.2.7:8080", "192.0.2.7:8080", everything),
+            ("http://[2001:db8::7]:80", "[2001:db8::7]:8080", everything),
+            ("http://pi:8080", "pi:8080", everything),
+            ("http://Pi.Local", "pi.local:8080", everything),
+            ("https://camera.home.arpa", "camera.home.arpa", everything),
+            ("https://dash.example.org", "192.0.2.7:8080", everything),
+            ("https://DASH.example.org", "192.0.2.7:8080", everything),
+            // A web site, plainly; one that points its own name here; one that only begins like a local name.
+            ("https://evil.example", "192.0.2.7:8080", Err(Denied::Origin)),
+            ("http://evil.example:8080", "evil.example:8080", Err(Denied::Origin)),
+            ("http://localhost.evil.example", "192.0.2.7:8080", Err(Denied::Origin)),
+            ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example", Err(Denied::Origin)),
+            ("https://dash.example.org.evil.example", "192.0.2.7", Err(Denied::Origin)),
+            ("http://192.0.2.8", "192.0.2.7:8080", Err(Denied::Origin)),
+            ("file://", "192.0.2.7", Err(Denied::Origin)),
+            ("", "192.0.2.7", Err(Denied::Origin)),
+        ] {
+            let found = judge(&open, "/stream", &[(header::ORIGIN, origin), (header::HOST, host)]);
+            assert_eq!(found, expected, "{origin} at {host}");
+        }
+        assert_eq!(judge(&open, "/stream", &[(header::HOST, "evil.example")]), everything, "a script sends no Origin");
+        let shut = access(None, None, &[], false);
+        assert_eq!(judge(&shut, "/stream", &[(header::ORIGIN, "null")]), Err(Denied::File));
+    }
+
+    #[test]
+    fn a_token_opens_by_header_or_query_and_replaces_the_origin_check() {
+        let guarded = access(Some("s3cret"), Some("eyes"), &[], true);
+        let evil = (header::ORIGIN, "https://evil.example");
+        for (uri, headers, expected) in [
+            ("/stream", vec![], Err(Denied::NoToken)),
+            ("/nothing/here", vec![], Err(Denied::NoToken)),
+            ("/stream?token=s3cret", vec![], Ok(Scope::Everything)),
+            ("/stream?token=s3cret", vec![evil], Ok(Scope::Everything)),
+            ("/stream?token=eyes", vec![], Ok(Scope::PictureOnly)),
+            ("/stream?token=s3cre", vec![], Err(Denied::WrongToken)),
+            ("/stream?token=", vec![], Err(Denied::WrongToken)),
+            ("/stream", vec![(header::AUTHORIZATION, "Bearer s3cret")], Ok(Scope::Everything)),
+            ("/stream", vec![(header::AUTHORIZATION, "bearer eyes")], Ok(Scope::PictureOnly)),
+            ("/stream", vec![(header::AUTHORIZATION, "Basic s3cret")], Err(Denied::NoToken)),
+            ("/stream?token=s3cret", vec![(header::AUTHORIZATION, "Bearer wrong")], Err(Denied::WrongToken)),
+            ("/stream", vec![(header::ORIGIN, "null")], Err(Denied::NoToken)),
+        ] {
+            assert_eq!(judge(&guarded, uri, &headers), expected, "{uri} {headers:?}");
+        }
+    }
+}

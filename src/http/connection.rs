@@ -1,0 +1,107 @@
+//! One connection, from accept to its end: HTTP first, then perhaps a viewer. Knows hyper.
+
+use super::Limits;
+use super::incoming::Ended;
+use super::socket::{self, Socket};
+use super::stream::{Admitted, Handover};
+use super::viewer::Viewer;
+use crate::hub::Hub;
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tracing::{debug, info};
+
+/// hyper's buffer for one request; a larger head is answered with 431.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub struct Server {
+    pub hub: Arc<Hub>,
+    pub router: Router,
+    pub limits: Limits,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit) {
+        if let Err(e) = socket::prepare(&stream) {
+            debug!("{peer}: {e}");
+            return;
+        }
+        let handover = Handover::default();
+        // In a box, so that a viewer's task is not as large as what HTTP needed before it.
+        if let Err(e) = Box::pin(self.serve_http(stream, handover.clone())).await {
+            debug!("{peer}: {e}");
+        }
+        drop(doorstep);
+        if let Some(admitted) = handover.take() {
+            Box::pin(self.serve_viewer(admitted, peer)).await;
+        }
+    }
+
+    async fn serve_http(&self, stream: TcpStream, handover: Handover) -> hyper::Result<()> {
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(handover.clone());
+            router.call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            ended = &mut connection => return ended,
+            // The sender's end means the same.
+            _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    async fn serve_viewer(&self, admitted: Admitted, peer: SocketAddr) {
+        let Admitted { upgrade, request, subscription, manner, place } = admitted;
+        let parts = match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
+            Ok(Ok(parts)) => parts,
+            // The peer left before the answer was sent.
+            Err(e) => return debug!("{peer}: {e}"),
+            Ok(Err(_)) => unreachable!("the connection was made of a TcpStream above"),
+        };
+        let socket = match Socket::new(parts.io.into_inner()) {
+            Ok(socket) => socket,
+            Err(e) => return debug!("{peer}: {e}"),
+        };
+        let streams = match (request.video, request.audio) {
+            (Some(_), Some(_)) => "video and audio",
+            (Some(_), None) => "video",
+            _ => "audio",
+        };
+        info!("viewer {peer} joined: {streams}, {:?}, {:?}", manner.format, request.delivery);
+        let viewer = Viewer::new(self.hub.clone(), subscription, socket, parts.read_buf.into(), manner, self.limits.stalled);
+        let ended: Ended = viewer.run().await;
+        drop(place);
+        info!("viewer {peer} left: {ended}");
+    }
+}
+
+/// Answers a connection that has no place, without waiting for its request.
+pub fn turn_away(stream: &TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections at a time; try again later\n";
+    // What it already sent is read first, or the kernel would reset the connection and the answer be lost.
+    let _ = stream.try_read(&mut [0; 2048]);
+    let _ = stream.try_write(FULL);
+}

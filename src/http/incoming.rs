@@ -1,0 +1,158 @@
+//! The reading side of a viewer's WebSocket: what the viewer says, and the answers that the protocol owes it. Knows no
+//! packet.
+//!
+//! tungstenite reads and never writes by itself: its pongs and its answer to a close go to a small buffer, which the
+//! viewer's writer sends between two frames. While answers wait, nothing more is read: a viewer that floods us with
+//! pings fills its own socket, not our memory.
+
+use super::socket::Socket;
+use crate::packet::UnixNs;
+use crate::wire::text::{self, Command};
+use crate::wire::websocket::{Opcode, append_close, append_message};
+use std::io::{self, ErrorKind, Read, Write};
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
+
+/// The longest message and frame that is read, bytes. The longest that means anything has 69.
+const MAX_MESSAGE: usize = 4096;
+/// tungstenite keeps a buffer of this size for each viewer.
+const READ_BUFFER: usize = 256;
+/// Answers that wait, bytes. A control frame has at most 127.
+const MAX_CONTROL: usize = 1024;
+const MAX_PONGS: usize = 8;
+
+pub struct Incoming {
+    ws: WebSocket<Link>,
+    pongs: Vec<Pong>,
+}
+
+/// An answer to `ping:<id>`; the time of sending is filled in when it is sent.
+struct Pong {
+    id: String,
+    received: UnixNs,
+}
+
+/// What tungstenite takes for a stream: reads come from the socket, writes go to the buffer.
+struct Link {
+    socket: Socket,
+    control: Vec<u8>,
+}
+
+/// Why a viewer is not read any further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    #[error("closed by the viewer")]
+    ByViewer,
+    #[error("connection lost")]
+    Gone,
+    /// To be told to the viewer in a close frame.
+    #[error("closed with {code}: {reason}")]
+    Refused { code: u16, reason: String },
+    #[error("took nothing for too long")]
+    Stalled,
+}
+
+impl Incoming {
+    /// `read_ahead`: what was read from the socket behind the handshake.
+    pub fn new(socket: Socket, read_ahead: Vec<u8>) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_CONTROL)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        let link = Link { socket, control: Vec::new() };
+        Self { ws: WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config)), pongs: Vec::new() }
+    }
+
+    pub fn socket(&self) -> &Socket {
+        &self.ws.get_ref().socket
+    }
+
+    /// False while answers wait: then nothing is to be read.
+    pub fn may_read(&self) -> bool {
+        self.ws.get_ref().control.len() < MAX_CONTROL / 2 && self.pongs.len() < MAX_PONGS
+    }
+
+    /// Whether there are answers to send.
+    pub fn owes_answers(&self) -> bool {
+        !self.ws.get_ref().control.is_empty() || !self.pongs.is_empty()
+    }
+
+    /// Reads one message; `None` when there is none now. `Some(true)`: it acknowledged a frame. Pings are answered here,
+    /// `now` being the time that their pongs give as received.
+    pub fn read(&mut self, now: impl FnOnce() -> UnixNs) -> Result<Option<bool>, Ended> {
+        let message = match self.ws.read() {
+            Ok(message) => message,
+            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(e) => return Err(ended(&e)),
+        };
+        match message {
+            Message::Text(said) => match text::command(&said) {
+                Some(Command::Ack) => Ok(Some(true)),
+                Some(Command::Ping(id)) => {
+                    self.pongs.push(Pong { id: id.to_owned(), received: now() });
+                    Ok(Some(false))
+                }
+                None => Err(Ended::refused(1008, "what a viewer may say is: ack, and ping:<up to 64 bytes without a colon>")),
+            },
+            Message::Binary(_) => Err(Ended::refused(1003, "a viewer speaks in text")),
+            // tungstenite answers these.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(Some(false)),
+        }
+    }
+
+    /// Moves the answers to `out`, to be sent at once: `now` is what pongs give as sent.
+    pub fn take_answers(&mut self, out: &mut Vec<u8>, now: impl FnOnce() -> UnixNs) {
+        out.append(&mut self.ws.get_mut().control);
+        if self.pongs.is_empty() {
+            return;
+        }
+        let sent = now();
+        for pong in self.pongs.drain(..) {
+            append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
+        }
+    }
+
+    /// Adds a close frame behind the answers. To be called once, when nothing more will be read.
+    pub fn refuse(&mut self, code: u16, reason: &str) {
+        append_close(&mut self.ws.get_mut().control, code, reason);
+    }
+}
+
+impl Ended {
+    pub fn refused(code: u16, reason: impl Into<String>) -> Self {
+        Self::Refused { code, reason: reason.into() }
+    }
+}
+
+/// The close code that an error calls for (RFC 6455, section 7.4.1).
+fn ended(error: &Error) -> Ended {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => Ended::ByViewer,
+        Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Gone,
+        Error::Utf8(_) => Ended::refused(1007, "the text is not valid UTF-8"),
+        Error::Capacity(_) => Ended::refused(1009, format!("a message may have {MAX_MESSAGE} bytes")),
+        other => Ended::refused(1002, other.to_string()),
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_read(buf)
+    }
+}
+
+impl Write for Link {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.control.len() + bytes.len() > MAX_CONTROL {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.control.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

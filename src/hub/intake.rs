@@ -1,0 +1,141 @@
+//! The hub's door: numbers the records of one ring and says what is missing before each, by cause. Pure: `now` is an
+//! argument. A worker that was broken into can lie in every label, so nothing here may panic, run backwards or jump for ever.
+
+use super::tally::Tally;
+use crate::packet::{Cause, Losses, Meta, MonoNs};
+use std::time::Duration;
+
+/// No source makes more packets per second; a jump beyond this rate is not believed.
+const MAX_RATE_HZ: u64 = 10_000;
+/// A stamp may be this far ahead of the clock (a driver's rounding), no further.
+const MAX_AHEAD: Duration = Duration::from_millis(100);
+
+/// A record's label after the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Counts what the source meant to send; strictly increasing.
+    pub sequence: u64,
+    /// Strictly increasing, never in the future.
+    pub captured: MonoNs,
+    /// Totals of what is missing before this packet.
+    pub missing: Tally,
+    /// False: the label could not be true and was replaced.
+    pub plausible: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Intake {
+    last: Option<Last>,
+    /// The newest capture time ever, kept through a pause.
+    latest: MonoNs,
+    next_sequence: u64,
+    /// Ours less the worker's numbers: 0 until a worker's numbers could not be true.
+    renumbered: u64,
+    missing: Tally,
+}
+
+#[derive(Debug)]
+struct Last {
+    incarnation: u32,
+    sequence: u64,
+    captured: MonoNs,
+    losses: Losses,
+    /// Until the next packet is due.
+    length: Duration,
+}
+
+/// What one record says is missing before it.
+struct Jump {
+    driver: u64,
+    corrupt: u64,
+    unexplained: u64,
+    xruns: u32,
+    aways: u32,
+    restarted: bool,
+}
+
+impl Intake {
+    /// `length`: the time that this packet covers, which is when the next is due.
+    pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
+        let captured = meta.captured.min(now + MAX_AHEAD).max(MonoNs(self.latest.0.saturating_add(1)));
+        let mut plausible = true;
+        let mut sequence = meta.sequence.wrapping_add(self.renumbered);
+        if let Some(last) = &self.last {
+            match jump(last, meta, captured) {
+                Some(jump) => self.count(&jump, captured),
+                None => plausible = false,
+            }
+        } else if sequence < self.next_sequence {
+            plausible = false;
+        }
+        if !plausible {
+            sequence = self.next_sequence;
+            self.renumbered = sequence.wrapping_sub(meta.sequence);
+            if let Some(last) = &self.last {
+                let absent = captured.since(last.captured + last.length);
+                self.missing.add_absences(Cause::Corrupt, 1, absent);
+            }
+        }
+        self.latest = captured;
+        self.next_sequence = sequence.saturating_add(1);
+        self.last = Some(Last { incarnation: meta.incarnation, sequence: meta.sequence, captured, losses: meta.losses, length });
+        Accepted { sequence, captured, missing: self.missing, plausible }
+    }
+
+    /// Nobody reads: what comes next has no packet before it that anyone could miss.
+    pub fn pause(&mut self) {
+        self.last = None;
+    }
+
+    pub fn missing(&self) -> &Tally {
+        &self.missing
+    }
+
+    fn count(&mut self, jump: &Jump, captured: MonoNs) {
+        let Some(last) = &self.last else { return };
+        let missing = &mut self.missing;
+        missing.add_packets(Cause::Driver, jump.driver);
+        missing.add_packets(Cause::Corrupt, jump.corrupt);
+        missing.add_packets(if jump.restarted { Cause::WorkerRestarted } else { Cause::Ring }, jump.unexplained);
+        // One hole may have several causes, and nobody knows which took how long: the first named gets the time.
+        let counted = jump.driver + jump.corrupt + jump.unexplained;
+        let expected = last.length.saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
+        let mut absent = captured.since(last.captured + expected);
+        for (cause, times) in [(Cause::SourceAway, jump.aways), (Cause::WorkerRestarted, jump.restarted.into()), (Cause::Xrun, jump.xruns)]
+        {
+            if times > 0 {
+                missing.add_absences(cause, times, std::mem::take(&mut absent));
+            }
+        }
+    }
+}
+
+/// What lies between two records; `None` when no honest worker can have written the second after the first.
+fn jump(last: &Last, meta: &Meta, captured: MonoNs) -> Option<Jump> {
+    let skipped = meta.sequence.checked_sub(last.sequence)?.checked_sub(1)?;
+    let seconds = captured.since(last.captured).as_secs();
+    if skipped > MAX_RATE_HZ.saturating_mul(seconds + 1) {
+        return None;
+    }
+    let restarted = meta.incarnation != last.incarnation;
+    if restarted && meta.incarnation < last.incarnation {
+        return None;
+    }
+    // A new life counts its losses from 0.
+    let before = if restarted { Losses::default() } else { last.losses };
+    let Losses { driver, corrupt, xrun, source_away } = meta.losses;
+    let driver = u64::from(driver.checked_sub(before.driver)?);
+    let corrupt = u64::from(corrupt.checked_sub(before.corrupt)?);
+    let explained = driver + corrupt;
+    // A worker may have restarted between counting a loss and numbering it; then the numbers decide.
+    let driver = driver.min(skipped);
+    let corrupt = corrupt.min(skipped - driver);
+    Some(Jump {
+        driver,
+        corrupt,
+        unexplained: skipped.saturating_sub(explained),
+        xruns: xrun.checked_sub(before.xrun)?,
+        aways: source_away.checked_sub(before.source_away)?,
+        restarted,
+    })
+}

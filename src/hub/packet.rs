@@ -1,0 +1,81 @@
+//! One packet as every output sees it: numbered, stamped once, its bytes shared, and rendered at most once per format.
+
+use super::intake::Accepted;
+use super::tally::Tally;
+use crate::packet::{Encoding, Meta, MonoNs, Shape, UnixNs};
+use crate::wire::{b64, text, websocket};
+use bytes::Bytes;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Packet {
+    pub encoding: Encoding,
+    /// Counts what the source meant to send.
+    pub sequence: u64,
+    pub captured: MonoNs,
+    /// The one UNIX stamp that every output shows; strictly increasing per stream while the clock is not set.
+    pub stamp: UnixNs,
+    pub shape: Shape,
+    pub keyframe: bool,
+    pub payload: Bytes,
+    /// What the source lost before this packet, in all.
+    pub(super) missing: Tally,
+    text_frame: OnceLock<Bytes>,
+}
+
+impl Packet {
+    pub(super) fn new(encoding: Encoding, accepted: &Accepted, stamp: UnixNs, meta: &Meta, payload: Bytes) -> Self {
+        Self {
+            encoding,
+            sequence: accepted.sequence,
+            captured: accepted.captured,
+            stamp,
+            shape: meta.shape,
+            keyframe: meta.keyframe,
+            payload,
+            missing: accepted.missing,
+            text_frame: OnceLock::new(),
+        }
+    }
+
+    /// The same stretch of sound in another shape.
+    pub(super) fn converted(&self, sequence: u64, captured: MonoNs, stamp: UnixNs, shape: Shape, payload: Bytes) -> Self {
+        Self {
+            encoding: self.encoding,
+            sequence,
+            captured,
+            stamp,
+            shape,
+            keyframe: true,
+            payload,
+            missing: self.missing,
+            text_frame: OnceLock::new(),
+        }
+    }
+
+    /// The time that its sound covers; `None` for a picture.
+    pub fn duration(&self) -> Option<Duration> {
+        duration(self.shape, self.payload.len())
+    }
+
+    /// The packet in the text format as one whole WebSocket frame, header and all: the same bytes for every viewer.
+    pub fn text_frame(&self) -> &Bytes {
+        self.text_frame.get_or_init(|| {
+            let prefix = text::packet_prefix(self.stamp, self.shape);
+            let length = prefix.len() + b64::encoded_len(self.payload.len());
+            let mut frame = Vec::with_capacity(websocket::MAX_HEADER_LEN + length);
+            websocket::append_header(&mut frame, websocket::Opcode::Text, length);
+            frame.extend_from_slice(prefix.as_bytes());
+            b64::append(&mut frame, &self.payload);
+            frame.into()
+        })
+    }
+}
+
+/// The time that 16-bit sound of `bytes` bytes covers; `None` for a picture, or when the shape makes no sense.
+pub(super) fn duration(shape: Shape, bytes: usize) -> Option<Duration> {
+    let Shape::Audio { rate_hz, channels } = shape else { return None };
+    let frames = bytes as u64 / (2 * u64::from(channels.max(1)));
+    (rate_hz > 0).then(|| Duration::from_nanos(frames.saturating_mul(1_000_000_000) / u64::from(rate_hz)))
+}

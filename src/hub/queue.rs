@@ -1,0 +1,170 @@
+//! What one subscriber has yet to be given of one stream, under its own rules. Pure: knows no lock and no task.
+//!
+//! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
+//! before the next packet given.
+
+use super::pace::Pace;
+use super::tally::Tally;
+use super::{Backlog, Packet};
+use crate::packet::{Cause, Shape, UnixNs};
+use crate::wire::Event;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Notices that wait at most; then the oldest goes. They are rare, and the present state matters more than the history.
+const MAX_NOTICES: usize = 32;
+/// Sound packets that wait at most, however short they claim to be.
+const MAX_RECENT: usize = 256;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// The newest packet only.
+    Newest,
+    /// The newest packets, as long as together they cover no more than this time.
+    Recent(Duration),
+    Backlog(Backlog),
+}
+
+/// What a subscriber is given next.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Packet {
+        packet: Arc<Packet>,
+        /// What is missing between the packet given before and this one; nothing is missing before the first.
+        gaps: Vec<Gap>,
+        /// The packet given before had another size or rate.
+        reshaped: bool,
+    },
+    Notice(Notice),
+}
+
+/// Packets that are missing for one cause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gap {
+    pub cause: Cause,
+    /// Packets, or `None` where that cannot be known and `seconds` is given.
+    pub count: Option<u64>,
+    pub seconds: Option<f64>,
+}
+
+/// Something that happened between two packets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    pub stamp: UnixNs,
+    pub event: Event,
+}
+
+#[derive(Debug)]
+pub struct Queue {
+    limit: Limit,
+    pace: Option<Pace>,
+    entries: VecDeque<Entry>,
+    packets: usize,
+    bytes: usize,
+    /// Packets that went unread since the last one given.
+    missed: u64,
+    given: Option<Given>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Packet(Arc<Packet>),
+    Notice(Notice),
+}
+
+/// The packet given last: the next one's gaps are counted from here.
+#[derive(Debug)]
+struct Given {
+    missing: Tally,
+    shape: Shape,
+}
+
+impl Queue {
+    pub fn new(limit: Limit, max_fps: Option<f64>) -> Self {
+        Self { limit, pace: max_fps.map(Pace::new), entries: VecDeque::new(), packets: 0, bytes: 0, missed: 0, given: None }
+    }
+
+    /// Adds a packet, unless it is thinned. Returns how many had to go for it, `None` when it was thinned.
+    pub fn offer(&mut self, packet: &Arc<Packet>) -> Option<u64> {
+        if self.pace.as_mut().is_some_and(|pace| !pace.keeps(packet.captured)) {
+            return None;
+        }
+        self.entries.push_back(Entry::Packet(packet.clone()));
+        self.packets += 1;
+        self.bytes += packet.payload.len();
+        let mut gone = 0;
+        while self.packets > 1 && self.is_over(packet) {
+            self.drop_oldest();
+            gone += 1;
+        }
+        self.missed += gone;
+        Some(gone)
+    }
+
+    pub fn notify(&mut self, notice: Notice) {
+        let notices = self.entries.len() - self.packets;
+        if notices == MAX_NOTICES {
+            let oldest = self.entries.iter().position(|e| matches!(e, Entry::Notice(_)));
+            oldest.map(|at| self.entries.remove(at));
+        }
+        self.entries.push_back(Entry::Notice(notice));
+    }
+
+    /// Whether [`take`](Self::take) would give something.
+    pub fn has_news(&self, packets_allowed: bool) -> bool {
+        match self.entries.front() {
+            Some(Entry::Packet(_)) => packets_allowed,
+            Some(Entry::Notice(_)) => true,
+            None => false,
+        }
+    }
+
+    /// The next item in order. A packet at the front stays there unless `packets_allowed`.
+    pub fn take(&mut self, packets_allowed: bool) -> Option<Item> {
+        if !self.has_news(packets_allowed) {
+            return None;
+        }
+        let packet = match self.entries.pop_front()? {
+            Entry::Notice(notice) => return Some(Item::Notice(notice)),
+            Entry::Packet(packet) => packet,
+        };
+        self.packets -= 1;
+        self.bytes -= packet.payload.len();
+        let missed = std::mem::take(&mut self.missed);
+        let before = self.given.replace(Given { missing: packet.missing, shape: packet.shape });
+        let mut gaps = Vec::new();
+        let mut reshaped = false;
+        if let Some(before) = before {
+            gaps = packet.missing.since(&before.missing);
+            if missed > 0 {
+                gaps.push(Gap { cause: Cause::ViewerQueue, count: Some(missed), seconds: None });
+            }
+            reshaped = before.shape != packet.shape;
+        }
+        Some(Item::Packet { packet, gaps, reshaped })
+    }
+
+    fn is_over(&self, newest: &Packet) -> bool {
+        match self.limit {
+            Limit::Newest => true,
+            Limit::Backlog(most) => self.packets > most.packets || self.bytes > most.bytes,
+            Limit::Recent(most) => {
+                let oldest = self.entries.iter().find_map(|e| match e {
+                    Entry::Packet(packet) => Some(packet.captured),
+                    Entry::Notice(_) => None,
+                });
+                let end = newest.captured + newest.duration().unwrap_or_default();
+                self.packets > MAX_RECENT || oldest.is_some_and(|start| end.since(start) > most)
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(at) = self.entries.iter().position(|e| matches!(e, Entry::Packet(_))) else { return };
+        if let Some(Entry::Packet(packet)) = self.entries.remove(at) {
+            self.packets -= 1;
+            self.bytes -= packet.payload.len();
+        }
+    }
+}

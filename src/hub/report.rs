@@ -1,0 +1,88 @@
+//! The hub's state as `GET /info` shows it.
+
+use super::{Hub, Source, State};
+use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
+use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Hub {
+    pub fn info(&self, now: MonoNs) -> Info {
+        let state = self.lock();
+        let stream = |kind| {
+            let source = state.sources.iter().find(|s| s.kind == kind)?;
+            Some(state.stream(source, self.missed(kind).load(Relaxed), now))
+        };
+        Info {
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            clock: Clock {
+                now: state.clock.to_unix(now).0 as f64 / 1e9,
+                offset_ns: state.clock.offset_ns(),
+                uncertainty_ns: state.clock.uncertainty_ns(),
+                steps: state.clock.steps(),
+                last_step_seconds: state.last_step_seconds,
+            },
+            viewers: state.inboxes.len(),
+            video: stream(StreamKind::Video),
+            audio: stream(StreamKind::Audio),
+        }
+    }
+}
+
+impl State {
+    fn stream(&self, source: &Source, missed: u64, now: MonoNs) -> Stream {
+        let encoding = match source.kind {
+            StreamKind::Video => Encoding::Jpeg,
+            StreamKind::Audio => Encoding::Pcm,
+        };
+        let track = self.tracks.iter().find(|t| t.encoding == encoding);
+        let info = source.info.as_ref();
+        let mut drops: std::collections::BTreeMap<Cause, Drops> = Default::default();
+        for (cause, loss) in track.iter().flat_map(|t| t.intake.missing().iter()) {
+            let seconds = loss.absent.as_secs_f64();
+            drops.insert(cause, Drops { packets: loss.packets, absences: loss.absences.into(), seconds });
+        }
+        drops.insert(Cause::ViewerQueue, Drops { packets: missed, absences: 0, seconds: 0.0 });
+        Stream {
+            state: source.state,
+            message: (!source.message.is_empty()).then(|| source.message.clone()),
+            device: info.map(|i| i.device.clone()),
+            device_format: info.map(|i| i.device_format.clone()),
+            format: match encoding {
+                Encoding::Jpeg => "jpeg",
+                Encoding::H264 => "h264",
+                Encoding::Pcm => "s16le",
+                Encoding::Opus => "opus",
+            }
+            .into(),
+            shape: match source.kind {
+                StreamKind::Video => {
+                    let size = info.and_then(|i| match i.shape {
+                        Shape::Video { width, height } => Some((width, height)),
+                        Shape::Audio { .. } => None,
+                    });
+                    ShapeInfo::Video {
+                        width: size.map(|s| s.0),
+                        height: size.map(|s| s.1),
+                        fps: Fps { asked: source.plan.fps, measured: track.and_then(|t| t.meter.rate(now)) },
+                    }
+                }
+                StreamKind::Audio => {
+                    let sound = info.and_then(|i| match i.shape {
+                        Shape::Audio { rate_hz, channels } => Some((rate_hz, channels)),
+                        Shape::Video { .. } => None,
+                    });
+                    ShapeInfo::Audio { rate: sound.map(|s| s.0), channels: sound.map(|s| s.1), drift_ppm: info.and_then(|i| i.drift_ppm) }
+                }
+            },
+            sequence: track.and_then(|t| t.last_sequence),
+            stamp: info.map(|i| Stamp {
+                marks: i.stamp_marks,
+                source: i.stamp_source,
+                clock: i.stamp_clock.clone(),
+                uncertainty_ns: i.uncertainty_ns,
+            }),
+            drops,
+        }
+    }
+}

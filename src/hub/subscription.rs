@@ -1,0 +1,215 @@
+//! A subscription: what one output asked for, and its end of the hub. Dropping it unsubscribes.
+
+use super::queue::{Item, Notice, Queue};
+use super::view::{Conversion, View};
+use super::{Hub, Packet, State};
+use crate::packet::{Encoding, StreamKind};
+use crate::wire::{Delivery, Event};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+/// A stream that can be subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    Encoded(Encoding),
+    /// Sound in another shape.
+    Viewed(View),
+}
+
+impl Feed {
+    /// What is encoded for it.
+    pub fn encoding(self) -> Encoding {
+        match self {
+            Self::Encoded(encoding) => encoding,
+            Self::Viewed(_) => Encoding::Pcm,
+        }
+    }
+}
+
+/// What an output asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub video: Option<Feed>,
+    pub audio: Option<Feed>,
+    pub delivery: Delivery,
+    /// Video frames per second at most.
+    pub max_fps: Option<f64>,
+    /// Notices (source lost or back, clock steps) are wanted.
+    pub events: bool,
+}
+
+/// Each view costs the server a filter, so a viewer must not be able to ask for one of its own again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("this server makes {MAX_VIEWS} kinds of resampled sound at a time, and all are taken; ask for the source's own, or for {0}")]
+pub struct TooManyViews(String);
+
+/// Different views at a time.
+const MAX_VIEWS: usize = 8;
+
+/// The hub's side of a subscription.
+pub(super) struct Inbox {
+    video: Option<Feed>,
+    audio: Option<Feed>,
+    events: bool,
+    queues: Mutex<Queues>,
+    news: Notify,
+}
+
+struct Queues {
+    video: Option<Queue>,
+    audio: Option<Queue>,
+    /// When both have something, they take turns, so that neither starves the other on a slow line.
+    video_was_last: bool,
+    closed: bool,
+}
+
+pub struct Subscription {
+    hub: Arc<Hub>,
+    inbox: Arc<Inbox>,
+}
+
+impl Hub {
+    /// Subscribes: the first packet is the next one that is captured. Ask [`Hub::has`] first; a stream that is not there never
+    /// gives anything. Fails when it would take one [`View`] more than there may be.
+    pub fn subscribe(self: &Arc<Self>, request: &Request) -> Result<Subscription, TooManyViews> {
+        let mut state = self.lock();
+        if let Some(Feed::Viewed(view)) = request.audio {
+            state.make_view(view)?;
+        }
+        let queue = |kind, max_fps| Queue::new(state.limit(kind, request.delivery), max_fps);
+        let queues = Queues {
+            video: request.video.map(|_| queue(StreamKind::Video, request.max_fps)),
+            audio: request.audio.map(|_| queue(StreamKind::Audio, None)),
+            video_was_last: false,
+            closed: state.closed,
+        };
+        let inbox = Arc::new(Inbox {
+            video: request.video,
+            audio: request.audio,
+            events: request.events,
+            queues: Mutex::new(queues),
+            news: Notify::new(),
+        });
+        for source in state.sources.iter().filter(|s| s.away) {
+            let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
+            inbox.notify_of(source.kind, &Notice { stamp, event: Event::SourceLost { stream: source.kind } });
+        }
+        for feed in inbox.feeds() {
+            state.count_reader(feed, true);
+        }
+        state.inboxes.push(inbox.clone());
+        drop(state);
+        Ok(Subscription { hub: self.clone(), inbox })
+    }
+}
+
+impl Subscription {
+    /// What is next; `None` when there is nothing (then wait for [`news`](Self::news)). Video packets stay queued, under
+    /// the queue's rules, while `video_allowed` is false.
+    pub fn take(&self, video_allowed: bool) -> Option<Item> {
+        let mut queues = self.inbox.lock();
+        let queues = &mut *queues;
+        let video = queues.video.as_mut().filter(|q| q.has_news(video_allowed));
+        let audio = queues.audio.as_mut().filter(|q| q.has_news(true));
+        let turn_of_audio = queues.video_was_last && audio.is_some();
+        let (queue, is_video) = match (video, audio) {
+            (Some(video), _) if !turn_of_audio => (video, true),
+            (_, Some(audio)) => (audio, false),
+            (Some(video), None) => (video, true),
+            (None, None) => return None,
+        };
+        queues.video_was_last = is_video;
+        queue.take(true)
+    }
+
+    /// Whether [`take`](Self::take) would give something.
+    pub fn has_news(&self, video_allowed: bool) -> bool {
+        let queues = self.inbox.lock();
+        queues.video.as_ref().is_some_and(|q| q.has_news(video_allowed)) || queues.audio.as_ref().is_some_and(|q| q.has_news(true))
+    }
+
+    /// Returns once something came since the last return. May also return when nothing did.
+    pub async fn news(&self) {
+        self.inbox.news.notified().await;
+    }
+
+    /// The hub ends: no more will come.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.lock().closed
+    }
+}
+
+impl State {
+    fn make_view(&mut self, view: View) -> Result<(), TooManyViews> {
+        if self.views.iter().any(|made| made.view == view) {
+            return Ok(());
+        }
+        if self.views.len() == MAX_VIEWS {
+            let mut taken: Vec<_> = self.views.iter().map(|made| made.view.to_string()).collect();
+            taken.sort();
+            return Err(TooManyViews(taken.join(", ")));
+        }
+        self.views.push(Conversion::new(view));
+        Ok(())
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
+        for feed in self.inbox.feeds() {
+            state.count_reader(feed, false);
+        }
+    }
+}
+
+impl Inbox {
+    /// Returns how many packets went unread for this one.
+    pub fn offer(&self, feed: Feed, packet: &Arc<Packet>) -> u64 {
+        let mut queues = self.lock();
+        let queue = match feed {
+            _ if self.video == Some(feed) => &mut queues.video,
+            _ if self.audio == Some(feed) => &mut queues.audio,
+            _ => return 0,
+        };
+        let Some(gone) = queue.as_mut().and_then(|q| q.offer(packet)) else { return 0 };
+        drop(queues);
+        self.news.notify_one();
+        gone
+    }
+
+    /// Tells of something that happened to one stream, if it was asked for.
+    pub fn notify_of(&self, kind: StreamKind, notice: &Notice) {
+        if !self.events {
+            return;
+        }
+        let mut queues = self.lock();
+        let queue = match kind {
+            StreamKind::Video => &mut queues.video,
+            StreamKind::Audio => &mut queues.audio,
+        };
+        if let Some(queue) = queue {
+            queue.notify(notice.clone());
+            self.news.notify_one();
+        }
+    }
+
+    /// Tells of something that concerns all streams, once.
+    pub fn notify_once(&self, notice: &Notice) {
+        self.notify_of(if self.video.is_some() { StreamKind::Video } else { StreamKind::Audio }, notice);
+    }
+
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_one();
+    }
+
+    fn feeds(&self) -> impl Iterator<Item = Feed> {
+        [self.video, self.audio].into_iter().flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().expect("nothing panics while it holds a queue")
+    }
+}

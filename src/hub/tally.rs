@@ -1,0 +1,63 @@
+//! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
+//! two packets is a difference: exact, whoever skipped whatever lies between.
+
+use super::queue::Gap;
+use crate::packet::Cause;
+use std::time::Duration;
+
+/// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
+const CAUSES: [Cause; 6] = [Cause::Driver, Cause::Corrupt, Cause::Ring, Cause::Xrun, Cause::SourceAway, Cause::WorkerRestarted];
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally([Loss; CAUSES.len()]);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Counted in the sequence.
+    pub packets: u64,
+    /// Of unknown length, not counted in the sequence.
+    pub absences: u32,
+    /// How long the absences were together.
+    pub absent: Duration,
+}
+
+impl Tally {
+    pub fn add_packets(&mut self, cause: Cause, count: u64) {
+        self.of(cause).packets += count;
+    }
+
+    pub fn add_absences(&mut self, cause: Cause, count: u32, absent: Duration) {
+        let loss = self.of(cause);
+        loss.absences = loss.absences.saturating_add(count);
+        loss.absent = loss.absent.saturating_add(absent);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Cause, Loss)> {
+        CAUSES.into_iter().zip(self.0)
+    }
+
+    /// What was lost since the totals were `earlier`, one gap for each cause and sort.
+    pub fn since(&self, earlier: &Self) -> Vec<Gap> {
+        let mut gaps = Vec::new();
+        // Nearly always: nothing. Then nothing is allocated.
+        if self == earlier {
+            return gaps;
+        }
+        for ((cause, now), (_, then)) in self.iter().zip(earlier.iter()) {
+            let packets = now.packets.saturating_sub(then.packets);
+            if packets > 0 {
+                gaps.push(Gap { cause, count: Some(packets), seconds: None });
+            }
+            if now.absences > then.absences {
+                let seconds = now.absent.saturating_sub(then.absent).as_secs_f64();
+                gaps.push(Gap { cause, count: None, seconds: Some(seconds) });
+            }
+        }
+        gaps
+    }
+
+    fn of(&mut self, cause: Cause) -> &mut Loss {
+        let at = CAUSES.iter().position(|&c| c == cause).expect("a source never loses a packet to a viewer's queue");
+        &mut self.0[at]
+    }
+}

@@ -1,0 +1,435 @@
+//! The hub's pure parts, as tables and properties; and the hub itself without a socket.
+
+use super::intake::Intake;
+use super::pace::{Meter, Pace};
+use super::*;
+use crate::packet::{Cause, Losses, Shape};
+use crate::wire::Delivery;
+use crate::wire::event::EventShape;
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+/// Between two packets of the tests' sources.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// Sound of exactly that length.
+const SOUND: Shape = Shape::Audio { rate_hz: 48_000, channels: 1 };
+const SOUND_BYTES: usize = 48_000 / 50 * 2;
+const PICTURE: Shape = Shape::Video { width: 64, height: 48 };
+
+fn meta(sequence: u64, shape: Shape) -> Meta {
+    Meta {
+        incarnation: 1,
+        sequence,
+        captured: MonoNs((sequence + 1) * INTERVAL.as_nanos() as u64),
+        shape,
+        keyframe: true,
+        losses: Losses::default(),
+    }
+}
+
+/// A look at the clocks that took no time.
+fn clocks(at_ms: u64, offset_ms: u64) -> Sample {
+    let at = MonoNs(at_ms * MS);
+    Sample { before: at, unix: UnixNs(at.0 + offset_ms * MS), after: at }
+}
+
+/// The gaps that a source's losses make between two records.
+fn gaps_between(first: Meta, second: Meta) -> Vec<Gap> {
+    let mut intake = Intake::default();
+    let now = MonoNs(u64::MAX / 2);
+    let before = intake.accept(&first, INTERVAL, now);
+    let after = intake.accept(&second, INTERVAL, now);
+    assert!(after.plausible, "{second:?}");
+    after.missing.since(&before.missing)
+}
+
+fn packets(cause: Cause, count: u64) -> Gap {
+    Gap { cause, count: Some(count), seconds: None }
+}
+
+fn absence(cause: Cause, seconds: f64) -> Gap {
+    Gap { cause, count: None, seconds: Some(seconds) }
+}
+
+#[test]
+fn a_jump_is_explained_by_its_losses_and_the_rest_is_the_rings() {
+    let first = meta(10, PICTURE);
+    assert_eq!(gaps_between(first, meta(11, PICTURE)), []);
+    assert_eq!(gaps_between(first, meta(14, PICTURE)), [packets(Cause::Ring, 3)]);
+    let mut second = meta(17, PICTURE);
+    second.losses = Losses { driver: 2, corrupt: 1, xrun: 0, source_away: 0 };
+    assert_eq!(gaps_between(first, second), [packets(Cause::Driver, 2), packets(Cause::Corrupt, 1), packets(Cause::Ring, 3)]);
+}
+
+#[test]
+fn an_absence_has_its_length_in_seconds_and_no_count() {
+    let first = meta(10, SOUND);
+    let mut second = meta(11, SOUND);
+    second.captured = second.captured + Duration::from_millis(300);
+    second.losses.xrun = 1;
+    assert_eq!(gaps_between(first, second), [absence(Cause::Xrun, 0.3)]);
+    second.losses = Losses { source_away: 1, ..Losses::default() };
+    assert_eq!(gaps_between(first, second), [absence(Cause::SourceAway, 0.3)]);
+}
+
+#[test]
+fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
+    let mut first = meta(10, PICTURE);
+    first.losses.driver = 500;
+    let mut second = meta(15, PICTURE);
+    second.incarnation = 2;
+    second.losses.driver = 1;
+    second.captured = second.captured + Duration::from_secs(2);
+    let gaps = gaps_between(first, second);
+    assert_eq!(gaps, [packets(Cause::Driver, 1), packets(Cause::WorkerRestarted, 3), absence(Cause::WorkerRestarted, 2.0)]);
+}
+
+#[test]
+fn a_label_that_cannot_be_true_is_numbered_anew() {
+    let now = MonoNs(10_000 * MS);
+    let good = meta(10, PICTURE);
+    let mut backwards = meta(3, PICTURE);
+    backwards.captured = MonoNs(300 * MS);
+    let mut far = meta(10_000_000_000, PICTURE);
+    far.captured = MonoNs(320 * MS);
+    let mut older_life = meta(11, PICTURE);
+    older_life.incarnation = 0;
+    let mut fewer_losses = meta(11, PICTURE);
+    let mut lossy = good;
+    lossy.losses.driver = 5;
+    fewer_losses.losses.driver = 4;
+    for (first, bad) in [(good, backwards), (good, far), (good, older_life), (lossy, fewer_losses), (good, good)] {
+        let mut intake = Intake::default();
+        let before = intake.accept(&first, INTERVAL, now);
+        let after = intake.accept(&bad, INTERVAL, now);
+        assert!(!after.plausible, "{bad:?}");
+        assert_eq!(after.sequence, before.sequence + 1);
+        let gaps = after.missing.since(&before.missing);
+        assert!(matches!(gaps[..], [Gap { cause: Cause::Corrupt, count: None, seconds: Some(_) }]), "{gaps:?}");
+        let mut next = bad;
+        next.sequence += 2;
+        let next = intake.accept(&next, INTERVAL, now);
+        assert!(next.plausible, "the worker's numbers go on from where they are");
+        assert_eq!(next.sequence, after.sequence + 2);
+    }
+}
+
+#[test]
+fn what_was_lost_while_nobody_read_is_no_gap() {
+    let mut intake = Intake::default();
+    let now = MonoNs(u64::MAX / 2);
+    let before = intake.accept(&meta(0, PICTURE), INTERVAL, now);
+    intake.pause();
+    let after = intake.accept(&meta(50, PICTURE), INTERVAL, now);
+    assert_eq!((after.sequence, after.missing), (50, before.missing));
+}
+
+proptest! {
+    /// Whatever a worker that was broken into writes.
+    #[test]
+    fn numbers_and_times_only_grow(labels in prop::collection::vec(any::<(u8, u64, u64, (u32, u32, u32, u32), bool)>(), 1..40), now: u64) {
+        let now = MonoNs(now / 2);
+        let mut intake = Intake::default();
+        let mut last: Option<intake::Accepted> = None;
+        for (incarnation, sequence, captured, (driver, corrupt, xrun, source_away), pause) in labels {
+            let losses = Losses { driver, corrupt, xrun, source_away };
+            let meta = Meta { incarnation: incarnation.into(), sequence: sequence >> 11, captured: MonoNs(captured), shape: PICTURE, keyframe: true, losses };
+            if pause {
+                intake.pause();
+            }
+            let accepted = intake.accept(&meta, INTERVAL, now);
+            if let Some(last) = last {
+                prop_assert!(accepted.sequence > last.sequence);
+                prop_assert!(accepted.captured > last.captured);
+                let counted: u64 = accepted.missing.since(&last.missing).iter().filter_map(|g| g.count).sum();
+                if !pause && accepted.plausible {
+                    prop_assert_eq!(accepted.sequence - last.sequence, 1 + counted);
+                }
+            }
+            last = Some(accepted);
+        }
+    }
+}
+
+/// How many of `frames` frames, one each `interval_ms` with some jitter, a pace keeps, and the longest wait between two.
+fn kept(max_fps: f64, interval_ms: f64, frames: u32) -> (usize, f64) {
+    let mut pace = Pace::new(max_fps);
+    let times: Vec<f64> = (0..frames)
+        .map(|k| 1000.0 + f64::from(k) * interval_ms + [0.0, 3.0, -2.0, 1.5, -3.0][k as usize % 5])
+        .filter(|ms| pace.keeps(MonoNs((ms * 1e6) as u64)))
+        .collect();
+    let longest = times.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max);
+    (times.len(), longest)
+}
+
+#[test]
+fn frames_are_thinned_evenly_by_stamp() {
+    // 10 s of 30 fps, and of 15.
+    for (max_fps, interval_ms, frames, wanted) in [
+        (15.0, 1000.0 / 30.0, 300, 150),
+        (10.0, 1000.0 / 30.0, 300, 100),
+        (20.0, 1000.0 / 30.0, 300, 200),
+        (7.0, 1000.0 / 15.0, 150, 70),
+        (1.0, 1000.0 / 15.0, 150, 10),
+        (0.5, 1000.0 / 15.0, 150, 5),
+    ] {
+        let (count, longest) = kept(max_fps, interval_ms, frames);
+        assert!(count.abs_diff(wanted) <= 1, "{max_fps} fps: {count} frames kept of {frames}, {wanted} wanted");
+        let period = 1000.0 / max_fps;
+        assert!(longest <= period + interval_ms + 6.0, "{max_fps} fps: {longest} ms without a frame");
+    }
+    // Not fewer than there are, where they are no more than what is allowed.
+    assert_eq!(kept(15.0, 1000.0 / 15.0, 150).0, 150);
+    assert_eq!(kept(30.0, 1000.0 / 15.0, 150).0, 150);
+    assert_eq!(kept(f64::MAX, 1000.0 / 15.0, 150).0, 150);
+    assert_eq!(kept(f64::MIN_POSITIVE, 1000.0 / 15.0, 150).0, 1);
+}
+
+#[test]
+fn the_rate_is_that_of_the_last_frames() {
+    let mut meter = Meter::default();
+    let at = |k: u64| MonoNs(1_000 * MS + k * 50 * MS);
+    assert_eq!(meter.rate(at(0)), None);
+    (0..100).for_each(|k| meter.note(at(k)));
+    assert!((meter.rate(at(100)).unwrap() - 20.0).abs() < 1e-9);
+    assert_eq!(meter.rate(at(1000)), None, "the frames are too long ago");
+}
+
+// The hub as a whole.
+
+fn hub() -> Arc<Hub> {
+    let backlog = Backlog { packets: 5, bytes: 1 << 20 };
+    let plan = |encoding| Some(StreamPlan { encodings: vec![encoding], fps: Some(15.0), backlog });
+    Arc::new(Hub::new(Plan { video: plan(Encoding::Jpeg), audio: plan(Encoding::Pcm) }, clocks(0, 0)))
+}
+
+fn ask(delivery: Delivery) -> Request {
+    Request { video: Some(Feed::Encoded(Encoding::Jpeg)), audio: Some(Feed::Encoded(Encoding::Pcm)), delivery, max_fps: None, events: true }
+}
+
+fn video(hub: &Hub, sequence: u64) {
+    hub.publish(Encoding::Jpeg, &meta(sequence, PICTURE), Bytes::from_static(b"jpeg"), MonoNs::now());
+}
+
+fn sound(hub: &Hub, sequence: u64) {
+    hub.publish(Encoding::Pcm, &meta(sequence, SOUND), vec![0; SOUND_BYTES].into(), MonoNs::now());
+}
+
+/// Everything that waits, as (stream, sequence, packets reported missing).
+fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
+    let mut taken = Vec::new();
+    while let Some(item) = subscription.take(true) {
+        if let Item::Packet { packet, gaps, .. } = item {
+            let missing = gaps.iter().filter_map(|g| g.count).sum();
+            taken.push((packet.encoding.stream(), packet.sequence, missing));
+        }
+    }
+    taken
+}
+
+#[test]
+fn live_is_the_newest_frame_and_half_a_second_of_sound() {
+    let hub = hub();
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    video(&hub, 0);
+    sound(&hub, 0);
+    assert_eq!(drain(&live), [(StreamKind::Video, 0, 0), (StreamKind::Audio, 0, 0)]);
+    for k in 1..=100 {
+        video(&hub, k);
+        sound(&hub, k);
+    }
+    let taken = drain(&live);
+    let frames: Vec<_> = taken.iter().filter(|t| t.0 == StreamKind::Video).collect();
+    assert_eq!(frames, [&(StreamKind::Video, 100, 99)]);
+    let sound: Vec<_> = taken.iter().filter(|t| t.0 == StreamKind::Audio).collect();
+    assert_eq!(sound.len(), 25, "half a second in packets of 20 ms");
+    assert_eq!(*sound[0], (StreamKind::Audio, 76, 75));
+    assert!(sound[1..].iter().all(|t| t.2 == 0));
+}
+
+#[test]
+fn all_is_a_backlog_up_to_the_queues_size_in_packets_and_bytes() {
+    let hub = hub();
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
+    for k in 0..8 {
+        video(&hub, k);
+    }
+    let numbers: Vec<_> = drain(&all).into_iter().map(|t| (t.1, t.2)).collect();
+    assert_eq!(numbers, [(3, 0), (4, 0), (5, 0), (6, 0), (7, 0)], "accounting begins with the first packet received");
+    for k in 8..15 {
+        video(&hub, k);
+    }
+    let numbers: Vec<_> = drain(&all).into_iter().map(|t| (t.1, t.2)).collect();
+    assert_eq!(numbers, [(10, 2), (11, 0), (12, 0), (13, 0), (14, 0)]);
+    // 400 KB each: two fit into a megabyte.
+    for k in 15..19 {
+        hub.publish(Encoding::Jpeg, &meta(k, PICTURE), vec![0; 400_000].into(), MonoNs::now());
+    }
+    let numbers: Vec<_> = drain(&all).into_iter().map(|t| (t.1, t.2)).collect();
+    assert_eq!(numbers, [(17, 2), (18, 0)]);
+}
+
+#[test]
+fn a_slow_viewers_loss_and_the_sources_stand_apart() {
+    let hub = hub();
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    video(&hub, 0);
+    drain(&live);
+    video(&hub, 1);
+    let mut lossy = meta(5, PICTURE);
+    lossy.losses.driver = 3;
+    hub.publish(Encoding::Jpeg, &lossy, Bytes::new(), MonoNs::now());
+    lossy.sequence = 8;
+    lossy.captured = MonoNs(8 * 20 * MS);
+    lossy.losses.driver = 4;
+    hub.publish(Encoding::Jpeg, &lossy, Bytes::new(), MonoNs::now());
+    let Some(Item::Packet { gaps, .. }) = live.take(true) else { panic!("no packet") };
+    assert_eq!(gaps, [packets(Cause::Driver, 4), packets(Cause::Ring, 1), packets(Cause::ViewerQueue, 2)]);
+    assert_eq!(hub.info(MonoNs::now()).video.unwrap().drops[&Cause::ViewerQueue].packets, 2);
+}
+
+#[test]
+fn what_is_thinned_is_not_missing() {
+    let hub = hub();
+    let mut request = ask(Delivery::All);
+    request.max_fps = Some(25.0);
+    let thinned = hub.subscribe(&request).unwrap();
+    (0..4).for_each(|k| video(&hub, k));
+    assert_eq!(drain(&thinned), [(StreamKind::Video, 0, 0), (StreamKind::Video, 2, 0)], "25 of 50 fps");
+    (4..24).for_each(|k| video(&hub, k));
+    let taken = drain(&thinned);
+    assert_eq!(taken[0], (StreamKind::Video, 14, 5), "of ten kept, five fit the queue");
+    assert_eq!(taken.len(), 5);
+}
+
+#[test]
+fn only_what_somebody_wants_is_encoded() {
+    let hub = hub();
+    let wanted = hub.demand(Encoding::Jpeg).unwrap();
+    assert!(!*wanted.borrow());
+    let mut no_video = ask(Delivery::Live);
+    no_video.video = None;
+    let listener = hub.subscribe(&no_video).unwrap();
+    assert!(!*wanted.borrow());
+    let first = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let second = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    assert!(*wanted.borrow());
+    drop(first);
+    assert!(*wanted.borrow());
+    drop(second);
+    assert!(!*wanted.borrow());
+    assert_eq!(hub.viewers(), 1);
+    drop(listener);
+    assert_eq!(hub.viewers(), 0);
+}
+
+#[test]
+fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
+    let hub = hub();
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    (0..3).for_each(|k| video(&hub, k));
+    sound(&hub, 0);
+    assert!(live.has_news(false));
+    let Some(Item::Packet { packet, .. }) = live.take(false) else { panic!("no sound") };
+    assert_eq!(packet.encoding, Encoding::Pcm);
+    assert!(!live.has_news(false) && live.take(false).is_none());
+    assert_eq!(drain(&live), [(StreamKind::Video, 2, 0)]);
+}
+
+#[test]
+fn notices_stand_between_the_packets_where_they_happened() {
+    let hub = hub();
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
+    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
+    let at = MonoNs(1);
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
+    video(&hub, 0);
+    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, at, None);
+    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, at, None);
+    hub.set_source(StreamKind::Video, WorkerState::Starting, at, None);
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
+    video(&hub, 1);
+    hub.observe(clocks(50, 1_500));
+    let mut wider = meta(2, Shape::Video { width: 128, height: 96 });
+    wider.losses.source_away = 1;
+    hub.publish(Encoding::Jpeg, &wider, Bytes::new(), MonoNs::now());
+    let mut seen = Vec::new();
+    while let Some(item) = all.take(true) {
+        seen.push(match item {
+            Item::Packet { packet, gaps, reshaped } => format!("packet {} {} {reshaped}", packet.sequence, gaps.len()),
+            Item::Notice(notice) => notice.event.to_json(),
+        });
+    }
+    let expected = [
+        "packet 0 0 false",
+        r#"{"event":"source_lost","stream":"video"}"#,
+        r#"{"event":"source_back","stream":"video"}"#,
+        "packet 1 0 false",
+        r#"{"event":"clock_step","seconds":1.5}"#,
+        "packet 2 1 true",
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(drain(&quiet).len(), 3);
+    assert_eq!(EventShape::from(wider.shape), EventShape::Video { width: 128, height: 96 });
+}
+
+#[test]
+fn who_comes_while_a_source_is_away_is_told_so() {
+    let hub = hub();
+    hub.set_source(StreamKind::Audio, WorkerState::WaitingForDevice, MonoNs(1), None);
+    let late = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let Some(Item::Notice(notice)) = late.take(true) else { panic!("no notice") };
+    assert_eq!(notice.event, Event::SourceLost { stream: StreamKind::Audio });
+    assert!(late.take(true).is_none());
+}
+
+#[test]
+fn a_notice_flood_is_bounded() {
+    let hub = hub();
+    let idle = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    for k in 0..1000 {
+        hub.observe(clocks(100 * (k + 1), 1_000 * (k % 2 + 1)));
+    }
+    assert_eq!(std::iter::from_fn(|| idle.take(true)).count(), 32);
+}
+
+#[test]
+fn stamps_grow_between_steps_and_follow_a_step() {
+    let hub = hub();
+    let all = hub.subscribe(&ask(Delivery::All)).unwrap();
+    let stamps = || -> Vec<u64> {
+        std::iter::from_fn(|| all.take(true))
+            .filter_map(|item| if let Item::Packet { packet, .. } = item { Some(packet.stamp.0) } else { None })
+            .collect()
+    };
+    hub.observe(clocks(10, 1_000_000));
+    video(&hub, 0);
+    video(&hub, 1);
+    assert_eq!(stamps(), [1_000_020 * MS, 1_000_040 * MS]);
+    hub.observe(clocks(50, 500_000));
+    video(&hub, 2);
+    assert_eq!(stamps(), [500_060 * MS], "a clock that is set back sets the stamps back");
+    assert_eq!(hub.unix(MonoNs(60 * MS)).0, 500_060 * MS, "every output maps as the packets were");
+}
+
+#[test]
+fn a_packet_is_rendered_once_for_all() {
+    let hub = hub();
+    let (one, two) = (hub.subscribe(&ask(Delivery::Live)).unwrap(), hub.subscribe(&ask(Delivery::Live)).unwrap());
+    video(&hub, 0);
+    let frame = |s: &Subscription| match s.take(true) {
+        Some(Item::Packet { packet, .. }) => packet.text_frame().as_ptr(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(frame(&one), frame(&two));
+}
+
+#[test]
+fn a_closed_hub_says_so_to_old_and_new() {
+    let hub = hub();
+    let old = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    assert!(!old.is_closed());
+    hub.close();
+    assert!(old.is_closed());
+    assert!(hub.subscribe(&ask(Delivery::Live)).unwrap().is_closed());
+}

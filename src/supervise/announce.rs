@@ -1,0 +1,53 @@
+//! The addresses at which the program can be reached, as a person would paste them. Knows the listener only.
+
+use crate::config::Access;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// Logs a line for each address: every interface's own where the listener is on all of them.
+///
+/// Where others than this machine can connect and no token is asked for, one more line says what that means.
+pub fn announce(listening: SocketAddr, access: &Access) {
+    let port = listening.port();
+    for ip in addresses(listening.ip()) {
+        let at = SocketAddr::new(ip, port);
+        tracing::info!("listening on http://{at} (stream: ws://{at}/stream)");
+    }
+    if access.token.is_none() && access.token_file.is_none() && !listening.ip().is_loopback() {
+        let pages = if access.file_origin {
+            "; any web page that a viewer opens can watch too, from a sandboxed frame (--no-file-origin)"
+        } else {
+            ""
+        };
+        tracing::warn!("no --token: everybody who can reach this machine can see and hear{pages}");
+    }
+}
+
+fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
+    if !ip.is_unspecified() {
+        return [ip].into();
+    }
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let all = interfaces.filter_map(|i| {
+        let address = i.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    });
+    // A link-local IPv6 address says nothing without its interface, which browsers do not take.
+    let shown = |a: &IpAddr| (ip.is_ipv6() || a.is_ipv4()) && !matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let found: BTreeSet<IpAddr> = all.filter(shown).collect();
+    if found.is_empty() { [ip].into() } else { found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_interface_means_each_of_its_addresses() {
+        let found = addresses(IpAddr::from([0, 0, 0, 0]));
+        assert!(found.contains(&IpAddr::from([127, 0, 0, 1])), "{found:?}");
+        assert!(found.iter().all(IpAddr::is_ipv4));
+        assert_eq!(addresses(IpAddr::from([127, 0, 0, 1])), [IpAddr::from([127, 0, 0, 1])].into());
+    }
+}

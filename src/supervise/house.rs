@@ -1,0 +1,151 @@
+//! What the children share and inherit: the listening socket, the rings, the status pages; and who may have which.
+
+use super::machine::{Health, Role};
+use crate::capture::worker::{self, End, Stop, Worker};
+use crate::config::{Access, Camera, Config};
+use crate::packet::{Encoding, WorkerState};
+use crate::ring::{RingLimits, SharedRing, SharedStatus};
+use crate::serve::{self, ServeInputs};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
+
+/// DESIGN: a ring's capacity in bytes, reached before its capacity in packets only by very large frames.
+const VIDEO_BYTES: usize = 64 << 20;
+const SOUND_BYTES: usize = 8 << 20;
+
+/// One worker's shared memory.
+struct Line {
+    ring: SharedRing,
+    status: SharedStatus,
+}
+
+impl Line {
+    fn create(name: &str, limits: RingLimits) -> std::io::Result<Self> {
+        Ok(Self { ring: SharedRing::create(name, limits)?, status: SharedStatus::create(name)? })
+    }
+
+    fn fds(&self) -> impl Iterator<Item = RawFd> {
+        self.ring.fds().into_iter().chain(self.status.fds())
+    }
+}
+
+/// Everything made before the first fork. In a child, what is not its own is dropped, which unmaps and closes it.
+pub struct House {
+    config: Config,
+    listener: Option<TcpListener>,
+    video: Option<Line>,
+    sound: Option<Line>,
+    /// The server's own page: it has a heartbeat as the workers have.
+    server: Option<SharedStatus>,
+}
+
+impl House {
+    /// # Errors
+    /// What memfd_create(2), mmap(2) or eventfd(2) say.
+    pub fn build(config: Config, listener: TcpListener) -> std::io::Result<Self> {
+        let video = (config.camera != Camera::None)
+            .then(|| Line::create("jpeg", RingLimits { packets: config.video.queue_packets, bytes: VIDEO_BYTES }))
+            .transpose()?;
+        let sound =
+            config.sound.as_ref().map(|s| Line::create("pcm", RingLimits { packets: s.queue_packets, bytes: SOUND_BYTES })).transpose()?;
+        Ok(Self { config, listener: Some(listener), video, sound, server: Some(SharedStatus::create("server")?) })
+    }
+
+    /// Who is to run, in the order of their start.
+    pub fn roles(&self) -> Vec<Role> {
+        let video = self.video.as_ref().map(|_| Role::Video);
+        let sound = self.sound.as_ref().map(|_| Role::Audio);
+        std::iter::once(Role::Serve).chain(video).chain(sound).collect()
+    }
+
+    fn status(&self, role: Role) -> Option<&SharedStatus> {
+        match role {
+            Role::Serve => self.server.as_ref(),
+            Role::Video => self.video.as_ref().map(|l| &l.status),
+            Role::Audio => self.sound.as_ref().map(|l| &l.status),
+        }
+    }
+
+    pub fn health(&self, role: Role) -> Health {
+        let Some(hot) = self.status(role).map(|s| s.reader().hot()) else { return Health::default() };
+        Health {
+            heartbeat: hot.heartbeat,
+            streaming_since: hot.state_since.filter(|_| hot.state == WorkerState::Streaming),
+            last_captured: hot.last_captured,
+            interval: hot.interval.unwrap_or_default(),
+        }
+    }
+
+    /// The number that the next life of this worker starts with.
+    pub fn next_sequence(&self, role: Role) -> u64 {
+        let encoding = if role == Role::Audio { Encoding::Pcm } else { Encoding::Jpeg };
+        self.status(role).map_or(0, |s| s.reader().hot().next_sequence(encoding))
+    }
+
+    /// Clears what the last life wrote of itself.
+    pub fn forget(&self, role: Role) {
+        if let Some(status) = self.status(role) {
+            status.reader().reset();
+        }
+    }
+
+    /// A child's life, from its first act to its exit code. Runs in the forked process.
+    pub fn live(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
+        match role {
+            Role::Serve => self.serve(),
+            Role::Video | Role::Audio => self.work(role, incarnation, first_sequence),
+        }
+    }
+
+    fn serve(&mut self) -> u8 {
+        let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else { return 1 };
+        let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
+        let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).collect();
+        super::process::close_all_but(&keep);
+        let ends = |line: &Line, encoding| serve::Worker { rings: vec![(encoding, line.ring.reader())], status: line.status.reader() };
+        let inputs = ServeInputs {
+            listener,
+            config: self.config.clone(),
+            video: self.video.as_ref().map(|l| ends(l, Encoding::Jpeg)),
+            audio: self.sound.as_ref().map(|l| ends(l, Encoding::Pcm)),
+            own: status.writer(),
+        };
+        match serve::run(inputs) {
+            Ok(()) => 0,
+            Err(e) => {
+                tracing::error!("{}", crate::log::chain(&e));
+                1
+            }
+        }
+    }
+
+    fn work(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
+        // A worker knows no client, so it needs no token.
+        self.config.access = Access::default();
+        // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
+        drop((self.listener.take(), self.server.take()));
+        let (mine, other) =
+            if role == Role::Video { (self.video.take(), self.sound.take()) } else { (self.sound.take(), self.video.take()) };
+        drop(other);
+        let Some(line) = mine else { return 1 };
+        super::process::close_all_but(&line.fds().collect::<Vec<_>>());
+        let stop = match Stop::on_sigterm() {
+            Ok(stop) => stop,
+            Err(e) => {
+                tracing::error!("cannot wait for signals: {e}");
+                return 1;
+            }
+        };
+        let exit_on_device_error = self.config.exit_on_device_error;
+        let worker = Worker { incarnation, first_sequence, status: line.status.writer(), stop, exit_on_device_error };
+        let ring = line.ring.writer();
+        let end = match (role, &self.config.sound) {
+            (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, ring),
+            _ => worker::video::run(worker, &self.config.camera, &self.config.video, ring),
+        };
+        match end {
+            End::Asked => 0,
+            End::DeviceError => super::machine::DEVICE_ERROR,
+        }
+    }
+}

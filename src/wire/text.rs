@@ -1,0 +1,112 @@
+//! The text format, made so that `message.split(":")` reads it for ever:
+//!
+//! ```text
+//! video:<ts>:<width>:<height>:<base64 JPEG>
+//! audio:<ts>:<base64 PCM, signed 16-bit little-endian, interleaved>
+//! event:<ts>:<json>                      only when asked for
+//! pong:<id>:<received>:<sent>            only in answer to ping:<id>
+//! ```
+
+use super::stamp::{self, Seconds};
+use super::{DecodeError, Event, Message, b64};
+use crate::packet::{Shape, UnixNs};
+use std::borrow::Cow;
+
+/// The longest `<id>` of a `ping:<id>`, bytes.
+pub const MAX_PING_ID: usize = 64;
+
+/// What stands before the base64 of a packet, its colon included.
+pub fn packet_prefix(stamp: UnixNs, shape: Shape) -> String {
+    match shape {
+        Shape::Video { width, height } => format!("video:{}:{width}:{height}:", Seconds(stamp)),
+        Shape::Audio { .. } => format!("audio:{}:", Seconds(stamp)),
+    }
+}
+
+/// A whole packet as text.
+pub fn packet(stamp: UnixNs, shape: Shape, payload: &[u8]) -> String {
+    let prefix = packet_prefix(stamp, shape);
+    let mut out = Vec::with_capacity(prefix.len() + b64::encoded_len(payload.len()));
+    out.extend_from_slice(prefix.as_bytes());
+    b64::append(&mut out, payload);
+    String::from_utf8(out).expect("the prefix and base64 are ASCII")
+}
+
+pub fn event(stamp: UnixNs, event: &Event) -> String {
+    format!("event:{}:{}", Seconds(stamp), event.to_json())
+}
+
+pub fn pong(id: &str, received: UnixNs, sent: UnixNs) -> String {
+    format!("pong:{id}:{}:{}", Seconds(received), Seconds(sent))
+}
+
+/// What a viewer may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// One video frame has arrived (see `window`).
+    Ack,
+    /// Asks for [`Message::Pong`].
+    Ping(&'a str),
+}
+
+/// Reads what a viewer sent; `None` when it is none of the commands.
+pub fn command(text: &str) -> Option<Command<'_>> {
+    if text == "ack" {
+        return Some(Command::Ack);
+    }
+    let id = text.strip_prefix("ping:")?;
+    (id.len() <= MAX_PING_ID && !id.contains(':')).then_some(Command::Ping(id))
+}
+
+/// Reads one text message of a server.
+pub fn decode(text: &str) -> Result<Message<'_>, DecodeError> {
+    let (kind, rest) = text.split_once(':').ok_or(DecodeError::UnknownKind)?;
+    match kind {
+        "video" => {
+            let mut fields = rest.splitn(4, ':');
+            let stamp = parse_stamp(fields.next())?;
+            let width = parse_pixels(fields.next(), "width")?;
+            let height = parse_pixels(fields.next(), "height")?;
+            let jpeg = Cow::Owned(parse_payload(fields.next())?);
+            Ok(Message::Video { stamp, label: None, width, height, jpeg })
+        }
+        "audio" => {
+            let mut fields = rest.splitn(2, ':');
+            let stamp = parse_stamp(fields.next())?;
+            let pcm = Cow::Owned(parse_payload(fields.next())?);
+            Ok(Message::Audio { stamp, label: None, rate: None, pcm })
+        }
+        "event" => {
+            let mut fields = rest.splitn(2, ':');
+            let stamp = parse_stamp(fields.next())?;
+            let json = fields.next().ok_or(DecodeError::Truncated)?;
+            let event = Event::from_json(json.as_bytes()).ok_or(DecodeError::Bad("event"))?;
+            Ok(Message::Event { stamp, event })
+        }
+        "pong" => {
+            let mut fields = rest.splitn(3, ':');
+            let id = Cow::Borrowed(fields.next().ok_or(DecodeError::Truncated)?);
+            let received = parse_stamp(fields.next())?;
+            let sent = parse_stamp(fields.next())?;
+            Ok(Message::Pong { id, received, sent })
+        }
+        _ => Err(DecodeError::UnknownKind),
+    }
+}
+
+fn parse_stamp(field: Option<&str>) -> Result<UnixNs, DecodeError> {
+    stamp::parse(field.ok_or(DecodeError::Truncated)?).ok_or(DecodeError::Bad("stamp"))
+}
+
+fn parse_pixels(field: Option<&str>, name: &'static str) -> Result<u16, DecodeError> {
+    let text = field.ok_or(DecodeError::Truncated)?;
+    // `parse` alone would let "+640" pass.
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(DecodeError::Bad(name));
+    }
+    text.parse().map_err(|_| DecodeError::Bad(name))
+}
+
+fn parse_payload(field: Option<&str>) -> Result<Vec<u8>, DecodeError> {
+    b64::decode(field.ok_or(DecodeError::Truncated)?.as_bytes()).ok_or(DecodeError::Bad("base64"))
+}

@@ -1,0 +1,92 @@
+//! Who may watch, asked of the running program over real connections.
+
+mod common;
+
+use common::viewer::{Text, Viewer};
+use common::{Program, run};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// One HTTP request, as bytes; the whole answer.
+fn ask(program: &Program, method: &str, path: &str, headers: &str) -> String {
+    let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
+    tcp.set_read_timeout(Some(common::PATIENCE)).expect("a timeout is settable");
+    write!(tcp, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n").expect("the server reads");
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).expect("the server answers");
+    answer
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
+}
+
+const CAMERA: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
+
+#[test]
+fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&file, "hush-hush\n").expect("it is writable");
+    let path = file.path().to_str().expect("a plain path");
+    let program = Program::start(&[&CAMERA[..], &["--token-file", path, "--video-token", "eyes-only", "--verbose"]].concat());
+    for path in ["/stream", "/info", "/", "/no/such/path", "/stream?token=wrong"] {
+        let answer = ask(&program, "GET", path, "");
+        assert_eq!(status(&answer), 401, "{path}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{path}: {answer}");
+    }
+    assert_eq!(status(&ask(&program, "GET", "/healthz", "")), 200);
+    assert_eq!(status(&ask(&program, "GET", "/info", "Authorization: Bearer hush-hush\r\n")), 200);
+    assert_eq!(
+        status(&ask(&program, "GET", "/info?token=hush-hush", "Origin: https://evil.example\r\n")),
+        200,
+        "a token replaces the check"
+    );
+    let preflight = ask(&program, "OPTIONS", "/info", "Origin: https://dash.example\r\nAccess-Control-Request-Method: GET\r\n");
+    assert_eq!(status(&preflight), 204, "{preflight}");
+
+    let mut whole = Viewer::connect(&program.url("?token=hush-hush"));
+    while !matches!(whole.next(), Text::Audio { .. }) {}
+    let mut picture = Viewer::connect(&program.url("?token=eyes-only"));
+    for _ in 0..10 {
+        assert!(matches!(picture.next(), Text::Video { .. }), "the picture without the sound");
+    }
+    assert_eq!(status(&ask(&program, "GET", "/stream?audio=1&token=eyes-only", "")), 403);
+
+    let processes =
+        std::iter::once(program.pid()).chain(["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None)));
+    for pid in processes {
+        let shown = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it lives");
+        assert!(!String::from_utf8_lossy(&shown).contains("hush-hush"));
+    }
+    assert!(!program.lines().iter().any(|l| l.contains("hush-hush") || l.contains("eyes-only")), "no log line holds a token");
+}
+
+#[test]
+fn without_a_token_other_web_sites_pages_are_turned_away() {
+    let program = Program::start(&[&CAMERA[..], &["--allow-origin", "https://dash.example"]].concat());
+    for (origin, expected) in [
+        ("https://evil.example", 403),
+        ("null", 200),
+        ("http://localhost:3000", 200),
+        ("https://dash.example", 200),
+        ("http://127.0.0.1:1", 200),
+    ] {
+        let answer = ask(&program, "GET", "/info", &format!("Origin: {origin}\r\n"));
+        assert_eq!(status(&answer), expected, "{origin}: {answer}");
+        let allowed = answer.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"));
+        assert_eq!(allowed, expected == 200, "{origin}: {answer}");
+    }
+    let shut = Program::start(&[&CAMERA[..], &["--no-file-origin"]].concat());
+    assert_eq!(status(&ask(&shut, "GET", "/stream", "Origin: null\r\n")), 403);
+}
+
+#[test]
+fn unusable_tokens_are_refused_before_anything_starts() {
+    for args in
+        [vec!["--token-file", "/no/such/file"], vec!["--token", " "], vec!["--video-token", "x"], vec!["--token", "a", "--token-file", "b"]]
+    {
+        let (code, said) = run(&[&CAMERA[..], &args].concat());
+        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert!(said.contains("token"), "{said}");
+    }
+}

@@ -1,0 +1,153 @@
+/*
+ * features.js owns: the tests of what a person can do with the page: save, record, choose, press keys.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { until, untilPhase } from "./browser.js";
+import { withFake } from "./session.js";
+import { test } from "./suite.js";
+
+const setting = (page, name) => page.evaluate((key) => settings.get(key), name);
+
+async function download(page, action) {
+  const [file] = await Promise.all([page.waitForEvent("download"), action()]);
+  return { name: file.suggestedFilename(), bytes: readFileSync(await file.path()) };
+}
+
+test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.evaluate(() => {
+      const save = saveSnapshot;
+      saveSnapshot = (picture, format) => {
+        globalThis.saved = { stamp: picture.last.stampText, bytes: [...picture.last.jpeg] };
+        return save(picture, format);
+      };
+    });
+    const jpeg = await download(page, () => page.click("#snapshot"));
+    const saved = await page.evaluate(() => globalThis.saved);
+    assert.equal(jpeg.name, `stampcast-${saved.stamp}.jpg`);
+    assert.ok(jpeg.bytes.equals(Buffer.from(saved.bytes)));
+    await page.evaluate(() => settings.set("snapshot", "png"));
+    const png = await download(page, () => page.keyboard.press("s"));
+    assert.match(png.name, /^stampcast-\d+\.\d{6}\.png$/);
+    assert.equal(png.bytes.toString("latin1", 1, 4), "PNG");
+    assert.deepEqual([png.bytes.readUInt32BE(16), png.bytes.readUInt32BE(20)], [640, 480]);
+  });
+});
+
+test("a recording has picture and sound, also for who has not started the sound", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#record");
+    await until(page, "two seconds", () => viewer.recording && viewer.recording.seconds() > 2 && viewer.heard !== null);
+    assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+    const { name, bytes } = await download(page, () => page.click("#record"));
+    assert.match(name, /^stampcast-\d+\.\d{6}\.(webm|mp4)$/);
+    const heard = await page.evaluate(async (base64) => {
+      const data = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+      const video = document.createElement("video");
+      video.src = URL.createObjectURL(new Blob([data]));
+      await new Promise((done, failed) => Object.assign(video, { onloadeddata: done, onerror: failed }));
+      const sound = await new AudioContext().decodeAudioData(data.buffer);
+      const loudest = sound.getChannelData(0).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+      return { width: video.videoWidth, seconds: sound.duration, loudest };
+    }, bytes.toString("base64"));
+    assert.equal(heard.width, 640);
+    assert.ok(heard.seconds > 1 && heard.loudest > 0.2, JSON.stringify(heard));
+    assert.equal(await page.evaluate(() => viewer.recording), null);
+  });
+});
+
+test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    assert.equal(await page.evaluate(() => viewer.picture.due), null);
+    await page.click("#start-audio");
+    await until(page, "the sound leads", () => viewer.picture.due !== null);
+    await page.keyboard.press("m");
+    await until(page, "newest at once", () => viewer.picture.due === null);
+    assert.equal(await page.getAttribute("#mute", "aria-pressed"), "true");
+    await page.keyboard.press("m");
+    await until(page, "the sound leads again", () => viewer.picture.due !== null);
+  });
+});
+
+test("smooth waits longer than lowest", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    const delay = () => page.evaluate(() => viewer.sync.delay + viewer.clockOffset());
+    await page.keyboard.press("3");
+    await until(page, "smooth", () => viewer.sync.delay + viewer.clockOffset() > 0.25);
+    const smooth = await delay();
+    await page.keyboard.press("1");
+    await until(page, "lowest", (before) => viewer.sync.delay + viewer.clockOffset() < before - 0.1, smooth);
+    assert.equal(await page.isChecked("#latency input[value=lowest]"), true);
+  });
+});
+
+test("keys do what the list says, and nothing while one types", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#figures"), false);
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#figures"), true);
+    await page.keyboard.press("m");
+    await until(page, "sound on", () => viewer.sound.state === "on");
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await setting(page, "volume"), 0.95);
+    await page.keyboard.press("f");
+    await until(page, "full screen", () => document.fullscreenElement !== null);
+    await page.keyboard.press("f");
+    await until(page, "no full screen", () => document.fullscreenElement === null);
+    await page.keyboard.press("Shift+?");
+    assert.equal(await page.isVisible("#help"), true);
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#figures"), true);
+    await page.keyboard.press("Escape");
+    await page.click("#open-server");
+    await page.keyboard.type("mifs");
+    assert.equal(await page.isVisible("#figures"), true);
+    assert.equal(await setting(page, "muted"), false);
+  });
+});
+
+test("choices and server are remembered", async () => {
+  await withFake({}, async (page, server) => {
+    await untilPhase(page, "live");
+    await page.click("#open-settings");
+    await page.fill("#server", "not an address");
+    await page.click("#settings-form button[type=submit]");
+    assert.equal(await page.getAttribute("#server", "aria-invalid"), "true");
+    await page.fill("#server", `localhost:${server.port}`);
+    await page.selectOption("#theme", "light");
+    await page.selectOption("#language", "ja");
+    await page.selectOption("#snapshot-format", "png");
+    await page.click("#settings-form button[type=submit]");
+    await page.keyboard.press("3");
+    await untilPhase(page, "live");
+    await page.goto(page.url().split("?")[0]);
+    await untilPhase(page, "live");
+    assert.equal(await page.textContent("#server-label"), `localhost:${server.port}`);
+    assert.equal(await page.getAttribute("html", "data-theme"), "light");
+    assert.equal(await page.getAttribute("html", "lang"), "ja");
+    assert.equal(await page.isChecked("#latency input[value=smooth]"), true);
+    assert.equal(await setting(page, "snapshot"), "png");
+  });
+});
+
+test("damaged or foreign settings are passed over", async () => {
+  const settings = { latency: "warp", volume: 7, theme: "light", muted: "yes", server: 5 };
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      assert.equal(await setting(page, "latency"), "balanced");
+      assert.equal(await setting(page, "volume"), 1);
+      assert.equal(await page.getAttribute("html", "data-theme"), "light");
+    },
+    { settings },
+  );
+});

@@ -1,0 +1,344 @@
+/*
+ * unit.js owns: the tests of the page's parts that need no browser: addresses, packets, the clock's offset, the jitter
+ * buffer and its control.
+ */
+import assert from "node:assert/strict";
+import { load } from "./load.js";
+import { test } from "./suite.js";
+
+const { parseServer, defaultServer, readPageAddress } = load(
+  ["address.js"],
+  ["parseServer", "defaultServer", "readPageAddress"],
+);
+const { parseText, parseBinary, stampFromNs } = load(["wire.js"], ["parseText", "parseBinary", "stampFromNs"]);
+const { ServerClock } = load(["clock.js"], ["ServerClock"]);
+const { Figures } = load(["figures.js"], ["Figures"]);
+const { Playout } = load(["playout.js"], ["Playout"]);
+const { Sync } = load(["sync.js"], ["Sync"]);
+
+/* Addresses */
+
+test("an address is understood as a person types it", () => {
+  const cases = [
+    ["pi.local", "ws://pi.local:8080/stream"],
+    ["192.168.1.5:9000", "ws://192.168.1.5:9000/stream"],
+    ["  localhost:80 ", "ws://localhost:80/stream"],
+    ["[::1]", "ws://[::1]:8080/stream"],
+    ["[::1]:81", "ws://[::1]:81/stream"],
+    ["host/webcam", "ws://host:8080/webcam/stream"],
+    ["http://host/webcam/", "ws://host/webcam/stream"],
+    ["https://host", "wss://host/stream"],
+    ["wss://host:444/a/b/stream?token=x", "wss://host:444/a/b/stream"],
+  ];
+  for (const [typed, stream] of cases) assert.equal(parseServer(typed, false).stream, stream, typed);
+  assert.equal(parseServer("host:1", true).stream, "wss://host:1/stream");
+  assert.equal(parseServer("ws://host/stream?token=a%2Bb", false).token, "a+b");
+  for (const typed of ["", "   ", "ftp://host", "javascript:alert(1)", "host:99999", "a b", "http://", "u:p@host"]) {
+    assert.equal(parseServer(typed, false), null, typed);
+  }
+});
+
+test("a page that came by http talks to where it came from, behind its prefix", () => {
+  assert.equal(defaultServer("file:///home/me/public/index.html").stream, "ws://localhost:8080/stream");
+  assert.equal(defaultServer("http://pi:8080/").stream, "ws://pi:8080/stream");
+  assert.equal(defaultServer("https://home.example/webcam/index.html").stream, "wss://home.example/webcam/stream");
+  assert.equal(defaultServer("https://home.example/webcam/").info, "https://home.example/webcam/info");
+});
+
+test("a token is taken out of the page's address", () => {
+  const cases = [
+    "file:///p/index.html?server=pi:8080&token=secret",
+    "file:///p/index.html?server=pi:8080#token=secret",
+    "file:///p/index.html?server=ws://pi:8080/stream%3Ftoken=secret",
+  ];
+  for (const address of cases) {
+    const read = readPageAddress(address);
+    assert.equal(read.token, "secret", address);
+    assert.ok(!read.cleaned.includes("secret"), address);
+    assert.equal(parseServer(read.server, false).stream, "ws://pi:8080/stream");
+    assert.equal(parseServer(new URL(read.cleaned).searchParams.get("server"), false).stream, "ws://pi:8080/stream");
+  }
+  assert.equal(readPageAddress("file:///p/index.html?server=pi").cleaned, null);
+});
+
+/* Packets */
+
+test("text and binary packets of the same capture read alike", () => {
+  const jpeg = Buffer.from([0xff, 0xd8, 1, 2, 3, 0xff, 0xd9]);
+  const text = parseText(`video:1760000000.123456:640:480:${jpeg.toString("base64")}`);
+  const header = Buffer.alloc(24);
+  header.write("v");
+  header[1] = 24;
+  header.writeUInt32LE(7, 4);
+  header.writeBigUInt64LE(1760000000123456789n, 8);
+  header.writeUInt16LE(640, 16);
+  header.writeUInt16LE(480, 18);
+  const binary = parseBinary(arrayBuffer(Buffer.concat([header, jpeg])));
+  for (const packet of [text, binary]) {
+    assert.equal(packet.kind, "video");
+    assert.equal(packet.stampText, "1760000000.123456");
+    assert.ok(Math.abs(packet.stamp - 1760000000.123456) < 2e-6);
+    assert.deepEqual([packet.width, packet.height], [640, 480]);
+    assert.deepEqual([...packet.jpeg], [...jpeg]);
+  }
+  assert.equal(binary.sequence, 7);
+  assert.equal(text.sequence, null);
+});
+
+test("sound packets carry their samples, and in binary their rate", () => {
+  const pcm = Buffer.from(Int16Array.of(1, -2, 32767, -32768).buffer);
+  assert.deepEqual([...parseText(`audio:1.000000:${pcm.toString("base64")}`).pcm], [1, -2, 32767, -32768]);
+  const header = Buffer.alloc(24);
+  header.write("a");
+  header[1] = 24;
+  header.writeUInt32LE(44100, 16);
+  header.writeUInt16LE(2, 20);
+  const packet = parseBinary(arrayBuffer(Buffer.concat([header, pcm])));
+  assert.deepEqual([packet.rate, packet.channels, ...packet.pcm], [44100, 2, 1, -2, 32767, -32768]);
+});
+
+test("a longer binary header of a later version is skipped over", () => {
+  const header = Buffer.alloc(28);
+  header.write("v");
+  header[1] = 28;
+  assert.deepEqual([...parseBinary(arrayBuffer(Buffer.concat([header, Buffer.from([9])]))).jpeg], [9]);
+});
+
+test("events and pongs are read", () => {
+  const { event, stamp } = parseText('event:5.500000:{"event":"gap","stream":"video","count":3,"cause":"ring"}');
+  assert.equal(stamp, 5.5);
+  assert.deepEqual({ ...event }, { event: "gap", stream: "video", count: 3, cause: "ring" });
+  const pong = parseText("pong:12:100.000001:100.000003");
+  assert.deepEqual([pong.echo, pong.received, pong.sent], ["12", 100.000001, 100.000003]);
+});
+
+test("what is no packet is nothing, not an error", () => {
+  for (const text of ["", ":", "video", "video:", "video:1:2", "audio:", "event:1:{", "event:1:3", "pong:1", "x:1:2"]) {
+    assert.equal(parseText(text), null, text);
+  }
+  for (const bytes of [[], [118], new Array(24).fill(0), [118, 200, ...new Array(30).fill(0)]]) {
+    assert.equal(parseBinary(arrayBuffer(Buffer.from(bytes))), null);
+  }
+});
+
+test("a stamp's nanoseconds are cut off, not rounded", () => {
+  assert.equal(stampFromNs(1760000000999999999n), "1760000000.999999");
+  assert.equal(stampFromNs(1000000005000n), "1000.000005");
+});
+
+function arrayBuffer(buffer) {
+  return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
+}
+
+/* Clock */
+
+test("the clock's offset is that of the fastest exchange", () => {
+  const clock = new ServerClock();
+  const exchange = (local, there, back) => {
+    const echo = clock.ping(local).slice(5);
+    const received = local + 1000 + there;
+    clock.pong({ echo, received, sent: received + 0.01 }, local + there + 0.01 + back);
+  };
+  exchange(1, 0.05, 0.001);
+  exchange(2, 0.002, 0.002);
+  exchange(3, 0.001, 0.09);
+  const { offset, roundTrip } = clock.best();
+  assert.ok(Math.abs(offset - 1000) < 1e-9, String(offset));
+  assert.ok(Math.abs(roundTrip - 0.004) < 1e-9, String(roundTrip));
+});
+
+test("pongs never asked for, or from the future, teach nothing", () => {
+  const clock = new ServerClock();
+  clock.pong({ echo: "99", received: 1, sent: 1 }, 5);
+  const echo = clock.ping(10).slice(5);
+  clock.pong({ echo, received: 1, sent: 500 }, 10.1);
+  assert.equal(clock.best(), null);
+});
+
+/* Losses */
+
+test("a jump of the sequence is a loss, unless a gap event told of it", () => {
+  const figures = new Figures();
+  assert.equal(figures.follow("video", 5, 0), 0);
+  assert.equal(figures.follow("video", 6, 0), 0);
+  assert.equal(figures.follow("video", 10, 0), 3);
+  assert.equal(figures.follow("video", 15, 4), 0);
+  assert.equal(figures.follow("video", 2, 0), 0);
+  assert.equal(figures.follow("video", 0xffffffff, 0), 0);
+  assert.equal(figures.follow("video", 1, 0), 1);
+});
+
+/* Sound */
+
+const RATE = 48_000;
+
+function sine(samples, from) {
+  return Int16Array.from({ length: samples }, (_, i) =>
+    Math.round(16_000 * Math.sin((2 * Math.PI * 440 * (from + i)) / RATE)),
+  );
+}
+
+function render(playout, frames) {
+  const out = [new Float32Array(frames), new Float32Array(frames)];
+  playout.render(out, frames);
+  return out;
+}
+
+test("samples come out as they went in, on both channels, once the buffer is filled", () => {
+  const playout = new Playout(RATE);
+  playout.prefillS = 0.02;
+  playout.push(sine(480, 0), RATE, 1, 100);
+  assert.ok(render(playout, 128)[0].every((sample) => sample === 0));
+  for (let i = 1; i < 10; i++) playout.push(sine(480, i * 480), RATE, 1, 100 + i * 0.01);
+  const [left, right] = render(playout, 2048);
+  for (let i = Playout.FADE; i < 2048; i++) {
+    assert.ok(Math.abs(left[i] - sine(1, i)[0] / 32768) < 1e-4, `sample ${i}`);
+    assert.equal(left[i], right[i]);
+  }
+  assert.ok(Math.abs(playout.stamp() - (100 + 2048 / RATE)) < 1e-9);
+});
+
+test("at another speed the tone stays clean", () => {
+  const playout = new Playout(44_100);
+  playout.eps = 0.002;
+  for (let i = 0; i < 100; i++) playout.push(sine(480, i * 480), RATE, 1, i * 0.01);
+  const [left] = render(playout, 22_050);
+  const step = (RATE / 44_100) * 1.002;
+  let worst = 0;
+  for (let i = 200; i < left.length; i++) {
+    const ideal = 0.48828125 * Math.sin((2 * Math.PI * 440 * i * step) / RATE);
+    worst = Math.max(worst, Math.abs(left[i] - ideal));
+  }
+  assert.ok(worst < 2e-4, `error ${worst}`);
+});
+
+test("running dry is silence without a click, counted once, and goes on at the right stamp", () => {
+  const playout = new Playout(RATE);
+  playout.prefillS = 0.005;
+  playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10);
+  const [left] = render(playout, 4096);
+  for (let i = 1; i < left.length; i++) assert.ok(Math.abs(left[i] - left[i - 1]) < 0.02, `click at ${i}`);
+  assert.equal(playout.underruns, 1);
+  assert.equal(playout.stamp(), null);
+  playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10.02);
+  render(playout, 128);
+  assert.ok(playout.stamp() > 10.018 && playout.stamp() < 10.025, String(playout.stamp()));
+});
+
+test("missing packets become silence of their length; the stamps stay true", () => {
+  const playout = new Playout(RATE);
+  playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10);
+  playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10.06);
+  const [left] = render(playout, 3700);
+  for (let i = 1; i < left.length; i++) assert.ok(Math.abs(left[i] - left[i - 1]) < 0.02, `click at ${i}`);
+  assert.equal(left[2000], 0);
+  assert.ok(left[3500] > 0.49);
+  assert.ok(Math.abs(playout.stamp() - (10 + 3700 / RATE)) < 1e-6);
+});
+
+test("stereo stays apart, and a new rate begins afresh", () => {
+  const playout = new Playout(RATE);
+  const pcm = new Int16Array(2 * 4800);
+  for (let i = 0; i < 4800; i++) pcm.set([8192, -16_384], 2 * i);
+  playout.push(pcm, RATE, 2, 1);
+  const [left, right] = render(playout, 1000);
+  assert.ok(Math.abs(left[900] - 0.25) < 1e-6 && Math.abs(right[900] + 0.5) < 1e-6);
+  playout.push(new Int16Array(1600), 16_000, 1, 50);
+  render(playout, 128);
+  assert.ok(Math.abs(playout.stamp() - 50.002666) < 1e-3, String(playout.stamp()));
+});
+
+test("held sound is bounded: the oldest goes", () => {
+  const playout = new Playout(RATE);
+  for (let i = 0; i < 1000; i++) playout.push(sine(480, i * 480), RATE, 1, i * 0.01);
+  assert.ok(playout.bufferedS() <= Playout.CAPACITY_S);
+  render(playout, 128);
+  assert.ok(playout.stamp() > 5.9, String(playout.stamp()));
+  assert.ok(playout.marks.length < 500);
+});
+
+/**
+ * Minutes of listening in a second: packets of 20 ms with network jitter, an output that renders in bursts and whose clock
+ * is off, the control loop as viewer.js runs it. Answers the underruns and the delay's median, 1 % and 99 %, in seconds,
+ * after the first `settleS`.
+ */
+function listen({ seconds, latency, jitterS, sourcePpm = 0, outputPpm = 0, settleS = 20, stallEveryS = 0, seed = 1 }) {
+  const random = () => ((seed = (seed * 48271) % 2147483647) / 2147483647);
+  const sync = new Sync(latency);
+  const playout = new Playout(RATE);
+  const outputS = 0.03;
+  const burst = 480;
+  const packet = 960;
+  const silence = new Int16Array(packet);
+  const sourceRate = RATE * (1 + sourcePpm * 1e-6);
+  const outputRate = RATE * (1 + outputPpm * 1e-6);
+  let sent = 0;
+  let underrunsAtSettle = 0;
+  let lastArrival = 0;
+  const queue = [];
+  const delays = [];
+  for (let n = 0; (n * burst) / outputRate < seconds; n++) {
+    const now = (n * burst) / outputRate;
+    for (;;) {
+      const stamp = (sent * packet) / sourceRate;
+      const whole = ((sent + 1) * packet) / sourceRate;
+      if (whole > now) break;
+      const stalled = stallEveryS > 0 && whole % stallEveryS < 0.15 ? 0.15 - (whole % stallEveryS) : 0;
+      // TCP keeps the order: a late packet holds back those behind it.
+      lastArrival = Math.max(lastArrival, whole + 0.002 + random() * jitterS + stalled);
+      queue.push({ stamp, arrival: lastArrival });
+      sent++;
+    }
+    while (queue.length > 0 && queue[0].arrival <= now) {
+      const { stamp, arrival } = queue.shift();
+      sync.audioReady(arrival, 1.7e9 + stamp, outputS + burst / RATE);
+      playout.push(silence, RATE, 1, 1.7e9 + stamp);
+    }
+    if (n % 10 === 0) {
+      const heard = now + outputS + (random() - 0.5) * 0.002;
+      const stamp = playout.stamp();
+      const { eps, shiftS, prefillS } = sync.update(heard, stamp, playout.underruns);
+      playout.eps = eps;
+      playout.prefillS = prefillS;
+      if (shiftS !== 0) playout.shift(shiftS);
+      if (now < settleS) underrunsAtSettle = playout.underruns;
+      else if (stamp !== null) delays.push(now + outputS + 1.7e9 - stamp);
+    }
+    render(playout, burst);
+  }
+  delays.sort((a, b) => a - b);
+  return {
+    underruns: playout.underruns - underrunsAtSettle,
+    delay: delays[delays.length >> 1],
+    low: delays[Math.floor(delays.length * 0.01)],
+    high: delays[Math.floor(delays.length * 0.99)],
+  };
+}
+
+test("a sound card off by 200 ppm either way is followed without a break for ten minutes", () => {
+  for (const sourcePpm of [200, -200]) {
+    const heard = listen({ seconds: 600, latency: "lowest", jitterS: 0.003, sourcePpm, outputPpm: -sourcePpm / 4 });
+    assert.equal(heard.underruns, 0);
+    assert.ok(heard.high - heard.low < 0.012, JSON.stringify(heard));
+    assert.ok(heard.delay < 0.085, JSON.stringify(heard));
+  }
+});
+
+test("lowest, balanced and smooth differ as they say", () => {
+  const [lowest, balanced, smooth] = ["lowest", "balanced", "smooth"].map((latency) =>
+    listen({ seconds: 120, latency, jitterS: 0.01 }),
+  );
+  for (const heard of [lowest, balanced, smooth]) assert.equal(heard.underruns, 0, JSON.stringify(heard));
+  assert.ok(lowest.delay < balanced.delay && balanced.delay < smooth.delay);
+  assert.ok(smooth.delay > 0.3 && smooth.delay < 0.6, JSON.stringify(smooth));
+});
+
+test("with smooth, a network that stalls for 150 ms every ten seconds is not heard", () => {
+  assert.equal(listen({ seconds: 300, latency: "smooth", jitterS: 0.01, stallEveryS: 10 }).underruns, 0);
+});
+
+test("with lowest, stalls are heard but the delay comes back down", () => {
+  const heard = listen({ seconds: 300, latency: "lowest", jitterS: 0.003, stallEveryS: 60 });
+  assert.ok(heard.underruns > 0 && heard.underruns < 30, JSON.stringify(heard));
+  assert.ok(heard.delay < 0.1, JSON.stringify(heard));
+});

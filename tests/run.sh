@@ -1,0 +1,152 @@
+#!/bin/bash
+# tests/run.sh [--yes] [STAGE…]: installs what the tests need, then runs all stages, or only those named. `--yes`, as the
+# first argument, installs without asking. A stage that lacks something fails and says how to get it; one line at the end
+# counts the stages, and the exit code is 1 when any failed.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=../scripts/setup.sh
+. scripts/setup.sh
+
+if [ "${1:-}" = --yes ]; then
+    # shellcheck disable=SC2034 # setup.sh reads it
+    assume_yes=true
+    shift
+fi
+
+all_stages=(scripts fmt clippy test doc loom miri release page examples vm)
+stages=("${@:-${all_stages[@]}}")
+for stage in "${stages[@]}"; do
+    [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
+done
+
+wants() { [[ " ${stages[*]} " == *" $1 "* ]]; }
+
+need_to_test() {
+    need_to_build
+    if wants scripts; then
+        need "to check the scripts" shellcheck have shellcheck
+    fi
+    if wants page; then
+        need "to open the page" chromium have chromium
+        need "to run the page tests" nodejs have node
+        need "to run the page tests" npm have npm
+    fi
+    if wants examples; then
+        need "to run the Python examples" python3-venv python3 -c 'import ensurepip, venv'
+        need "to run the JavaScript examples" nodejs have node
+    fi
+    if wants vm; then
+        # Also where there is no root's PATH.
+        PATH=$PATH:/usr/sbin:/sbin
+        need "to boot the test machine" qemu-system-x86 have qemu-system-x86_64
+        need "to boot the test machine" busybox-static test -x /bin/busybox
+        need "to boot the test machine" cpio have cpio
+        need "to load drivers in the test machine" kmod have modprobe
+        need "to unpack kernel modules" xz-utils have xz
+        need "to drive the tests' cameras" v4l-utils have v4l2-ctl
+        need "to drive the tests' cameras" ffmpeg have ffmpeg
+        need "to drive the tests' sound cards" alsa-utils have aplay
+    fi
+}
+
+# rustup's `minimal` profile, which setup.sh installs, is without these.
+need_cargo_tool() {
+    cargo "$1" --version >/dev/null 2>&1 && return 0
+    have rustup || fail "cargo $1 is missing; install your system's package for it"
+    confirm "Add $2 to the Rust toolchain with rustup?" || fail "add it, then run this again: rustup component add $2"
+    rustup component add "$2"
+}
+
+stage_scripts() {
+    shellcheck run.sh .ci/run scripts/*.sh tests/*.sh tests/vm/*.sh
+}
+
+stage_fmt() {
+    need_cargo_tool fmt rustfmt
+    cargo fmt --all --check
+}
+
+# A plain --all-targets leaves out targets with `test = false`.
+stage_clippy() {
+    need_cargo_tool clippy clippy
+    cargo clippy --locked --all-targets --test vm -- -D warnings
+    cargo clippy --locked --all-targets --no-default-features -- -D warnings
+}
+
+stage_test() {
+    cargo test --locked
+}
+
+stage_doc() {
+    # The rooms' own headers speak of their private files: the documents are for whoever works in them.
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
+}
+
+# The ring's core under every interleaving that matters. Its own directory, since the flag recompiles everything.
+stage_loom() {
+    RUSTFLAGS="--cfg loom" cargo test --locked --no-default-features --lib --target-dir target/loom ring::
+}
+
+stage_miri() {
+    cargo +nightly miri --version >/dev/null 2>&1 || {
+        say "Miri is missing; get it with: rustup toolchain install nightly --component miri,rust-src"
+        return 1
+    }
+    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ring::
+}
+
+stage_release() {
+    build_release
+}
+
+stage_page() {
+    build_release
+    (cd tests/page && npm ci --no-audit --no-fund)
+    node tests/page/run.mjs
+}
+
+stage_examples() {
+    build_release
+    tests/examples.sh "$(released_program)"
+}
+
+# The test program and the program under test are built here and run in the test machine, which sees our files.
+stage_vm() {
+    build_release
+    cargo build --locked --example fakeusb
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/tests/vm/boot.sh --" \
+        cargo test --locked --test vm -- --test-threads=1
+}
+
+need_to_test
+install_needed
+need_rust
+
+passed=()
+failed=()
+for stage in "${stages[@]}"; do
+    printf '\n==== %s\n' "$stage"
+    began=$SECONDS
+    # Not in a condition: that would switch off `set -e` inside the stage.
+    set +e
+    (
+        set -e
+        "stage_$stage"
+    )
+    status=$?
+    set -e
+    if [ $status = 0 ]; then
+        passed+=("$stage")
+        printf '==== %s: passed in %s s\n' "$stage" $((SECONDS - began))
+    else
+        failed+=("$stage")
+        printf '==== %s: FAILED (exit code %s) in %s s\n' "$stage" $status $((SECONDS - began))
+    fi
+done
+
+printf '\nstages: %s passed, %s failed in %s s\n' ${#passed[@]} ${#failed[@]} $SECONDS
+[ ${#failed[@]} = 0 ] || {
+    printf 'failed: %s\n' "${failed[*]}"
+    exit 1
+}

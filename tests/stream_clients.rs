@@ -1,0 +1,244 @@
+//! Hostile and clumsy clients: each gets a code that says why, and nobody else notices.
+
+mod stream_rig;
+
+use futures_util::SinkExt;
+use stampcast::http::Limits;
+use std::time::Duration;
+use stream_rig::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Frames whatever bytes are given, masked with zeros, as a client that was written badly would.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len => {
+            out.extend_from_slice(&[0x80 | 127]);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+    out
+}
+
+/// A WebSocket whose bytes the test writes itself.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn connect(rig: &Rig, query: &str) -> Self {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let head = format!(
+            "GET /stream{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(patient(stream.read_u8()).await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        // The example of RFC 6455, section 1.3.
+        assert!(answer.to_ascii_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+        Self(stream)
+    }
+
+    /// Reads to the end; the code in the close frame that comes last.
+    async fn close_code(mut self) -> u16 {
+        let mut all = Vec::new();
+        patient(self.0.read_to_end(&mut all)).await.unwrap();
+        let mut rest = &all[..];
+        loop {
+            let [first, len, body @ ..] = rest else { panic!("no close frame in {all:?}") };
+            assert!(*len < 126, "only small frames are expected here");
+            let (body, next) = body.split_at(usize::from(*len));
+            if *first == 0x88 {
+                assert!(next.is_empty(), "nothing comes behind a close frame");
+                return u16::from_be_bytes([body[0], body[1]]);
+            }
+            rest = next;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
+    let mut rig = Rig::start().await;
+    let mut witness = rig.connect_and_wait("?audio=0").await;
+    let text = 0x81;
+    let giant = frame(text, &vec![b'x'; 10 << 20]);
+    let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+        ("a text that is no command", frame(text, b"hello"), 1008),
+        ("a binary message", frame(0x82, b"hello"), 1003),
+        ("invalid UTF-8", frame(text, b"ping:\xff\xfe"), 1007),
+        ("a 10 MB message", giant, 1009),
+        ("fragments that add up to too much", [frame(0x01, &[b'x'; 4000]), frame(0x80, &[b'x'; 4000])].concat(), 1009),
+        ("a reserved opcode", frame(0x83, b""), 1002),
+        ("a reserved control opcode", frame(0x8b, b""), 1002),
+        ("reserved bits", frame(0xc1, b"ack"), 1002),
+        ("a fragmented ping", frame(0x09, b""), 1002),
+        ("a ping that is too long", frame(0x89, &[0; 126]), 1002),
+        ("a continuation of nothing", frame(0x80, b"x"), 1002),
+        ("a new message inside another", [frame(0x01, b"a"), frame(0x01, b"b")].concat(), 1002),
+        ("an unmasked frame", vec![text, 3, b'a', b'c', b'k'], 1002),
+        ("garbage", vec![0xff; 400], 1002),
+        ("a close with half a code", frame(0x88, &[3]), 1002),
+        ("an orderly close", frame(0x88, &[0x03, 0xe8]), 1000),
+    ];
+    for (what, bytes, code) in cases {
+        let mut client = Raw::connect(&rig, "").await;
+        // The server may have hung up before it has all of it.
+        let _ = client.0.write_all(&bytes).await;
+        assert_eq!(client.close_code().await, code, "{what}");
+        rig.video.push(b"x");
+        assert!(witness.text().await.starts_with("video:"));
+    }
+    rig.wait_for_viewers(1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
+    let mut rig = Rig::start().await;
+    let mut witness = rig.connect_and_wait("?audio=0").await;
+    let mut flood = Raw::connect(&rig, "?audio=0").await;
+    let pings = [frame(0x89, &[7; 125]), frame(0x81, b"ping:x")].concat().repeat(1000);
+    // It never reads, so its writes must block in the end: nothing is swallowed without bound.
+    let blocked = async {
+        while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await {
+            written.unwrap();
+        }
+    };
+    patient(blocked).await;
+    rig.video.push(b"x");
+    assert!(witness.text().await.starts_with("video:"));
+    drop(flood);
+    rig.wait_for_viewers(1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn protocol_pings_are_answered_between_frames() {
+    let mut rig = Rig::start().await;
+    let mut viewer = rig.connect_and_wait("?audio=0").await;
+    viewer.socket.send(Message::Ping("abc".into())).await.unwrap();
+    assert_eq!(viewer.next().await, Message::Pong("abc".into()));
+    rig.video.push(&[1; 500_000]);
+    viewer.socket.send(Message::Ping("def".into())).await.unwrap();
+    let mut got = [viewer.next().await, viewer.next().await];
+    got.sort_by_key(|m| m.len());
+    assert_eq!(got[0], Message::Pong("def".into()));
+    assert!(got[1].is_text());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_refused() {
+    let mut rig = Rig::start().await;
+    assert_eq!(rig.get("/stream").await.0, 426);
+    assert_eq!(rig.get("/nothing").await.0, 404);
+    assert_eq!(rig.get("/../etc/passwd").await.0, 404);
+    assert_eq!(rig.get("//info").await.0, 404);
+    let (code, body) = rig.get("/").await;
+    assert!(code == 200 && body.contains("/stream") && body.contains("/info"), "{body}");
+    assert_eq!(rig.request("POST /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.0, 405);
+    assert_eq!(rig.request("DELETE /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.0, 405);
+    assert_eq!(rig.request("this is no HTTP\r\n\r\n").await.0, 400);
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
+    assert!([414, 431].contains(&rig.request(&long).await.0));
+    let upgrade =
+        |headers: &str| format!("GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n{headers}\r\n");
+    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 8\r\n")).await.0, 426);
+    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 13\r\n")).await.0, 400);
+    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n")).await.0, 400);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_handshake_ends_at_its_deadline() {
+    let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    for half in ["", "GET /stream HTTP/1.1\r\nHost: x\r\nUpg"] {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        patient(stream.read_to_end(&mut answer)).await.unwrap();
+    }
+    assert_eq!(rig.get("/info").await.0, 200);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_its_places_the_server_says_503_and_frees_them() {
+    let limits = Limits { viewers: 2, ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    let first = rig.connect_and_wait("").await;
+    let _second = rig.connect_and_wait("").await;
+    assert_eq!(refused(&rig, "").await.0, 503);
+    drop(first);
+    rig.wait_for_viewers(1).await;
+    let _third = rig.connect_and_wait("").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn idle_connections_take_no_place_for_ever() {
+    let limits = Limits { connections: 8, head: Duration::from_millis(300), ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        idle.push(TcpStream::connect(rig.address).await.unwrap());
+    }
+    let (code, body) = patient(async {
+        loop {
+            let answer = rig.get("/info").await;
+            // One of the idle may not have been accepted yet.
+            if answer.0 == 503 {
+                break answer;
+            }
+        }
+    })
+    .await;
+    assert!(code == 503 && body.contains("too many connections"), "{body}");
+    until(async || rig.get("/info").await.0 == 200).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
+    let limits = Limits { stalled: Duration::from_millis(300), ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    let _stalled = rig.connect_and_wait("?audio=0").await;
+    let mut idle = rig.connect_and_wait("?video=0").await;
+    until(async || {
+        rig.video.push(&[7; 300_000]);
+        rig.info().await["viewers"] == 1
+    })
+    .await;
+    rig.audio.push(&[0, 0]);
+    assert!(idle.text().await.starts_with("audio:"), "who has nothing to take is not stalled");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_viewer_is_told_when_the_server_stops() {
+    let mut rig = Rig::start().await;
+    let mut reading = rig.connect_and_wait("").await;
+    let stalled = rig.connect_and_wait("?audio=0").await;
+    // A request that never comes must not hold the end up.
+    let _idle = TcpStream::connect(rig.address).await.unwrap();
+    for _ in 0..50 {
+        rig.video.push(&[7; 300_000]);
+        assert!(reading.text().await.starts_with("video:"));
+    }
+    let start = std::time::Instant::now();
+    let (closed, ()) = tokio::join!(reading.closed(), rig.stop());
+    assert_eq!(closed, (1001, "the server stops".into()));
+    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    drop(stalled);
+    assert!(TcpStream::connect(rig.address).await.is_err(), "the port is free");
+}

@@ -1,0 +1,236 @@
+//! A server in this process, fed by the test's own hands, with real clients on a real port.
+#![allow(dead_code)] // each test file uses its part
+
+use futures_util::{SinkExt, StreamExt};
+use stampcast::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
+use stampcast::http::Limits;
+use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
+use stampcast::serve::{ServeInputs, Worker, serve};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Long enough for any machine; reached only when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const WIDTH: u16 = 64;
+pub const HEIGHT: u16 = 48;
+pub const RATE_HZ: u32 = 48_000;
+pub const VIDEO: Shape = Shape::Video { width: WIDTH, height: HEIGHT };
+pub const AUDIO: Shape = Shape::Audio { rate_hz: RATE_HZ, channels: 1 };
+pub const QUEUE: u32 = 50;
+
+pub struct Rig {
+    pub address: SocketAddr,
+    pub video: Source,
+    pub audio: Source,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<()>>,
+}
+
+/// A worker as the server sees it.
+pub struct Source {
+    pub ring: RingWriter,
+    pub status: StatusWriter,
+    pub meta: Meta,
+    pub interval: Duration,
+    shared: SharedRing,
+}
+
+impl Rig {
+    pub async fn start() -> Self {
+        Self::with(true, Limits::default()).await
+    }
+
+    pub async fn with(sound: bool, limits: Limits) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
+        let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
+        let own = SharedStatus::create("server").unwrap().writer();
+        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker), own };
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            serve(inputs, limits, shutdown).await.unwrap();
+        });
+        Self { address, video, audio, stop: Some(stop), server: Some(server) }
+    }
+
+    pub async fn connect(&self, query: &str) -> Viewer {
+        let url = format!("ws://{}/stream{query}", self.address);
+        let (socket, _) = patient(tokio_tungstenite::connect_async(url)).await.unwrap();
+        Viewer { socket }
+    }
+
+    /// Connects and waits until the server wants this stream, so that the next packet reaches the viewer.
+    pub async fn connect_and_wait(&self, query: &str) -> Viewer {
+        let before = self.info().await["viewers"].as_u64().unwrap();
+        let viewer = self.connect(query).await;
+        self.wait_for_viewers(before + 1).await;
+        viewer
+    }
+
+    pub async fn wait_for_viewers(&self, count: u64) {
+        until(async || self.info().await["viewers"] == count).await;
+    }
+
+    pub async fn info(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/info").await.1).unwrap()
+    }
+
+    /// Status code and body of a plain GET.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await
+    }
+
+    /// Sends these very bytes, and reads an answer to its end.
+    pub async fn request(&self, head: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        patient(stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let code = answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status line in {answer:?}")).parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (code, body)
+    }
+
+    /// Stops the server as a signal would, and waits for its end.
+    pub async fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        patient(self.server.take().unwrap()).await.unwrap();
+    }
+}
+
+impl Source {
+    fn new(encoding: Encoding, shape: Shape, interval: Duration) -> (Self, Worker) {
+        let shared = SharedRing::create("test", RingLimits { packets: QUEUE, bytes: 8 << 20 }).unwrap();
+        let page = SharedStatus::create("test").unwrap();
+        let mut status = page.writer();
+        status.set_state(WorkerState::Streaming);
+        status.set_interval(interval);
+        let worker = Worker { rings: vec![(encoding, shared.reader())], status: page.reader() };
+        let meta = Meta { incarnation: 1, sequence: 0, captured: MonoNs::now(), shape, keyframe: true, losses: Losses::default() };
+        (Self { ring: shared.writer(), status, meta, interval, shared }, worker)
+    }
+
+    /// Sends the next packet, captured now; returns its label.
+    pub fn push(&mut self, payload: &[u8]) -> Meta {
+        self.push_at(MonoNs::now(), payload)
+    }
+
+    pub fn push_at(&mut self, captured: MonoNs, payload: &[u8]) -> Meta {
+        self.meta.captured = captured;
+        let sent = self.meta;
+        self.ring.push(&sent, payload).unwrap();
+        self.meta.sequence += 1;
+        sent
+    }
+
+    pub async fn wait_for_demand(&self, wanted: bool) {
+        until(async || self.ring.demand().wanted == wanted).await;
+    }
+
+    /// The packets that the ring dropped so far because the server was slow.
+    pub fn dropped(&self) -> u64 {
+        self.ring.dropped()
+    }
+}
+
+pub struct Viewer {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Viewer {
+    /// The next message, whatever it is.
+    pub async fn next(&mut self) -> Message {
+        patient(self.socket.next()).await.expect("the stream goes on").unwrap()
+    }
+
+    pub async fn text(&mut self) -> String {
+        match self.next().await {
+            Message::Text(text) => text.to_string(),
+            other => panic!("a text was expected, not {other:?}"),
+        }
+    }
+
+    pub async fn binary(&mut self) -> Vec<u8> {
+        match self.next().await {
+            Message::Binary(bytes) => bytes.to_vec(),
+            other => panic!("bytes were expected, not {other:?}"),
+        }
+    }
+
+    pub async fn say(&mut self, text: &str) {
+        patient(self.socket.send(Message::text(text))).await.unwrap();
+    }
+
+    /// Reads to the end; the close code and reason.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match patient(self.socket.next()).await {
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
+                Some(Ok(_)) => {}
+                Some(Err(Error::ConnectionClosed)) | None => panic!("closed without a close frame"),
+                Some(Err(e)) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+/// A refused handshake: its status code and body.
+pub async fn refused(rig: &Rig, query: &str) -> (u16, String) {
+    let head = format!(
+        "GET /stream{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    rig.request(&head).await
+}
+
+pub async fn patient<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, what).await.expect("this came to no end")
+}
+
+/// Waits for a condition.
+pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    patient(async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+fn config(sound: bool) -> Config {
+    Config {
+        access: Access { file_origin: true, ..Access::default() },
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        camera: Camera::Test,
+        video: Video {
+            width: WIDTH.into(),
+            height: HEIGHT.into(),
+            capture_width: WIDTH.into(),
+            capture_height: HEIGHT.into(),
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: QUEUE,
+        },
+        sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
+        exit_on_device_error: false,
+        serve_client: false,
+        logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
+    }
+}

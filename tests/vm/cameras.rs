@@ -1,0 +1,202 @@
+//! The test machine's cameras and how to drive them.
+
+use crate::{built, run, wait_for};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The kernel's virtual video driver: raw formats and faults on demand.
+///
+/// `Vivid { index: 0 }` is /dev/video0. `Vivid { index: 1 }` is /dev/video1 with a metadata node, /dev/video2, beside it.
+pub struct Vivid {
+    pub index: u32,
+}
+
+impl Vivid {
+    /// The camera in its normal state, plugged in. Its stamps are those of the frame's start: by default they would lie
+    /// nine tenths of a frame in the future.
+    pub fn ready(index: u32) -> Self {
+        let camera = Self { index };
+        if !camera.node().exists() {
+            camera.plug();
+        }
+        camera.set("timestamp_source", 1);
+        camera.set("percentage_of_dropped_buffers", 0);
+        camera
+    }
+
+    pub fn node(&self) -> PathBuf {
+        format!("/dev/video{}", self.index).into()
+    }
+
+    pub fn set(&self, control: &str, value: u32) {
+        let node = self.node();
+        run("v4l2-ctl", &["-d", &node.to_string_lossy(), "-c", &format!("{control}={value}")]);
+    }
+
+    pub fn unplug(&self) {
+        self.bind("unbind");
+        wait_for("vanished node", || (!self.node().exists()).then_some(()));
+    }
+
+    pub fn plug(&self) {
+        self.bind("bind");
+        wait_for("node", || self.node().exists().then_some(()));
+    }
+
+    fn bind(&self, what: &str) {
+        let name = format!("vivid.{}", self.index);
+        std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), name).expect("the driver is loaded");
+    }
+}
+
+/// A test that panics leaves the camera as the next one needs it.
+impl Drop for Vivid {
+    fn drop(&mut self) {
+        if !self.node().exists() {
+            self.plug();
+        }
+    }
+}
+
+/// A program that holds a camera as another video program would: streaming, frames thrown away.
+pub struct Holder(Child);
+
+impl Holder {
+    pub fn of(node: &Path) -> Self {
+        let child = Command::new("v4l2-ctl")
+            .args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("v4l2-ctl starts");
+        // A second user is refused as soon as the first has buffers.
+        wait_for("busy camera", || {
+            let refused = Command::new("v4l2-ctl")
+                .args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=1"])
+                .stdout(Stdio::null())
+                .output()
+                .expect("v4l2-ctl starts");
+            String::from_utf8_lossy(&refused.stderr).contains("busy").then_some(())
+        });
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A device of tests/vm/fakeusb, plugged in as long as this lives.
+pub struct Usb {
+    child: Child,
+    control: PathBuf,
+    /// What the kernel makes of it: a video node, or a sound card's directory.
+    appears_as: PathBuf,
+}
+
+impl Usb {
+    /// A camera at port 0 to 7 that sends these JPEG images in turn; its node is there when this returns.
+    pub fn camera(port: u32, serial: &str, jpegs: &[Vec<u8>]) -> Self {
+        let directory = PathBuf::from(format!("/tmp/fakeusb-{serial}"));
+        std::fs::create_dir_all(&directory).expect("/tmp is writable");
+        let files = crate::jpegs::to_files(&directory, jpegs);
+        let mut usb = Self::plug("camera", port, serial, &files);
+        usb.appears_as = wait_for("USB camera's node", || capture_node(serial));
+        usb
+    }
+
+    /// A microphone at port 0 to 7; its card is there when this returns.
+    pub fn microphone(port: u32, serial: &str) -> Self {
+        let mut usb = Self::plug("microphone", port, serial, &[]);
+        usb.appears_as = PathBuf::from("/proc/asound/Microphone");
+        wait_for("USB microphone's card", || usb.appears_as.exists().then_some(()));
+        usb
+    }
+
+    fn plug(kind: &str, port: u32, serial: &str, files: &[PathBuf]) -> Self {
+        let control = PathBuf::from(format!("/tmp/fakeusb-{serial}.control"));
+        let child = Command::new(built("debug/examples/fakeusb"))
+            .args([kind, &port.to_string(), serial])
+            .arg(&control)
+            .args(files)
+            .spawn()
+            .expect("the fake device starts");
+        Self { child, control, appears_as: PathBuf::new() }
+    }
+
+    /// `go`, `stall`, `corrupt` or `truncate`; it holds from the next 50 ms on.
+    pub fn mode(&self, word: &str) {
+        // Renamed into place: the device must not read half a word.
+        let new = self.control.with_extension("new");
+        std::fs::write(&new, word).and_then(|()| std::fs::rename(&new, &self.control)).expect("/tmp is writable");
+    }
+
+    /// The camera's capture node, such as /dev/video3.
+    pub fn node(&self) -> &Path {
+        &self.appears_as
+    }
+
+    /// Pulls the plug and waits until the kernel has noticed.
+    pub fn unplug(mut self) {
+        self.end();
+        wait_for("vanished USB device", || (!self.appears_as.exists()).then_some(()));
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Usb {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The node of the USB camera with that serial number that carries its picture.
+fn capture_node(serial: &str) -> Option<PathBuf> {
+    let holds = |path: PathBuf, text: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() == text);
+    let mut nodes = std::fs::read_dir("/sys/class/video4linux").ok()?.flatten();
+    let entry = nodes.find(|e| holds(e.path().join("device/../serial"), serial) && holds(e.path().join("index"), "0"))?;
+    let node = Path::new("/dev").join(entry.file_name());
+    node.exists().then_some(node)
+}
+
+/// ffmpeg, feeding JPEG files to v4l2loopback at 15 per second for as long as this lives.
+pub struct LoopbackCamera(Child);
+
+impl LoopbackCamera {
+    pub const NODE: &str = "/dev/video20";
+
+    /// The driver's own word for whether somebody writes, and what: opening the node to ask would be in ffmpeg's way.
+    fn written() -> bool {
+        std::fs::read_to_string("/sys/class/video4linux/video20/format").is_ok_and(|f| f.starts_with("MJPG"))
+    }
+
+    pub fn playing(jpegs: &[Vec<u8>]) -> Self {
+        wait_for("free v4l2loopback", || (!Self::written()).then_some(()));
+        let directory = PathBuf::from("/tmp/loopback");
+        std::fs::create_dir_all(&directory).expect("/tmp is writable");
+        crate::jpegs::to_files(&directory, jpegs);
+        let child = Command::new("ffmpeg")
+            .args(["-v", "error", "-re", "-framerate", "15", "-loop", "1", "-i", "/tmp/loopback/%03d.jpg"])
+            .args(["-c", "copy", "-f", "v4l2", Self::NODE])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("ffmpeg starts");
+        let camera = Self(child);
+        wait_for("v4l2loopback as a capture device", || Self::written().then_some(()));
+        camera
+    }
+}
+
+impl Drop for LoopbackCamera {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

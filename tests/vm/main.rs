@@ -1,0 +1,59 @@
+//! The whole program against real capture drivers: vivid, v4l2loopback, uvcvideo, snd-aloop, snd-usb-audio.
+//!
+//! Runs in the test machine (boot.sh), as root, one test at a time; `tests/run.sh vm` does that. The program under test is
+//! the release build; it is watched as its users watch it: over its socket and by its log. Times that a test measures are
+//! added to /mnt/figures, which boot.sh prints.
+
+mod cameras;
+mod faults;
+mod jpegs;
+mod microphones;
+mod program;
+mod sound;
+mod sound_faults;
+mod stamps;
+mod tracepoint;
+mod video;
+mod viewer;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Ten times what the program aims at: the host may be busy, and the machine is emulated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program built by cargo, found from this one's own place: target/debug/deps.
+fn built(path: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("Linux names the running program");
+    let target = own.ancestors().nth(3).expect("a test runs in target/PROFILE/deps");
+    let program = target.join(path);
+    assert!(program.exists(), "{} is not built; run tests/run.sh vm", program.display());
+    program
+}
+
+/// Runs a command to its end.
+fn run(program: &str, arguments: &[&str]) {
+    let done = Command::new(program).args(arguments).output().expect("the command starts");
+    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Waits until `done` gives something; panics with `what` after [`PATIENCE`].
+fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(Instant::now() < end, "no {what} within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Keeps a measured figure beside the machine's result.
+fn figure(name: &str, value: impl std::fmt::Display) {
+    let line = format!("{name}: {value}\n");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open("/mnt/figures");
+    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the share is writable");
+}

@@ -1,0 +1,75 @@
+//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to whoever captures the other.
+
+use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
+use alsa::{Direction, ValueOr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+pub const RATE_HZ: u32 = 48_000;
+/// What is played is captured here.
+pub const LOOPBACK_MICROPHONE: &str = "hw:CARD=Loopback,DEV=1";
+const LOOPBACK_SPEAKER: &str = "hw:CARD=Loopback,DEV=0";
+
+/// A sound being played, one channel at 48 kHz, until this is dropped.
+pub struct Player {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds.
+    pub began_ns: i64,
+}
+
+impl Player {
+    /// Plays `sample(n)` for n = 0, 1, 2 …
+    pub fn play(sample: impl Fn(u64) -> i16 + Send + 'static) -> Self {
+        let pcm = open();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut next = 0;
+        // A quarter of a second ahead, then start, which is the instant to know.
+        write(&pcm, &sample, &mut next, RATE_HZ as usize / 4);
+        pcm.start().expect("the loopback starts");
+        let began = pcm.status().expect("a running device has a status").get_trigger_htstamp();
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                write(&pcm, &sample, &mut next, RATE_HZ as usize / 50);
+            }
+        });
+        Self { stop, thread: Some(thread), began_ns: began.tv_sec * 1_000_000_000 + began.tv_nsec }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A player that failed has already said so; the test sees that the sound is missing.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open() -> PCM {
+    let pcm = PCM::new(LOOPBACK_SPEAKER, Direction::Playback, false).expect("snd-aloop is loaded");
+    {
+        let hardware = HwParams::any(&pcm).expect("the device has parameters");
+        hardware.set_access(Access::RWInterleaved).expect("interleaved");
+        hardware.set_format(Format::S16LE).expect("16 bits");
+        hardware.set_channels(1).expect("one channel");
+        hardware.set_rate(RATE_HZ, ValueOr::Nearest).expect("48 kHz");
+        hardware.set_buffer_size_near(i64::from(RATE_HZ / 2)).expect("half a second of buffer");
+        pcm.hw_params(&hardware).expect("the parameters fit");
+        let software = pcm.sw_params_current().expect("the device has parameters");
+        software.set_start_threshold(i64::from(RATE_HZ)).expect("it starts when told"); // more than the buffer holds
+        software.set_tstamp_mode(true).expect("stamps");
+        software.set_tstamp_type(TstampType::Monotonic).expect("monotonic stamps");
+        pcm.sw_params(&software).expect("the parameters fit");
+    }
+    pcm
+}
+
+fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) {
+    let samples: Vec<i16> = (*next..*next + count as u64).map(sample).collect();
+    let written = pcm.io_i16().and_then(|io| io.writei(&samples)).expect("the player keeps up");
+    *next += written as u64;
+}

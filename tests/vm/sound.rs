@@ -1,0 +1,69 @@
+//! Sound arrives whole: every sample that was played, at its frequency.
+
+use crate::cameras::Vivid;
+use crate::figure;
+use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
+use crate::program::Program;
+use crate::viewer::{Sound, Viewer};
+
+/// Not a divisor of the rate: no number of lost samples below a second leaves the wave where it was.
+const TONE_HZ: f64 = 997.0;
+const SECONDS: usize = 10;
+
+fn tone(n: u64) -> i16 {
+    let turns = TONE_HZ * (n % u64::from(RATE_HZ)) as f64 / f64::from(RATE_HZ);
+    (20_000.0 * (std::f64::consts::TAU * turns).sin()).round() as i16
+}
+
+/// The largest |x[n+1] - 2cos(w)x[n] + x[n-1]|: zero for an unbroken wave, at most 2 with each sample rounded, thousands
+/// where samples are lost, doubled or altered.
+fn worst_break(samples: &[i16]) -> f64 {
+    let twice_cosine = 2.0 * (std::f64::consts::TAU * TONE_HZ / f64::from(RATE_HZ)).cos();
+    let departure = |w: &[i16]| (f64::from(w[2]) - twice_cosine * f64::from(w[1]) + f64::from(w[0])).abs();
+    samples.windows(3).map(departure).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_tone_comes_back_at_its_frequency_with_no_sample_lost() {
+    let _player = Player::play(tone);
+    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
+    let mut packets: Vec<Sound> = Vec::new();
+    while packets.iter().map(|p| p.samples.len()).sum::<usize>() < SECONDS * RATE_HZ as usize {
+        packets.push(viewer.sound());
+    }
+    program.stop();
+
+    for packet in &packets {
+        assert_eq!((packet.rate_hz, packet.channels), (RATE_HZ, 1));
+        let milliseconds = packet.samples.len() * 1000 / RATE_HZ as usize;
+        assert!((20..=50).contains(&milliseconds), "a packet of {milliseconds} ms");
+    }
+    for (a, b) in packets.iter().zip(&packets[1..]) {
+        assert_eq!(b.sequence, a.sequence.map(|n| n.wrapping_add(1)), "packets are numbered without a gap");
+    }
+    let samples: Vec<i16> = packets.iter().flat_map(|p| p.samples.iter().copied()).collect();
+    let worst = worst_break(&samples);
+    assert!(worst <= 3.0, "the wave is broken by {worst}: samples are missing or altered");
+
+    // What is left is the clock: so many samples, each a known part of a cycle, in so much time by the stamps.
+    let last = &packets[packets.len() - 1];
+    let seconds = (last.stamp_ns - packets[0].stamp_ns) as f64 / 1e9;
+    let frequency = TONE_HZ * (samples.len() - last.samples.len()) as f64 / f64::from(RATE_HZ) / seconds;
+    figure("997 Hz tone through snd-aloop, frequency by the stamps", format!("{frequency:.3} Hz"));
+    assert!((frequency - TONE_HZ).abs() < TONE_HZ * 2e-3, "{frequency:.3} Hz");
+}
+
+#[test]
+fn sound_and_picture_come_together() {
+    let _camera = Vivid::ready(0);
+    let _player = Player::play(tone);
+    let program = Program::start(&format!("--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut viewer = Viewer::connect(program.port, "format=binary");
+    let picture = viewer.picture();
+    let sound = viewer.sound();
+    let apart = (picture.stamp_ns - sound.stamp_ns).abs();
+    figure("first picture's and next sound's stamps apart", format!("{:.0} ms", apart as f64 / 1e6));
+    assert!(apart < 2_000_000_000, "both are stamps of now");
+    program.stop();
+}

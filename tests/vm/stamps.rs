@@ -1,0 +1,108 @@
+//! Stamps are the devices' own: compared with what the kernel says of each video buffer, and with the instants at which
+//! clicks were played.
+
+use crate::cameras::{Usb, Vivid};
+use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
+use crate::program::Program;
+use crate::tracepoint::Tracepoint;
+use crate::viewer::Viewer;
+use crate::{figure, jpegs};
+use nix::time::{ClockId, clock_gettime};
+use std::path::Path;
+
+/// UNIX time minus CLOCK_MONOTONIC, nanoseconds: of many paired readings the one with the shortest interval.
+fn unix_minus_monotonic_ns() -> i64 {
+    let read = |clock| {
+        let t = clock_gettime(clock).expect("the clock is there");
+        t.tv_sec() * 1_000_000_000 + t.tv_nsec()
+    };
+    let pair = |_| {
+        let before = read(ClockId::CLOCK_MONOTONIC);
+        let unix = read(ClockId::CLOCK_REALTIME);
+        let after = read(ClockId::CLOCK_MONOTONIC);
+        (after - before, unix - (before + after) / 2)
+    };
+    (0..200).map(pair).min().expect("200 pairs").1
+}
+
+/// The value below which `share` of the sorted values lie.
+fn quantile(sorted: &[i64], share: f64) -> i64 {
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+}
+
+/// Takes `count` pictures in the text format and compares each stamp with the nearest that the kernel saw.
+fn compare_with_the_kernel(name: &str, node: &Path, options: &str, count: usize) {
+    let program = Program::start(options);
+    let mut viewer = Viewer::connect(program.port, "");
+    viewer.picture();
+    let witness = Tracepoint::of(node);
+    viewer.picture();
+    let stamps: Vec<i64> = (0..count).map(|_| viewer.picture().stamp_ns).collect();
+    let offset = unix_minus_monotonic_ns();
+    let kernel: Vec<i64> = witness.stamps_ns().into_iter().map(|ns| ns + offset).collect();
+    program.stop();
+
+    assert!(kernel.len() >= count, "the kernel saw {} buffers", kernel.len());
+    let nearest = |stamp: &i64| kernel.iter().map(|k| (k - stamp).abs()).min().expect("there are buffers");
+    let mut errors: Vec<i64> = stamps.iter().map(nearest).collect();
+    errors.sort_unstable();
+    let [p50, p99, most] = [0.5, 0.99, 1.0].map(|q| quantile(&errors, q));
+    figure(&format!("{name}: stamp against the driver's"), format!("p50 {p50} ns, p99 {p99} ns, most {most} ns, {count} frames"));
+    assert!(p99 <= 200_000, "p99 {p99} ns, most {most} ns");
+}
+
+#[test]
+fn a_raw_cameras_stamps_are_the_drivers_own() {
+    let camera = Vivid::ready(0);
+    compare_with_the_kernel("vivid YUYV", &camera.node(), "--camera-type usb --device-id 0", 200);
+}
+
+#[test]
+fn a_usb_cameras_stamps_are_the_drivers_own() {
+    let camera = Usb::camera(0, "STAMPS", &jpegs::distinct(8, 640, 480));
+    compare_with_the_kernel("USB camera MJPEG", camera.node(), "--camera-type usb --device STAMPS", 200);
+}
+
+/// Plays a click each second at known instants and finds each in the sound by the packets' stamps.
+fn clicks(seconds: usize) -> Vec<i64> {
+    const LOUD: i16 = 10_000;
+    let player = Player::play(|n| if n % u64::from(RATE_HZ) < 4 { 2 * LOUD } else { 0 });
+    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
+    let mut errors = Vec::new();
+    let mut quiet_before = true;
+    while errors.len() < seconds {
+        let packet = viewer.sound();
+        for (n, sample) in packet.samples.iter().enumerate() {
+            if *sample > LOUD && quiet_before {
+                let heard = packet.stamp_ns + (n as i64 * 1_000_000_000) / i64::from(packet.rate_hz);
+                let since_start = heard - unix_minus_monotonic_ns() - player.began_ns;
+                // The clicks are whole seconds after the start: the rest is the error, to either side.
+                errors.push((since_start + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000);
+            }
+            quiet_before = *sample <= LOUD;
+        }
+    }
+    program.stop();
+    errors
+}
+
+#[test]
+fn a_click_is_heard_at_the_instant_at_which_it_was_played() {
+    let errors = clicks(15);
+    let worst = errors.iter().map(|e| e.abs()).max().expect("there are clicks");
+    figure("click through snd-aloop: stamp minus time of playing, worst of 15", format!("{:.2} ms", worst as f64 / 1e6));
+    assert!(worst <= 5_000_000, "errors in ns: {errors:?}");
+}
+
+/// Five minutes; tests/long.sh runs it.
+#[test]
+#[ignore = "five minutes long: tests/long.sh"]
+fn clicks_do_not_drift_in_five_minutes() {
+    let errors = clicks(300);
+    let mean = |part: &[i64]| part.iter().sum::<i64>() as f64 / part.len() as f64 / 1e6;
+    let (first, last) = (mean(&errors[..30]), mean(&errors[270..]));
+    let worst = errors.iter().map(|e| e.abs()).max().expect("there are clicks") as f64 / 1e6;
+    figure("clicks over 5 min: mean error of the first and last 30, worst", format!("{first:.2}, {last:.2}, {worst:.2} ms"));
+    assert!(worst <= 5.0 && (last - first).abs() <= 1.0, "first {first:.2} ms, last {last:.2} ms, worst {worst:.2} ms");
+}

@@ -1,0 +1,98 @@
+//! Pictures arrive whole, of the asked size, at the asked rate; a camera's own JPEG arrives byte for byte.
+
+use crate::cameras::{LoopbackCamera, Usb, Vivid};
+use crate::program::Program;
+use crate::viewer::Viewer;
+use crate::{figure, jpegs};
+
+#[test]
+fn yuyv_frames_decode_and_have_the_asked_size() {
+    let _camera = Vivid::ready(0);
+    for (width, height) in [(640, 480), (320, 180)] {
+        let program = Program::start(&format!("--camera-type usb --device-id 0 --width {width} --height {height}"));
+        let mut viewer = Viewer::connect(program.port, "");
+        for _ in 0..10 {
+            let picture = viewer.picture();
+            assert_eq!((picture.width, picture.height), (width, height));
+            let (decoded_width, decoded_height, _) = jpegs::decode(&picture.jpeg);
+            assert_eq!((decoded_width, decoded_height), (width as usize, height as usize));
+        }
+        program.stop();
+    }
+}
+
+#[test]
+fn a_camera_set_to_one_size_is_scaled_to_another() {
+    let _camera = Vivid::ready(0);
+    let program = Program::start("--camera-type usb --capture-width 640 --capture-height 480 --width 400 --height 300");
+    let picture = Viewer::connect(program.port, "").picture();
+    assert_eq!((picture.width, picture.height), (400, 300));
+    assert_eq!(jpegs::decode(&picture.jpeg).0, 400);
+    program.stop();
+}
+
+#[test]
+fn fifteen_frames_per_second_by_their_stamps() {
+    let _camera = Vivid::ready(0);
+    let program = Program::start("--camera-type usb --fps 15");
+    let mut viewer = Viewer::connect(program.port, "");
+    let stamps: Vec<i64> = (0..150).map(|_| viewer.picture().stamp_ns).collect();
+    assert!(stamps.is_sorted_by(|a, b| a < b), "stamps grow strictly");
+    let seconds = (stamps[149] - stamps[0]) as f64 / 1e9;
+    let fps = 149.0 / seconds;
+    figure("vivid YUYV asked for 15 fps, by stamps over 10 s", format!("{fps:.3} fps"));
+    assert!((14.55..=15.45).contains(&fps), "{fps:.3} fps");
+    program.stop();
+}
+
+#[test]
+fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
+    let sent = jpegs::distinct(30, 640, 480);
+    let _camera = Usb::camera(0, "BYTES", &sent);
+    let program = Program::start("--camera-type usb --device BYTES --fps 15");
+    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
+    let mut last: Option<(usize, u32)> = None;
+    for _ in 0..60 {
+        let picture = viewer.picture();
+        assert_eq!((picture.width, picture.height), (640, 480));
+        let index = sent.iter().position(|j| *j == picture.jpeg).expect("the bytes are those of one of the images sent");
+        let sequence = picture.sequence.expect("binary packets are numbered");
+        if let Some((before, number)) = last {
+            let step = sequence.wrapping_sub(number) as usize;
+            assert_eq!(index, (before + step) % sent.len(), "packet {sequence} is the image that follows packet {number}'s by {step}");
+        }
+        last = Some((index, sequence));
+    }
+    program.stop();
+}
+
+#[test]
+fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
+    let sent = jpegs::distinct(30, 640, 480);
+    let _camera = LoopbackCamera::playing(&sent);
+    let program = Program::start(&format!("--camera-type usb --device {}", LoopbackCamera::NODE));
+    let mut viewer = Viewer::connect(program.port, "");
+    for n in 0..45 {
+        let picture = viewer.picture();
+        assert!(sent.contains(&picture.jpeg), "picture {n} has {} bytes that were not sent", picture.jpeg.len());
+    }
+    program.stop();
+}
+
+#[test]
+fn jpeg_without_huffman_tables_is_repaired_and_that_is_said() {
+    let whole = jpegs::distinct(5, 640, 480);
+    let bare: Vec<_> = whole.iter().map(|j| jpegs::without_huffman_tables(j)).collect();
+    // The encoder that made them uses the standard's own tables, so nothing but those is missing.
+    let _camera = Usb::camera(0, "BARE", &bare);
+    let program = Program::start("--camera-type usb --device BARE");
+    let mut viewer = Viewer::connect(program.port, "");
+    for _ in 0..10 {
+        let picture = viewer.picture();
+        assert_eq!(jpegs::decode(&picture.jpeg).0, 640);
+        let without = jpegs::without_huffman_tables(&picture.jpeg);
+        assert!(bare.contains(&without), "but for the tables, the bytes are the camera's");
+    }
+    program.wait_for_line(0, &["huffman"]);
+    program.stop();
+}
