@@ -136,7 +136,8 @@ impl Device {
         assert_eq!(encoded, size_of::<T>(), "an ioctl's number names its argument's size");
         loop {
             // SAFETY: the kernel reads and writes at most the bytes that the request encodes, and those are T's (checked
-            // above); T holds any bytes (Plain). The one pointer, in v4l2_ext_controls, is set by `control_call` to a control that outlives the call.
+            // above); T holds any bytes (Plain). The one pointer, in v4l2_ext_controls, is set by `control_call`, to a
+            // control that outlives the call.
             let done = unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast()) };
             match done {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
