@@ -11,7 +11,7 @@ mod list;
 mod stamp;
 mod stream;
 
-pub use find::{Identity, resolve};
+pub use find::Identity;
 pub use list::{CameraListing, FormatListing, list_cameras};
 
 use crate::capture::jpeg::markers;
