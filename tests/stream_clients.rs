@@ -208,6 +208,18 @@ async fn idle_connections_take_no_place_for_ever() {
 }
 
 #[tokio::test]
+async fn who_asks_and_never_reads_the_answers_loses_the_connection() {
+    let limits = Limits { connections: 1, stalled: Duration::from_millis(500), ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    let mut deaf = TcpStream::connect(rig.address).await.unwrap();
+    let requests = "GET /info HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let asking = async { while deaf.write_all(requests.as_bytes()).await.is_ok() {} };
+    patient(asking).await;
+    until(async || rig.get("/info").await.0 == 200).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
     let limits = Limits { stalled: Duration::from_millis(300), ..Limits::default() };
     let mut rig = Rig::with(true, limits).await;

@@ -39,7 +39,7 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request's head may take, and a connection lie idle.
     pub head: Duration,
-    /// How long a viewer may take nothing although there is something for it.
+    /// How long anyone may take nothing although there is something to take.
     pub stalled: Duration,
 }
 
