@@ -326,7 +326,11 @@ async fn a_resampled_view_is_labelled_as_such_and_its_stamps_join() {
         assert_eq!((rate, label.unwrap().gap), (Some((16_000, 2)), false));
         let length = pcm.len() as u64 / 4 * 1_000_000_000 / 16_000;
         if let Some(expected) = next.replace(stamp.0 + length) {
-            assert!(stamp.0.abs_diff(expected) < 100_000, "a packet begins {} ns off the end of the one before", stamp.0.abs_diff(expected));
+            assert!(
+                stamp.0.abs_diff(expected) < 100_000,
+                "a packet begins {} ns off the end of the one before",
+                stamp.0.abs_diff(expected)
+            );
         }
     }
     rig.stop().await;
