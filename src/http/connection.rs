@@ -35,7 +35,7 @@ pub struct Server {
 impl Server {
     /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one.
     pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit) {
-        if let Err(e) = socket::prepare(&stream) {
+        if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
         }

@@ -19,9 +19,11 @@ const TAKES_NOTHING: Duration = Duration::from_secs(60);
 
 pub struct Socket(TcpStream);
 
-/// Options that every connection has from the start.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Options that every connection has from the start. The kernel ends one that takes nothing for `stalled` although there is
+/// something for it.
+pub fn prepare(stream: &TcpStream, stalled: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(stalled))?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_EVERY).with_retries(3);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
