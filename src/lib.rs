@@ -22,6 +22,7 @@ pub mod log;
 pub mod packet;
 pub mod resample;
 pub mod ring;
+pub mod sandbox;
 pub mod serve;
 pub mod supervise;
 pub mod wire;

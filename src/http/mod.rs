@@ -10,6 +10,8 @@ mod socket;
 mod state;
 mod status;
 mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod viewer;
 mod wav;
 
@@ -58,6 +60,9 @@ pub struct Door {
     pub access: Access,
     /// The page is at `/`.
     pub serve_client: bool,
+    /// `None`: in the clear.
+    #[cfg(feature = "tls")]
+    pub tls: Option<tls::Tls>,
 }
 
 /// What the handlers of requests share.
@@ -70,11 +75,17 @@ struct App {
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let Door { access, serve_client } = door;
-    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client };
+    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client: door.serve_client };
     let doorstep = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopping) = watch::channel(false);
-    let server = connection::Server { hub: hub.clone(), router: router(app, access), limits, stopping };
+    let server = connection::Server {
+        hub: hub.clone(),
+        router: router(app, door.access),
+        limits,
+        stopping,
+        #[cfg(feature = "tls")]
+        tls: door.tls.map(Arc::new),
+    };
     let mut connections = JoinSet::new();
     let mut accept_failed = false;
     tokio::pin!(shutdown);

@@ -231,6 +231,8 @@ fn config(sound: bool) -> Config {
         sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
         exit_on_device_error: false,
         serve_client: false,
+        tls: None,
+        sandbox: false,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
