@@ -1,9 +1,10 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-use crate::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
+use crate::config::{Access, Camera, Config, Flip, Limits, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
 use clap::{ArgAction, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
 ///
@@ -54,7 +55,19 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     tls_key: Option<PathBuf>,
 
-    /// Ask every client for this token; it shows in `ps`: --token-file or STAMPCAST_TOKEN do not
+    /// Viewers at a time; one more gets 503 (1 to 100000)
+    #[arg(long, env = "STAMPCAST_MAX_CLIENTS", value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Network")]
+    max_clients: u32,
+
+    /// How long a client may take for its request or its TLS handshake, seconds
+    #[arg(long, env = "STAMPCAST_HANDSHAKE_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, help_heading = "Network")]
+    handshake_timeout: f64,
+
+    /// How long a viewer may take nothing of what waits for it, seconds
+    #[arg(long, env = "STAMPCAST_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds, help_heading = "Network")]
+    idle_timeout: f64,
+
+    /// Ask every client for this token; `ps` and the shell's history may show it: --token-file and STAMPCAST_TOKEN are safer
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file", help_heading = "Who may watch")]
     token: Option<Secret>,
 
@@ -369,6 +382,11 @@ impl Cli {
                 video_token: self.video_token,
                 allowed_origins: self.allow_origin,
                 file_origin: !self.no_file_origin,
+            },
+            limits: Limits {
+                clients: self.max_clients as usize,
+                handshake: Duration::from_secs_f64(self.handshake_timeout),
+                idle: Duration::from_secs_f64(self.idle_timeout),
             },
             #[cfg(feature = "tls")]
             tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| crate::config::Tls { cert, key }),

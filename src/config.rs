@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,6 +17,7 @@ pub struct Config {
     pub serve_client: bool,
     pub logging: Logging,
     pub access: Access,
+    pub limits: Limits,
     /// `None`: in the clear.
     pub tls: Option<Tls>,
     /// `false`: the children keep all rights of whoever started the program.
@@ -36,6 +38,17 @@ pub struct Tls {
     /// The server's certificate, then those that vouch for it.
     pub cert: PathBuf,
     pub key: PathBuf,
+}
+
+/// What strangers can use up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Viewers at a time, of all kinds.
+    pub clients: usize,
+    /// How long a request's head, or a TLS handshake, may take.
+    pub handshake: Duration,
+    /// How long a viewer may take nothing although there is something for it.
+    pub idle: Duration,
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

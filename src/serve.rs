@@ -73,7 +73,8 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        serve(inputs, Limits::default(), shutdown).await
+        let limits = limits(inputs.config.limits);
+        serve(inputs, limits, shutdown).await
     })
 }
 
@@ -132,6 +133,12 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
         offset.send_replace(hub.observe(Sample::take()));
         tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
+}
+
+fn limits(asked: crate::config::Limits) -> Limits {
+    let others = Limits::default().connections;
+    // Viewers of MJPEG and sound stay HTTP connections.
+    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

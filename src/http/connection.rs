@@ -20,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -45,15 +46,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit) {
+    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `asked` is set with
+    /// its first request.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, asked: Arc<AtomicBool>) {
         if let Err(e) = socket::prepare(&stream) {
             debug!("{peer}: {e}");
             return;
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone())).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone(), asked)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -62,21 +64,27 @@ impl Server {
         }
     }
 
-    async fn serve_requests(&self, stream: TcpStream, handover: Handover) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_requests(
+        &self,
+        stream: TcpStream,
+        handover: Handover,
+        asked: Arc<AtomicBool>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, handover).await?);
+            return Ok(self.serve_http(stream, handover, asked).await?);
         }
-        Ok(self.serve_http(stream, handover).await?)
+        Ok(self.serve_http(stream, handover, asked).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, handover: Handover) -> hyper::Result<()>
+    async fn serve_http<S>(&self, stream: S, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |request: Request<Incoming>| {
+            asked.store(true, Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
             router.call(request)
