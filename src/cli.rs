@@ -1,9 +1,10 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-use crate::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
+use crate::config::{Access, Camera, Config, Flip, Limits, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
 ///
@@ -44,7 +45,29 @@ pub struct Cli {
     #[arg(long, env = "STAMPCAST_SERVE_CLIENT", action = ArgAction::SetTrue, help_heading = "Network")]
     serve_client: bool,
 
-    /// Ask every client for this token; it shows in `ps`: --token-file or STAMPCAST_TOKEN do not
+    /// Speak TLS (https:// and wss://) with the certificate chain in this PEM file; read again when it changes
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "STAMPCAST_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = "Network")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, a PEM file
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "STAMPCAST_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
+    tls_key: Option<PathBuf>,
+
+    /// Viewers at a time; one more gets 503 (1 to 100000)
+    #[arg(long, env = "STAMPCAST_MAX_CLIENTS", value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Network")]
+    max_clients: u32,
+
+    /// How long a client may take for its request or its TLS handshake, seconds
+    #[arg(long, env = "STAMPCAST_HANDSHAKE_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, help_heading = "Network")]
+    handshake_timeout: f64,
+
+    /// How long a viewer may take nothing of what waits for it, seconds
+    #[arg(long, env = "STAMPCAST_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds, help_heading = "Network")]
+    idle_timeout: f64,
+
+    /// Ask every client for this token; `ps` and the shell's history may show it: --token-file and STAMPCAST_TOKEN are safer
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file", help_heading = "Who may watch")]
     token: Option<Secret>,
 
@@ -139,6 +162,10 @@ pub struct Cli {
     /// Exit with code 3 when a device is missing or fails, instead of waiting for it
     #[arg(long, env = "STAMPCAST_EXIT_ON_DEVICE_ERROR", action = ArgAction::SetTrue, help_heading = "Running")]
     exit_on_device_error: bool,
+
+    /// Do without the sandbox: the server keeps its files, the workers the network; for kernels that stumble over it
+    #[arg(long, env = "STAMPCAST_NO_SANDBOX", action = ArgAction::SetTrue, help_heading = "Running")]
+    no_sandbox: bool,
 
     /// Log lines as text or as one JSON object each
     #[arg(long, env = "STAMPCAST_LOG_FORMAT", value_enum, default_value = "text", help_heading = "Running")]
@@ -301,10 +328,20 @@ impl Cli {
         if self.video_token.is_some() && self.token.is_none() && self.token_file.is_none() {
             return Err(CliError::Usage("--video-token opens the picture alone; give --token or --token-file for the whole too".into()));
         }
-        if let Some(file) = &self.token_file
-            && let Err(e) = std::fs::File::open(file)
-        {
-            return Err(CliError::Usage(format!("--token-file {} cannot be read: {e}", file.display())));
+        let files = [
+            ("--token-file", &self.token_file),
+            #[cfg(feature = "tls")]
+            ("--tls-cert", &self.tls_cert),
+            #[cfg(feature = "tls")]
+            ("--tls-key", &self.tls_key),
+        ];
+        for (option, file) in files {
+            // Opened, not read: what they hold is for the server alone.
+            if let Some(file) = file
+                && let Err(e) = std::fs::File::open(file)
+            {
+                return Err(CliError::Usage(format!("{option} {} cannot be read: {e}", file.display())));
+            }
         }
         let device = match (self.audio_device, self.audio_name) {
             (Some(n), _) => Microphone::Index(n),
@@ -355,6 +392,16 @@ impl Cli {
                 allowed_origins: self.allow_origin,
                 file_origin: !self.no_file_origin,
             },
+            limits: Limits {
+                clients: self.max_clients as usize,
+                handshake: Duration::from_secs_f64(self.handshake_timeout),
+                idle: Duration::from_secs_f64(self.idle_timeout),
+            },
+            #[cfg(feature = "tls")]
+            tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| crate::config::Tls { cert, key }),
+            #[cfg(not(feature = "tls"))]
+            tls: None,
+            sandbox: !self.no_sandbox,
             logging: Logging {
                 format: match self.log_format {
                     LogFormatArg::Text => LogFormat::Text,

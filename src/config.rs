@@ -1,7 +1,8 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,6 +17,38 @@ pub struct Config {
     pub serve_client: bool,
     pub logging: Logging,
     pub access: Access,
+    pub limits: Limits,
+    /// `None`: in the clear.
+    pub tls: Option<Tls>,
+    /// `false`: the children keep all rights of whoever started the program.
+    pub sandbox: bool,
+}
+
+impl Config {
+    /// The files that the server reads again while it runs.
+    pub fn files_of_the_server(&self) -> Vec<&Path> {
+        let tls = self.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
+        self.access.token_file.as_deref().into_iter().chain(tls).collect()
+    }
+}
+
+/// PEM files, read by the server alone.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The server's certificate, then those that vouch for it.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What strangers can use up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Viewers at a time, of all kinds.
+    pub clients: usize,
+    /// How long a request's head, or a TLS handshake, may take.
+    pub handshake: Duration,
+    /// How long a viewer may take nothing although there is something for it.
+    pub idle: Duration,
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

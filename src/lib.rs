@@ -22,6 +22,8 @@ pub mod log;
 pub mod packet;
 pub mod resample;
 pub mod ring;
+pub mod sandbox;
+mod secrets;
 pub mod serve;
 pub mod supervise;
 pub mod wire;
@@ -30,8 +32,20 @@ use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
 pub fn run(config: Config) -> Result<u8, String> {
+    secrets::hide();
     log::init(config.logging);
+    raise_descriptor_limit();
     supervise::run(config).map_err(|e| log::chain(&e))
+}
+
+/// As many descriptors as the system lets us have: shells and service files often begin with 1024, which is also how many
+/// viewers that would be.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        tracing::warn!("cannot raise the limit of open files: {e}");
+    }
 }
 
 /// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the

@@ -15,7 +15,11 @@ static PROCESS: OnceLock<&'static str> = OnceLock::new();
 
 /// Starts logging; the first process calls it once.
 pub fn init(logging: Logging) {
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(logging.level);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(logging.level)
+        // A line that cannot be written (a full disk under the log) is lost. Complaining of it on stderr would be a panic.
+        .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
     let _ = match logging.format {
         LogFormat::Text => builder.event_format(Line).try_init(),

@@ -2,7 +2,7 @@
 
 use crate::clock::Sample;
 use crate::config::Config;
-use crate::http::access::Access;
+use crate::http::access::{Access, AccessError};
 use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
@@ -42,10 +42,21 @@ pub struct Worker {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the server cannot {doing}")]
-pub struct ServeError {
-    doing: &'static str,
-    source: io::Error,
+pub enum ServeError {
+    #[error("the server cannot {doing}")]
+    Failed { doing: &'static str, source: io::Error },
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] http::tls::TlsError),
+}
+
+impl ServeError {
+    /// Whether the user named files that cannot be used: starting again will not help.
+    pub fn is_unusable_file(&self) -> bool {
+        !matches!(self, Self::Failed { .. })
+    }
 }
 
 /// A stream's backlog in bytes, for viewers with `delivery=all`, as the rings' own.
@@ -54,7 +65,7 @@ const AUDIO_BACKLOG_BYTES: usize = 8 << 20;
 
 /// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread: measured, one beat two on CPU.
 pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
-    let failed = |doing| move |source| ServeError { doing, source };
+    let failed = |doing| move |source| ServeError::Failed { doing, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start"))?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
@@ -65,17 +76,22 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        serve(inputs, Limits::default(), shutdown).await
+        let limits = limits(inputs.config.limits);
+        serve(inputs, limits, shutdown).await
     })
 }
 
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
 pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let ServeInputs { listener, config, video, audio, own } = inputs;
-    let failed = |doing| move |source| ServeError { doing, source };
+    let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
-    let access = Access::new(&config.access).map_err(|e| failed("guard its door")(io::Error::other(e)))?;
-    let door = Door { access, serve_client: config.serve_client };
+    let door = Door {
+        access: Access::new(&config.access)?,
+        serve_client: config.serve_client,
+        #[cfg(feature = "tls")]
+        tls: config.tls.as_ref().map(http::tls::Tls::load).transpose()?,
+    };
     let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
 
     let mut feeds = JoinSet::new();
@@ -98,7 +114,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     tokio::select! {
         () = http::serve(listener, hub, door, limits, shutdown) => Ok(()),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
-        Some(ended) = feeds.join_next() => Err(ServeError {
+        Some(ended) = feeds.join_next() => Err(ServeError::Failed {
             doing: "read from its workers",
             source: match ended {
                 Ok(Ok(())) => io::ErrorKind::UnexpectedEof.into(),
@@ -141,6 +157,12 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
         offset.send_replace(hub.observe(Sample::take()));
         tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
+}
+
+fn limits(asked: crate::config::Limits) -> Limits {
+    let others = Limits::default().connections;
+    // Viewers of MJPEG and sound stay HTTP connections.
+    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

@@ -185,25 +185,40 @@ async fn beyond_its_places_the_server_says_503_and_frees_them() {
 }
 
 #[tokio::test]
-async fn idle_connections_take_no_place_for_ever() {
-    let limits = Limits { connections: 8, head: Duration::from_millis(300), ..Limits::default() };
+async fn idle_connections_give_way_to_whoever_asks() {
+    let limits = Limits { connections: 8, head: PATIENCE, ..Limits::default() };
     let mut rig = Rig::with(true, limits).await;
     let mut idle = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..40 {
         idle.push(TcpStream::connect(rig.address).await.unwrap());
     }
-    let (code, body) = patient(async {
-        loop {
-            let answer = rig.get("/info").await;
-            // One of the idle may not have been accepted yet.
-            if answer.0 == 503 {
-                break answer;
-            }
-        }
+    assert_eq!(rig.get("/info").await.0, 200);
+    // The longest silent went first.
+    assert_eq!(patient(idle[0].read(&mut [0; 16])).await.unwrap_or(0), 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn where_every_connection_is_in_use_one_more_gets_503() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
+    let mut watching = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        patient(stream.read_exact(&mut head)).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        watching.push(stream);
+    }
+    let (code, body) = rig.get("/info").await;
+    assert!(code == 503 && body.contains("too many connections"), "{body}");
+    drop(watching);
+    until(async || {
+        rig.video.push(b"x");
+        rig.get("/info").await.0 == 200
     })
     .await;
-    assert!(code == 503 && body.contains("too many connections"), "{body}");
-    until(async || rig.get("/info").await.0 == 200).await;
     rig.stop().await;
 }
 

@@ -4,6 +4,8 @@ use super::Limits;
 use super::incoming::Ended;
 use super::socket::{self, Socket};
 use super::stream::{Admitted, Handover};
+#[cfg(feature = "tls")]
+use super::tls::{Tls, session::Session};
 use super::viewer::Viewer;
 use crate::hub::Hub;
 use axum::Router;
@@ -12,12 +14,20 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
 /// hyper's buffer for one request; a larger head is answered with 431.
@@ -30,18 +40,22 @@ pub struct Server {
     pub router: Router,
     pub limits: Limits,
     pub stopping: watch::Receiver<bool>,
+    /// `None`: in the clear.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Server {
-    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit) {
+    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `asked` is set with
+    /// its first request.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, asked: Arc<AtomicBool>) {
         if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_http(stream, handover.clone())).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone(), asked)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -50,9 +64,27 @@ impl Server {
         }
     }
 
-    async fn serve_http(&self, stream: TcpStream, handover: Handover) -> hyper::Result<()> {
+    async fn serve_requests(
+        &self,
+        stream: TcpStream,
+        handover: Handover,
+        asked: Arc<AtomicBool>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let stream = timeout(self.limits.head, tls.accept(stream)).await??;
+            return Ok(self.serve_http(stream, handover, asked).await?);
+        }
+        Ok(self.serve_http(stream, handover, asked).await?)
+    }
+
+    async fn serve_http<S>(&self, stream: S, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |request: Request<Incoming>| {
+            asked.store(true, Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
             router.call(request)
@@ -75,24 +107,38 @@ impl Server {
 
     async fn serve_viewer(&self, admitted: Admitted, peer: SocketAddr) {
         let Admitted { upgrade, request, subscription, manner, place } = admitted;
-        let parts = match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
-            Ok(Ok(parts)) => parts,
+        let (socket, read_ahead) = match upgrade.await {
+            Ok(upgraded) => taken_over(upgraded),
             // The peer left before the answer was sent.
             Err(e) => return debug!("{peer}: {e}"),
-            Ok(Err(_)) => unreachable!("the connection was made of a TcpStream above"),
         };
-        let socket = Socket::new(parts.io.into_inner());
         let streams = match (request.video, request.audio) {
             (Some(_), Some(_)) => "video and audio",
             (Some(_), None) => "video",
             _ => "audio",
         };
         info!("viewer {peer} joined: {streams}, {:?}, {:?}", manner.format, request.delivery);
-        let viewer = Viewer::new(self.hub.clone(), subscription, socket, parts.read_buf.into(), manner, self.limits.stalled);
+        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits.stalled);
         let ended: Ended = viewer.run().await;
         drop(place);
         info!("viewer {peer} left: {ended}");
     }
+}
+
+/// The socket behind an upgraded connection, and what was already read from it.
+fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (Socket::new(parts.io.into_inner()), parts.read_buf.into()),
+        Err(upgraded) => upgraded,
+    };
+    #[cfg(feature = "tls")]
+    if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        let (tcp, tls) = parts.io.into_inner().into_inner();
+        return (Socket::with_tls(tcp, Session::new(tls)), parts.read_buf.into());
+    }
+    #[cfg(not(feature = "tls"))]
+    drop(upgraded);
+    unreachable!("`serve_requests` makes connections of these streams alone")
 }
 
 /// Answers a connection that has no place, without waiting for its request.

@@ -11,6 +11,8 @@ mod socket;
 mod state;
 mod status;
 mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod viewer;
 mod wav;
 
@@ -20,14 +22,16 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::get;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, warn};
 
 /// What strangers can use up.
@@ -35,7 +39,8 @@ use tracing::{error, warn};
 pub struct Limits {
     /// Viewers at a time; beyond them 503.
     pub viewers: usize,
-    /// Other connections at a time; beyond them 503.
+    /// Connections at a time that are no WebSocket. Beyond them the one that has waited longest without a request gives way;
+    /// where all have asked for something, 503.
     pub connections: usize,
     /// How long a request's head may take, and a connection lie idle.
     pub head: Duration,
@@ -54,11 +59,17 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// When no connection can be accepted (no descriptors left), the wait before the next try.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the end of a connection that gives way may take.
+const GIVING_WAY: Duration = Duration::from_millis(100);
+
 /// What the command line says of the network side.
 pub struct Door {
     pub access: Access,
     /// The page is at `/`.
     pub serve_client: bool,
+    /// `None`: in the clear.
+    #[cfg(feature = "tls")]
+    pub tls: Option<tls::Tls>,
 }
 
 /// What the handlers of requests share.
@@ -71,11 +82,17 @@ struct App {
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let Door { access, serve_client } = door;
-    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client };
-    let doorstep = Arc::new(Semaphore::new(limits.connections));
+    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client: door.serve_client };
+    let mut doorstep = Doorstep::new(limits.connections);
     let (stop, stopping) = watch::channel(false);
-    let server = connection::Server { hub: hub.clone(), router: router(app, access), limits, stopping };
+    let server = connection::Server {
+        hub: hub.clone(),
+        router: router(app, door.access),
+        limits,
+        stopping,
+        #[cfg(feature = "tls")]
+        tls: door.tls.map(Arc::new),
+    };
     let mut connections = JoinSet::new();
     let mut accept_failed = false;
     tokio::pin!(shutdown);
@@ -84,9 +101,13 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     accept_failed = false;
-                    match doorstep.clone().try_acquire_owned() {
-                        Ok(place) => drop(connections.spawn(server.clone().serve(stream, peer, place))),
-                        Err(_) => connection::turn_away(&stream),
+                    match doorstep.place().await {
+                        Some(place) => {
+                            let asked = Arc::new(AtomicBool::new(false));
+                            let task = connections.spawn(server.clone().serve(stream, peer, place, asked.clone()));
+                            doorstep.waiting.push_back(Silent { task, asked });
+                        }
+                        None => connection::turn_away(&stream),
                     }
                 }
                 Err(e) => {
@@ -110,8 +131,43 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
     }
 }
 
+/// The places of connections that are no viewers. Whoever connects and says nothing takes no place from those who ask.
+struct Doorstep {
+    places: Arc<Semaphore>,
+    /// In the order of their coming; those that have asked or ended meanwhile are swept out as it grows.
+    waiting: VecDeque<Silent>,
+    sweep_at: usize,
+}
+
+struct Silent {
+    task: AbortHandle,
+    asked: Arc<AtomicBool>,
+}
+
+impl Doorstep {
+    fn new(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), waiting: VecDeque::new(), sweep_at: 2 * places }
+    }
+
+    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        let still_silent = |s: &Silent| !s.task.is_finished() && !s.asked.load(Relaxed);
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(still_silent);
+        }
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        let oldest = std::iter::from_fn(|| self.waiting.pop_front()).find(still_silent)?;
+        oldest.task.abort();
+        // The runtime drops it, and its place, at its next turn.
+        timeout(GIVING_WAY, self.places.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
 fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(e) = ended {
+    if let Err(e) = ended
+        && !e.is_cancelled()
+    {
         error!("a connection's task failed: {e}");
     }
 }

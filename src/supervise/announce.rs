@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 /// Logs a line for each address: every interface's own where the listener is on all of them.
 ///
 /// Where others than this machine can connect and no token is asked for, one more line says what that means.
-pub fn announce(listening: SocketAddr, access: &Access) {
+pub fn announce(listening: SocketAddr, access: &Access, tls: bool) {
     let port = listening.port();
+    let s = if tls { "s" } else { "" };
     for ip in addresses(listening.ip()) {
         let at = SocketAddr::new(ip, port);
-        tracing::info!("listening on http://{at} (stream: ws://{at}/stream)");
+        tracing::info!("listening on http{s}://{at} (stream: ws{s}://{at}/stream)");
     }
     if access.token.is_none() && access.token_file.is_none() && !listening.ip().is_loopback() {
         let pages = if access.file_origin {

@@ -5,6 +5,7 @@ use crate::capture::worker::{self, End, Stop, Worker};
 use crate::config::{Access, Camera, Config};
 use crate::packet::{Encoding, WorkerState};
 use crate::ring::{RingLimits, SharedRing, SharedStatus};
+use crate::sandbox::{self, SandboxError};
 use crate::serve::{self, ServeInputs};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
@@ -92,16 +93,19 @@ impl House {
     /// A child's life, from its first act to its exit code. Runs in the forked process.
     pub fn live(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
         match role {
-            Role::Serve => self.serve(),
+            Role::Serve => self.serve(incarnation),
             Role::Video | Role::Audio => self.work(role, incarnation, first_sequence),
         }
     }
 
-    fn serve(&mut self) -> u8 {
+    fn serve(&mut self, incarnation: u32) -> u8 {
         let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else { return 1 };
         let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
         let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).collect();
         super::process::close_all_but(&keep);
+        self.give_up(incarnation, "this process may open no file but those that it serves with", || {
+            sandbox::without_files(&self.config.files_of_the_server())
+        });
         let ends = |line: &Line, encoding| serve::Worker { rings: vec![(encoding, line.ring.reader())], status: line.status.reader() };
         let inputs = ServeInputs {
             listener,
@@ -114,8 +118,20 @@ impl House {
             Ok(()) => 0,
             Err(e) => {
                 tracing::error!("{}", crate::log::chain(&e));
-                1
+                if e.is_unusable_file() { super::machine::UNUSABLE_FILE } else { 1 }
             }
+        }
+    }
+
+    /// Puts a child into its sandbox, and says so once; what fails is said each time.
+    fn give_up(&self, incarnation: u32, what: &str, enter: impl FnOnce() -> Result<(), SandboxError>) {
+        if !self.config.sandbox {
+            return;
+        }
+        match enter() {
+            Ok(()) if incarnation == 1 => tracing::info!("sandbox: {what}"),
+            Ok(()) => {}
+            Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }
     }
 
@@ -129,6 +145,7 @@ impl House {
         drop(other);
         let Some(line) = mine else { return 1 };
         super::process::close_all_but(&line.fds().collect::<Vec<_>>());
+        self.give_up(incarnation, "this process may open no network connection", sandbox::without_network);
         let stop = match Stop::on_sigterm() {
             Ok(stop) => stop,
             Err(e) => {

@@ -146,6 +146,9 @@ struct Stop {
 
 /// A worker's exit code when its device failed and `--exit-on-device-error` was given; the program's too.
 pub const DEVICE_ERROR: u8 = 3;
+/// The server's exit code when a file that the user named (token, certificate) cannot be used. In its first life it is the
+/// program's too; later the file was good once, and may be again.
+pub const UNUSABLE_FILE: u8 = 2;
 
 impl Machine {
     /// `roles` in the order in which they start; they stop in reverse.
@@ -220,6 +223,9 @@ impl Machine {
         } else if self.exit_on_device_error && how == Death::Code(DEVICE_ERROR.into()) {
             child.phase = Phase::Gone;
             self.stop(DEVICE_ERROR, now, actions);
+        } else if child.incarnation == 1 && role == Role::Serve && how == Death::Code(UNUSABLE_FILE.into()) {
+            child.phase = Phase::Gone;
+            self.stop(UNUSABLE_FILE, now, actions);
         } else {
             child.deaths += 1;
             let delay = back_off(child.deaths);

@@ -64,8 +64,8 @@ impl Program {
 
     /// The port that the kernel picked, as the program printed it.
     pub fn port(&self) -> u16 {
-        let line = self.line(&["http://127.0.0.1:"]);
-        let after = line.split("http://127.0.0.1:").nth(1).expect("the line holds it");
+        let line = self.line(&["listening on http", "://127.0.0.1:"]);
+        let after = line.split("://127.0.0.1:").nth(1).expect("the line holds it");
         after.split(|c: char| !c.is_ascii_digit()).next().and_then(|p| p.parse().ok()).expect("a port follows")
     }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
+use stampcast::config::{self, Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
@@ -231,6 +231,9 @@ fn config(sound: bool) -> Config {
         sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
         exit_on_device_error: false,
         serve_client: false,
+        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE }, // `Limits` are given apart
+        tls: None,
+        sandbox: false,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }

@@ -1,0 +1,103 @@
+//! A TLS session driven by hand over a TCP stream, with reads and writes that never wait. Knows rustls; knows nothing of what
+//! goes over it.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::ServerConnection;
+
+/// The most plaintext that is enciphered at once, bytes: what the kernel does not take of it is kept here.
+const AT_ONCE: usize = 32 * 1024;
+
+pub struct Session {
+    tls: ServerConnection,
+    /// Plaintext that is enciphered, but not yet all in the kernel's hands; the caller believes that it was not taken.
+    withheld: usize,
+}
+
+impl Session {
+    pub fn new(mut tls: ServerConnection) -> Self {
+        tls.set_buffer_limit(Some(AT_ONCE));
+        Self { tls, withheld: 0 }
+    }
+
+    /// Whether something is there to read without asking the kernel.
+    pub fn has_plaintext(&mut self) -> bool {
+        self.tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
+    /// Whether ciphertext waits for the kernel.
+    pub fn owes_ciphertext(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// As read(2) on a non-blocking socket; 0 at the end, orderly or not.
+    pub fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.tls.reader().read(buf) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+                read => return read,
+            }
+            self.tls.read_tls(&mut Tcp(tcp))?;
+            let processed = self.tls.process_new_packets();
+            // What the protocol answers (an alert, new keys), as far as there is room.
+            match self.flush(tcp) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+                _ => {}
+            }
+            processed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+        }
+    }
+
+    /// As writev(2) on a non-blocking socket, for a caller that after `WouldBlock` offers the same bytes again.
+    ///
+    /// Bytes count as written only when the kernel has all their ciphertext. So a frame that is written is on its way, and
+    /// nothing has to be flushed behind the caller's back.
+    pub fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
+        if self.withheld == 0 {
+            self.flush(tcp)?;
+            self.withheld = self.tls.writer().write_vectored(&slices.map(IoSlice::new))?;
+        }
+        self.flush(tcp)?;
+        Ok(std::mem::take(&mut self.withheld))
+    }
+
+    /// Gives the kernel all ciphertext; `WouldBlock` when it does not take all of it.
+    pub fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+        while self.tls.wants_write() {
+            if self.tls.write_tls(&mut Tcp(tcp))? == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more will be written.
+    pub fn close(&mut self, tcp: &TcpStream) -> io::Result<()> {
+        self.tls.send_close_notify();
+        self.flush(tcp)
+    }
+}
+
+/// The stream's non-blocking side, as rustls wants it.
+struct Tcp<'a>(&'a TcpStream);
+
+impl Read for Tcp<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
+    }
+}
+
+impl Write for Tcp<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

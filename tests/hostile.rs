@@ -1,0 +1,143 @@
+//! What a worker that was taken over can do to the rest, and what a disk that is full or memory that is short does to all.
+
+mod common;
+
+use common::viewer::{Text, Viewer};
+use common::{PATIENCE, Program, kill, until};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const TEST: [&str; 5] = ["--camera-type", "test", "--enable-audio", "--fps", "30"];
+
+/// Numbers without a pattern, the same in each run (SplitMix64, Steele and others 2014).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// Writes over a worker's ring and status page, as that worker could.
+fn scribble(worker: u32, how_long: Duration) -> u64 {
+    let open = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("it lives");
+    let paths = open.filter_map(|e| Some(e.ok()?.path()));
+    let shared = paths.filter(|p| std::fs::read_link(p).is_ok_and(|l| l.to_string_lossy().contains("memfd:")));
+    let files: Vec<_> = shared.filter_map(|p| OpenOptions::new().read(true).write(true).open(p).ok()).collect();
+    assert!(files.len() >= 2, "a ring and a page");
+    let mut numbers = Numbers(1);
+    let (began, mut written) = (Instant::now(), 0);
+    while began.elapsed() < how_long {
+        for file in &files {
+            let length = file.metadata().expect("it is open").len();
+            for _ in 0..8 {
+                // Headers and slots lie at the front, and matter most.
+                let reach = if numbers.next().is_multiple_of(4) { length } else { length.min(4096) };
+                let at = (numbers.next() % reach) & !7;
+                let word = match numbers.next() % 4 {
+                    0 => 0,
+                    1 => u64::MAX,
+                    2 => numbers.next() % 10_000,
+                    _ => numbers.next(),
+                };
+                file.write_all_at(&word.to_ne_bytes(), at).expect("shared memory is writable");
+                written += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    written
+}
+
+#[test]
+fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
+    let program = Program::start(&TEST);
+    let server = program.child("stampcast-serve", None);
+    let mut both = Viewer::connect(&program.url("?events=1"));
+    let mut sound = Viewer::connect(&program.url("?video=0&events=1"));
+    both.frame();
+    let worker = program.child("stampcast-video", None);
+    let written = std::thread::scope(|scope| {
+        let attack = scope.spawn(move || scribble(worker, Duration::from_secs(2)));
+        while !attack.is_finished() {
+            match sound.next() {
+                Text::Audio { .. } => {}
+                other => panic!("the sound was disturbed: {other:?}"),
+            }
+        }
+        attack.join().expect("it wrote")
+    });
+    assert!(written > 1_000, "{written} words");
+    let began = Instant::now();
+    assert_eq!(both.frame().1, 640, "a frame");
+    // Not one stray frame: the picture goes on.
+    for _ in 0..60 {
+        both.frame();
+    }
+    eprintln!("{written} words were written; 60 frames {:?} later", began.elapsed());
+    assert_eq!(program.children("stampcast-serve"), [server], "the server is the same");
+    program.line(&["ring", "its worker cannot have written"]);
+    assert!(!program.lines().iter().any(|l| l.contains("panicked")), "{:?}", program.lines());
+}
+
+#[test]
+fn a_full_disk_under_the_log_stops_nothing() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port().to_string();
+    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
+    command.args(["--host", "127.0.0.1", "--port", &port, "--verbose"]).args(TEST).stdin(Stdio::null()).stdout(full()).stderr(full());
+    let mut child = command.spawn().expect("the program starts");
+    let url = format!("ws://127.0.0.1:{port}/stream");
+    let mut viewer = until("the stream", || Viewer::try_connect(&url).ok());
+    viewer.frame();
+    let children = || {
+        let list = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
+        list.split_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<u32>>()
+    };
+    let named = |name: &str| children().into_iter().find(|p| common::comm(*p).as_deref() == Some(name));
+    let server = named("stampcast-serve");
+    // Each of these is a line for the log.
+    for name in ["stampcast-video", "stampcast-audio"] {
+        let before = named(name).expect("it runs");
+        kill(before, libc::SIGKILL);
+        until("the next worker", || named(name).filter(|p| *p != before));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let (mut frames, mut sounds) = (0, 0);
+    while (frames < 30 || sounds < 30) && Instant::now() < deadline {
+        match viewer.next() {
+            Text::Video { .. } => frames += 1,
+            Text::Audio { .. } => sounds += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(frames >= 30 && sounds >= 30);
+    assert_eq!(named("stampcast-serve"), server, "the server never died of it");
+    kill(child.id(), libc::SIGTERM);
+    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+}
+
+#[test]
+fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
+    command.args(["--host", "127.0.0.1", "--port", "0", "--token", "hush-option", "--video-token=hush-joined"]).args(TEST);
+    let by_option = Program::spawn(&mut command);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
+    command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).env("STAMPCAST_TOKEN", "hush-env");
+    let by_environment = Program::spawn(&mut command);
+    for (program, token) in [(&by_option, "hush-option"), (&by_environment, "hush-env")] {
+        Viewer::connect(&program.url(&format!("?token={token}"))).frame();
+        let children = ["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None));
+        for pid in std::iter::once(program.pid()).chain(children) {
+            for what in ["cmdline", "environ"] {
+                let shown = std::fs::read(format!("/proc/{pid}/{what}")).expect("it lives");
+                assert!(!String::from_utf8_lossy(&shown).contains("hush"), "{what} of {pid}");
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What strangers can use up of the running program, and what the others notice of it: nothing.
+
+mod common;
+
+use common::viewer::{Text, Viewer, unix_now};
+use common::{PATIENCE, Program, until};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const CAMERA: [&str; 4] = ["--camera-type", "test", "--fps", "30"];
+/// A frame on its way for so long would be a disturbance; far above what a loaded machine needs.
+const LATE_SECONDS: f64 = 2.0;
+
+/// Lets this process have as many sockets as the system permits.
+fn many_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit is known");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
+    assert!(hard > 12_000, "this test needs `ulimit -Hn` above 12000, not {hard}");
+}
+
+fn connect(program: &Program) -> TcpStream {
+    let tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
+    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+    tcp
+}
+
+/// Runs `attack` beside a viewer, for whom no frame may be missing nor late.
+fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
+    let mut viewer = Viewer::connect(&program.url("?audio=0&events=1&delivery=all"));
+    viewer.frame();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut frames = 0;
+            while !over.load(Relaxed) || frames < 30 {
+                match viewer.next() {
+                    Text::Video { stamp, .. } => {
+                        frames += 1;
+                        let age = unix_now() - stamp;
+                        assert!(age < LATE_SECONDS, "a frame came {age:.2} s late");
+                    }
+                    other => panic!("the viewer was told of {other:?}"),
+                }
+            }
+        });
+        let result = attack();
+        over.store(true, Relaxed);
+        watching.join().expect("the viewer noticed nothing");
+        result
+    })
+}
+
+/// Resident memory that is the process's own, KiB.
+fn own_memory_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("the kernel counts it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn idle(count: usize) {
+    many_descriptors();
+    let program = Program::start(&CAMERA);
+    let server = program.child("stampcast-serve", None);
+    let before = own_memory_kib(server);
+    let silent = undisturbed(&program, || {
+        let silent: Vec<TcpStream> = (0..count).map(|_| connect(&program)).collect();
+        // Who speaks is heard at once, and a new viewer finds its place.
+        let asked = Instant::now();
+        Viewer::connect(&program.url("?audio=0")).frame();
+        eprintln!("a viewer's first frame beside {count} idle connections: {:?}", asked.elapsed());
+        silent
+    });
+    let grown = own_memory_kib(server).saturating_sub(before);
+    eprintln!("memory for {count} idle connections: {grown} KiB");
+    assert!(grown < 64 << 10, "the server took {grown} KiB");
+    drop(silent);
+    Viewer::connect(&program.url("?audio=0")).frame();
+}
+
+#[test]
+fn two_thousand_idle_connections_disturb_nobody() {
+    idle(2_000);
+}
+
+#[test]
+#[ignore = "opens 10,000 sockets: tests/long.sh"]
+fn ten_thousand_idle_connections_disturb_nobody() {
+    idle(10_000);
+}
+
+#[test]
+fn floods_of_connects_and_disconnects_leave_nothing_behind() {
+    let program = Program::start(&CAMERA);
+    let server = program.child("stampcast-serve", None);
+    let flood = || {
+        undisturbed(&program, || {
+            for n in 0..3_000 {
+                let mut tcp = connect(&program);
+                if n % 3 == 0 {
+                    // The server may be quicker and have closed it.
+                    let _ = tcp.write_all(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n");
+                }
+            }
+        });
+    };
+    flood();
+    let fds = common::descriptors(server).len();
+    let memory = own_memory_kib(server);
+    flood();
+    let grown = own_memory_kib(server).saturating_sub(memory);
+    assert!(grown < 8 << 10, "a second flood took {grown} KiB more");
+    until("the descriptors to be closed", || (common::descriptors(server).len() <= fds).then_some(()));
+}
+
+#[test]
+fn handshakes_that_trickle_end_at_the_timeout() {
+    let program = Program::start(&[&CAMERA[..], &["--handshake-timeout", "0.5"]].concat());
+    undisturbed(&program, || {
+        let mut slow: Vec<TcpStream> = (0..100).map(|_| connect(&program)).collect();
+        let began = Instant::now();
+        let ended = until("the server to end them", || {
+            // A byte more of an endless head for each; the writes fail once the server has hung up.
+            let alive = slow.iter_mut().filter_map(|tcp| tcp.write_all(b"X").ok()).count();
+            std::thread::sleep(Duration::from_millis(20));
+            (alive == 0).then(|| began.elapsed())
+        });
+        eprintln!("100 trickling handshakes were ended after {ended:?}");
+    });
+}
+
+#[test]
+fn one_viewer_more_than_may_be_is_told_so_with_503() {
+    let program = Program::start(&[&CAMERA[..], &["--max-clients", "2"]].concat());
+    let mut first = Viewer::connect(&program.url(""));
+    let second = Viewer::connect(&program.url(""));
+    let mut third = connect(&program);
+    let head = "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    third.write_all(head.as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    third.read_to_string(&mut answer).expect("the server answers");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("all places for viewers are taken"), "{answer}");
+    first.frame();
+    drop(second);
+    until("a free place", || Viewer::try_connect(&program.url("")).ok()).frame();
+}
+
+#[test]
+fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
+    let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "0.5"]].concat());
+    let _stalled = Viewer::connect(&program.url("?delivery=all"));
+    undisturbed(&program, || program.line(&["left: took nothing for too long"]));
+}
+
+#[test]
+fn out_of_descriptors_the_viewers_stay_and_later_ones_come_in() {
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+    let program = Program::spawn(limited.args(CAMERA));
+    undisturbed(&program, || {
+        let idle: Vec<TcpStream> = (0..100).map(|_| connect(&program)).collect();
+        program.line(&["stampcast-serve", "cannot accept connections", "trying again"]);
+        drop(idle);
+        Viewer::connect(&program.url("?audio=0")).frame();
+    });
+    let complaints = program.lines().iter().filter(|l| l.contains("cannot accept connections")).count();
+    assert!(complaints < 10, "it is said once per cause, not {complaints} times");
+}
+
+#[test]
+fn an_end_without_a_word_is_no_error_in_the_log() {
+    let program = Program::start(&CAMERA);
+    let mut tcp = connect(&program);
+    tcp.write_all(b"GET /stream HTTP/1.1\r\n").expect("the server reads");
+    drop(tcp);
+    let mut gone = connect(&program);
+    gone.shutdown(std::net::Shutdown::Write).expect("it is open");
+    match gone.read(&mut [0; 64]) {
+        Ok(_) => {}
+        Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset),
+    }
+    Viewer::connect(&program.url("")).frame();
+    assert!(!program.lines().iter().any(|l| l.contains("ERROR")), "{:?}", program.lines());
+}

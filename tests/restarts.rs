@@ -1,0 +1,64 @@
+//! Two hundred restarts in a row, and nothing left behind: no descriptor, no memory, no shared memory, no process.
+
+mod common;
+
+use common::viewer::{Text, Viewer};
+use common::{Program, descriptors, kill};
+
+const NAMES: [&str; 2] = ["stampcast-video", "stampcast-audio"];
+/// Each kills both workers.
+const ROUNDS: usize = 100;
+/// By then everything has been allocated that is allocated once.
+const WARM: usize = 20;
+
+#[derive(Debug)]
+struct Held {
+    descriptors: usize,
+    /// KiB.
+    own: u64,
+    shared: u64,
+}
+
+fn held(pid: u32) -> Held {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).expect("the kernel counts it");
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    Held { descriptors: descriptors(pid).len(), own: kib("RssAnon"), shared: kib("RssShmem") }
+}
+
+#[test]
+fn two_hundred_restarts_leave_nothing_behind() {
+    let program = Program::start(&["--camera-type", "test", "--enable-audio", "--fps", "120", "--width", "160", "--height", "120"]);
+    let mut viewer = Viewer::connect(&program.url(""));
+    let server = program.child("stampcast-serve", None);
+    let mut workers = NAMES.map(|name| program.child(name, None));
+    let mut warm = None;
+    for round in 0..ROUNDS {
+        // Until both are healthy again: who dies before is forked again only after a while.
+        let (mut frames, mut sounds) = (0, 0);
+        while frames < 40 || sounds < 20 {
+            match viewer.next() {
+                Text::Video { .. } => frames += 1,
+                Text::Audio { .. } => sounds += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        if round == WARM {
+            warm = Some((held(program.pid()), held(server)));
+        }
+        for (name, worker) in NAMES.iter().zip(&mut workers) {
+            kill(*worker, libc::SIGKILL);
+            *worker = program.child(name, Some(*worker));
+        }
+    }
+    let (supervisor_before, server_before) = warm.expect("there were so many rounds");
+    for (who, before, after) in [("supervisor", supervisor_before, held(program.pid())), ("server", server_before, held(server))] {
+        eprintln!("{who}: {before:?} after {WARM} rounds, {after:?} after {ROUNDS}");
+        assert!(after.descriptors <= before.descriptors, "{who}: {before:?} {after:?}");
+        assert!(after.own < before.own + 1024, "{who}: {before:?} {after:?}");
+        assert!(after.shared < before.shared + 8 * 1024, "{who}: {before:?} {after:?}");
+    }
+    assert_eq!(program.children("stampcast-serve"), [server], "the viewers' server was never touched");
+}

@@ -1,0 +1,140 @@
+//! What the sandboxed children can no longer do, by trying it. The kernel restricts a thread, so each try has a thread of its
+//! own; what the program's own processes have given up is read from procfs.
+
+mod common;
+
+use common::viewer::Viewer;
+use common::{Program, until};
+use stampcast::sandbox::{without_files, without_network};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+
+/// Runs it on a thread that ends with it.
+fn apart(body: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(body).join().expect("the thread found what it should");
+}
+
+fn denied<T>(outcome: std::io::Result<T>) -> bool {
+    outcome.is_err_and(|e| e.kind() == ErrorKind::PermissionDenied)
+}
+
+#[test]
+fn a_worker_and_what_it_starts_open_no_network_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    apart(move || {
+        assert!(TcpStream::connect(at).is_ok(), "before");
+        without_network().expect("this kernel has what it takes");
+        assert!(denied(TcpStream::connect(at)));
+        assert!(denied(TcpListener::bind("127.0.0.1:0")));
+        assert!(denied(TcpListener::bind("[::1]:0")));
+        assert!(denied(UdpSocket::bind("0.0.0.0:0")));
+        let shell = |script: &str| Command::new("bash").args(["-c", script]).stderr(Stdio::null()).status().expect("bash starts").success();
+        assert!(shell("true"), "programs still start (rpicam-vid)");
+        assert!(!shell(&format!("exec 3<>/dev/tcp/127.0.0.1/{}", at.port())), "and are bound by the same rule");
+    });
+}
+
+#[test]
+fn a_worker_keeps_what_alsa_udev_and_its_devices_need() {
+    apart(|| {
+        without_network().expect("this kernel has what it takes");
+        UnixStream::pair().expect("UNIX sockets stay");
+        UnixDatagram::unbound().expect("UNIX sockets stay");
+        assert!(nix::ifaddrs::getifaddrs().is_ok(), "netlink stays");
+        File::open("/dev/null").expect("devices stay");
+        File::open("/etc/passwd").expect("files stay");
+        let thread = std::thread::spawn(|| UnixStream::pair().is_ok());
+        assert!(thread.join().expect("threads start"));
+    });
+}
+
+#[test]
+fn a_worker_reaches_no_other_process() {
+    let mut other = Command::new("sleep").arg("60").spawn().expect("sleep starts");
+    let pid = other.id();
+    apart(move || {
+        let memory = || std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"));
+        assert!(memory().is_ok(), "before");
+        without_network().expect("this kernel has what it takes");
+        assert!(denied(memory()), "its memory");
+        let kill = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL);
+        assert_eq!(kill, Err(nix::errno::Errno::EPERM));
+    });
+    other.kill().expect("it still lives");
+    other.wait().expect("it is our child");
+}
+
+#[test]
+fn the_server_reads_its_own_files_also_renewed_ones_and_nothing_else() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (live, archive, elsewhere) = (home.path().join("live"), home.path().join("archive"), home.path().join("elsewhere"));
+    for dir in [&live, &archive, &elsewhere] {
+        std::fs::create_dir(dir).expect("it is new");
+        std::fs::write(dir.join("1"), "one").expect("it is writable");
+    }
+    // As certificates are kept by those who renew them.
+    std::os::unix::fs::symlink("../archive/1", live.join("cert")).expect("it is new");
+    let (dir, own) = (live.clone(), live.join("cert"));
+    let (renew, renewed) = std::sync::mpsc::channel::<()>();
+    let (ask, asked) = std::sync::mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        without_files(&[&own]).expect("this kernel has what it takes");
+        let read = |path: &std::path::Path| std::fs::read_to_string(path);
+        assert_eq!(read(&own).expect("its own"), "one");
+        ask.send(()).expect("the test listens");
+        renewed.recv().expect("the test speaks");
+        assert_eq!(read(&own).expect("its own, renewed"), "two");
+        assert!(denied(read(&elsewhere.join("1"))));
+        assert!(denied(std::fs::write(dir.join("new"), "x")), "it writes nowhere");
+        for path in ["/etc/passwd", "/dev/null", "/dev/zero", "/proc/self/environ"] {
+            assert!(denied(File::open(path)), "{path}");
+        }
+        assert!(denied(Command::new("/bin/true").status()), "it starts no program");
+        File::open("/etc/hosts").expect("names are still found");
+        TcpListener::bind("127.0.0.1:0").expect("the network stays");
+    });
+    asked.recv().expect("the server reads");
+    std::fs::write(archive.join("2"), "two").expect("it is writable");
+    std::os::unix::fs::symlink("../archive/2", live.join("next")).expect("it is new");
+    std::fs::rename(live.join("next"), live.join("cert")).expect("both are there");
+    renew.send(()).expect("the server listens");
+    server.join().expect("the server found what it should");
+}
+
+/// A line of /proc/PID/status.
+fn status(pid: u32, name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
+}
+
+#[test]
+fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
+    let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
+    Viewer::connect(&program.url("")).frame();
+    program.line(&["stampcast-serve", "sandbox: "]);
+    for name in ["stampcast-video", "stampcast-audio"] {
+        program.line(&[name, "sandbox: "]);
+        let first = program.child(name, None);
+        assert_eq!((status(first, "Seccomp"), status(first, "NoNewPrivs")), ("2".into(), "1".into()), "{name}");
+        common::kill(first, libc::SIGKILL);
+        let second = program.child(name, Some(first));
+        until("the new worker's sandbox", || (status(second, "Seccomp") == "2").then_some(()));
+    }
+    assert_eq!(status(program.child("stampcast-serve", None), "NoNewPrivs"), "1");
+    assert_eq!(status(program.pid(), "NoNewPrivs"), "0", "the supervisor restarts them with all rights");
+    Viewer::connect(&program.url("")).frame();
+    assert!(!program.lines().iter().any(|l| l.contains("sandbox is not complete")));
+}
+
+#[test]
+fn without_the_sandbox_every_child_keeps_its_rights() {
+    let program = Program::start(&["--camera-type", "test", "--no-sandbox"]);
+    Viewer::connect(&program.url("")).frame();
+    let worker = program.child("stampcast-video", None);
+    assert_eq!((status(worker, "Seccomp"), status(worker, "NoNewPrivs")), ("0".into(), "0".into()));
+}

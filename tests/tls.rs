@@ -1,0 +1,206 @@
+//! https:// and wss:// of the running program, asked by a client that checks the certificate.
+
+mod common;
+
+use common::viewer::{Text, parse, unix_now};
+use common::{PATIENCE, Program, run, until};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tungstenite::{Message, WebSocket};
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A certificate authority and the files that the program is given.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    home: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let authority = Self { issuer, home: tempfile::tempdir().expect("a directory") };
+        authority.renew();
+        authority
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Puts a new certificate in place, each file by rename, as those who renew them do; returns it.
+    fn renew(&self) -> CertificateDer<'static> {
+        let key = KeyPair::generate().expect("a key");
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let cert = CertificateParams::new(names).expect("names").signed_by(&key, &self.issuer).expect("a certificate");
+        self.put("key.pem", &key.serialize_pem());
+        self.put("cert.pem", &cert.pem());
+        cert.der().clone()
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let next = self.path("next");
+        std::fs::write(&next, text).expect("it is writable");
+        std::fs::rename(next, self.path(name)).expect("it is there");
+    }
+
+    fn start(&self, more: &[&str]) -> Program {
+        let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
+        let tls = ["--tls-cert", text(&cert), "--tls-key", text(&key), "--camera-type", "test", "--enable-audio"];
+        Program::start(&[&tls[..], more].concat())
+    }
+
+    fn connect(&self, program: &Program) -> Stream {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("it is a certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+        let name = ServerName::try_from("127.0.0.1").expect("an address");
+        let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a name"), tcp);
+        stream.conn.complete_io(&mut stream.sock).expect("the handshake passes");
+        stream
+    }
+
+    fn watch(&self, program: &Program) -> WebSocket<Stream> {
+        let url = format!("wss://127.0.0.1:{}/stream?audio=0", program.port());
+        tungstenite::client(url, self.connect(program)).expect("it is a WebSocket").0
+    }
+
+    /// The certificate that a new connection is shown.
+    fn shown(&self, program: &Program) -> CertificateDer<'static> {
+        self.connect(program).conn.peer_certificates().expect("the server has one")[0].clone().into_owned()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+fn frame(viewer: &mut WebSocket<Stream>) -> (f64, Vec<u8>) {
+    loop {
+        match viewer.read() {
+            Ok(Message::Text(text)) => match parse(&text) {
+                Text::Video { stamp, jpeg, .. } => return (stamp, jpeg),
+                other => panic!("not a frame: {other:?}"),
+            },
+            Ok(_) => {}
+            Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => panic!("the stream ended: {e}"),
+        }
+    }
+}
+
+#[test]
+fn pages_and_streams_are_served_over_tls_on_the_same_port() {
+    let authority = Authority::new();
+    let program = authority.start(&[]);
+    program.line(&["listening on https://", "wss://"]);
+    let mut viewer = authority.watch(&program);
+    for _ in 0..20 {
+        let (_, jpeg) = frame(&mut viewer);
+        assert!(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]), "a whole JPEG");
+    }
+    let mut page = authority.connect(&program);
+    page.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("the server reads");
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).expect("the server answers and takes its leave");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"video\""), "{answer}");
+
+    viewer.close(None).expect("it is open");
+    let ended = loop {
+        match viewer.read() {
+            Ok(_) => {}
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(ended, tungstenite::Error::ConnectionClosed), "an orderly end, not {ended}");
+}
+
+#[test]
+fn who_speaks_in_the_clear_is_told_so() {
+    let authority = Authority::new();
+    let program = authority.start(&[]);
+    let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
+    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+    tcp.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").expect("the server reads");
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).expect("the server answers");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("use https:// or wss:// in the address\n"), "{answer}");
+}
+
+#[test]
+fn a_viewer_that_stalls_goes_on_with_whole_frames_and_the_present() {
+    let authority = Authority::new();
+    let program = authority.start(&["--fps", "60"]);
+    let mut viewer = authority.watch(&program);
+    frame(&mut viewer);
+    let mut witness = authority.watch(&program);
+    let stalled = Instant::now();
+    while stalled.elapsed() < Duration::from_secs(2) {
+        frame(&mut witness);
+    }
+    // What the sockets hold comes first, then what is new; each frame is whole, or TLS and WebSocket would say so.
+    until("the present", || (unix_now() - frame(&mut viewer).0 < 0.2).then_some(()));
+    for _ in 0..60 {
+        frame(&mut viewer);
+    }
+}
+
+#[test]
+fn renewed_certificates_are_used_and_half_renewed_ones_are_not() {
+    let authority = Authority::new();
+    let program = authority.start(&[]);
+    let mut viewer = authority.watch(&program);
+    let first = authority.shown(&program);
+    let second = authority.renew();
+    assert_ne!(first, second);
+    until("the renewed certificate", || (authority.shown(&program) == second).then_some(()));
+    authority.put("key.pem", "no key\n");
+    until("a word of the bad key", || {
+        assert_eq!(authority.shown(&program), second, "the last good one stays");
+        program.lines().iter().any(|l| l.contains("key.pem") && l.contains("stays in use")).then_some(())
+    });
+    let third = authority.renew();
+    until("the renewed certificate", || (authority.shown(&program) == third).then_some(()));
+    frame(&mut viewer);
+}
+
+#[test]
+fn files_that_are_no_certificate_and_key_end_the_program_with_one_line() {
+    let authority = Authority::new();
+    let (cert, key, garbage) = (authority.path("cert.pem"), authority.path("key.pem"), authority.path("garbage.pem"));
+    std::fs::write(&garbage, "garbage").expect("it is writable");
+    let other = KeyPair::generate().expect("a key").serialize_pem();
+    let stranger = authority.path("stranger.pem");
+    std::fs::write(&stranger, other).expect("it is writable");
+    let missing = Path::new("/no/such/file");
+    for (cert, key, said) in [
+        (missing, &*key, "--tls-cert /no/such/file"),
+        (&cert, missing, "--tls-key /no/such/file"),
+        (&garbage, &key, "holds no certificate"),
+        (&cert, &garbage, "holds no private key"),
+        (&cert, &stranger, "cannot be used together"),
+    ] {
+        let (code, log) = run(&["--camera-type", "test", "--port", "0", "--quiet", "--tls-cert", text(cert), "--tls-key", text(key)]);
+        let lines: Vec<&str> = log.lines().filter(|l| !l.contains("no --token")).collect();
+        assert_eq!((code, lines.len()), (Some(2), 1), "{log}");
+        assert!(lines[0].contains(said), "{log}");
+    }
+    let (code, log) = run(&["--camera-type", "test", "--tls-cert", text(&cert)]);
+    assert_eq!((code, log.trim_end().lines().count()), (Some(2), 1), "{log}");
+}
