@@ -16,6 +16,21 @@ pub struct Config {
     pub serve_client: bool,
     pub logging: Logging,
     pub access: Access,
+    /// `None`: off, or not in this build.
+    pub webrtc: Option<Webrtc>,
+}
+
+/// WebRTC's settings.
+#[derive(Clone, Debug)]
+pub struct Webrtc {
+    /// UDP, and TCP for those whom UDP does not reach; 0: the kernel picks.
+    pub port: u16,
+    /// Where a router forwards `port` to this machine.
+    pub public_ip: Option<IpAddr>,
+    /// The most that the picture may take, bits per second; 0: by its size.
+    pub bitrate_bps: u32,
+    /// Viewers at a time.
+    pub max_sessions: usize,
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

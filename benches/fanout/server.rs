@@ -121,6 +121,7 @@ fn config(fps: u32) -> Config {
         sound: None,
         exit_on_device_error: false,
         serve_client: false,
+        webrtc: None,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::WARN },
     }
 }

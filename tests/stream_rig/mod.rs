@@ -231,6 +231,7 @@ fn config(sound: bool) -> Config {
         sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
         exit_on_device_error: false,
         serve_client: false,
+        webrtc: None,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
