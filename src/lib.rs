@@ -24,6 +24,8 @@ pub mod resample;
 pub mod ring;
 pub mod serve;
 pub mod supervise;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;
 pub mod wire;
 
 use config::Config;

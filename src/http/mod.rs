@@ -7,6 +7,8 @@ mod socket;
 mod status;
 mod stream;
 mod viewer;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;
 
 use crate::hub::Hub;
 use access::Access;
@@ -55,12 +57,12 @@ struct App {
     places: Arc<Semaphore>,
 }
 
-/// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, access: Access, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown`, with what other rooms serve over HTTP (`more`) behind the same door; then every viewer is told so (close code 1001), and all is over within a second.
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, access: Access, limits: Limits, more: Router, shutdown: impl Future<Output = ()>) {
     let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)) };
     let doorstep = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopping) = watch::channel(false);
-    let server = connection::Server { hub: hub.clone(), router: router(app, access), limits, stopping };
+    let server = connection::Server { hub: hub.clone(), router: router(app, access, more), limits, stopping };
     let mut connections = JoinSet::new();
     let mut accept_failed = false;
     tokio::pin!(shutdown);
@@ -101,7 +103,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App, access: Access) -> Router {
+fn router(app: App, access: Access, more: Router) -> Router {
     Router::new()
         .route("/", get(status::addresses))
         .route("/stream", get(stream::stream))
@@ -109,6 +111,7 @@ fn router(app: App, access: Access) -> Router {
         .route("/healthz", get(status::healthz))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
         .with_state(app)
+        .merge(more)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 

@@ -98,8 +98,8 @@ impl H264Encoder {
         unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, openh264::Error> {
         let bitrate_bps = if wish.bitrate_bps == 0 { default_bps(size) } else { wish.bitrate_bps };
-        let fits = |running: &Box<Running>| running.size == size && running.bitrate_bps == bitrate_bps;
-        if !self.encoder.as_ref().is_some_and(fits) {
+        let fits = |running: &Running| running.size == size && running.bitrate_bps == bitrate_bps;
+        if !self.encoder.as_deref().is_some_and(fits) {
             let encoder = Encoder::with_api_config(OpenH264API::from_source(), settings(self.fps, bitrate_bps))?;
             let running = Running { encoder, size, bitrate_bps, keyframes: wish.keyframes, last_keyframe: captured };
             self.encoder = Some(Box::new(running));
