@@ -149,6 +149,9 @@ fn shake_hands(mut stream: &TcpStream) {
 
 fn config(fps: u32) -> Config {
     Config {
+        limits: stampcast::config::Limits { clients: 2_000, handshake: Duration::from_secs(10), idle: Duration::from_secs(60) },
+        tls: None,
+        sandbox: false,
         access: Default::default(),
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
@@ -169,6 +172,7 @@ fn config(fps: u32) -> Config {
         sound: None,
         exit_on_device_error: false,
         serve_client: false,
+        webrtc: None,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::WARN },
     }
 }
