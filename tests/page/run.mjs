@@ -19,11 +19,8 @@ await import("./unit.js");
 await import("./faults.js");
 await import("./features.js");
 await import("./look.js");
-<<<<<<< HEAD
 await import("./real.js");
-=======
 await import("./whep.js");
->>>>>>> webrtc
 const passed = await runAll(process.argv[2]);
 await closeBrowser();
 process.exit(passed ? 0 : 1);
