@@ -140,8 +140,11 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
 /// What is served beside the hub's own streams, as routes; its tasks end with `stopping`.
 #[cfg(feature = "webrtc")]
 fn outputs_over_http(config: &Config, hub: &Arc<Hub>, stopping: watch::Receiver<bool>, outputs: &mut JoinSet<()>) -> io::Result<Router> {
-    let Some(webrtc) = &config.webrtc else { return Ok(Router::new()) };
-    let server = Arc::new(crate::webrtc::Server::open(webrtc, config.host, hub.clone())?);
+    let Some(mut webrtc) = config.webrtc.clone() else { return Ok(Router::new()) };
+    if webrtc.bitrate_bps == 0 {
+        webrtc.bitrate_bps = crate::capture::codec::h264::default_bps((config.video.width as usize, config.video.height as usize));
+    }
+    let server = Arc::new(crate::webrtc::Server::open(&webrtc, config.host, hub.clone())?);
     let routes = http::webrtc::routes(server.clone());
     outputs.spawn(async move { server.run(stopping).await });
     Ok(routes)

@@ -7,6 +7,7 @@
 //! ```
 
 mod port;
+mod rate;
 mod routes;
 mod session;
 mod signalling;
@@ -19,10 +20,10 @@ pub use signalling::{BadOffer, MAX_OFFER};
 
 use crate::config;
 use crate::hub::Hub;
-use crate::packet::Encoding;
 use port::Port;
+use rate::Rates;
 use routes::Routes;
-use session::{Ended, Session};
+use session::{Ended, Ends, Session};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,6 +40,8 @@ use tracing::{debug, error, info};
 const INBOX: usize = 256;
 /// The id that most senders use for abs-capture-time; an offer may name another.
 const CAPTURE_TIME_ID: u8 = 9;
+/// How often str0m says what viewers lost.
+const REPORTS: Duration = Duration::from_secs(1);
 /// A check that finds no answer is repeated at least so often, so that a lost datagram costs little.
 const CHECK_AGAIN: Duration = Duration::from_millis(1500);
 
@@ -47,6 +50,7 @@ pub struct Server {
     hub: Arc<Hub>,
     port: Arc<Port>,
     routes: Arc<Routes>,
+    rates: Arc<Rates>,
     public_ip: Option<IpAddr>,
     max_sessions: usize,
     certificate: str0m::config::DtlsCert,
@@ -103,12 +107,13 @@ impl Server {
         } else {
             info!("WebRTC: UDP and TCP port {}", port.number());
         }
-        hub.set_bitrate(Encoding::H264, config.bitrate_bps);
+        let rates = Rates::new(hub.clone(), config.bitrate_bps);
         let (born, births) = mpsc::unbounded_channel();
         Ok(Self {
             hub,
             port,
             routes: Arc::default(),
+            rates,
             public_ip: config.public_ip,
             max_sessions: config.max_sessions,
             certificate,
@@ -143,7 +148,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (inbox, datagrams) = mpsc::channel(INBOX);
         self.routes.add(&ufrag, inbox);
-        let session = Session::new(rtc, self.hub.clone(), self.port.clone(), datagrams, stopped, hearing);
+        let ends = Ends { hub: self.hub.clone(), port: self.port.clone(), datagrams, stopped, rate: self.rates.share() };
+        let session = Session::new(rtc, ends, hearing);
         sessions.insert(id.clone(), stop);
         // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
         let _ = self.born.send(Birth { id: id.clone(), ufrag, session });
@@ -213,6 +219,7 @@ impl Server {
             .enable_h264(true)
             .enable_opus(true, false)
             .set_dtls_cert(self.certificate.clone())
+            .set_stats_interval(Some(REPORTS))
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
         config.set_max_stun_rto(CHECK_AGAIN);
         let mut rtc = config.build(Instant::now());

@@ -3,6 +3,7 @@
 
 use super::Hearing;
 use super::port::{Datagram, Port};
+use super::rate::Share;
 use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
 use crate::packet::{Cause, Encoding, MonoNs, OPUS_PACKET};
 use crate::wire::Delivery;
@@ -40,12 +41,18 @@ pub enum Ended {
     Failed(#[from] RtcError),
 }
 
+/// What a session is connected to.
+pub struct Ends {
+    pub hub: Arc<Hub>,
+    pub port: Arc<Port>,
+    pub datagrams: mpsc::Receiver<Datagram>,
+    pub stopped: watch::Receiver<bool>,
+    pub rate: Share,
+}
+
 pub struct Session {
     rtc: Rtc,
-    hub: Arc<Hub>,
-    port: Arc<Port>,
-    datagrams: mpsc::Receiver<Datagram>,
-    stopped: watch::Receiver<bool>,
+    ends: Ends,
     hearing: Hearing,
     born: Instant,
     /// When the peer was heard last.
@@ -75,21 +82,11 @@ enum Next {
 }
 
 impl Session {
-    pub fn new(
-        rtc: Rtc,
-        hub: Arc<Hub>,
-        port: Arc<Port>,
-        datagrams: mpsc::Receiver<Datagram>,
-        stopped: watch::Receiver<bool>,
-        hearing: Hearing,
-    ) -> Self {
+    pub fn new(rtc: Rtc, ends: Ends, hearing: Hearing) -> Self {
         let now = Instant::now();
         Self {
             rtc,
-            hub,
-            port,
-            datagrams,
-            stopped,
+            ends,
             hearing,
             born: now,
             heard: now,
@@ -133,12 +130,12 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
-        let stopped = async { drop(self.stopped.wait_for(|stop| *stop).await) };
+        let stopped = async { drop(self.ends.stopped.wait_for(|stop| *stop).await) };
         let next = tokio::select! {
             // What the peer says first: its keyframe request is no older than the frame that waits.
             biased;
             () = stopped => Next::Stop,
-            Some(datagram) = self.datagrams.recv() => Next::Datagram(datagram),
+            Some(datagram) = self.ends.datagrams.recv() => Next::Datagram(datagram),
             () = news => Next::Packet,
             () = sleep_until(deadline.min(now + LOOK).into()) => Next::Time,
         };
@@ -160,7 +157,7 @@ impl Session {
         loop {
             match self.rtc.poll_output()? {
                 Output::Timeout(deadline) => return Ok(deadline),
-                Output::Transmit(out) => self.port.send(out.proto, out.source, out.destination, &out.contents),
+                Output::Transmit(out) => self.ends.port.send(out.proto, out.source, out.destination, &out.contents),
                 Output::Event(event) => self.take_event(event)?,
             }
         }
@@ -184,7 +181,12 @@ impl Session {
                 }
                 self.subscribe();
             }
-            Event::KeyframeRequest(_) => self.hub.request_keyframe(Encoding::H264),
+            Event::MediaEgressStats(said) if self.video.is_some_and(|video| video.mid == said.mid) => {
+                if let Some(share) = said.loss {
+                    self.ends.rate.lost(share, Instant::now());
+                }
+            }
+            Event::KeyframeRequest(_) => self.ends.hub.request_keyframe(Encoding::H264),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.rtc.close()?,
             _ => {}
         }
@@ -196,7 +198,7 @@ impl Session {
         if !self.connected {
             return;
         }
-        let feed = |track: Option<Track>, encoding| track.filter(|_| self.hub.has(encoding)).map(|_| Feed::Encoded(encoding));
+        let feed = |track: Option<Track>, encoding| track.filter(|_| self.ends.hub.has(encoding)).map(|_| Feed::Encoded(encoding));
         let request = Request {
             video: feed(self.video, Encoding::H264),
             audio: feed(self.audio, Encoding::Opus),
@@ -205,13 +207,13 @@ impl Session {
             events: false,
         };
         // Fails for resampled sound only, which is not asked for.
-        self.subscription = self.hub.subscribe(&request).ok();
+        self.subscription = self.ends.hub.subscribe(&request).ok();
         self.ask_for_keyframe();
     }
 
     fn ask_for_keyframe(&mut self) {
         self.keyframe_asked = Some(Instant::now());
-        self.hub.request_keyframe(Encoding::H264);
+        self.ends.hub.request_keyframe(Encoding::H264);
     }
 
     fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {

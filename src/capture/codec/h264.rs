@@ -151,7 +151,8 @@ fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
         .vui(VuiConfig::bt601().full_range(true))
 }
 
-fn default_bps(size: (usize, usize)) -> u32 {
+/// Bits per second that a picture of this size, pixels, is worth.
+pub fn default_bps(size: (usize, usize)) -> u32 {
     (VGA_BPS * ((size.0 * size.1) as f64 / VGA_PIXELS).powf(GROWTH)).round() as u32
 }
 

@@ -1,0 +1,223 @@
+//! The whole program as a WebRTC peer sees it: what plays is what the camera saw and the microphone heard, with its stamps.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod peer;
+
+use common::{PATIENCE, Program, until};
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
+use peer::{Peer, request};
+use stampcast::capture::video::test::timecode;
+use stampcast::packet::{MonoNs, UnixNs};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use str0m::media::MediaData;
+
+const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+
+fn unix_ns(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64
+}
+
+/// The capture time that the sender report and the RTP time tell together.
+fn by_sender_report(data: &MediaData) -> Option<i64> {
+    let report = data.last_sender_info.as_ref()?;
+    let rate = data.time.denom() as f64;
+    let ahead = (data.time.numer() as u32).wrapping_sub(report.rtp_time.numer() as u32) as i32;
+    Some(unix_ns(report.ntp_time) + (f64::from(ahead) / rate * 1e9) as i64)
+}
+
+fn time_code(decoder: &mut Decoder, unit: &[u8]) -> Option<UnixNs> {
+    let picture = decoder.decode(unit).ok()??;
+    let (width, height) = picture.dimensions();
+    timecode::read(picture.y(), width as u32, height as u32, picture.strides().0)
+}
+
+#[test]
+fn pictures_and_sound_play_with_the_moment_of_their_capture() {
+    let program = Program::start(&TEST);
+    let mut peer = Peer::play(program.port());
+    let mut decoder = Decoder::new().expect("there is a decoder");
+    let mut opus = opus::Decoder::new(48_000, opus::Channels::Mono).expect("there is a decoder");
+    let (mut pictures, mut reported, mut beeps, mut quiet) = (0, 0, Vec::new(), false);
+    let alive = peer.watch(|data| {
+        let stamp = unix_ns(data.ext_vals.abs_capture_time.expect("each frame has its capture time").capture_time);
+        if data.params.spec().codec.is_audio() {
+            let mut sound = [0; 5760];
+            let length = opus.decode(&data.data, &mut sound, false).expect("it is Opus");
+            assert_eq!(length, 960, "20 ms");
+            let onset = sound[..length].iter().position(|s| s.unsigned_abs() > 4_000);
+            if let Some(n) = onset.filter(|_| quiet) {
+                beeps.push(stamp + n as i64 * 1_000_000_000 / 48_000);
+            }
+            quiet = onset.is_none();
+        } else {
+            let code = time_code(&mut decoder, &data.data).expect("each frame is whole and shows its time");
+            // Drawn with the offset known to the worker, in whole microseconds.
+            assert!((stamp - code.0 as i64).abs() < 100_000, "{stamp} {code:?}");
+            pictures += 1;
+            if let Some(at) = by_sender_report(&data) {
+                reported += 1;
+                assert!((at - stamp).abs() < 2_000_000, "the sender report is {} ns off", at - stamp);
+            }
+        }
+        pictures >= 90 && reported >= 10 && beeps.len() >= 2
+    });
+    assert!(alive);
+    // The beep begins with each second of CLOCK_MONOTONIC.
+    let offset = unix_ns(SystemTime::now()) - MonoNs::now().0 as i64;
+    for beep in beeps {
+        let off_ms = ((beep - offset + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000) as f64 / 1e6;
+        assert!(off_ms.abs() < 2.0, "a beep is {off_ms} ms off");
+    }
+}
+
+#[test]
+fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
+    let program = Program::start(&TEST);
+    let mut peer = Peer::play_by_json(program.port());
+    let mut decoder = Decoder::new().expect("there is a decoder");
+    let (mut shown, mut lost) = (Vec::new(), 0);
+    let mut whole = false;
+    peer.watch(|data| {
+        if data.params.spec().codec.is_audio() {
+            return false;
+        }
+        let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
+        whole = keyframe || (whole && data.contiguous);
+        match time_code(&mut decoder, &data.data).filter(|_| whole) {
+            Some(code) => shown.push((Instant::now(), code)),
+            None => lost += 1,
+        }
+        shown.len() + lost == 15 || shown.len() + lost >= 240
+    });
+    peer.loss_percent = 5;
+    let before = shown.len();
+    peer.watch(|data| {
+        if data.params.spec().codec.is_audio() {
+            return false;
+        }
+        let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
+        whole = keyframe || (whole && data.contiguous);
+        match time_code(&mut decoder, &data.data).filter(|_| whole) {
+            Some(code) => shown.push((Instant::now(), code)),
+            None => lost += 1,
+        }
+        shown.len() - before + lost >= 240
+    });
+    let freeze = shown.windows(2).map(|w| w[1].0 - w[0].0).max().expect("there are frames");
+    println!("shown {} of {}, longest pause {freeze:?}", shown.len(), shown.len() + lost);
+    assert!(freeze < Duration::from_secs(1), "{freeze:?}");
+}
+
+#[test]
+fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let (mut one, mut two) = (Peer::play(port), Peer::play(port));
+    assert_ne!(one.location, two.location);
+    assert!(one.watch(|_| true) && two.watch(|_| true));
+    for peer in [&mut one, &mut two] {
+        let path = peer.location.clone();
+        assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
+        assert!(!peer.watch(|_| false), "the peer is told");
+        until("the session is forgotten", || (request(port, "DELETE", &path, "", "").status == 404).then_some(()));
+    }
+    let info: serde_json::Value = serde_json::from_str(&request(port, "GET", "/info", "", "").body).expect("JSON");
+    assert_eq!(info["viewers"], 0);
+}
+
+#[test]
+fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let mut peer = Peer::play(port);
+    assert!(peer.watch(|_| true));
+    let (path, killed) = (peer.location.clone(), Instant::now());
+    drop(peer);
+    program.line(&["WebRTC viewer left"]);
+    assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());
+    assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
+    assert!(killed.elapsed() < PATIENCE);
+}
+
+#[test]
+fn what_is_no_offer_is_refused_for_what_it_is() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let sdp = "application/sdp";
+    for (method, path, kind, body, status) in [
+        ("POST", "/whep", sdp, "hello", 400),
+        ("POST", "/whep", "text/plain", "hello", 415),
+        ("POST", "/whep", "", "", 415),
+        ("POST", "/whep", sdp, &*"a=x\r\n".repeat(100_000), 413),
+        ("POST", "/any/whep", sdp, "v=0", 400),
+        ("OPTIONS", "/whep", "", "", 204),
+        ("GET", "/whep", "", "", 405),
+        ("PATCH", "/whep/0123", sdp, "", 405),
+        ("DELETE", "/whep/0123", "", "", 404),
+        ("POST", "/api/webrtc/offer", "application/json", "{}", 422),
+        ("POST", "/api/webrtc/offer", "application/json", "{", 400),
+        ("POST", "/api/webrtc/offer", "application/json", r#"{"sdp":"x","type":"offer"}"#, 400),
+        ("POST", "/api/webrtc/offer", "application/json", r#"{"sdp":"x","type":"answer"}"#, 400),
+    ] {
+        let answer = request(port, method, path, kind, body);
+        assert_eq!(answer.status, status, "{method} {path} {kind}: {}", answer.body);
+    }
+    assert!(!program.lines().iter().any(|line| line.contains("127.0.0.1:") && line.contains("WebRTC")), "no address is logged");
+}
+
+#[test]
+fn a_port_that_is_taken_is_replaced_and_said_once() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let number = taken.local_addr().expect("it is bound").port().to_string();
+    let program = Program::start(&["--camera-type", "test", "--webrtc-port", &number]);
+    program.line(&["--webrtc-port", &number, "is taken"]);
+    assert!(Peer::play(program.port()).watch(|_| true));
+}
+
+#[test]
+fn without_webrtc_there_is_no_port_and_no_path() {
+    let program = Program::start(&["--camera-type", "test", "--no-webrtc"]);
+    assert_eq!(request(program.port(), "POST", "/whep", "application/sdp", "v=0").status, 404);
+    assert!(!program.lines().iter().any(|line| line.contains("WebRTC")));
+}
+
+/// CPU and memory of the server for each of 30 viewers.
+#[test]
+#[ignore = "a measurement, of a release build on an idle machine: cargo test --release --test webrtc -- --ignored --nocapture"]
+fn thirty_viewers_cost_little_each() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let serve = program.child("stampcast-serve", None);
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
+        let fields: Vec<u64> = stat.rsplit(") ").next().expect("it has fields").split(' ').filter_map(|f| f.parse().ok()).collect();
+        let status = std::fs::read_to_string(format!("/proc/{serve}/status")).expect("it lives");
+        let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("it has memory");
+        // utime and stime, ticks of 10 ms; the state letter is no number, so they are two earlier than in proc(5).
+        (fields[10] + fields[11], rss.trim().trim_end_matches(" kB").parse::<u64>().expect("a number"))
+    };
+    let (_, rss_before) = used();
+    let viewers: Vec<_> = (0..30)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let (mut peer, mut frames) = (Peer::play(port), 0);
+                let mut end = None;
+                peer.watch(|_| {
+                    frames += 1;
+                    *end.get_or_insert_with(|| Instant::now() + Duration::from_secs(12)) < Instant::now()
+                });
+                frames
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(4));
+    let (start, from) = (Instant::now(), used().0);
+    std::thread::sleep(Duration::from_secs(5));
+    let (to, rss) = used();
+    let percent = (to - from) as f64 / start.elapsed().as_secs_f64();
+    println!("of a core: {:.2} % for each of 30; {:.2} MB each", percent / 30.0, (rss - rss_before) as f64 / 1024.0 / 30.0);
+    let frames: Vec<i32> = viewers.into_iter().map(|v| v.join().expect("it plays")).collect();
+    println!("packets of media: {frames:?}");
+}

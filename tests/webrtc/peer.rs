@@ -1,0 +1,142 @@
+//! A WebRTC viewer made of str0m and one UDP socket: it plays by WHEP, can lose datagrams on purpose, and can be killed by forgetting it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaData, MediaKind};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::Extension;
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+pub struct Peer {
+    rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    /// Of a hundred datagrams that come, so many are thrown away.
+    pub loss_percent: u32,
+    seen: u32,
+    pub location: String,
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// One request on a connection of its own.
+pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    stream.set_read_timeout(Some(super::common::PATIENCE)).expect("a timeout is settable");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    // A body that is too large is refused before it is read.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+impl Peer {
+    fn new() -> (Self, String, SdpPendingOffer) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let address = socket.local_addr().expect("it is bound");
+        let config = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false);
+        let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("an address"));
+        let mut api = rtc.sdp_api();
+        api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = api.apply().expect("there is something to offer");
+        (Self { rtc, socket, address, loss_percent: 0, seen: 0, location: String::new() }, offer.to_sdp_string(), pending)
+    }
+
+    /// Plays by WHEP.
+    pub fn play(port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new();
+        let answer = request(port, "POST", "/whep", "application/sdp", &offer);
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        peer.location = answer.header("location").expect("a Location").to_owned();
+        peer.accept(pending, &answer.body);
+        peer
+    }
+
+    /// Plays by the JSON endpoint.
+    pub fn play_by_json(port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new();
+        let offer = serde_json::json!({"sdp": offer, "type": "offer"}).to_string();
+        let answer = request(port, "POST", "/api/webrtc/offer", "application/json", &offer);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(answer["type"], "answer");
+        peer.accept(pending, answer["sdp"].as_str().expect("SDP"));
+        peer
+    }
+
+    fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
+        self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(answer).expect("SDP")).expect("an answer to our offer");
+    }
+
+    /// Media as it comes, until `take` has enough. Panics when patience ends first; `false` when the session ended.
+    pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
+        let patience = Instant::now() + super::common::PATIENCE;
+        let mut buffer = vec![0; 2048];
+        loop {
+            assert!(Instant::now() < patience, "waited in vain for media");
+            let deadline = loop {
+                match self.rtc.poll_output().expect("str0m goes on") {
+                    Output::Timeout(at) => break at,
+                    Output::Transmit(out) => {
+                        if !self.is_lost() {
+                            let _ = self.socket.send_to(&out.contents, out.destination);
+                        }
+                    }
+                    Output::Event(Event::MediaData(data)) => {
+                        if take(data) {
+                            return true;
+                        }
+                    }
+                    Output::Event(_) => {}
+                }
+            };
+            if !self.rtc.is_alive() {
+                return false;
+            }
+            let pause = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), Duration::from_millis(100));
+            self.socket.set_read_timeout(Some(pause)).expect("a timeout is settable");
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, source)) => {
+                    if self.is_lost() {
+                        continue;
+                    }
+                    if let Ok(received) = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]) {
+                        self.rtc.handle_input(Input::Receive(Instant::now(), received)).expect("str0m takes it");
+                    }
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                    self.rtc.handle_input(Input::Timeout(Instant::now())).expect("str0m goes on");
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+
+    /// The same datagrams in each run, as far as their order is the same.
+    fn is_lost(&mut self) -> bool {
+        self.seen = self.seen.wrapping_add(1);
+        self.seen.wrapping_mul(0x9E37_79B9) >> 16 & 0xffff < self.loss_percent * 65536 / 100
+    }
+}
