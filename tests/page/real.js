@@ -82,19 +82,24 @@ test("sound at the program's rate and channels is played at its pitch", async ()
       const { context } = globalThis.toLoudspeaker;
       if (!globalThis.ear) {
         globalThis.ear = context.createAnalyser();
-        globalThis.ear.fftSize = 2048;
+        globalThis.ear.fftSize = 1024;
         globalThis.toLoudspeaker.connect(globalThis.ear);
       }
-      const samples = new Float32Array(2048);
+      const samples = new Float32Array(1024);
       globalThis.ear.getFloatTimeDomainData(samples);
       const crossings = [];
-      for (let i = 1; i < samples.length; i++) if (samples[i - 1] < 0 && samples[i] >= 0) crossings.push(i);
+      for (let i = 1; i < samples.length; i++) {
+        const [before, after] = [samples[i - 1], samples[i]];
+        if (before < 0 && after >= 0) crossings.push(i - after / (after - before));
+      }
       const loud = samples.every((_, i) => i % 64 !== 0 || Math.max(...samples.subarray(i, i + 64)) > 0.1);
       if (!loud) return null;
-      return ((crossings.length - 1) * context.sampleRate) / (crossings.at(-1) - crossings[0]);
-    });
+      // The median: on a busy machine a jump of the sound may fall into the window and shorten one period.
+      const periods = crossings.slice(1).map((at, i) => at - crossings[i]);
+      return context.sampleRate / periods.sort((a, b) => a - b)[periods.length >> 1];
+    }, null, { timeout: 60_000 });
     const hertz = await pitch.jsonValue();
-    assert.ok(Math.abs(hertz - 1000) < 20, `${hertz} Hz`);
+    assert.ok(Math.abs(hertz - 1000) < 10, `${hertz} Hz`);
     assert.deepEqual(await page.evaluate(() => ({ ...viewer.soundFormat })), { rate: 48_000, channels: 2 });
   });
 });
