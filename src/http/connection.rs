@@ -125,16 +125,17 @@ impl Server {
     }
 }
 
-/// The socket behind an upgraded connection, and what was already read from it.
+/// The socket behind an upgraded connection, and what was already read from it: a copy, since converted it would keep
+/// hyper's buffer of 8 KB for as long as the viewer stays.
 fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Socket::new(parts.io.into_inner()), parts.read_buf.into()),
+        Ok(parts) => return (Socket::new(parts.io.into_inner()), parts.read_buf.to_vec()),
         Err(upgraded) => upgraded,
     };
     #[cfg(feature = "tls")]
     if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         let (tcp, tls) = parts.io.into_inner().into_inner();
-        return (Socket::with_tls(tcp, Session::new(tls)), parts.read_buf.into());
+        return (Socket::with_tls(tcp, Session::new(tls)), parts.read_buf.to_vec());
     }
     #[cfg(not(feature = "tls"))]
     drop(upgraded);
