@@ -6,6 +6,7 @@
 //!                                                        hub: H.264, Opus ───────────┘
 //! ```
 
+mod epoch;
 mod port;
 mod rate;
 mod routes;
@@ -20,6 +21,8 @@ pub use signalling::{BadOffer, MAX_OFFER};
 
 use crate::config;
 use crate::hub::Hub;
+use crate::packet::MonoNs;
+use epoch::Epoch;
 use port::Port;
 use rate::Rates;
 use routes::Routes;
@@ -53,6 +56,7 @@ pub struct Server {
     public_ip: Option<IpAddr>,
     max_sessions: usize,
     certificate: str0m::config::DtlsCert,
+    epoch: Epoch,
     /// By id.
     sessions: Mutex<HashMap<String, watch::Sender<bool>>>,
     born: mpsc::UnboundedSender<Birth>,
@@ -105,6 +109,9 @@ impl Server {
         } else {
             info!("WebRTC: UDP and TCP port {}", port.number());
         }
+        // str0m reads its clocks at its first use, which this is.
+        drop(RtcConfig::new().build(Instant::now()));
+        let epoch = Epoch::new(Instant::now(), hub.unix(MonoNs::now()));
         let rates = Rates::new(hub.clone(), config.bitrate_bps);
         let (born, births) = mpsc::unbounded_channel();
         Ok(Self {
@@ -115,6 +122,7 @@ impl Server {
             public_ip: config.public_ip,
             max_sessions: config.max_sessions,
             certificate,
+            epoch,
             sessions: Mutex::default(),
             born,
             births: Mutex::new(Some(births)),
@@ -137,7 +145,9 @@ impl Server {
         if sessions.len() >= self.max_sessions {
             return Err(Refusal::Full(self.max_sessions));
         }
-        let mut rtc = self.rtc();
+        let now = Instant::now();
+        let shift = self.epoch.shift(now, self.hub.unix(MonoNs::now()));
+        let mut rtc = self.rtc(shift.apply(now));
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = signalling::readable(answer.to_sdp_string());
         let id = self.random_id().map_err(Refusal::Failed)?;
@@ -145,7 +155,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (inbox, datagrams) = mpsc::channel(INBOX);
         self.routes.add(&ufrag, inbox);
-        let ends = Ends { hub: self.hub.clone(), port: self.port.clone(), datagrams, stopped, rate: self.rates.share() };
+        let ends = Ends { hub: self.hub.clone(), port: self.port.clone(), datagrams, stopped, rate: self.rates.share(), shift };
         let session = Session::new(rtc, ends, hearing);
         sessions.insert(id.clone(), stop);
         // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
@@ -210,7 +220,8 @@ impl Server {
         self.routes.sweep();
     }
 
-    fn rtc(&self) -> Rtc {
+    /// `now`: by str0m's clock.
+    fn rtc(&self, now: Instant) -> Rtc {
         let mut config = RtcConfig::new()
             .clear_codecs()
             .enable_h264(true)
@@ -219,7 +230,7 @@ impl Server {
             .set_stats_interval(Some(REPORTS))
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
         config.set_max_stun_rto(CHECK_AGAIN);
-        let mut rtc = config.build(Instant::now());
+        let mut rtc = config.build(now);
         for candidate in self.candidates() {
             rtc.add_local_candidate(candidate);
         }

@@ -81,15 +81,21 @@ impl Drop for Share {
 struct Line {
     step: usize,
     changed: Option<Instant>,
+    /// When it last lost more than a little.
+    bad: Option<Instant>,
 }
 
 impl Line {
     /// The new step, when it is another one.
     fn lost(&mut self, share: f32, now: Instant) -> Option<usize> {
-        let age = self.changed.map_or(Duration::MAX, |at| now.duration_since(at));
+        if share >= LITTLE {
+            self.bad = Some(now);
+        }
+        let since = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.duration_since(at));
+        let (age, calm) = (since(self.changed), since(self.bad));
         let step = match self.step {
             step if share > TOO_MUCH && age >= DOWN => (step + 1).min(STEPS.len() - 1),
-            step if share < LITTLE && age >= UP => step.saturating_sub(1),
+            step if age.min(calm) >= UP => step.saturating_sub(1),
             step => step,
         };
         if step == self.step {

@@ -2,6 +2,7 @@
 //! to the port. Knows no other viewer, so a slow or broken one harms itself alone.
 
 use super::Hearing;
+use super::epoch::Shift;
 use super::port::{Datagram, Port};
 use super::rate::Share;
 use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
@@ -48,6 +49,8 @@ pub struct Ends {
     pub datagrams: mpsc::Receiver<Datagram>,
     pub stopped: watch::Receiver<bool>,
     pub rate: Share,
+    /// Every instant that str0m is given or gives is moved by this.
+    pub shift: Shift,
 }
 
 pub struct Session {
@@ -147,7 +150,7 @@ impl Session {
             }
             Next::Datagram(datagram) => self.take_datagram(&datagram)?,
             Next::Packet => self.take_packet()?,
-            Next::Time => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
+            Next::Time => self.rtc.handle_input(Input::Timeout(self.ends.shift.apply(Instant::now())))?,
         }
         Ok(None)
     }
@@ -156,7 +159,7 @@ impl Session {
     fn flush(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
-                Output::Timeout(deadline) => return Ok(deadline),
+                Output::Timeout(deadline) => return Ok(self.ends.shift.undo(deadline)),
                 Output::Transmit(out) => self.ends.port.send(out.proto, out.source, out.destination, &out.contents),
                 Output::Event(event) => self.take_event(event)?,
             }
@@ -220,7 +223,7 @@ impl Session {
         // What is neither STUN nor DTLS nor RTP is not for us.
         let Ok(received) = Receive::new(datagram.protocol, datagram.source, datagram.destination, &datagram.bytes) else { return Ok(()) };
         self.heard = datagram.at;
-        self.rtc.handle_input(Input::Receive(datagram.at, received))
+        self.rtc.handle_input(Input::Receive(self.ends.shift.apply(datagram.at), received))
     }
 
     fn take_packet(&mut self) -> Result<(), RtcError> {
@@ -260,7 +263,8 @@ impl Session {
     fn send(&mut self, track: Option<Track>, packet: &Packet, at: MediaTime) -> Result<(), RtcError> {
         let Some(Track { mid, payload_type }) = track else { return Ok(()) };
         let age = MonoNs::now().since(packet.captured);
-        let captured = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        let now = Instant::now();
+        let captured = self.ends.shift.apply(now.checked_sub(age).unwrap_or(now));
         let stamp = AbsCaptureTime { capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0), clock_offset: None };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         writer.abs_capture_time(stamp).write(payload_type, captured, at, &packet.payload[..])
