@@ -12,7 +12,8 @@ use common::{Row, interleaved, median};
 use stampcast::capture::picture::Picture;
 use stampcast::capture::{PixelFormat, RawFrame};
 use stampcast::config::{Flip, Rotate, Video};
-use stampcast::packet::MonoNs;
+use stampcast::packet::{MonoNs, Shape, UnixNs};
+use stampcast::wire::{b64, text};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -88,12 +89,10 @@ fn main() {
     }
 }
 
-/// The program's own way: picture, record (the copy into the ring), message.
+/// The program's own way: picture, record (the copy into the ring), message (as the hub makes it, in memory of its own).
 struct Ours {
     picture: Picture,
     record: Vec<u8>,
-    text: Vec<u8>,
-    base64: Simd,
     size: (usize, usize),
 }
 
@@ -115,10 +114,10 @@ impl Ours {
         };
         let picture = Picture::new(&video).expect("the size is a usual one");
         let size = (width as usize, height as usize);
-        Self { picture, record: vec![0; 4 << 20], text: Vec::new(), base64: Simd::standard(PAD), size }
+        Self { picture, record: vec![0; 4 << 20], size }
     }
 
-    fn message(&mut self, format: PixelFormat, stride: usize, data: &[u8]) -> &[u8] {
+    fn message(&mut self, format: PixelFormat, stride: usize, data: &[u8]) -> Vec<u8> {
         let (width, height) = (self.size.0 as u32, self.size.1 as u32);
         let raw = RawFrame { format, width, height, stride, data, full_range: true, captured: MonoNs(0), missed: 0 };
         let mut frame = self.picture.frame(raw).expect("the frame is whole");
@@ -126,12 +125,12 @@ impl Ours {
         let record = &mut self.record[..jpeg.bytes.len()];
         record.copy_from_slice(jpeg.bytes);
         let record = black_box(&*record);
-        self.text.clear();
-        write!(self.text, "video:{}.{:06}:{}:{}:", 1_753_600_000, 123_456, jpeg.width, jpeg.height).expect("memory takes all");
-        let begin = self.text.len();
-        self.text.resize(begin + record.len().div_ceil(3) * 4, 0);
-        self.base64.encode_slice(record, &mut self.text[begin..]).expect("there is room");
-        &self.text
+        let shape = Shape::Video { width: jpeg.width, height: jpeg.height };
+        let prefix = text::packet_prefix(UnixNs(1_753_600_000_123_456_789), shape);
+        let mut message = Vec::with_capacity(prefix.len() + b64::encoded_len(record.len()));
+        message.extend_from_slice(prefix.as_bytes());
+        b64::append(&mut message, record);
+        message
     }
 }
 
@@ -217,6 +216,7 @@ impl Python {
             .arg(script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .map_err(|e| format!("{interpreter} does not start ({e}); {how}"))?;
         let answers = BufReader::new(child.stdout.take().expect("a pipe was asked for"));

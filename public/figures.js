@@ -29,14 +29,14 @@ class SlidingWindow {
     return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
   }
 
-  /** Sum per second over the window, or over the time since the first item where that is shorter. */
+  /** Sum per second over the window, or over the time since the first item; null before a second has passed. */
   perSecond(local) {
     const items = this.trim(local);
     if (items.length < 2) return null;
     const span = items[items.length - 1].local - items[0].local;
     let sum = 0;
     for (let i = 1; i < items.length; i++) sum += items[i].value;
-    return span > 0 ? sum / span : null;
+    return span > 1 ? sum / span : null;
   }
 }
 

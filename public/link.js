@@ -145,12 +145,15 @@ class Link {
     if (this.token) url.searchParams.set("token", this.token);
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), Link.INFO_TIMEOUT_MS);
+    const options = { signal: abort.signal, cache: "no-store", credentials: "omit" };
     try {
-      const response = await fetch(url, { signal: abort.signal, cache: "no-store", credentials: "omit" });
+      const response = await fetch(url, options);
       const value = response.ok ? await response.json().catch(() => null) : null;
       return { status: response.status, value };
     } catch {
-      return { status: 0, value: null };
+      // A server that turns this page's origin away answers, but lets the page read nothing.
+      const there = await fetch(url, { ...options, mode: "no-cors" }).then(() => true, () => false);
+      return { status: there ? 403 : 0, value: null };
     } finally {
       clearTimeout(timer);
     }

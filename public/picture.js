@@ -11,7 +11,7 @@ class Picture {
   static MAX_READY = 3;
 
   /**
-   * `onready(frame, local)`: decoded. `onshown(frame, local)`: on its way to the screen at `local`, seconds of
+   * `onready(frame, local)`: decoded, and would have been at `local` had it not waited for its turn. `onshown(frame, local)`: on its way to the screen at `local`, seconds of
    * performance.now(). `onlost(cause)`: "page" (later than its successor), "undecodable".
    */
   constructor(canvas, { onready, onshown, onlost }) {
@@ -41,6 +41,7 @@ class Picture {
   }
 
   push(frame) {
+    frame.arrived = performance.now() / 1000;
     this.waiting.push(frame);
     if (this.waiting.length > Picture.MAX_WAITING) this.dropWaiting();
     this.pump();
@@ -76,6 +77,7 @@ class Picture {
 
   async decode(frame, generation) {
     this.decoding = true;
+    const began = performance.now() / 1000;
     let bitmap = null;
     try {
       bitmap = await createImageBitmap(new Blob([frame.jpeg], { type: "image/jpeg" }));
@@ -85,7 +87,9 @@ class Picture {
     this.decoding = false;
     if (bitmap && generation !== this.generation) bitmap.close();
     else if (bitmap) {
-      this.onready(frame, performance.now() / 1000);
+      // Not now: a frame with time to spare is decoded late on purpose, and a delay that counted that as lateness
+      // would keep itself up for ever.
+      this.onready(frame, frame.arrived + (performance.now() / 1000 - began));
       this.ready.push({ frame, bitmap });
       this.schedule();
     }

@@ -2,9 +2,8 @@
  * playout.js owns: the samples that wait to be played, and the reading of them at a slightly changed speed. It knows
  * stamps and samples, but no clock, no socket and no page.
  *
- * The same file is a script of the page (where it renders ahead into buffers, see sound.js) and the module of the
- * AudioWorklet. From file:// a worklet can only be loaded from a data: URL, so sound.js makes one of the text of
- * `Playout` and `registerPlayout`; neither may use anything else of the page.
+ * It runs in the page (where it renders ahead into buffers, see sound.js) or in an AudioWorklet, whose module sound.js
+ * makes of the text of `Playout` and `registerPlayout`: neither may use anything else of the page.
  */
 "use strict";
 
@@ -208,5 +207,3 @@ function registerPlayout(Playout) {
   }
   registerProcessor("stampcast-playout", PlayoutProcessor);
 }
-
-if (typeof registerProcessor === "function") registerPlayout(Playout);

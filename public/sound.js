@@ -39,8 +39,9 @@ class Sound {
       this.recorder = this.context.createMediaStreamDestination();
       this.applyVolume();
       const resumed = this.context.resume();
-      if (this.context.audioWorklet) await this.startWorklet();
-      else this.startBuffers();
+      // No worklet: no secure context, or a policy of the page's own server forbids its module.
+      const worklet = this.context.audioWorklet && (await this.startWorklet().then(() => true, () => false));
+      if (!worklet) this.startBuffers();
       await resumed;
       this.state = "on";
     } catch (error) {
@@ -60,11 +61,9 @@ class Sound {
   }
 
   async startWorklet() {
-    // Over http the file itself is the module. From file:// only a data: URL loads (a Blob URL: AbortError).
-    const module = location.protocol.startsWith("http")
-      ? "playout.js"
-      : `data:text/javascript,${encodeURIComponent(`${Playout}\n(${registerPlayout})(Playout);`)}`;
-    await this.context.audioWorklet.addModule(module);
+    // From file:// only a data: URL loads (a Blob URL: AbortError), and with --serve-client there is no file either.
+    const module = `${Playout}\n(${registerPlayout})(Playout);`;
+    await this.context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(module)}`);
     this.worklet = new AudioWorkletNode(this.context, "stampcast-playout", {
       numberOfInputs: 0,
       outputChannelCount: [2],

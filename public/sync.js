@@ -11,12 +11,12 @@
 /*
  * `quantile` of the packets of the last `windowS` seconds must be in time, plus `marginS`; the buffer behind the
  * typical packet is at least `floorS`. Late sound is heard as a click, a late picture is hardly seen: so sound asks
- * for the higher share.
+ * for the higher share, and waits at most `pictureS` longer for the picture than for itself.
  */
 const LATENCY_TARGETS = {
-  lowest: { windowS: 10, audio: 0.98, video: 0.95, marginS: 0.004, floorS: 0 },
-  balanced: { windowS: 20, audio: 0.99, video: 0.98, marginS: 0.02, floorS: 0.05 },
-  smooth: { windowS: 60, audio: 1, video: 1, marginS: 0.06, floorS: 0.3 },
+  lowest: { windowS: 10, audio: 0.98, video: 0.95, marginS: 0.004, floorS: 0, pictureS: 0.15 },
+  balanced: { windowS: 20, audio: 0.99, video: 0.98, marginS: 0.02, floorS: 0.05, pictureS: 0.4 },
+  smooth: { windowS: 60, audio: 1, video: 1, marginS: 0.06, floorS: 0.3, pictureS: 2 },
 };
 
 /** How late the packets of one stream were ready: a sliding window with a hard bound. */
@@ -100,8 +100,7 @@ class Sync {
     const video = this.video.quantile(local, aim.windowS, aim.video);
     if (audio === null) return video;
     const typical = this.audio.quantile(local, aim.windowS, 0.5);
-    // A stream whose stamps are far off the other's cannot be matched; the sound must not wait for it.
-    const picture = video !== null && video - audio < 2 ? video : -Infinity;
+    const picture = video === null ? -Infinity : Math.min(video, audio + aim.pictureS);
     return Math.max(audio, picture, typical + aim.floorS) + aim.marginS + this.extraS;
   }
 

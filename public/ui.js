@@ -183,10 +183,19 @@ function showFigures() {
   showSource(viewer.info);
 }
 
+const hereSamples = [];
+
+/** This computer's UNIX time minus performance.now(), seconds: Date.now() is cut to milliseconds, the largest cut least. */
+function unixHere() {
+  hereSamples.push(Date.now() - performance.now());
+  if (hereSamples.length > 20) hereSamples.shift();
+  return Math.max(...hereSamples) / 1000;
+}
+
 function showClock() {
   const best = viewer.clock.best();
   // The server's clock against this computer's, both as UNIX time.
-  const here = (Date.now() - performance.now()) / 1000;
+  const here = unixHere();
   setText($("f-clock"), best ? signed((best.offset - here) * 1000, "ms", 1) : "–");
   const none = viewer.phase === "live" ? t("noClock") : "";
   setText($("f-trip"), best ? t("roundTrip", { value: millis(best.roundTrip, 1) }) : none);

@@ -1,7 +1,7 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
 use crate::config::{Access, Camera, Config, Flip, Limits, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -184,6 +184,12 @@ pub struct Cli {
 enum Subcommand {
     /// Watch a running stream and say how it is: rates, latency, gaps, clocks
     Doctor(DoctorArgs),
+
+    /// Print the shell's completions for this program: stampcast completions bash > /etc/bash_completion.d/stampcast
+    Completions { shell: clap_complete::Shell },
+
+    /// Print the manual page: stampcast man > stampcast.1
+    Man,
 }
 
 #[derive(clap::Args, Debug)]
@@ -266,7 +272,7 @@ pub enum Command {
 /// Why the command line cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// `--help` or `--version`: text for stdout, exit code 0.
+    /// `--help`, `--version` and the like: text for stdout, exit code 0.
     #[error("{0}")]
     Wanted(String),
     /// One clear line for stderr, exit code 2.
@@ -294,8 +300,11 @@ fn one_line(text: &str) -> String {
 
 impl Cli {
     fn validate(self) -> Result<Command, CliError> {
-        if let Some(Subcommand::Doctor(args)) = self.command {
-            return Ok(Command::Doctor(args.into()));
+        match self.command {
+            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.into())),
+            Some(Subcommand::Completions { shell }) => return Err(CliError::Wanted(completions(shell))),
+            Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
+            None => {}
         }
         if self.list_devices {
             return Ok(Command::ListDevices);
@@ -406,6 +415,19 @@ impl Cli {
             },
         })))
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "stampcast", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn manual() -> String {
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl From<DoctorArgs> for crate::doctor::Options {

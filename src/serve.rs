@@ -7,8 +7,9 @@ use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
+use crate::wire::info::Shape;
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +19,8 @@ use tracing::error;
 
 /// A step of the UNIX clock is to be seen well within a second.
 const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
+
+const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the supervisor hands to the server, all of it made before the fork.
 pub struct ServeInputs {
@@ -95,6 +98,9 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
     feeds.spawn(show_life(own));
+    if io::stderr().is_terminal() {
+        feeds.spawn(tell_state(hub.clone()));
+    }
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else { continue };
         for (encoding, ring) in rings {
@@ -124,6 +130,24 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
     loop {
         own.beat(MonoNs::now());
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// One line now and then for a person who watches the terminal; a log file is spared it.
+async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
+    let mut before = None;
+    loop {
+        tokio::time::sleep(TELL_STATE_EVERY).await;
+        let (info, figures) = (hub.info(MonoNs::now()), hub.figures());
+        let bytes: u64 = figures.tracks.iter().map(|t| t.bytes).sum();
+        let captured = bytes - before.replace(bytes).unwrap_or(bytes);
+        let fps = match info.video.as_ref().map(|v| &v.shape) {
+            Some(Shape::Video { fps, .. }) => fps.measured.map_or("no picture wanted".into(), |fps| format!("{fps:.1} fps")),
+            _ => "no camera".into(),
+        };
+        let dropped: u64 = info.video.iter().chain(&info.audio).flat_map(|s| s.drops.values()).map(|d| d.packets).sum();
+        let kbits = captured as f64 * 8e-3 / TELL_STATE_EVERY.as_secs_f64();
+        tracing::info!("{} viewers, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far", info.viewers);
     }
 }
 

@@ -14,7 +14,7 @@ if [ "${1:-}" = --yes ]; then
     shift
 fi
 
-all_stages=(scripts fmt clippy test doc loom miri release page examples vm)
+all_stages=(scripts fmt clippy test doc miri release page examples clients vm)
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -35,6 +35,17 @@ need_to_test() {
     if wants examples; then
         need "to run the Python examples" python3-venv python3 -c 'import ensurepip, venv'
         need "to run the JavaScript examples" nodejs have node
+        need "to run the stand-in for a microphone" npm have npm
+        need "to run the shell example" curl have curl
+        need "to speak to the speech recogniser" espeak-ng have espeak-ng
+    fi
+    if wants clients; then
+        need "to try the HTTP outputs" curl have curl
+        need "to try the HTTP outputs" ffmpeg have ffmpeg
+        need "to try OpenCV" python3-venv python3 -c 'import ensurepip, venv'
+        need "to try GStreamer" gstreamer1.0-tools have gst-launch-1.0
+        need "to try GStreamer" gstreamer1.0-plugins-good gst_plugin_there soup
+        need "to check the metrics" prometheus have promtool
     fi
     if wants vm; then
         # Also where there is no root's PATH.
@@ -49,6 +60,8 @@ need_to_test() {
         need "to drive the tests' sound cards" alsa-utils have aplay
     fi
 }
+
+gst_plugin_there() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so"; }
 
 # rustup's `minimal` profile, which setup.sh installs, is without these.
 need_cargo_tool() {
@@ -83,17 +96,14 @@ stage_doc() {
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 }
 
-# The ring's core under every interleaving that matters. Its own directory, since the flag recompiles everything.
-stage_loom() {
-    RUSTFLAGS="--cfg loom" cargo test --locked --no-default-features --lib --target-dir target/loom ring::
-}
-
+# The ring's core under the interpreter that knows Rust's memory model. (Its interleavings, under loom, are part of `test`.)
 stage_miri() {
-    cargo +nightly miri --version >/dev/null 2>&1 || {
+    cargo +nightly miri --version >/dev/null 2>&1 ||
+        rustup toolchain install nightly --profile minimal --component miri,rust-src || {
         say "Miri is missing; get it with: rustup toolchain install nightly --component miri,rust-src"
         return 1
     }
-    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ring::
+    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ring::core_tests
 }
 
 stage_release() {
@@ -109,6 +119,12 @@ stage_page() {
 stage_examples() {
     build_release
     tests/examples.sh "$(released_program)"
+}
+
+# The programs that people point at such a server: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
+stage_clients() {
+    build_release
+    tests/clients.sh "$(released_program)"
 }
 
 # The test program and the program under test are built here and run in the test machine, which sees our files.

@@ -310,3 +310,28 @@ async fn info_tells_what_text_cannot() {
     assert!((now - unix_now().as_secs_f64()).abs() < 1.0);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_resampled_view_is_labelled_as_such_and_its_stamps_join() {
+    let mut rig = Rig::start().await;
+    let mut viewer = rig.connect_and_wait("?video=0&format=binary&delivery=all&audio_rate=16000&audio_channels=2").await;
+    let start = MonoNs(MonoNs::now().0 - 2_000_000_000);
+    for k in 0..20 {
+        rig.audio.push_at(MonoNs(start.0 + k * 20_000_000), &[0x10; 1_920]);
+    }
+    let mut next = None;
+    for _ in 0..18 {
+        let message = viewer.binary().await;
+        let Ok(Message::Audio { stamp, rate, pcm, label }) = wire::binary::decode(&message) else { panic!("{message:?}") };
+        assert_eq!((rate, label.unwrap().gap), (Some((16_000, 2)), false));
+        let length = pcm.len() as u64 / 4 * 1_000_000_000 / 16_000;
+        if let Some(expected) = next.replace(stamp.0 + length) {
+            assert!(
+                stamp.0.abs_diff(expected) < 100_000,
+                "a packet begins {} ns off the end of the one before",
+                stamp.0.abs_diff(expected)
+            );
+        }
+    }
+    rig.stop().await;
+}

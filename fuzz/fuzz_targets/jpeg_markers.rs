@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use stampcast::capture::jpeg::markers::Walker;
+use stampcast::capture::jpeg::markers::{Walker, walk};
 use stampcast::capture::jpeg::{repair, size_of};
 
 const MAX_BYTES: usize = 4096;
@@ -19,6 +19,7 @@ fuzz_target!(|input: (u16, &[u8])| {
     assert_eq!(answer, whole);
 
     if let Ok(Some(layout)) = whole {
+        assert_eq!(walk(bytes), Ok(layout));
         assert_eq!(size_of(bytes), Some((layout.width, layout.height)));
         let mut memory = Vec::new();
         if let Ok(repaired) = repair(bytes, &mut memory) {

@@ -49,7 +49,7 @@ impl Server {
     /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `asked` is set with
     /// its first request.
     pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, asked: Arc<AtomicBool>) {
-        if let Err(e) = socket::prepare(&stream) {
+        if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
         }

@@ -3,6 +3,7 @@
 pub mod access;
 mod connection;
 mod incoming;
+mod metrics;
 mod page;
 mod pictures;
 mod problem;
@@ -43,7 +44,7 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request's head may take, and a connection lie idle.
     pub head: Duration,
-    /// How long a viewer may take nothing although there is something for it.
+    /// How long anyone may take nothing although there is something to take.
     pub stalled: Duration,
 }
 
@@ -177,6 +178,7 @@ fn router(app: App, access: Access) -> Router {
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
         .route("/state", get(state::state))
+        .route("/metrics", get(metrics::metrics))
         .route("/snapshot.jpg", get(pictures::snapshot))
         .route("/snapshot", get(pictures::snapshot))
         .route("/stream.mjpg", get(pictures::mjpeg))

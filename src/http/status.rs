@@ -19,6 +19,7 @@ stampcast
 /audio.wav     sound; ?seconds=10 for a file of that length
 /info          JSON: format, rate, clock, losses
 /state         JSON in ustreamer's shape
+/metrics       counters for Prometheus
 /healthz       200 while the server lives
 ";
 

@@ -10,6 +10,7 @@
 //! only, half a second of sound, or all up to a limit. So a slow one loses packets, is told how many, and delays nobody.
 
 pub mod feed;
+pub mod figures;
 mod intake;
 mod pace;
 mod packet;
@@ -29,6 +30,7 @@ use crate::clock::{ClockMap, ClockStep, Sample};
 use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
 use crate::wire::Event;
 use bytes::Bytes;
+use figures::{Figures, Histogram, TrackFigures};
 use intake::Intake;
 use pace::Meter;
 use queue::Limit;
@@ -72,6 +74,9 @@ pub struct Backlog {
 /// One camera and one microphone.
 pub struct Hub {
     state: Mutex<State>,
+    /// Capture to the moment at which an output took the packet.
+    age_video: Histogram,
+    age_audio: Histogram,
     /// Packets that subscribers lost because they were slow, by stream.
     missed_video: AtomicU64,
     missed_audio: AtomicU64,
@@ -107,6 +112,11 @@ struct Track {
     last_sequence: Option<u64>,
     /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
     latest: Option<Arc<Packet>>,
+    packets: u64,
+    bytes: u64,
+    incarnation: u32,
+    /// Capture to here.
+    latency: Histogram,
     meter: Meter,
     /// Subscribers that read this encoding, or a view made of it.
     readers: usize,
@@ -126,6 +136,10 @@ impl Hub {
                 last_stamp: None,
                 last_sequence: None,
                 latest: None,
+                packets: 0,
+                bytes: 0,
+                incarnation: 0,
+                latency: Histogram::default(),
                 meter: Meter::default(),
                 readers: 0,
                 demand: watch::Sender::new(false),
@@ -149,7 +163,13 @@ impl Hub {
             last_step_seconds: None,
             closed: false,
         };
-        Self { state: Mutex::new(state), missed_video: AtomicU64::new(0), missed_audio: AtomicU64::new(0) }
+        Self {
+            state: Mutex::new(state),
+            age_video: Histogram::default(),
+            age_audio: Histogram::default(),
+            missed_video: AtomicU64::new(0),
+            missed_audio: AtomicU64::new(0),
+        }
     }
 
     /// Whether there is such a stream, its device present or not.
@@ -174,6 +194,10 @@ impl Hub {
         track.last_stamp = Some(stamp);
         track.last_sequence = Some(accepted.sequence);
         track.meter.note(accepted.captured);
+        track.packets += 1;
+        track.bytes += payload.len() as u64;
+        track.incarnation = meta.incarnation;
+        track.latency.note(now.since(accepted.captured));
         let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
         let give = |feed, packet: &Arc<Packet>| {
             let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
@@ -246,6 +270,28 @@ impl Hub {
     /// The newest packet; `None` when there is none or nobody reads this encoding.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
         self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
+    }
+
+    pub fn figures(&self) -> Figures {
+        let state = self.lock();
+        let track = |t: &Track| TrackFigures {
+            encoding: t.encoding,
+            packets: t.packets,
+            bytes: t.bytes,
+            latency: t.latency.read(),
+            incarnation: t.incarnation,
+        };
+        let age = [(StreamKind::Video, self.age_video.read()), (StreamKind::Audio, self.age_audio.read())];
+        Figures { tracks: state.tracks.iter().map(track).collect(), age }
+    }
+
+    /// An output took a packet.
+    fn note_age(&self, packet: &Packet) {
+        let age = MonoNs::now().since(packet.captured);
+        match packet.encoding.stream() {
+            StreamKind::Video => self.age_video.note(age),
+            StreamKind::Audio => self.age_audio.note(age),
+        }
     }
 
     pub fn viewers(&self) -> usize {

@@ -119,7 +119,11 @@ impl Subscription {
             (None, None) => return None,
         };
         queues.video_was_last = is_video;
-        queue.take(true)
+        let item = queue.take(true);
+        if let Some(Item::Packet { packet, .. }) = &item {
+            self.hub.note_age(packet);
+        }
+        item
     }
 
     /// Whether [`take`](Self::take) would give something.

@@ -2,20 +2,22 @@
  * fake-server.js owns: a server that speaks /stream and /info and misbehaves on demand, for the faults that the real
  * program cannot be made to show. Frames flash and sound beeps during the first 100 ms of each UNIX second.
  *
- * `node fake-server.js [PORT]` runs a well-behaved one.
+ * `node fake-server.js [PORT [WAV]]` runs a well-behaved one; with a WAV (16 bits, mono) that is its sound, again and
+ * again, at 16 kHz, with two seconds of silence between.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 
-const RATE = 48_000;
 const PACKET_S = 0.02;
 const fixture = (name) => readFileSync(new URL(`fixtures/${name}.jpg`, import.meta.url));
 const DARK = ["dark1", "dark2", "dark3"].map(fixture);
 const FLASH = fixture("flash");
 export const FLASH_AT = { x: 580, y: 420 };
 
+/** The test beep: 1 kHz in the first 100 ms of each second. */
+const beep = (t) => (t % 1 < 0.1 ? Math.round(12_000 * Math.sin(2 * Math.PI * 1000 * (t % 1))) : 0);
 const unixNow = () => (performance.timeOrigin + performance.now()) / 1000;
 
 export class FakeServer {
@@ -28,11 +30,14 @@ export class FakeServer {
    *   status              answer every request with this, 0: none
    *   old                 true: knows neither query nor pings, as the simplest server
    *   skewPpm             how much faster than its nominal rate the sound card runs
+   *   rate, channels      of its sound
+   *   sample(t)           the sound at UNIX second t, -32768 to 32767
    *   clockS              added to every time it tells: its clock is wrong
    */
   constructor(options = {}) {
-    const defaults = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false, channels: 1 };
-    Object.assign(this, defaults, { token: "", status: 0, old: false, skewPpm: 0, clockS: 0 }, options);
+    const sending = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false };
+    const sound = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
+    Object.assign(this, sending, sound, { token: "", status: 0, old: false, clockS: 0 }, options);
     this.viewers = new Set();
     this.sequence = { v: 0, a: 0 };
     this.handshakes = [];
@@ -84,7 +89,7 @@ export class FakeServer {
       fps: { asked: this.fps, measured: this.fps },
       stamp,
     };
-    const audio = { state: "streaming", message: null, format: "s16le", rate: RATE, channels: this.channels };
+    const audio = { state: "streaming", message: null, format: "s16le", rate: this.rate, channels: this.channels };
     return { name: "fake", version: "0", video: this.camera ? video : null, audio: this.audio ? audio : null };
   }
 
@@ -98,6 +103,7 @@ export class FakeServer {
     }
     this.sockets.handleUpgrade(request, socket, head, (viewer) => {
       viewer.binary = url.searchParams.get("format") === "binary";
+      viewer.kinds = ["video", "audio"].filter((kind) => url.searchParams.get(kind) !== "0").map((kind) => kind[0]);
       viewer.events = url.searchParams.get("events") === "1";
       viewer.on("message", (data) => this.onmessage(viewer, String(data)));
       viewer.on("close", () => this.viewers.delete(viewer));
@@ -120,9 +126,9 @@ export class FakeServer {
       if (this.video) this.sendVideo(stamp);
     }
     for (;;) {
-      const stamp = this.startedAt + this.samplesSent / (RATE * (1 + this.skewPpm * 1e-6));
+      const stamp = this.startedAt + this.samplesSent / (this.rate * (1 + this.skewPpm * 1e-6));
       if (stamp + PACKET_S > now) break;
-      this.samplesSent += RATE * PACKET_S;
+      this.samplesSent += this.rate * PACKET_S;
       if (this.audio) this.sendAudio(stamp);
     }
   }
@@ -136,15 +142,14 @@ export class FakeServer {
   }
 
   sendAudio(stamp) {
-    const frames = RATE * PACKET_S;
+    const frames = this.rate * PACKET_S;
     const pcm = Buffer.alloc(frames * this.channels * 2);
     for (let i = 0; i < frames; i++) {
-      const t = stamp + i / (RATE * (1 + this.skewPpm * 1e-6));
-      const value = t % 1 < 0.1 ? Math.round(12_000 * Math.sin(2 * Math.PI * 1000 * (t % 1))) : 0;
+      const value = this.sample(stamp + i / (this.rate * (1 + this.skewPpm * 1e-6)));
       for (let c = 0; c < this.channels; c++) pcm.writeInt16LE(value, (i * this.channels + c) * 2);
     }
     const header = this.header("a", stamp);
-    header.writeUInt32LE(RATE, 16);
+    header.writeUInt32LE(this.rate, 16);
     header.writeUInt16LE(this.channels, 20);
     this.send(header, pcm, () => `audio:${this.text(stamp)}:${pcm.toString("base64")}`);
   }
@@ -165,7 +170,10 @@ export class FakeServer {
   send(header, payload, text) {
     if (this.viewers.size === 0 || this.mute) return;
     const binary = Buffer.concat([header, payload]);
-    for (const viewer of this.viewers) viewer.send(viewer.binary ? binary : text());
+    const kind = String.fromCharCode(header[0]);
+    for (const viewer of this.viewers) {
+      if (viewer.kinds.includes(kind)) viewer.send(viewer.binary ? binary : text());
+    }
   }
 
   /** An event to all who asked for them. */
@@ -196,7 +204,29 @@ export class FakeServer {
   }
 }
 
+/** A sample(t) that says the WAV again and again; `onbegin(t)` is told when it begins. */
+function speaker(file, onbegin) {
+  const bytes = readFileSync(file);
+  const rate = bytes.readUInt32LE(24);
+  const data = bytes.indexOf("data") + 8;
+  const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset + data, bytes.byteOffset + (bytes.length & ~1)));
+  const period = Math.ceil(samples.length / rate + 2);
+  let told = 0;
+  return (t) => {
+    const from = t % period;
+    const x = from * rate;
+    const i = Math.floor(x);
+    if (i + 1 >= samples.length) return 0;
+    const began = Math.round(t - from);
+    if (began !== told) onbegin((told = began), samples.length / rate);
+    return Math.round(samples[i] + (samples[i + 1] - samples[i]) * (x - i));
+  };
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const server = await new FakeServer().listen(Number(process.argv[2] || 8080));
-  console.log(`ws://localhost:${server.port}/stream`);
+  const wav = process.argv[3];
+  const says = (t, seconds) => console.log(`speech from ${t} to ${(t + seconds).toFixed(3)}`);
+  const options = wav ? { rate: 16_000, sample: speaker(wav, says) } : {};
+  const server = await new FakeServer(options).listen(Number(process.argv[2] || 8080));
+  console.log(`ws://127.0.0.1:${server.port}/stream`);
 }

@@ -87,6 +87,24 @@ test("smooth waits longer than lowest", async () => {
   });
 });
 
+test("after a hiccup of the browser the delay comes back down", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.click("#start-audio");
+      await until(page, "in step", () => viewer.picture.due !== null);
+      await page.evaluate(() => {
+        const end = performance.now() + 1500;
+        while (performance.now() < end);
+      });
+      const delay = () => viewer.sync.delay !== null && viewer.sync.delay + viewer.clockOffset() < 0.4;
+      await until(page, "a small delay", delay, null, 60);
+    },
+    { settings: { latency: "lowest" } },
+  );
+});
+
 test("keys do what the list says, and nothing while one types", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");

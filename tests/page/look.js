@@ -39,15 +39,16 @@ async function assertAccessible(page, where) {
 
 async function assertFits(page, where) {
   const spilt = await page.evaluate(() => {
-    const { innerWidth, innerHeight } = window;
-    const wide = document.documentElement.scrollWidth > innerWidth ? ["the page is wider than the screen"] : [];
+    // Not innerWidth: a phone's grows with what does not fit.
+    const { clientWidth, scrollWidth } = document.documentElement;
+    const wide = scrollWidth > clientWidth ? ["the page is wider than the screen"] : [];
     const visible = [...document.querySelectorAll("button, input, .status, canvas")].filter((e) => e.checkVisibility());
     return wide.concat(
       visible
         .filter((e) => !e.closest("dialog, aside, #card"))
         .filter((e) => {
           const box = e.getBoundingClientRect();
-          return box.left < -1 || box.right > innerWidth + 1 || box.top < -1 || box.bottom > innerHeight + 1;
+          return box.left < -1 || box.right > clientWidth + 1 || box.top < -1 || box.bottom > innerHeight + 1;
         })
         .map((e) => e.id || e.className),
     );

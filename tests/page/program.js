@@ -49,7 +49,8 @@ export class Program {
     while (Date.now() < deadline) {
       if (this.child.exitCode !== null) throw new Error(`stampcast ended with ${this.child.exitCode}:\n${this.log}`);
       const answer = await fetch(`http://127.0.0.1:${this.port}/info`).catch(() => null);
-      if (answer && answer.ok) return this;
+      // 401 is an answer too: the program was given a token.
+      if (answer && (answer.ok || answer.status === 401)) return this;
       await new Promise((done) => setTimeout(done, 50));
     }
     throw new Error(`stampcast did not answer within ${seconds} s:\n${this.log}`);

@@ -19,6 +19,7 @@ await import("./unit.js");
 await import("./faults.js");
 await import("./features.js");
 await import("./look.js");
+await import("./real.js");
 const passed = await runAll(process.argv[2]);
 await closeBrowser();
 process.exit(passed ? 0 : 1);

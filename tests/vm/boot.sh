@@ -1,6 +1,6 @@
 #!/bin/bash
 # boot.sh [-t SECONDS] [-s DIR] -- COMMAND…: boots the test machine, runs COMMAND in it as root, powers it off and exits
-# with COMMAND's status (97: the machine did not boot or did not finish in SECONDS, 600 unless told).
+# with COMMAND's status (97: the machine did not boot or did not finish in SECONDS, 1200 unless told).
 #
 # The machine sees the host's files as its own, at the same paths; what it writes stays in its memory, but for DIR,
 # which it sees as /mnt. It has real capture drivers and no network but loopback. Five seconds on a quiet host.
@@ -11,7 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rig=${XDG_CACHE_HOME:-$HOME/.cache}/stampcast-vm
-seconds=600
+seconds=1200
 share=
 while getopts t:s: option; do
     case $option in

@@ -45,7 +45,8 @@ impl Vivid {
 
     fn bind(&self, what: &str) {
         let name = format!("vivid.{}", self.index);
-        std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), name).expect("the driver is loaded");
+        // While the kernel is still at the last unbinding it answers ENODEV.
+        wait_for("driver that takes it", || std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), &name).ok());
     }
 }
 

@@ -3,7 +3,7 @@
 use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
 use alsa::{Direction, ValueOr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 
 pub const RATE_HZ: u32 = 48_000;
@@ -15,8 +15,8 @@ const LOOPBACK_SPEAKER: &str = "hw:CARD=Loopback,DEV=0";
 pub struct Player {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds.
-    pub began_ns: i64,
+    /// See [`began_ns`](Self::began_ns).
+    began_ns: Arc<AtomicI64>,
 }
 
 impl Player {
@@ -25,18 +25,34 @@ impl Player {
         let pcm = open();
         let stop = Arc::new(AtomicBool::new(false));
         let mut next = 0;
-        // A quarter of a second ahead, then start, which is the instant to know.
+        // A quarter of a second ahead, then start.
         write(&pcm, &sample, &mut next, RATE_HZ as usize / 4);
         pcm.start().expect("the loopback starts");
-        let began = pcm.status().expect("a running device has a status").get_trigger_htstamp();
-        let asked = Arc::clone(&stop);
+        let began_ns = Arc::new(AtomicI64::new(i64::MAX));
+        let (asked, began) = (Arc::clone(&stop), Arc::clone(&began_ns));
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
                 write(&pcm, &sample, &mut next, RATE_HZ as usize / 50);
+                began.fetch_min(began_by(&pcm, next), Ordering::Relaxed);
             }
         });
-        Self { stop, thread: Some(thread), began_ns: began.tv_sec * 1_000_000_000 + began.tv_nsec }
+        Self { stop, thread: Some(thread), began_ns }
     }
+
+    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account of how far it is, looked at
+    /// some hundred times. Its position moves in the steps of the emulator's timer and is never ahead, so the earliest wins.
+    /// (The instant of its start will not do: the first step may be longer or shorter than the time since then.)
+    pub fn began_ns(&self) -> i64 {
+        self.began_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// When the first sample must have been played, after `written` were handed over.
+fn began_by(pcm: &PCM, written: u64) -> i64 {
+    let status = pcm.status().expect("a running device has a status");
+    let at = status.get_htstamp();
+    let played = written as i64 - status.get_delay();
+    at.tv_sec * 1_000_000_000 + at.tv_nsec - played * 1_000_000_000 / i64::from(RATE_HZ)
 }
 
 impl Drop for Player {

@@ -69,22 +69,21 @@ fn clicks(seconds: usize) -> Vec<i64> {
     let player = Player::play(|n| if n % u64::from(RATE_HZ) < 4 { 2 * LOUD } else { 0 });
     let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
-    let mut errors = Vec::new();
+    let mut heard = Vec::new();
     let mut quiet_before = true;
-    while errors.len() < seconds {
+    while heard.len() < seconds {
         let packet = viewer.sound();
         for (n, sample) in packet.samples.iter().enumerate() {
             if *sample > LOUD && quiet_before {
-                let heard = packet.stamp_ns + (n as i64 * 1_000_000_000) / i64::from(packet.rate_hz);
-                let since_start = heard - unix_minus_monotonic_ns() - player.began_ns;
-                // The clicks are whole seconds after the start: the rest is the error, to either side.
-                errors.push((since_start + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000);
+                heard.push(packet.stamp_ns + (n as i64 * 1_000_000_000) / i64::from(packet.rate_hz) - unix_minus_monotonic_ns());
             }
             quiet_before = *sample <= LOUD;
         }
     }
     program.stop();
-    errors
+    // The clicks are whole seconds after the start: the rest is the error, to either side.
+    let error = |at: i64| (at - player.began_ns() + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000;
+    heard.into_iter().map(error).collect()
 }
 
 #[test]

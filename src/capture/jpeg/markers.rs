@@ -181,7 +181,7 @@ impl Progress {
         match self.place {
             Place::Start => self.start(bytes),
             Place::Marker => self.marker(bytes),
-            Place::Scan => Ok(self.scan(bytes)),
+            Place::Scan => self.scan(bytes),
         }
     }
 
@@ -257,26 +257,29 @@ impl Progress {
         Ok(Step::On)
     }
 
-    fn scan(&mut self, bytes: &[u8]) -> Step {
+    fn scan(&mut self, bytes: &[u8]) -> Result<Step, Corrupt> {
         let mut at = self.at;
         while let Some(found) = bytes.get(at..).and_then(|rest| memchr(0xff, rest)) {
             at += found;
             match bytes.get(at + 1) {
                 Some(0x00 | 0xd0..=0xd7) => at += 2,
                 Some(0xff) => at += 1,
-                Some(_) => {
+                Some(&code) => {
+                    if self.in_only_scan() && code != EOI {
+                        return Err(Corrupt { at, why: "a marker inside the only scan (another image begins, or bytes are damaged)" });
+                    }
                     self.at = at;
                     self.place = Place::Marker;
-                    return Step::On;
+                    return Ok(Step::On);
                 }
                 None => {
                     self.at = at;
-                    return Step::More;
+                    return Ok(Step::More);
                 }
             }
         }
         self.at = at.max(bytes.len());
-        Step::More
+        Ok(Step::More)
     }
 
     fn end(&self) -> Result<Step, Corrupt> {
@@ -410,6 +413,13 @@ mod tests {
     fn in_a_stream_an_image_that_is_cut_short_by_the_next_is_corrupt() {
         let cut = [&tiny()[..43], &tiny()].concat();
         assert_eq!(Walker::new(1000).walk(&cut).map_err(|e| e.at), Err(43));
+    }
+
+    #[test]
+    fn nothing_but_the_end_follows_the_only_scan() {
+        // Else an end inside such a segment would be one to `walk` and none to the walker.
+        let segment = with(43, &[0xff, 0xe5, 0, 4, 0xff, 0xd9]);
+        assert_eq!(Walker::new(1000).walk(&segment).map_err(|e| e.at), Err(43));
     }
 
     #[test]

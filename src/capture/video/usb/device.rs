@@ -10,7 +10,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use v4l::v4l_sys::*;
 use v4l::v4l2::vidioc;
 
@@ -66,7 +66,6 @@ plain!(
 #[derive(Debug)]
 pub struct Device {
     file: File,
-    path: PathBuf,
 }
 
 /// VIDIOC_QUERYCAP, of this node alone (`device_caps`).
@@ -92,6 +91,21 @@ pub struct PixFormat {
     pub full_range: bool,
 }
 
+impl PixFormat {
+    fn of(f: &v4l2_format) -> Self {
+        // SAFETY: a capture format is in `pix`; its members are integers, so any bytes will do.
+        let p = unsafe { f.fmt.pix };
+        Self {
+            code: FourCc(p.pixelformat),
+            width: p.width,
+            height: p.height,
+            stride: p.bytesperline,
+            alternating_fields: p.field == v4l2_field_V4L2_FIELD_ALTERNATE,
+            full_range: full_range(p.quantization, p.colorspace),
+        }
+    }
+}
+
 /// A control as VIDIOC_QUERY_EXT_CTRL describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawControl {
@@ -113,11 +127,7 @@ pub struct RawControl {
 impl Device {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { file })
     }
 
     /// One ioctl, repeated when a signal interrupts it.
@@ -126,7 +136,8 @@ impl Device {
         assert_eq!(encoded, size_of::<T>(), "an ioctl's number names its argument's size");
         loop {
             // SAFETY: the kernel reads and writes at most the bytes that the request encodes, and those are T's (checked
-            // above); T holds any bytes (Plain). Pointers inside T are set by `control` and `set_control` only.
+            // above); T holds any bytes (Plain). The one pointer, in v4l2_ext_controls, is set by `control_call`, to a
+            // control that outlives the call.
             let done = unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast()) };
             match done {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -227,16 +238,7 @@ impl Device {
             ..unsafe { f.fmt.pix }
         };
         self.call(vidioc::VIDIOC_S_FMT, &mut f)?;
-        // SAFETY: a capture format is in `pix`; its members are integers, so any bytes will do.
-        let p = unsafe { f.fmt.pix };
-        Ok(PixFormat {
-            code: FourCc(p.pixelformat),
-            width: p.width,
-            height: p.height,
-            stride: p.bytesperline,
-            alternating_fields: p.field == v4l2_field_V4L2_FIELD_ALTERNATE,
-            full_range: full_range(p.quantization, p.colorspace),
-        })
+        Ok(PixFormat::of(&f))
     }
 
     /// Asks for an interval between frames and returns what the driver set; `None` where it cannot say.

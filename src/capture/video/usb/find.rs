@@ -15,6 +15,9 @@ use v4l::v4l_sys::*;
 
 const CLASS: &str = "/sys/class/video4linux";
 
+/// How v4l2loopback names itself in VIDIOC_QUERYCAP.
+pub(super) const LOOPBACK: &str = "v4l2 loopback";
+
 /// A video node as sysfs describes it. Opens nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
@@ -334,14 +337,18 @@ fn purpose(node: &Node) -> Option<Purpose> {
         // waits for another camera asks four times a second.
         return Some(if node.index.is_multiple_of(2) { Purpose::Camera } else { Purpose::Metadata });
     }
-    let capability = Device::open(&node.path()).ok()?.capability().ok()?;
-    Some(Purpose::of(capability.caps))
+    match Device::open(&node.path()).and_then(|d| d.capability()) {
+        Ok(capability) => Some(Purpose::of(capability.caps)),
+        // It is being unplugged.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Some(Purpose::Other),
+        Err(_) => None,
+    }
 }
 
-/// One line for each camera that there is but `gone`, whose node may outlive it for a moment.
+/// One line for each camera that there is but `gone`, whose nodes may outlive it for a moment.
 pub fn others(gone: &Node) -> Vec<String> {
     let mut nodes = scan();
-    nodes.retain(|n| n.number != gone.number);
+    nodes.retain(|n| n.number != gone.number && (n.vid_pid.is_none() || n.place != gone.place));
     available(&nodes, &purpose)
 }
 
@@ -351,7 +358,7 @@ fn available(nodes: &[Node], purpose: &dyn Fn(&Node) -> Option<Purpose>) -> Vec<
 
 fn not_a_camera(node: &Node, purpose: Purpose, driver: &str, nodes: &[Node], ask: &dyn Fn(&Node) -> Option<Purpose>) -> SourceError {
     let device = node.label();
-    if purpose == Purpose::Output && driver.starts_with("v4l2 loopback") {
+    if purpose == Purpose::Output && driver.starts_with(LOOPBACK) {
         // It becomes a camera as soon as something is written to it, so this is worth waiting for.
         let why = "no program writes pictures to this v4l2loopback device yet; start the one that should".into();
         return SourceError::Failed { device, why };

@@ -11,13 +11,13 @@ mod list;
 mod stamp;
 mod stream;
 
-pub use find::{Identity, resolve};
+pub use find::Identity;
 pub use list::{CameraListing, FormatListing, list_cameras};
 
 use crate::capture::jpeg::markers;
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, Video};
-use crate::packet::{Shape, StampMark, StampSource, StreamInfo};
+use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use device::PixFormat;
 use find::{Found, Node};
 use formats::{Choice, Interval, Wish};
@@ -28,6 +28,10 @@ use stream::{Filled, Next, Stream};
 
 /// How often a streaming camera looks for others that are just like it (see [`Identity::note_twins`]).
 const TWINS_EVERY: Duration = Duration::from_secs(5);
+
+/// After so long without a good picture among damaged ones the device is opened anew: it may have lost its settings, or
+/// v4l2loopback's next writer may write another format than the one that it was opened in.
+const CORRUPT_AT_MOST: Duration = Duration::from_secs(3);
 
 /// A V4L2 camera that is streaming.
 ///
@@ -53,6 +57,10 @@ pub struct UsbSource {
     mark: StampMark,
     /// v4l2loopback: bytes are copied here, since its writer may overwrite a buffer that is lent.
     copy: Option<Vec<u8>>,
+    /// v4l2loopback: the first buffer is an old one of the whole slot's length, and its number is not the next one's neighbour.
+    skip_first: bool,
+    /// When the first of the damaged pictures came that followed one another without a good one.
+    corrupt_since: Option<MonoNs>,
     identity: Identity,
     twins_due: Instant,
 }
@@ -95,6 +103,7 @@ impl UsbSource {
             }
         }
         let stream = Stream::start(device).map_err(|e| fault(&node, "starting its stream", e))?;
+        let loopback = driver.starts_with(find::LOOPBACK);
         let source = Self {
             stamps: Stamps::new(stream.started()),
             stream,
@@ -107,7 +116,9 @@ impl UsbSource {
             fps_asked: video.fps,
             gaps: Gaps::default(),
             mark: StampMark::EndOfFrame,
-            copy: driver.starts_with("v4l2 loopback").then(Vec::new),
+            copy: loopback.then(Vec::new),
+            skip_first: loopback,
+            corrupt_since: None,
             identity,
             twins_due: Instant::now() + TWINS_EVERY,
             label,
@@ -143,12 +154,16 @@ impl UsbSource {
         Duration::from_secs_f64(1.0 / fps)
     }
 
+    fn lent(&self, filled: &Filled) -> &[u8] {
+        match &self.copy {
+            Some(copy) => copy,
+            None => self.stream.bytes(filled.used),
+        }
+    }
+
     /// What is wrong with a buffer, if anything; notes a new size of an MJPEG camera.
     fn defect(&mut self, filled: &Filled) -> Option<String> {
-        let bytes = match &self.copy {
-            Some(copy) => copy.as_slice(),
-            None => self.stream.bytes(filled.used),
-        };
+        let bytes = self.lent(filled);
         if filled.faulty {
             return Some("the driver marked the picture as damaged".into());
         }
@@ -202,7 +217,7 @@ impl VideoSource for UsbSource {
         let deadline = Instant::now() + timeout;
         let filled = loop {
             match self.stream.next(deadline).map_err(|e| self.fault(e))? {
-                Next::Filled(filled) if self.stamps.drop_stale(filled.stamp) => {}
+                Next::Filled(_) if self.skip_first => self.skip_first = false,
                 Next::Filled(filled) => break filled,
                 Next::TimedOut => return Ok(Grab::TimedOut),
                 Next::SourceChanged => {
@@ -223,12 +238,15 @@ impl VideoSource for UsbSource {
             self.twins_due = Instant::now() + TWINS_EVERY;
         }
         if let Some(why) = self.defect(&filled) {
+            let since = *self.corrupt_since.get_or_insert(filled.dequeued);
+            if filled.dequeued.since(since) >= CORRUPT_AT_MOST {
+                let why = format!("it delivers only damaged pictures ({why}), so it must be opened anew");
+                return Err(SourceError::Failed { device: self.label.clone(), why });
+            }
             return Ok(Grab::Corrupt { captured, missed, why });
         }
-        let bytes = match &self.copy {
-            Some(copy) => copy.as_slice(),
-            None => self.stream.bytes(filled.used),
-        };
+        self.corrupt_since = None;
+        let bytes = self.lent(&filled);
         Ok(Grab::Frame(RawFrame {
             format: self.pixels,
             width: self.size.0,

@@ -21,26 +21,17 @@ pub struct Stamps {
     last: Option<MonoNs>,
     strikes: u8,
     source: StampSource,
-    stale_dropped: bool,
 }
 
 impl Stamps {
     /// `started` is when the stream was started.
     pub fn new(started: MonoNs) -> Self {
-        Self { started, last: None, strikes: 0, source: StampSource::Driver, stale_dropped: false }
+        Self { started, last: None, strikes: 0, source: StampSource::Driver }
     }
 
     /// Where the stamps come from, as far as is known by now.
     pub fn source(&self) -> StampSource {
         self.source
-    }
-
-    /// True for a first buffer that was filled before the stream was started: v4l2loopback hands out an old one. At most
-    /// once, else a driver with a clock of its own would never be heard.
-    pub fn drop_stale(&mut self, stamp: MonoNs) -> bool {
-        let first = self.last.is_none() && !self.stale_dropped;
-        self.stale_dropped = true;
-        first && stamp != MonoNs(0) && stamp < self.started
     }
 
     /// The instant to use for a frame that the driver stamped with `stamp` and that was dequeued at `now`. `flagged`:
@@ -144,15 +135,6 @@ mod tests {
             let mut stamps = Stamps::new(ms(10_000));
             stamps.judge(ms(10_066), flagged, ms(10_070));
             assert_eq!(stamps.judge(ms(10_133), flagged, ms(70_000)), ms(expected), "{flagged}");
-        }
-    }
-
-    #[test]
-    fn only_the_first_buffer_can_be_stale() {
-        for (stamp, stale) in [(9_000, true), (0, false), (10_001, false)] {
-            let mut stamps = Stamps::new(ms(10_000));
-            assert_eq!(stamps.drop_stale(ms(stamp)), stale, "{stamp}");
-            assert!(!stamps.drop_stale(ms(9_000)), "a second one");
         }
     }
 

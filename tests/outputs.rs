@@ -1,0 +1,177 @@
+//! What plain HTTP gives: pictures, MJPEG, WAV, state and metrics, asked of the running program byte by byte.
+
+mod common;
+
+use common::Program;
+use common::viewer::{Viewer, unix_now};
+use stampcast::capture::jpeg::size_of;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
+
+/// An answer of which the head was read.
+struct Answer {
+    status: u16,
+    head: String,
+    body: BufReader<TcpStream>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
+    }
+
+    /// To the end of the connection; chunks are put together.
+    fn rest(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if self.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk() {
+                bytes.extend(chunk);
+            }
+        } else {
+            self.body.read_to_end(&mut bytes).expect("the answer ends");
+        }
+        bytes
+    }
+
+    fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut line = String::new();
+        self.body.read_line(&mut line).expect("a chunk's length");
+        let length = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("{line:?} is no length"));
+        let mut chunk = vec![0; length + 2];
+        self.body.read_exact(&mut chunk).expect("a whole chunk");
+        chunk.truncate(length);
+        (length > 0).then_some(chunk)
+    }
+}
+
+fn ask(program: &Program, method: &str, path: &str) -> Answer {
+    let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
+    tcp.set_read_timeout(Some(common::PATIENCE)).expect("a timeout is settable");
+    write!(tcp, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("the server reads");
+    let mut body = BufReader::new(tcp);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(body.read_line(&mut head).expect("a head") > 0, "{path} ended in its head: {head:?}");
+    }
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    Answer { status, head, body }
+}
+
+fn get(program: &Program, path: &str) -> Answer {
+    ask(program, "GET", path)
+}
+
+#[test]
+fn a_snapshot_is_captured_after_its_request() {
+    let program = Program::start(&TEST);
+    for path in ["/snapshot.jpg", "/snapshot", "/?action=snapshot", "/snapshot.jpg?t=1234"] {
+        let asked = unix_now();
+        let answer = get(&program, path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/jpeg")), "{path}: {}", answer.head);
+        let stamp: f64 = answer.header("x-timestamp").expect("a stamp").parse().expect("seconds");
+        assert!(stamp > asked - 0.001 && stamp < unix_now(), "{path}: {stamp} for a request at {asked}");
+        assert!(answer.header("x-sequence").is_some());
+        assert_eq!(size_of(&answer.rest()), Some((640, 480)), "{path}");
+    }
+    let head = ask(&program, "HEAD", "/snapshot.jpg");
+    assert_eq!((head.status, head.rest().len()), (200, 0));
+    // With a viewer there is a newest frame, and an old one may be had at once.
+    let mut viewer = Viewer::connect(&program.url("?audio=0"));
+    viewer.frame();
+    let answer = get(&program, "/snapshot.jpg?max_age_ms=60000");
+    assert!(answer.header("x-timestamp").expect("a stamp").parse::<f64>().expect("seconds") < unix_now());
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
+    let program = Program::start(&TEST);
+    for path in ["/stream.mjpg", "/stream", "/?action=stream", "/stream.mjpg?max_fps=5"] {
+        let mut answer = get(&program, path);
+        let kind = answer.header("content-type").expect("a type").to_owned();
+        let boundary = kind.split("boundary=").nth(1).expect("a boundary");
+        assert!(kind.starts_with("multipart/x-mixed-replace"), "{kind}");
+        let mut bytes = Vec::new();
+        let mut stamps = Vec::new();
+        while stamps.len() < 6 {
+            bytes.extend(answer.chunk().expect("the stream does not end"));
+            let open = format!("--{boundary}\r\n");
+            let Some(head_end) = find(&bytes, b"\r\n\r\n") else { continue };
+            let head = String::from_utf8(bytes[..head_end].to_vec()).expect("a head is text");
+            assert!(head.starts_with(&open), "{head:?}");
+            let field = |name: &str| {
+                head.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned).unwrap_or_else(|| panic!("{name} in {head}"))
+            };
+            let length: usize = field("Content-Length: ").parse().expect("a length");
+            let end = head_end + 4 + length;
+            // The next boundary comes with the frame: a browser shows a frame only when it sees it.
+            if bytes.len() < end + 2 + open.len() {
+                continue;
+            }
+            assert_eq!(size_of(&bytes[head_end + 4..end]), Some((640, 480)));
+            assert_eq!(&bytes[end..end + 2], b"\r\n");
+            stamps.push(field("X-Timestamp: ").parse::<f64>().expect("seconds"));
+            bytes.drain(..end + 2);
+        }
+        let step = (stamps[5] - stamps[0]) / 5.0;
+        let expected = if path.contains("max_fps") { 0.2 } else { 1.0 / 15.0 };
+        assert!((step - expected).abs() < expected * 0.5, "{path}: {stamps:?}");
+    }
+    assert_eq!(get(&program, "/stream.mjpg?max_fps=0").status, 400);
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+#[test]
+fn a_wav_of_two_seconds_is_two_seconds_long() {
+    let program = Program::start(&TEST);
+    let answer = get(&program, "/audio.wav?seconds=2");
+    assert_eq!(answer.header("content-type"), Some("audio/wav"));
+    assert!(answer.header("x-timestamp").is_some());
+    let wav = answer.rest();
+    assert_eq!(wav.len(), 44 + 2 * 48_000 * 2);
+    assert_eq!((&wav[..4], &wav[8..16], &wav[36..40]), (&b"RIFF"[..], &b"WAVEfmt "[..], &b"data"[..]));
+    assert_eq!(u32::from_le_bytes([wav[40], wav[41], wav[42], wav[43]]), 2 * 48_000 * 2);
+    // Two beeps of 100 ms, a second apart: 2 x 4,800 loud samples, less the tone's own zero crossings.
+    let loud = wav[44..].chunks_exact(2).filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000).count();
+    assert!((8_000..=9_600).contains(&loud), "{loud} loud samples");
+    for bad in ["0", "-1", "nan", "1e9"] {
+        assert_eq!(get(&program, &format!("/audio.wav?seconds={bad}")).status, 400, "{bad}");
+    }
+    let silent = Program::start(&TEST[..2]);
+    assert_eq!(get(&silent, "/audio.wav").status, 404);
+}
+
+#[test]
+fn state_metrics_and_the_page_are_there() {
+    let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
+    let mut viewer = Viewer::connect(&program.url(""));
+    for _ in 0..5 {
+        viewer.frame();
+    }
+    let state: serde_json::Value = serde_json::from_slice(&get(&program, "/state").rest()).expect("JSON");
+    assert_eq!(state["result"]["source"]["resolution"], serde_json::json!({ "width": 640, "height": 480 }));
+    assert_eq!((&state["ok"], &state["result"]["source"]["online"]), (&true.into(), &true.into()));
+    let metrics = String::from_utf8(get(&program, "/metrics").rest()).expect("text");
+    for expected in [
+        "stampcast_viewers 1",
+        "stampcast_packets_total{encoding=\"jpeg\"}",
+        "stampcast_packets_dropped_total{stream=\"video\",cause=\"viewer_queue\"}",
+        "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
+        "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
+        "stampcast_worker_restarts_total{encoding=\"pcm\"} 0",
+        "stampcast_build{version=",
+        "# TYPE stampcast_packets_total counter",
+    ] {
+        assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
+    }
+    let page = String::from_utf8(get(&program, "/").rest()).expect("text");
+    assert!(page.contains("Click to Start Audio"));
+    let plain = Program::start(&TEST[..2]);
+    assert!(String::from_utf8(get(&plain, "/").rest()).expect("text").contains("/snapshot.jpg"));
+    assert_eq!((get(&plain, "/nothing").status, ask(&plain, "POST", "/info").status), (404, 405));
+}

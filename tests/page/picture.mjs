@@ -1,0 +1,28 @@
+/*
+ * picture.mjs: takes the README's picture of the page, docs/pictures/page.png, from the real program.
+ */
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { launch, pageUrl, until, untilPhase } from "./browser.js";
+import { Program, freePort } from "./program.js";
+
+const folder = fileURLToPath(new URL("../../docs/pictures/", import.meta.url));
+const program = await new Program(await freePort()).ready();
+const browser = await launch();
+const page = await browser.newPage({ viewport: { width: 1280, height: 760 }, locale: "en-GB" });
+await page.addInitScript(() => {
+  localStorage.setItem("stampcast.settings", JSON.stringify({ theme: "dark", latency: "lowest" }));
+});
+await page.goto(pageUrl(program.port));
+await untilPhase(page, "live");
+await page.click("#start-audio");
+await until(page, "figures", () => /\d/.test($("f-offset").textContent));
+await page.waitForTimeout(8000); // the figures' window of five seconds, past the start
+await page.evaluate(() => {
+  $("server-label").textContent = "localhost:8080";
+});
+mkdirSync(folder, { recursive: true });
+await page.screenshot({ path: `${folder}page.png` });
+await browser.close();
+await program.stop();
+console.log(`${folder}page.png`);

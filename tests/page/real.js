@@ -1,0 +1,183 @@
+/*
+ * real.js owns: the tests against the real program with its test camera: what is on the canvas and in the audio graph
+ * is what the program captured, when it says, and comes back after each part of it was killed.
+ */
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { until, untilPhase } from "./browser.js";
+import { beginMeasuring, offsets, quantile } from "./measuring.js";
+import { Program, freePort } from "./program.js";
+import { withPage } from "./session.js";
+import { test } from "./suite.js";
+
+const FLASH = { x: 0.5, y: 0.375 };
+
+async function withProgram(extra, body, pageOptions = {}) {
+  const program = await new Program(await freePort(), extra).ready();
+  try {
+    await withPage({ port: program.port, ...pageOptions }, (page, context) => body(page, program, context));
+  } finally {
+    await program.stop();
+  }
+}
+
+/** The process id of the program's part called `name`. */
+function part(program, name) {
+  const found = readdirSync("/proc").find((id) => {
+    if (!/^\d+$/.test(id)) return false;
+    try {
+      const [, comm, , parent] = /^\d+ \((.*)\) (\S) (\d+)/.exec(readFileSync(`/proc/${id}/stat`, "latin1"));
+      return comm === name && Number(parent) === program.child.pid;
+    } catch {
+      return false;
+    }
+  });
+  assert.ok(found, `no process ${name}`);
+  return Number(found);
+}
+
+const newerThan = (page, stamp) =>
+  until(page, "newer frames", (before) => document.body.dataset.phase === "live" && viewer.picture.last.stamp > before, stamp);
+
+test("the picture carries the time code of its stamp, and is recent", async () => {
+  await withProgram([], async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "the clock's offset", () => viewer.clock.best() !== null);
+    await page.evaluate(beginMeasuring, { flash: FLASH, code: true });
+    await until(page, "20 time codes", () => globalThis.notes.latencies.length >= 20);
+    const { latencies } = await page.evaluate(() => globalThis.notes);
+    // A bound of sanity only: the figure is measure.mjs's business.
+    const median = quantile(latencies, 0.5);
+    assert.ok(median > 0 && median < 1, `captured ${median} s before it was seen`);
+    const shown = await page.evaluate(() => viewer.figures.latency.quantile(performance.now() / 1000, 0.5));
+    assert.ok(Math.abs(shown - median) < 0.3, `the page says ${shown} s, the time code ${median} s`);
+  });
+});
+
+test("flash and beep come out together", async () => {
+  await withProgram(
+    [],
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.click("#start-audio");
+      await until(page, "the sound leads", () => viewer.picture.due !== null);
+      await page.evaluate(beginMeasuring, { flash: FLASH, code: false });
+      const enough = () => globalThis.notes.beeps.length >= 5 && globalThis.notes.flashes.length >= 5;
+      await until(page, "five flashes and beeps", enough, null, 40);
+      const found = offsets(await page.evaluate(() => globalThis.notes));
+      assert.ok(found.length >= 4, `${found.length} pairs`);
+      const median = quantile(found, 0.5);
+      assert.ok(Math.abs(median) < 150, `the flash comes ${median} ms after the beep`);
+    },
+    { settings: { latency: "lowest" } },
+  );
+});
+
+test("sound at the program's rate and channels is played at its pitch", async () => {
+  await withProgram(["--audio-channels", "2"], async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    const pitch = await page.waitForFunction(() => {
+      if (!globalThis.toLoudspeaker) return null;
+      const { context } = globalThis.toLoudspeaker;
+      if (!globalThis.ear) {
+        globalThis.ear = context.createAnalyser();
+        globalThis.ear.fftSize = 2048;
+        globalThis.toLoudspeaker.connect(globalThis.ear);
+      }
+      const samples = new Float32Array(2048);
+      globalThis.ear.getFloatTimeDomainData(samples);
+      const crossings = [];
+      for (let i = 1; i < samples.length; i++) if (samples[i - 1] < 0 && samples[i] >= 0) crossings.push(i);
+      const loud = samples.every((_, i) => i % 64 !== 0 || Math.max(...samples.subarray(i, i + 64)) > 0.1);
+      if (!loud) return null;
+      return ((crossings.length - 1) * context.sampleRate) / (crossings.at(-1) - crossings[0]);
+    });
+    const hertz = await pitch.jsonValue();
+    assert.ok(Math.abs(hertz - 1000) < 20, `${hertz} Hz`);
+    assert.deepEqual(await page.evaluate(() => ({ ...viewer.soundFormat })), { rate: 48_000, channels: 2 });
+  });
+});
+
+test("the camera's process is killed: the viewer stays and the picture comes back", async () => {
+  await withProgram([], async (page, program) => {
+    await untilPhase(page, "live");
+    const before = await page.evaluate(() => [viewer.picture.last.stamp, viewer.link.attempt]);
+    process.kill(part(program, "stampcast-video"), "SIGKILL");
+    await until(page, "the gap", () => viewer.figures.gaps.has("worker_restarted"));
+    await newerThan(page, before[0] + 1);
+    assert.equal(await page.evaluate(() => viewer.link.attempt), before[1]);
+  });
+});
+
+test("the server's process is killed: the page reconnects", async () => {
+  await withProgram([], async (page, program) => {
+    await untilPhase(page, "live");
+    const before = await page.evaluate(() => [viewer.picture.last.stamp, viewer.link.attempt]);
+    process.kill(part(program, "stampcast-serve"), "SIGKILL");
+    await until(page, "another connection", (attempt) => viewer.link.attempt > attempt, before[1]);
+    await newerThan(page, before[0] + 1);
+  });
+});
+
+test("the program is stopped and started again: the page reconnects, picture and sound", async () => {
+  const port = await freePort();
+  let program = await new Program(port).ready();
+  await withPage({ port }, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "sound plays", () => viewer.heard !== null);
+    const before = await page.evaluate(() => viewer.picture.last.stamp);
+    await program.stop();
+    await untilPhase(page, "reconnecting");
+    program = await new Program(port).ready();
+    await newerThan(page, before);
+    await until(page, "in step again", () => viewer.sync.delay !== null && viewer.picture.due !== null);
+  });
+  await program.stop();
+});
+
+test("figures tell the program's own: size, fps, rate, source", async () => {
+  await withProgram(["--width", "320", "--height", "240", "--fps", "10"], async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "the size", () => $("f-size").textContent === "320 × 240");
+    await until(page, "the source", () => $("f-source").textContent === "test picture");
+    await until(page, "the rate of sound", () => $("f-sound").textContent === "48000 Hz, mono");
+    await until(page, "about 10 fps", () => Math.abs(Number($("f-fps").textContent) - 10) < 1.5, null, 40);
+    await until(page, "the clock offset", () => /^[+−][\d.]+ ms$/.test($("f-clock").textContent));
+  });
+});
+
+test("the program's token is asked for and taken", async () => {
+  await withProgram(["--token", "s3cret-token"], async (page) => {
+    await untilPhase(page, "refused");
+    await page.fill("#token", "wrong");
+    await page.press("#token", "Enter");
+    await until(page, "the refusal", () => /not accepted/.test($("card").innerText));
+    await page.fill("#token", "s3cret-token");
+    await page.press("#token", "Enter");
+    await untilPhase(page, "live");
+  });
+});
+
+test("a program that admits no files says so to a page opened as one", async () => {
+  await withProgram(["--no-file-origin"], async (page) => {
+    await untilPhase(page, "refused");
+    assert.match(await page.textContent("#card-title"), /does not allow this page/);
+  });
+});
+
+test("the page that the program serves is the same, and watches its own server", async () => {
+  const program = await new Program(await freePort(), ["--serve-client", "--token", "s3cret-token"]).ready();
+  try {
+    await withPage({ url: `http://127.0.0.1:${program.port}/?token=s3cret-token` }, async (page) => {
+      await untilPhase(page, "live");
+      assert.equal(page.url(), `http://127.0.0.1:${program.port}/`);
+      assert.equal(await page.textContent("#server-label"), `127.0.0.1:${program.port}`);
+      await page.click("#start-audio");
+      await until(page, "in step", () => viewer.sound.worklet !== null && viewer.sync.delay !== null);
+    });
+  } finally {
+    await program.stop();
+  }
+});
