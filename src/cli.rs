@@ -1,6 +1,8 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-use crate::config::{Access, Camera, Config, Flip, Limits, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video};
+use crate::config::{
+    Access, Camera, Config, Flip, Limits, LogFormat, Logging, Microphone, Rotate, Secret, Sound, UsbCamera, Video, Webrtc,
+};
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -158,6 +160,26 @@ pub struct Cli {
     /// Sound packets that may wait between microphone and network, and per viewer with delivery=all (1 to 10000)
     #[arg(long, env = "STAMPCAST_AUDIO_QUEUE_SIZE", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Sound")]
     audio_queue_size: u32,
+
+    /// No WebRTC (/whep, /api/webrtc/offer): no port for it is opened and nothing is encoded for it
+    #[arg(long, env = "STAMPCAST_NO_WEBRTC", action = ArgAction::SetTrue, help_heading = "WebRTC")]
+    no_webrtc: bool,
+
+    /// UDP and TCP port for WebRTC's media; 0, or when it is taken, lets the kernel pick one, which is printed
+    #[arg(long, env = "STAMPCAST_WEBRTC_PORT", default_value_t = 8189, help_heading = "WebRTC")]
+    webrtc_port: u16,
+
+    /// Public address of a router that forwards --webrtc-port to this machine
+    #[arg(long, env = "STAMPCAST_WEBRTC_PUBLIC_IP", value_name = "IP", help_heading = "WebRTC")]
+    webrtc_public_ip: Option<IpAddr>,
+
+    /// Bit rate of WebRTC's picture, kbit/s (100 to 50000) [default: by its size, 1200 at 640x480]
+    #[arg(long, env = "STAMPCAST_WEBRTC_BITRATE", value_name = "KBPS", value_parser = clap::value_parser!(u32).range(100..=50_000), help_heading = "WebRTC")]
+    webrtc_bitrate: Option<u32>,
+
+    /// WebRTC viewers at a time (1 to 1000)
+    #[arg(long, env = "STAMPCAST_WEBRTC_MAX_SESSIONS", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "WebRTC")]
+    webrtc_max_sessions: u32,
 
     /// Exit with code 3 when a device is missing or fails, instead of waiting for it
     #[arg(long, env = "STAMPCAST_EXIT_ON_DEVICE_ERROR", action = ArgAction::SetTrue, help_heading = "Running")]
@@ -402,6 +424,12 @@ impl Cli {
             #[cfg(not(feature = "tls"))]
             tls: None,
             sandbox: !self.no_sandbox,
+            webrtc: (cfg!(feature = "webrtc") && !self.no_webrtc).then_some(Webrtc {
+                port: self.webrtc_port,
+                public_ip: self.webrtc_public_ip,
+                bitrate_bps: self.webrtc_bitrate.unwrap_or(0) * 1000,
+                max_sessions: self.webrtc_max_sessions as usize,
+            }),
             logging: Logging {
                 format: match self.log_format {
                     LogFormatArg::Text => LogFormat::Text,

@@ -22,6 +22,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// `false`: the children keep all rights of whoever started the program.
     pub sandbox: bool,
+    /// `None`: off, or not in this build.
+    pub webrtc: Option<Webrtc>,
 }
 
 impl Config {
@@ -49,6 +51,19 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a viewer may take nothing although there is something for it.
     pub idle: Duration,
+}
+
+/// WebRTC's settings.
+#[derive(Clone, Debug)]
+pub struct Webrtc {
+    /// UDP, and TCP for those whom UDP does not reach; 0: the kernel picks.
+    pub port: u16,
+    /// Where a router forwards `port` to this machine.
+    pub public_ip: Option<IpAddr>,
+    /// The most that the picture may take, bits per second; 0: by its size.
+    pub bitrate_bps: u32,
+    /// Viewers at a time.
+    pub max_sessions: usize,
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

@@ -26,6 +26,8 @@ pub mod sandbox;
 mod secrets;
 pub mod serve;
 pub mod supervise;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;
 pub mod wire;
 
 use config::Config;

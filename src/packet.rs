@@ -49,9 +49,12 @@ pub enum Encoding {
     H264,
     /// Signed 16-bit little-endian samples, interleaved.
     Pcm,
-    /// One Opus packet.
+    /// One Opus packet of [`OPUS_PACKET`].
     Opus,
 }
+
+/// The time that a packet of Opus covers.
+pub const OPUS_PACKET: Duration = Duration::from_millis(20);
 
 impl Encoding {
     pub fn stream(self) -> StreamKind {

@@ -8,6 +8,7 @@ use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
 use crate::wire::info::Shape;
+use axum::Router;
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -111,8 +112,19 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
         feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
     }
 
+    let (stop, stopping) = watch::channel(false);
+    let mut outputs = JoinSet::new();
+    let more = outputs_over_http(&config, &hub, stopping, &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let shutdown = async move {
+        shutdown.await;
+        // Fails only when there is no such output.
+        let _ = stop.send(true);
+    };
     tokio::select! {
-        () = http::serve(listener, hub, door, limits, shutdown) => Ok(()),
+        () = http::serve(listener, hub, door, limits, more, shutdown) => {
+            while outputs.join_next().await.is_some() {}
+            Ok(())
+        }
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError::Failed {
             doing: "read from its workers",
@@ -123,6 +135,21 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
             },
         }),
     }
+}
+
+/// What is served beside the hub's own streams, as routes; its tasks end with `stopping`.
+#[cfg(feature = "webrtc")]
+fn outputs_over_http(config: &Config, hub: &Arc<Hub>, stopping: watch::Receiver<bool>, outputs: &mut JoinSet<()>) -> io::Result<Router> {
+    let Some(webrtc) = &config.webrtc else { return Ok(Router::new()) };
+    let server = Arc::new(crate::webrtc::Server::open(webrtc, config.host, hub.clone())?);
+    let routes = http::webrtc::routes(server.clone());
+    outputs.spawn(async move { server.run(stopping).await });
+    Ok(routes)
+}
+
+#[cfg(not(feature = "webrtc"))]
+fn outputs_over_http(_: &Config, _: &Arc<Hub>, _: watch::Receiver<bool>, _: &mut JoinSet<()>) -> io::Result<Router> {
+    Ok(Router::new())
 }
 
 /// A loop that turns: a server that hangs is killed as a worker is.

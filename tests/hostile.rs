@@ -37,8 +37,8 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
             let length = file.metadata().expect("it is open").len();
             for _ in 0..8 {
                 // Headers and slots lie at the front, and matter most.
-                let reach = if numbers.next() % 4 == 0 { length } else { length.min(4096) };
-                let at = numbers.next() % reach & !7;
+                let reach = if numbers.next().is_multiple_of(4) { length } else { length.min(4096) };
+                let at = (numbers.next() % reach) & !7;
                 let word = match numbers.next() % 4 {
                     0 => 0,
                     1 => u64::MAX,

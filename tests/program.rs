@@ -64,14 +64,14 @@ fn processes_are_named_and_hold_only_what_is_theirs() {
     let program = Program::start(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     viewer.frame();
-    for (name, rings) in [("stampcast-video", "jpeg"), ("stampcast-audio", "pcm")] {
+    for (name, rings) in [("stampcast-video", "memfd:video"), ("stampcast-audio", "memfd:audio")] {
         let pid = program.child(name, None);
         let open = descriptors(pid);
         assert!(!open.iter().any(|d| d.starts_with("socket:")), "{name} has no socket: {open:?}");
         let memories: Vec<_> = open.iter().filter(|d| d.contains("memfd:")).collect();
         assert!(!memories.is_empty() && memories.iter().all(|m| m.contains(rings)), "{name} has its own memory only: {open:?}");
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
-        let other = if rings == "jpeg" { "memfd:pcm" } else { "memfd:jpeg" };
+        let other = if rings == "memfd:video" { "memfd:audio" } else { "memfd:video" };
         assert!(!maps.contains(other), "{name} does not map the other's memory");
     }
     let serve = program.child("stampcast-serve", None);

@@ -92,8 +92,8 @@ stage_test() {
 }
 
 stage_doc() {
-    # The rooms' own headers speak of their private files: the documents are for whoever works in them.
-    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
+    # The rooms' own headers speak of their private files, and `--help` shows addresses as they are typed.
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links -A rustdoc::bare-urls" cargo doc --locked --no-deps --document-private-items
 }
 
 # The ring's core under the interpreter that knows Rust's memory model. (Its interleavings, under loom, are part of `test`.)

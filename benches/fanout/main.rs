@@ -1,15 +1,21 @@
 //! Delivering frames to many viewers: our server against a floor that does nothing but one `write` per socket of ready-made
-//! frames on one thread. Servers and viewers are processes of their own; both servers run in turn, so that the machine's
-//! mood is the same for both. CPU is that of the server's one thread, base64 and ring included on our side.
+//! frames on one thread, and, where the age of frames and memory count, against a server that queues as they commonly do.
+//! Servers and viewers are processes of their own; they run in turn, so that the machine's mood is the same for all. CPU is
+//! that of the server's one thread, base64 and ring included on our side.
 //!
 //! `cargo bench --bench fanout [SECONDS]`: seconds for each measurement, 4 unless said otherwise.
 
 mod server;
+#[path = "../common/stream.rs"]
+mod stream;
+#[path = "../common/table.rs"]
+mod table;
 mod watch;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
+use table::{Target, row};
 
 struct Scenario {
     name: &'static str,
@@ -25,6 +31,7 @@ const SCENARIOS: [Scenario; 3] = [
     Scenario { name: "100 viewers, 1280x720 at 30 fps", viewers: 100, fps: 30, bytes: 90_000 },
 ];
 const ROUNDS: usize = 2;
+const CROWDS: [usize; 3] = [1, 101, 401];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +39,7 @@ fn main() {
     match args[..] {
         ["ours", fps, bytes] => server::ours(number(fps), number(bytes)),
         ["floor", fps, bytes] => server::floor(number(fps), number(bytes)),
+        ["plain", fps, bytes] => server::plain(number(fps), number(bytes)),
         ["watch", port, viewers, stalled, seconds] => {
             watch::fast(number(port), number(viewers), number(stalled), Duration::from_secs(number(seconds)));
         }
@@ -48,9 +56,7 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
 }
 
 fn measure(seconds: u64) {
-    println!("\nFan-out, {seconds} s each, {ROUNDS} rounds\n");
-    println!("| {:<46} | {:>9} | {:>9} | {:>6} | {:>8} | |", "what", "ours", "floor", "ratio", "target");
-    println!("| {:-<46} | {:-<9} | {:-<9} | {:-<6} | {:-<8} | - |", "", "", "", "", "");
+    table::begin(&format!("Fan-out, {seconds} s each, {ROUNDS} rounds; the reference is one `write` per socket"));
     for scenario in &SCENARIOS {
         let mut ours = Vec::new();
         let mut floor = Vec::new();
@@ -60,40 +66,39 @@ fn measure(seconds: u64) {
         }
         let (ours, floor) = (best(ours), best(floor));
         let name = scenario.name;
-        let ratio = ours.cpu_s_per_gb / floor.cpu_s_per_gb;
-        row(&format!("{name}: CPU s/GB"), ours.cpu_s_per_gb, floor.cpu_s_per_gb, &format!("{ratio:.2}"), "1.20", ratio <= 1.2);
-        row(&format!("{name}: p50 ms"), ours.p50_ms, floor.p50_ms, "", "", true);
-        let later = ours.p99_ms - floor.p99_ms;
-        row(&format!("{name}: p99 ms"), ours.p99_ms, floor.p99_ms, &format!("{later:+.1}"), "+1.0 ms", later <= 1.0);
-        let kb = ours.anonymous_kb_per_viewer;
-        row(&format!("{name}: KB per viewer"), kb, f64::NAN, "", "8", kb <= 8.0);
-        let fps = ours.fps / f64::from(scenario.fps);
-        row(&format!("{name}: fps"), ours.fps, floor.fps, &format!("{fps:.2}"), "0.99", fps >= 0.99);
+        row(&format!("{name}: CPU s/GB"), ours.cpu_s_per_gb, Some(floor.cpu_s_per_gb), &Target::Ratio(1.2));
+        row(&format!("{name}: p50 ms"), ours.p50_ms, Some(floor.p50_ms), &Target::Told);
+        row(&format!("{name}: p99 ms"), ours.p99_ms, Some(floor.p99_ms), &Target::More(1.0));
+        row(&format!("{name}: fps"), ours.fps, Some(floor.fps), &Target::Share(0.99));
     }
-    let beside = Scenario { name: "", viewers: 20, fps: 15, bytes: 30_000 };
-    let (alone, disturbed) = (run("ours", &beside, 0, seconds), run("ours", &beside, 20, seconds));
-    println!("\n20 viewers, beside 20 that never read (ours), and without those (floor)\n");
-    row("fps", disturbed.fps, alone.fps, &format!("{:.2}", disturbed.fps / alone.fps), "0.99", disturbed.fps / alone.fps >= 0.99);
-    let later = disturbed.p99_ms - alone.p99_ms;
-    row("p99 ms", disturbed.p99_ms, alone.p99_ms, &format!("{later:+.1}"), "+1.0 ms", later <= 1.0);
-    println!("\nA viewer that reads at half the stream's rate: age of its frames, ms, and frames per second\n");
-    for (query, target) in [("", 700.0), ("?window=2", 350.0)] {
-        let (p95, fps) = slowly(query, seconds.max(8));
-        row(&format!("age p95 {query}"), p95, f64::NAN, "", &format!("{target}"), p95 <= target);
-        row(&format!("fps {query}"), fps, 7.5, "", "", true);
-    }
-}
 
-fn row(what: &str, ours: f64, floor: f64, ratio: &str, target: &str, met: bool) {
-    let verdict = if target.is_empty() {
-        ""
-    } else if met {
-        "met"
-    } else {
-        "MISSED"
-    };
-    let floor = if floor.is_nan() { String::new() } else { format!("{floor:.3}") };
-    println!("| {what:<46} | {ours:>9.3} | {floor:>9} | {ratio:>6} | {target:>8} | {verdict} |");
+    table::begin("20 viewers beside 20 that never read; the reference is the same without those");
+    let beside = Scenario { name: "", viewers: 20, fps: 15, bytes: 30_000 };
+    let (mut alone, mut disturbed) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        alone.push(run("ours", &beside, 0, seconds));
+        disturbed.push(run("ours", &beside, 20, seconds));
+    }
+    let (alone, disturbed) = (best(alone), best(disturbed));
+    row("fps", disturbed.fps, Some(alone.fps), &Target::Share(0.99));
+    row("p99 ms", disturbed.p99_ms, Some(alone.p99_ms), &Target::More(1.0));
+
+    table::begin("A viewer that reads at half the stream's rate; the reference is a plain server, whose lag grows all the time");
+    let long = seconds.max(10);
+    let (reference, reference_fps) = slowly("plain", "", long);
+    for (query, most) in [("?delivery=live", 0.7), ("?window=2", 0.35)] {
+        let (p95, fps) = slowly("ours", query, long);
+        row(&format!("{query}: age of its frames, p95, s"), p95, Some(reference), &Target::Most(most));
+        row(&format!("{query}: fps"), fps, Some(reference_fps), &Target::Share(0.95));
+    }
+
+    table::begin("Memory of the server, KB; the reference is the same plain server");
+    let (ours, plain) = (memory("ours"), memory("plain"));
+    for (n, viewers) in CROWDS.iter().enumerate() {
+        row(&format!("with {viewers} viewers"), ours[n], Some(plain[n]), &Target::Told);
+    }
+    let per_viewer = |kb: [f64; 3]| (kb[2] - kb[0]) / (CROWDS[2] - CROWDS[0]) as f64;
+    row("for each viewer", per_viewer(ours), Some(per_viewer(plain)), &Target::Most(8.0));
 }
 
 #[derive(Debug)]
@@ -102,7 +107,6 @@ struct Figures {
     p50_ms: f64,
     p99_ms: f64,
     fps: f64,
-    anonymous_kb_per_viewer: f64,
 }
 
 /// The least disturbed of several runs, figure by figure.
@@ -113,20 +117,17 @@ fn best(runs: Vec<Figures>) -> Figures {
         p50_ms: least(|r| r.p50_ms),
         p99_ms: least(|r| r.p99_ms),
         fps: runs.iter().map(|r| r.fps).fold(0.0, f64::max),
-        anonymous_kb_per_viewer: least(|r| r.anonymous_kb_per_viewer),
     }
 }
 
 fn run(kind: &str, scenario: &Scenario, stalled: usize, seconds: u64) -> Figures {
     let mut server = Process::start(&[kind, &scenario.fps.to_string(), &scenario.bytes.to_string()]);
     let port = server.line();
-    let memory_before = anonymous_kb(server.id());
     let mut viewers = Process::start(&["watch", &port, &scenario.viewers.to_string(), &stalled.to_string(), &seconds.to_string()]);
     assert_eq!(viewers.line(), "begin");
     let cpu_before = cpu(server.id());
     let said = viewers.line();
     let cpu_used = cpu(server.id()) - cpu_before;
-    let memory = anonymous_kb(server.id());
     let said: Vec<f64> = said.split(' ').map(number).collect();
     let [frames, bytes, p50_us, p99_us] = said[..] else { panic!("the viewers said {said:?}") };
     viewers.stop();
@@ -136,18 +137,37 @@ fn run(kind: &str, scenario: &Scenario, stalled: usize, seconds: u64) -> Figures
         p50_ms: p50_us / 1e3,
         p99_ms: p99_us / 1e3,
         fps: frames / scenario.viewers as f64 / seconds as f64,
-        anonymous_kb_per_viewer: (memory - memory_before) / (scenario.viewers + stalled) as f64,
     }
 }
 
-fn slowly(query: &str, seconds: u64) -> (f64, f64) {
-    let mut server = Process::start(&["ours", "15", "30000"]);
+/// Age of the frames (p95, seconds) and frames per second.
+fn slowly(kind: &str, query: &str, seconds: u64) -> (f64, f64) {
+    let mut server = Process::start(&[kind, "15", "30000"]);
     let port = server.line();
     let mut viewer = Process::start(&["watch-slowly", &port, query, "15", &seconds.to_string()]);
     let said: Vec<f64> = viewer.line().split(' ').map(number).collect();
     viewer.stop();
     server.stop();
-    (said[0] / 1e3, said[1])
+    (said[0] / 1e6, said[1])
+}
+
+/// The server's own memory with each of [`CROWDS`], KB.
+fn memory(kind: &str) -> [f64; 3] {
+    let mut server = Process::start(&[kind, "15", "30000"]);
+    let port = server.line();
+    let mut present = 0;
+    let mut watching = Vec::new();
+    let memory = CROWDS.map(|crowd| {
+        let more = (crowd - present).to_string();
+        let mut viewers = Process::start(&["watch", &port, &more, "0", "60"]);
+        assert_eq!(viewers.line(), "begin");
+        watching.push(viewers);
+        present = crowd;
+        anonymous_kb(server.id())
+    });
+    watching.into_iter().for_each(Process::abandon);
+    server.stop();
+    memory
 }
 
 /// One of this program's other roles. It ends when its standard input does.
@@ -173,6 +193,12 @@ impl Process {
         self.output.read_line(&mut line).expect("it speaks");
         assert!(!line.is_empty(), "a process of this benchmark ended too soon");
         line.trim_end().to_owned()
+    }
+
+    /// For a viewer that is not to say anything any more.
+    fn abandon(mut self) {
+        self.child.kill().expect("it is our own child");
+        self.child.wait().expect("it ends");
     }
 
     fn stop(mut self) {

@@ -1,6 +1,8 @@
-//! The two servers: ours, fed through a real ring by a thread that stands for the camera's worker; and the floor.
+//! The three servers: ours, fed through a real ring by a thread that stands for the camera's worker; the floor; and the plain
+//! one.
 
 use super::{say, wait_for_end_of_input};
+use futures_util::SinkExt;
 use stampcast::config::{Camera, Config, Flip, LogFormat, Logging, Rotate, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
@@ -10,6 +12,8 @@ use stampcast::wire::websocket::{Opcode, append_header};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
+use tokio::sync::broadcast;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 const SHAPE: Shape = Shape::Video { width: 640, height: 480 };
 
@@ -84,6 +88,50 @@ pub fn floor(fps: u32, bytes: usize) {
     }
 }
 
+/// What one gets without a thought of time: tungstenite as it comes (axum's `ws` is the same), a task and a place in a
+/// broadcast channel for each viewer.
+pub fn plain(fps: u32, bytes: usize) {
+    const WAITING: usize = 1024;
+    let (frames, _) = broadcast::channel(WAITING);
+    let listener = listen();
+    std::thread::spawn(|| {
+        wait_for_end_of_input();
+        std::process::exit(0);
+    });
+    let camera = frames.clone();
+    std::thread::spawn(move || {
+        let jpeg = vec![0x5a; bytes];
+        loop {
+            sleep_until_tick(fps);
+            // Fails while nobody watches.
+            let _ = camera.send(Utf8Bytes::from(stampcast::wire::text::packet(stamp(), SHAPE, &jpeg)));
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        listener.set_nonblocking(true).expect("a socket");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            stream.set_nodelay(true).expect("TCP");
+            let mut frames = frames.subscribe();
+            tokio::spawn(async move {
+                let mut viewer = tokio_tungstenite::accept_async(stream).await.expect("a handshake");
+                loop {
+                    let sent = match frames.recv().await {
+                        Ok(text) => viewer.send(Message::Text(text)).await,
+                        Err(broadcast::error::RecvError::Lagged(_)) => Ok(()),
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    };
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
 fn stamp() -> stampcast::packet::UnixNs {
     stampcast::packet::UnixNs(SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64)
 }
@@ -101,6 +149,9 @@ fn shake_hands(mut stream: &TcpStream) {
 
 fn config(fps: u32) -> Config {
     Config {
+        limits: stampcast::config::Limits { clients: 2_000, handshake: Duration::from_secs(10), idle: Duration::from_secs(60) },
+        tls: None,
+        sandbox: false,
         access: Default::default(),
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
@@ -121,6 +172,7 @@ fn config(fps: u32) -> Config {
         sound: None,
         exit_on_device_error: false,
         serve_client: false,
+        webrtc: None,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::WARN },
     }
 }

@@ -1,81 +1,13 @@
 //! The viewers: many that read as fast as they can on one epoll loop, or one that reads slowly.
 
+use super::stream::{Frames, age, connect};
 use super::{say, wait_for_end_of_input};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// After the last viewer came, before the measurement.
 const SETTLE: Duration = Duration::from_secs(1);
-/// WebSocket header, `video:` and the stamp.
-const PREFIX: usize = 10 + 6 + 17;
-
-/// Reads frames of text off a stream of bytes, of which only the stamp matters.
-#[derive(Default)]
-struct Frames {
-    prefix: Vec<u8>,
-    left: usize,
-}
-
-impl Frames {
-    /// Calls back with each frame's stamp as soon as its last byte is there.
-    fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(Duration)) {
-        while !bytes.is_empty() {
-            if self.prefix.len() < PREFIX {
-                let part = bytes.len().min(PREFIX - self.prefix.len());
-                self.prefix.extend_from_slice(&bytes[..part]);
-                bytes = &bytes[part..];
-                if self.prefix.len() == PREFIX {
-                    self.left = self.length() - PREFIX;
-                }
-                continue;
-            }
-            let part = bytes.len().min(self.left);
-            self.left -= part;
-            bytes = &bytes[part..];
-            if self.left == 0 {
-                whole(self.stamp());
-                self.prefix.clear();
-            }
-        }
-    }
-
-    /// Of header and payload.
-    fn length(&self) -> usize {
-        match self.prefix[1] {
-            127 => 10 + u64::from_be_bytes(self.prefix[2..10].try_into().expect("eight bytes")) as usize,
-            126 => 4 + usize::from(u16::from_be_bytes([self.prefix[2], self.prefix[3]])),
-            short => panic!("a video frame of {short} bytes"),
-        }
-    }
-
-    fn stamp(&self) -> Duration {
-        let start = if self.prefix[1] == 127 { 10 } else { 4 } + "video:".len();
-        let text = std::str::from_utf8(&self.prefix[start..start + 17]).expect("digits");
-        Duration::from_nanos(stampcast::wire::stamp::parse(text).expect("a stamp").0)
-    }
-}
-
-fn connect(port: u16, query: &str) -> TcpStream {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
-    let request = format!(
-        "GET /stream{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("it answers");
-        answer.push(byte[0]);
-    }
-    stream
-}
-
-fn age(stamp: Duration) -> Duration {
-    SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").saturating_sub(stamp)
-}
 
 /// Says `begin`, and in the end: frames, bytes, p50 and p99 of stamp to last byte read, in microseconds.
 pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
@@ -139,11 +71,11 @@ pub fn slow(port: u16, query: &str, fps: u32, seconds: Duration) {
     while begin.elapsed() < seconds {
         let mut done = None;
         while done.is_none() {
-            let wanted = if frames.prefix.len() < PREFIX { PREFIX - frames.prefix.len() } else { frames.left.min(scratch.len()) };
+            let wanted = frames.missing().min(scratch.len());
             let n = stream.read(&mut scratch[..wanted]).expect("the stream goes on");
             frames.feed(&scratch[..n], |stamp| done = Some(age(stamp)));
         }
-        if !query.is_empty() {
+        if query.contains("window") {
             stream.write_all(&ACK).expect("it reads");
         }
         ages.extend(done);

@@ -1,6 +1,8 @@
 //! The workers' rooms: a device is opened, read, stamped and encoded here, and handed to a ring. Knows no network.
 
 pub mod audio;
+#[cfg(feature = "webrtc")]
+pub mod codec;
 pub mod jpeg;
 pub mod picture;
 pub mod planes;

@@ -15,6 +15,8 @@ mod stream;
 pub mod tls;
 mod viewer;
 mod wav;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;
 
 use crate::hub::Hub;
 use access::Access;
@@ -80,14 +82,15 @@ struct App {
     serve_client: bool,
 }
 
-/// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown`, with what other rooms serve over HTTP (`more`) behind the same door; then every viewer is told so
+/// (close code 1001), and all is over within a second.
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, more: Router, shutdown: impl Future<Output = ()>) {
     let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client: door.serve_client };
     let mut doorstep = Doorstep::new(limits.connections);
     let (stop, stopping) = watch::channel(false);
     let server = connection::Server {
         hub: hub.clone(),
-        router: router(app, door.access),
+        router: router(app, door.access, more),
         limits,
         stopping,
         #[cfg(feature = "tls")]
@@ -172,7 +175,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App, access: Access) -> Router {
+fn router(app: App, access: Access, more: Router) -> Router {
     Router::new()
         .route("/", get(status::root))
         .route("/stream", get(stream::stream))
@@ -186,6 +189,7 @@ fn router(app: App, access: Access) -> Router {
         .route("/healthz", get(status::healthz))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
         .with_state(app)
+        .merge(more)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 

@@ -20,16 +20,22 @@ pub async fn pump(hub: &Hub, encoding: Encoding, mut ring: RingReader, mut offse
     let Some(mut demand) = hub.demand(encoding) else { return Ok(()) };
     let rung = Wake::on(ring.event_fd())?;
     let mut faults = Faults::new(encoding);
+    let mut keyframes = demand.borrow().keyframes;
     loop {
         // Before the records, so that what came for an old demand is numbered as such.
-        ring.set_demand(*demand.borrow_and_update());
+        let wants = *demand.borrow_and_update();
+        ring.set_demand(wants.wanted);
+        ring.set_bitrate(wants.bitrate_bps);
+        if std::mem::replace(&mut keyframes, wants.keyframes) != wants.keyframes {
+            ring.request_keyframe();
+        }
         ring.set_clock_offset_ns(*offset_ns.borrow_and_update());
         tokio::select! {
             rung = rung.rung() => {
                 rung?;
                 ring.clear_event();
                 while drain(hub, encoding, &mut ring, &mut faults) == Drained::More {
-                    ring.set_demand(*demand.borrow_and_update());
+                    ring.set_demand(demand.borrow().wanted);
                     tokio::task::yield_now().await;
                 }
             }

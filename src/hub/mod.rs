@@ -44,8 +44,8 @@ use view::Conversion;
 
 /// Far more than rounding can make, far less than the smallest clock step.
 const ROUNDING_NS: u64 = 1_000;
-/// Sound kept for a live subscriber.
-const LIVE_SOUND: Duration = Duration::from_millis(500);
+/// What is kept for a live subscriber of sound, or of a picture that builds on the one before.
+const LIVE: Duration = Duration::from_millis(500);
 
 /// What a hub is made for.
 #[derive(Clone, Debug)]
@@ -69,6 +69,17 @@ pub struct Backlog {
     pub packets: usize,
     /// Payload bytes.
     pub bytes: usize,
+}
+
+/// What the subscribers of one encoding, all together, want of its worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Somebody reads.
+    pub wanted: bool,
+    /// Counts the requests for a keyframe; a change is a new one.
+    pub keyframes: u32,
+    /// Bits per second; 0: as the worker thinks best.
+    pub bitrate_bps: u32,
 }
 
 /// One camera and one microphone.
@@ -120,7 +131,7 @@ struct Track {
     meter: Meter,
     /// Subscribers that read this encoding, or a view made of it.
     readers: usize,
-    demand: watch::Sender<bool>,
+    demand: watch::Sender<Demand>,
 }
 
 impl Hub {
@@ -142,7 +153,7 @@ impl Hub {
                 latency: Histogram::default(),
                 meter: Meter::default(),
                 readers: 0,
-                demand: watch::Sender::new(false),
+                demand: watch::Sender::new(Demand::default()),
             }));
             sources.push(Source {
                 kind,
@@ -185,7 +196,7 @@ impl Hub {
         let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
         let kind = encoding.stream();
         let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
-        let accepted = track.intake.accept(meta, packet::duration(meta.shape, payload.len()).unwrap_or(interval), now);
+        let accepted = track.intake.accept(meta, packet::duration(encoding, meta.shape, payload.len()).unwrap_or(interval), now);
         let mut stamp = state.clock.to_unix(accepted.captured);
         // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
         if let Some(last) = track.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
@@ -262,8 +273,18 @@ impl Hub {
         self.lock().clock.to_unix(at)
     }
 
-    /// True while somebody wants this encoding. `None` when the hub has no such stream.
-    pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<bool>> {
+    /// A keyframe, for a subscriber that has none yet or lost what it had. How often there is one is the encoder's to limit.
+    pub fn request_keyframe(&self, encoding: Encoding) {
+        self.lock().change_demand(encoding, |demand| demand.keyframes = demand.keyframes.wrapping_add(1));
+    }
+
+    /// Bits per second; 0: as the worker thinks best.
+    pub fn set_bitrate(&self, encoding: Encoding, bps: u32) {
+        self.lock().change_demand(encoding, |demand| demand.bitrate_bps = bps);
+    }
+
+    /// What is wanted of this encoding's worker. `None` when the hub has no such stream.
+    pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<Demand>> {
         self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
     }
 
@@ -336,14 +357,26 @@ impl State {
             track.latest = None;
             track.meter = Meter::default();
         }
-        track.demand.send_if_modified(|wanted| std::mem::replace(wanted, track.readers > 0) != (track.readers > 0));
+        let wanted = track.readers > 0;
+        self.change_demand(feed.encoding(), |demand| demand.wanted = wanted);
     }
 
-    fn limit(&self, kind: StreamKind, delivery: crate::wire::Delivery) -> Limit {
+    fn change_demand(&self, encoding: Encoding, change: impl FnOnce(&mut Demand)) {
+        let Some(track) = self.tracks.iter().find(|t| t.encoding == encoding) else { return };
+        track.demand.send_if_modified(|demand| {
+            let before = *demand;
+            change(demand);
+            *demand != before
+        });
+    }
+
+    fn limit(&self, feed: Feed, delivery: crate::wire::Delivery) -> Limit {
+        let kind = feed.encoding().stream();
         match (delivery, kind, self.sources.iter().find(|s| s.kind == kind)) {
             (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
-            (_, StreamKind::Video, _) => Limit::Newest,
-            (_, StreamKind::Audio, _) => Limit::Recent(LIVE_SOUND),
+            // A unit of H.264 is of no use without those before it.
+            (_, StreamKind::Video, _) if feed.encoding() != Encoding::H264 => Limit::Newest,
+            _ => Limit::Recent(LIVE),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::intake::Accepted;
 use super::tally::Tally;
-use crate::packet::{Encoding, Meta, MonoNs, Shape, UnixNs};
+use crate::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
 use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
 use std::sync::OnceLock;
@@ -56,7 +56,7 @@ impl Packet {
 
     /// The time that its sound covers; `None` for a picture.
     pub fn duration(&self) -> Option<Duration> {
-        duration(self.shape, self.payload.len())
+        duration(self.encoding, self.shape, self.payload.len())
     }
 
     /// The packet in the text format as one whole WebSocket frame, header and all: the same bytes for every viewer.
@@ -73,9 +73,14 @@ impl Packet {
     }
 }
 
-/// The time that 16-bit sound of `bytes` bytes covers; `None` for a picture, or when the shape makes no sense.
-pub(super) fn duration(shape: Shape, bytes: usize) -> Option<Duration> {
-    let Shape::Audio { rate_hz, channels } = shape else { return None };
-    let frames = bytes as u64 / (2 * u64::from(channels.max(1)));
-    (rate_hz > 0).then(|| Duration::from_nanos(frames.saturating_mul(1_000_000_000) / u64::from(rate_hz)))
+/// The time that a packet of `bytes` bytes covers; `None` for a picture, or when the shape makes no sense.
+pub(super) fn duration(encoding: Encoding, shape: Shape, bytes: usize) -> Option<Duration> {
+    match (encoding, shape) {
+        (Encoding::Opus, _) => Some(OPUS_PACKET),
+        (Encoding::Pcm, Shape::Audio { rate_hz: rate_hz @ 1.., channels }) => {
+            let frames = bytes as u64 / (2 * u64::from(channels.max(1)));
+            Some(Duration::from_nanos(frames.saturating_mul(1_000_000_000) / u64::from(rate_hz)))
+        }
+        _ => None,
+    }
 }

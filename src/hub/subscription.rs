@@ -76,10 +76,10 @@ impl Hub {
         if let Some(Feed::Viewed(view)) = request.audio {
             state.make_view(view)?;
         }
-        let queue = |kind, max_fps| Queue::new(state.limit(kind, request.delivery), max_fps);
+        let queue = |feed, max_fps| Queue::new(state.limit(feed, request.delivery), max_fps);
         let queues = Queues {
-            video: request.video.map(|_| queue(StreamKind::Video, request.max_fps)),
-            audio: request.audio.map(|_| queue(StreamKind::Audio, None)),
+            video: request.video.map(|feed| queue(feed, request.max_fps)),
+            audio: request.audio.map(|feed| queue(feed, None)),
             video_was_last: false,
             closed: state.closed,
         };

@@ -306,18 +306,18 @@ fn what_is_thinned_is_not_missing() {
 fn only_what_somebody_wants_is_encoded() {
     let hub = hub();
     let wanted = hub.demand(Encoding::Jpeg).unwrap();
-    assert!(!*wanted.borrow());
+    assert!(!wanted.borrow().wanted);
     let mut no_video = ask(Delivery::Live);
     no_video.video = None;
     let listener = hub.subscribe(&no_video).unwrap();
-    assert!(!*wanted.borrow());
+    assert!(!wanted.borrow().wanted);
     let first = hub.subscribe(&ask(Delivery::Live)).unwrap();
     let second = hub.subscribe(&ask(Delivery::Live)).unwrap();
-    assert!(*wanted.borrow());
+    assert!(wanted.borrow().wanted);
     drop(first);
-    assert!(*wanted.borrow());
+    assert!(wanted.borrow().wanted);
     drop(second);
-    assert!(!*wanted.borrow());
+    assert!(!wanted.borrow().wanted);
     assert_eq!(hub.viewers(), 1);
     drop(listener);
     assert_eq!(hub.viewers(), 0);

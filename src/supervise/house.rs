@@ -1,7 +1,7 @@
 //! What the children share and inherit: the listening socket, the rings, the status pages; and who may have which.
 
 use super::machine::{Health, Role};
-use crate::capture::worker::{self, End, Stop, Worker};
+use crate::capture::worker::{self, End, Lane, Stop, Worker};
 use crate::config::{Access, Camera, Config};
 use crate::packet::{Encoding, WorkerState};
 use crate::ring::{RingLimits, SharedRing, SharedStatus};
@@ -16,17 +16,32 @@ const SOUND_BYTES: usize = 8 << 20;
 
 /// One worker's shared memory.
 struct Line {
-    ring: SharedRing,
+    /// What is always there comes first.
+    rings: Vec<(Encoding, SharedRing)>,
     status: SharedStatus,
 }
 
 impl Line {
-    fn create(name: &str, limits: RingLimits) -> std::io::Result<Self> {
-        Ok(Self { ring: SharedRing::create(name, limits)?, status: SharedStatus::create(name)? })
+    fn create(name: &str, encodings: &[Encoding], limits: RingLimits) -> std::io::Result<Self> {
+        let ring = |&encoding| Ok((encoding, SharedRing::create(&format!("{name}-{encoding:?}").to_lowercase(), limits)?));
+        let rings = encodings.iter().map(ring).collect::<std::io::Result<_>>()?;
+        Ok(Self { rings, status: SharedStatus::create(name)? })
     }
 
     fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.ring.fds().into_iter().chain(self.status.fds())
+        self.rings.iter().flat_map(|(_, ring)| ring.fds()).chain(self.status.fds())
+    }
+
+    /// The server's ends.
+    fn read(&self) -> serve::Worker {
+        let rings = self.rings.iter().map(|(encoding, ring)| (*encoding, ring.reader())).collect();
+        serve::Worker { rings, status: self.status.reader() }
+    }
+
+    /// The worker's ends. The numbers go on where its last life left them.
+    fn lanes(&self, incarnation: u32) -> Vec<Lane> {
+        let hot = self.status.reader().hot();
+        self.rings.iter().map(|(encoding, ring)| Lane::new(*encoding, ring.writer(), incarnation, hot.next_sequence(*encoding))).collect()
     }
 }
 
@@ -44,11 +59,14 @@ impl House {
     /// # Errors
     /// What memfd_create(2), mmap(2) or eventfd(2) say.
     pub fn build(config: Config, listener: TcpListener) -> std::io::Result<Self> {
-        let video = (config.camera != Camera::None)
-            .then(|| Line::create("jpeg", RingLimits { packets: config.video.queue_packets, bytes: VIDEO_BYTES }))
-            .transpose()?;
-        let sound =
-            config.sound.as_ref().map(|s| Line::create("pcm", RingLimits { packets: s.queue_packets, bytes: SOUND_BYTES })).transpose()?;
+        let (pictures, sounds): (&[_], &[_]) = match config.webrtc {
+            Some(_) => (&[Encoding::Jpeg, Encoding::H264], &[Encoding::Pcm, Encoding::Opus]),
+            None => (&[Encoding::Jpeg], &[Encoding::Pcm]),
+        };
+        let limits = RingLimits { packets: config.video.queue_packets, bytes: VIDEO_BYTES };
+        let video = (config.camera != Camera::None).then(|| Line::create("video", pictures, limits)).transpose()?;
+        let limits = |queue_packets| RingLimits { packets: queue_packets, bytes: SOUND_BYTES };
+        let sound = config.sound.as_ref().map(|s| Line::create("audio", sounds, limits(s.queue_packets))).transpose()?;
         Ok(Self { config, listener: Some(listener), video, sound, server: Some(SharedStatus::create("server")?) })
     }
 
@@ -77,13 +95,7 @@ impl House {
         }
     }
 
-    /// The number that the next life of this worker starts with.
-    pub fn next_sequence(&self, role: Role) -> u64 {
-        let encoding = if role == Role::Audio { Encoding::Pcm } else { Encoding::Jpeg };
-        self.status(role).map_or(0, |s| s.reader().hot().next_sequence(encoding))
-    }
-
-    /// Clears what the last life wrote of itself.
+    /// Clears what the last life wrote of itself, but its numbers.
     pub fn forget(&self, role: Role) {
         if let Some(status) = self.status(role) {
             status.reader().reset();
@@ -91,10 +103,10 @@ impl House {
     }
 
     /// A child's life, from its first act to its exit code. Runs in the forked process.
-    pub fn live(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
+    pub fn live(&mut self, role: Role, incarnation: u32) -> u8 {
         match role {
             Role::Serve => self.serve(incarnation),
-            Role::Video | Role::Audio => self.work(role, incarnation, first_sequence),
+            Role::Video | Role::Audio => self.work(role, incarnation),
         }
     }
 
@@ -106,12 +118,11 @@ impl House {
         self.give_up(incarnation, "this process may open no file but those that it serves with", || {
             sandbox::without_files(&self.config.files_of_the_server())
         });
-        let ends = |line: &Line, encoding| serve::Worker { rings: vec![(encoding, line.ring.reader())], status: line.status.reader() };
         let inputs = ServeInputs {
             listener,
             config: self.config.clone(),
-            video: self.video.as_ref().map(|l| ends(l, Encoding::Jpeg)),
-            audio: self.sound.as_ref().map(|l| ends(l, Encoding::Pcm)),
+            video: self.video.as_ref().map(Line::read),
+            audio: self.sound.as_ref().map(Line::read),
             own: status.writer(),
         };
         match serve::run(inputs) {
@@ -135,7 +146,7 @@ impl House {
         }
     }
 
-    fn work(&mut self, role: Role, incarnation: u32, first_sequence: u64) -> u8 {
+    fn work(&mut self, role: Role, incarnation: u32) -> u8 {
         // A worker knows no client, so it needs no token.
         self.config.access = Access::default();
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
@@ -154,11 +165,11 @@ impl House {
             }
         };
         let exit_on_device_error = self.config.exit_on_device_error;
-        let worker = Worker { incarnation, first_sequence, status: line.status.writer(), stop, exit_on_device_error };
-        let ring = line.ring.writer();
+        let worker = Worker { status: line.status.writer(), stop, exit_on_device_error };
+        let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
-            (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, ring),
-            _ => worker::video::run(worker, &self.config.camera, &self.config.video, ring),
+            (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),
+            _ => worker::video::run(worker, &self.config.camera, &self.config.video, lanes),
         };
         match end {
             End::Asked => 0,

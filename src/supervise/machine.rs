@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// A worker's loop beats several times a second; one that has not for so long hangs in a driver or a library.
 const HUNG_AFTER: Duration = Duration::from_secs(2);
+/// Opening a device is the driver's time: a USB camera has taken 4.3 s on a loaded machine.
+const HUNG_WHILE_OPENING: Duration = Duration::from_secs(10);
 /// A device that has started may take so long for its first frame (a USB camera's exposure, rpicam's start).
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// A streaming device is stalled after so long without a frame, or after five intervals if that is longer.
@@ -201,7 +203,7 @@ impl Machine {
                 }
                 Phase::Running { since } => {
                     let health = health(child.role);
-                    if let Some(why) = fault(&health, since, self.grace_from, now) {
+                    if let Some(why) = fault(child.role, &health, since, self.grace_from, now) {
                         child.phase = Phase::Dying;
                         actions.push(Action::Kill { role: child.role, why });
                     } else if healthy(child.role, &health, since, now) {
@@ -267,15 +269,17 @@ fn back_off(deaths: u32) -> Duration {
 }
 
 /// Why this child has to be killed, if it has to.
-fn fault(health: &Health, since: MonoNs, grace_from: MonoNs, now: MonoNs) -> Option<String> {
+fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: MonoNs) -> Option<String> {
     // A status page outlives its worker: what an earlier life wrote there does not count.
     let in_this_life = |t: Option<MonoNs>| t.filter(|&t| t >= since);
     let silence = |from: MonoNs| now.since(from.max(grace_from));
     let hung = silence(in_this_life(health.heartbeat).unwrap_or(since));
-    if hung > HUNG_AFTER {
+    let streaming = in_this_life(health.streaming_since);
+    let opening = role != Role::Serve && streaming.is_none();
+    if hung > if opening { HUNG_WHILE_OPENING } else { HUNG_AFTER } {
         return Some(format!("its loop has not moved for {:.1} s", hung.as_secs_f64()));
     }
-    let streaming = in_this_life(health.streaming_since)?;
+    let streaming = streaming?;
     match health.last_captured.filter(|&t| t >= streaming) {
         Some(last) => {
             let stalled = silence(last);

@@ -134,10 +134,9 @@ impl Supervisor {
     }
 
     fn fork(&mut self, role: Role, incarnation: u32) -> Option<u8> {
-        let first_sequence = self.house.next_sequence(role);
         self.house.forget(role);
         let house = &mut self.house;
-        match process::fork(role.name(), || house.live(role, incarnation, first_sequence)) {
+        match process::fork(role.name(), || house.live(role, incarnation)) {
             Ok(pid) => {
                 self.pids.push((role, pid));
                 None

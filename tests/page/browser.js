@@ -15,8 +15,13 @@ export function chromiumPath() {
   return found;
 }
 
-export async function launch(extraArgs = []) {
-  return chromium.launch({
+export const launch = (extraArgs = []) => chromium.launch(options(extraArgs));
+
+/** A browser in a process of its own, which a test may kill. */
+export const launchServer = () => chromium.launchServer(options([]));
+
+function options(extraArgs) {
+  return {
     executablePath: chromiumPath(),
     args: [
       ...(process.getuid() === 0 ? ["--no-sandbox"] : []),
@@ -30,7 +35,7 @@ export async function launch(extraArgs = []) {
       "--metrics-recording-only",
       ...extraArgs,
     ],
-  });
+  };
 }
 
 export function pageUrl(port, fragment = "") {

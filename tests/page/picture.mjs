@@ -22,6 +22,7 @@ await page.evaluate(() => {
   $("server-label").textContent = "localhost:8080";
 });
 mkdirSync(folder, { recursive: true });
+console.log(await page.evaluate(() => `${$("f-latency").textContent}; ${$("f-gaps").innerText}`));
 await page.screenshot({ path: `${folder}page.png` });
 await browser.close();
 await program.stop();

@@ -43,14 +43,13 @@ export class Program {
     this.ended = new Promise((done) => this.child.on("exit", done));
   }
 
-  /** Waits until /info answers. */
+  /** Waits until the server answers. */
   async ready(seconds = 20) {
     const deadline = Date.now() + seconds * 1000;
     while (Date.now() < deadline) {
       if (this.child.exitCode !== null) throw new Error(`stampcast ended with ${this.child.exitCode}:\n${this.log}`);
-      const answer = await fetch(`http://127.0.0.1:${this.port}/info`).catch(() => null);
-      // 401 is an answer too: the program was given a token.
-      if (answer && (answer.ok || answer.status === 401)) return this;
+      const answer = await fetch(`http://127.0.0.1:${this.port}/healthz`).catch(() => null);
+      if (answer && answer.ok) return this;
       await new Promise((done) => setTimeout(done, 50));
     }
     throw new Error(`stampcast did not answer within ${seconds} s:\n${this.log}`);

@@ -20,6 +20,7 @@ await import("./faults.js");
 await import("./features.js");
 await import("./look.js");
 await import("./real.js");
+await import("./whep.js");
 const passed = await runAll(process.argv[2]);
 await closeBrowser();
 process.exit(passed ? 0 : 1);

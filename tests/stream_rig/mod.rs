@@ -234,6 +234,7 @@ fn config(sound: bool) -> Config {
         limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE }, // `Limits` are given apart
         tls: None,
         sandbox: false,
+        webrtc: None,
         logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }

@@ -42,7 +42,7 @@ timeout --foreground "$seconds" qemu-system-x86_64 \
     -append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable clocksource=tsc random.trust_cpu=on" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$share,mount_tag=share,security_model=none,multidevs=remap" \
-    </dev/null 2>&1 | tr -d '\r' | sed -u -n 's/^.*\(VM up\)/\1/; /VM /,$p' | tee "$share/console.log" &
+    </dev/null 2>&1 | sed -u -n 's/\r//g; s/^.*\(VM up\)/\1/; /^VM /,$p' | tee "$share/console.log" &
 wait $! || true
 
 # What the tests measured.

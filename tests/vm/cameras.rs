@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// The kernel's virtual video driver: raw formats and faults on demand.
 ///
 /// `Vivid { index: 0 }` is /dev/video0. `Vivid { index: 1 }` is /dev/video1 with a metadata node, /dev/video2, beside it.
+/// Both are one device to the kernel: unplugging the one unplugs the other.
 pub struct Vivid {
     pub index: u32,
 }
@@ -44,9 +45,8 @@ impl Vivid {
     }
 
     fn bind(&self, what: &str) {
-        let name = format!("vivid.{}", self.index);
         // While the kernel is still at the last unbinding it answers ENODEV.
-        wait_for("driver that takes it", || std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), &name).ok());
+        wait_for("driver that takes it", || std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), "vivid.0").ok());
     }
 }
 

@@ -30,15 +30,22 @@ fn quantile(sorted: &[i64], share: f64) -> i64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-/// Takes `count` pictures in the text format and compares each stamp with the nearest that the kernel saw.
+/// Takes `count` pictures in the text format and compares each stamp with the nearest that the kernel saw. What was on its way
+/// before the kernel was asked is left out.
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, count: usize) {
     let program = Program::start(options);
     let mut viewer = Viewer::connect(program.port, "");
     viewer.picture();
     let witness = Tracepoint::of(node);
-    viewer.picture();
-    let stamps: Vec<i64> = (0..count).map(|_| viewer.picture().stamp_ns).collect();
     let offset = unix_minus_monotonic_ns();
+    let first = crate::wait_for("buffer in the kernel's trace", || witness.stamps_ns().first().copied()) + offset;
+    let mut stamps = Vec::new();
+    while stamps.len() < count {
+        let stamp = viewer.picture().stamp_ns;
+        if stamp >= first - 1_000_000 {
+            stamps.push(stamp);
+        }
+    }
     let kernel: Vec<i64> = witness.stamps_ns().into_iter().map(|ns| ns + offset).collect();
     program.stop();
 

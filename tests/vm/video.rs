@@ -2,11 +2,11 @@
 
 use crate::cameras::{LoopbackCamera, Usb, Vivid};
 use crate::program::Program;
-use crate::viewer::Viewer;
+use crate::viewer::{Body, Viewer};
 use crate::{figure, jpegs};
 
 #[test]
-fn yuyv_frames_decode_and_have_the_asked_size() {
+fn raw_frames_decode_and_have_the_asked_size() {
     let _camera = Vivid::ready(0);
     for (width, height) in [(640, 480), (320, 180)] {
         let program = Program::start(&format!("--camera-type usb --device-id 0 --width {width} --height {height}"));
@@ -31,18 +31,55 @@ fn a_camera_set_to_one_size_is_scaled_to_another() {
     program.stop();
 }
 
+/// The USB camera offers JPEG as well; with a quality given, its raw format costs less.
 #[test]
-fn fifteen_frames_per_second_by_their_stamps() {
+fn a_usb_cameras_yuyv_frames_are_encoded() {
+    let _camera = Usb::camera(0, "YUYV", &jpegs::distinct(2, 640, 480));
+    let program = Program::start("--camera-type usb --device YUYV --quality 80 --fps 10");
+    let mut viewer = Viewer::connect(program.port, "");
+    let mut shade = || jpegs::decode(&viewer.picture().jpeg).2;
+    // Plain grey, lighter by 4 with each frame and black again after white.
+    crate::wait_for("shade in the lower half", || (20.0..120.0).contains(&shade()).then_some(()));
+    let shades: Vec<f64> = (0..5).map(|_| shade()).collect();
+    assert!(shades.is_sorted_by(|a, b| b - a > 3.0), "each is lighter than the one before: {shades:?}");
+    program.wait_for_line(0, &["YUYV 640x480"]);
+    program.stop();
+}
+
+/// What did not arrive (an emulated processor may be too slow for all) must have been told.
+#[test]
+fn fifteen_frames_per_second_by_stamps_and_none_lost_silently() {
+    const TEN_SECONDS_NS: i64 = 10_000_000_000;
     let _camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --fps 15");
-    let mut viewer = Viewer::connect(program.port, "");
-    let stamps: Vec<i64> = (0..150).map(|_| viewer.picture().stamp_ns).collect();
-    assert!(stamps.is_sorted_by(|a, b| a < b), "stamps grow strictly");
-    let seconds = (stamps[149] - stamps[0]) as f64 / 1e9;
-    let fps = 149.0 / seconds;
-    figure("vivid YUYV asked for 15 fps, by stamps over 10 s", format!("{fps:.3} fps"));
-    assert!((14.55..=15.45).contains(&fps), "{fps:.3} fps");
+    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1");
+    let mut pictures = vec![viewer.picture()];
+    let mut told = 0;
+    while pictures[pictures.len() - 1].stamp_ns - pictures[0].stamp_ns < TEN_SECONDS_NS {
+        // A gap stands before the picture that follows it.
+        let picture = viewer.wait("picture", |packet| {
+            if let Body::Event(event) = &packet.body
+                && event["event"] == "gap"
+            {
+                told += event["count"].as_u64().expect("a driver's gap is counted");
+            }
+            packet.picture()
+        });
+        pictures.push(picture);
+    }
     program.stop();
+
+    assert!(pictures.is_sorted_by(|a, b| a.stamp_ns < b.stamp_ns), "stamps grow strictly");
+    let (first, last) = (&pictures[0], &pictures[pictures.len() - 1]);
+    let numbered = last.sequence.expect("a number") - first.sequence.expect("a number");
+    let arrived = pictures.len() as u32 - 1;
+    let fps = f64::from(numbered) * 1e9 / (last.stamp_ns - first.stamp_ns) as f64;
+    figure(
+        "vivid asked for 15 fps, over 10 s",
+        format!("{fps:.3} fps by stamps; of {numbered} frames {arrived} arrived, {told} told lost"),
+    );
+    assert!((14.55..=15.45).contains(&fps), "{fps:.3} fps");
+    assert_eq!(u64::from(numbered), u64::from(arrived) + told, "numbered = arrived + told");
 }
 
 #[test]

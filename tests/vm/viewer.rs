@@ -38,6 +38,15 @@ pub enum Body {
     Event(serde_json::Value),
 }
 
+impl Packet {
+    pub fn picture(self) -> Option<Picture> {
+        match self.body {
+            Body::Video { width, height, jpeg } => Some(Picture { stamp_ns: self.stamp_ns, sequence: self.sequence, width, height, jpeg }),
+            _ => None,
+        }
+    }
+}
+
 pub struct Picture {
     pub stamp_ns: i64,
     pub sequence: Option<u32>,
@@ -88,10 +97,7 @@ impl Viewer {
     }
 
     pub fn picture(&mut self) -> Picture {
-        self.wait("picture", |p| match p.body {
-            Body::Video { width, height, jpeg } => Some(Picture { stamp_ns: p.stamp_ns, sequence: p.sequence, width, height, jpeg }),
-            _ => None,
-        })
+        self.wait("picture", Packet::picture)
     }
 
     pub fn sound(&mut self) -> Sound {

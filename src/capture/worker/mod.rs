@@ -1,12 +1,15 @@
 //! A worker's life: open the device, wait for it when it is away, number what it gives, hand it to the ring. What the two
 //! workers share is here; [`video`] and [`sound`] are their loops. Knows no network.
 
+mod lane;
 pub mod sound;
 pub mod thin;
 pub mod video;
 
+pub use lane::Lane;
+
 use super::SourceError;
-use crate::packet::{Losses, Meta, MonoNs, Shape, StreamInfo, WorkerState};
+use crate::packet::{MonoNs, StreamInfo, WorkerState};
 use crate::ring::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -48,9 +51,6 @@ impl Stop {
 
 /// What a worker is given at its birth.
 pub struct Worker {
-    pub incarnation: u32,
-    /// The number that its first packet gets.
-    pub first_sequence: u64,
     pub status: StatusWriter,
     pub stop: Stop,
     pub exit_on_device_error: bool,
@@ -82,6 +82,11 @@ impl Worker {
                 return Err(End::Asked);
             }
         }
+    }
+
+    /// Leaves word of the numbers, for the worker's next life.
+    fn note_number(&self, lane: &Lane) {
+        self.status.set_next_sequence(lane.encoding, lane.next_sequence());
     }
 
     /// Says once that the device cannot be read, in the log and in the status page.
@@ -125,32 +130,5 @@ impl Description {
             worker.status.describe(Some(&info), "");
             self.told = Some(info);
         }
-    }
-}
-
-/// The packets' numbers and what is missing between them.
-#[derive(Debug)]
-struct Numbering {
-    incarnation: u32,
-    next: u64,
-    losses: Losses,
-}
-
-impl Numbering {
-    fn new(worker: &Worker) -> Self {
-        Self { incarnation: worker.incarnation, next: worker.first_sequence, losses: Losses::default() }
-    }
-
-    /// Numbers that the source meant to send and could not.
-    fn lose(&mut self, driver: u32, corrupt: u32) {
-        self.next += u64::from(driver) + u64::from(corrupt);
-        self.losses.driver = self.losses.driver.wrapping_add(driver);
-        self.losses.corrupt = self.losses.corrupt.wrapping_add(corrupt);
-    }
-
-    fn label(&mut self, captured: MonoNs, shape: Shape) -> Meta {
-        let sequence = self.next;
-        self.next += 1;
-        Meta { incarnation: self.incarnation, sequence, captured, shape, keyframe: true, losses: self.losses }
     }
 }

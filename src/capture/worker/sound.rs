@@ -1,36 +1,37 @@
-//! The sound worker's loop: microphone to ring, one packet at a time.
+//! The sound worker's loop: microphone to rings, one chunk at a time.
 
-use super::{Description, End, GRAB, Numbering, Worker};
+use super::{Description, End, GRAB, Lane, Worker};
 use crate::capture::audio::beep::BeepSource;
 use crate::capture::audio::find::Identity;
 use crate::capture::audio::mic::MicSource;
+#[cfg(feature = "webrtc")]
+use crate::capture::codec::opus::{OpusEncoder, RATE_HZ};
 use crate::capture::{SoundChunk, SoundSource, SourceError};
 use crate::config::{Microphone, Sound};
 use crate::packet::{Encoding, MonoNs, Shape, WorkerState};
-use crate::ring::RingWriter;
 use std::time::Duration;
 
 /// The beep's rate where none is asked for, Hz.
 const BEEP_HZ: u32 = 48_000;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
-pub fn run(mut worker: Worker, sound: &Sound, ring: RingWriter) -> End {
-    let mut outlet = Outlet { ring, numbering: Numbering::new(&worker), pcm: Vec::new() };
+pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
+    let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
     let mut known = None;
     worker.status.set_interval(Duration::from_millis(20));
-    worker.status.set_next_sequence(Encoding::Pcm, outlet.numbering.next);
+    for outlet in &outlets {
+        worker.note_number(&outlet.lane);
+    }
     loop {
         let mut source = match worker.open(|| open(sound, &mut known)) {
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.as_mut(), &mut outlet) {
+        match stream(&mut worker, source.as_mut(), &mut outlets) {
             Ok(end) => return end,
             Err(e) => {
                 drop(source);
-                if outlet.numbering.next > worker.first_sequence {
-                    outlet.numbering.losses.source_away += 1;
-                }
+                outlets.iter_mut().for_each(Outlet::source_was_away);
                 if let Err(end) = worker.away(&e, &mut String::new()) {
                     return end;
                 }
@@ -54,7 +55,7 @@ fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSour
     Ok(Box::new(source))
 }
 
-fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlet: &mut Outlet) -> Result<End, SourceError> {
+fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outlet]) -> Result<End, SourceError> {
     let mut description = Description::default();
     while !worker.stop.asked() {
         let now = MonoNs::now();
@@ -62,36 +63,90 @@ fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlet: &mut Outlet
         description.tell(worker, now, || source.info());
         worker.status.set_state(WorkerState::Streaming);
         let Some(chunk) = source.grab(GRAB)? else { continue };
-        outlet.chunk(&chunk);
+        for outlet in &mut *outlets {
+            outlet.chunk(&chunk);
+            worker.note_number(&outlet.lane);
+        }
         worker.status.captured(MonoNs::now());
-        worker.status.set_losses(outlet.numbering.losses);
-        worker.status.set_next_sequence(Encoding::Pcm, outlet.numbering.next);
+        if let Some(outlet) = outlets.first() {
+            worker.status.set_losses(outlet.lane.losses());
+        }
     }
     Ok(End::Asked)
 }
 
-/// From a chunk of samples to the ring.
+/// From a chunk of samples to one ring.
 struct Outlet {
-    ring: RingWriter,
-    numbering: Numbering,
-    pcm: Vec<u8>,
+    lane: Lane,
+    coder: Coder,
+    /// The last fault that was logged.
+    told: String,
+}
+
+enum Coder {
+    Pcm(Vec<u8>),
+    #[cfg(feature = "webrtc")]
+    Opus(OpusEncoder),
 }
 
 impl Outlet {
+    fn new(lane: Lane) -> Self {
+        let coder = match lane.encoding {
+            #[cfg(feature = "webrtc")]
+            Encoding::Opus => Coder::Opus(OpusEncoder::default()),
+            Encoding::Pcm => Coder::Pcm(Vec::new()),
+            other => unreachable!("no ring for {other:?} is made for the sound worker"),
+        };
+        Self { lane, coder, told: String::new() }
+    }
+
+    fn source_was_away(&mut self) {
+        self.lane.source_was_away();
+        self.rest();
+    }
+
+    /// An encoder with a memory forgets it.
+    fn rest(&mut self) {
+        match &mut self.coder {
+            Coder::Pcm(_) => {}
+            #[cfg(feature = "webrtc")]
+            Coder::Opus(encoder) => encoder.rest(),
+        }
+    }
+
     fn chunk(&mut self, chunk: &SoundChunk<'_>) {
         if chunk.after_xrun {
-            self.numbering.losses.xrun += 1;
+            self.lane.lose_to_xrun();
         }
         // Without a listener nothing is sent and nothing is missing: numbers stand still.
-        if !self.ring.demand().wanted {
-            return;
+        if !self.lane.demand().wanted {
+            return self.rest();
         }
-        self.pcm.clear();
-        self.pcm.extend(chunk.samples.iter().flat_map(|s| s.to_le_bytes()));
-        let meta = self.numbering.label(chunk.first_sample, Shape::Audio { rate_hz: chunk.rate_hz, channels: chunk.channels });
-        if let Err(e) = self.ring.push(&meta, &self.pcm) {
-            // Numbered and not sent: the ring's loss.
-            tracing::warn!("sound packet {} was dropped: {e}", meta.sequence);
+        let lane = &mut self.lane;
+        let fault = match &mut self.coder {
+            Coder::Pcm(bytes) => {
+                bytes.clear();
+                bytes.extend(chunk.samples.iter().flat_map(|s| s.to_le_bytes()));
+                let shape = Shape::Audio { rate_hz: chunk.rate_hz, channels: chunk.channels };
+                lane.send(chunk.first_sample, shape, true, bytes).err().map(|e| e.to_string())
+            }
+            #[cfg(feature = "webrtc")]
+            Coder::Opus(encoder) => {
+                let shape = Shape::Audio { rate_hz: RATE_HZ, channels: chunk.channels };
+                let mut fault = None;
+                let coded = encoder.take(chunk, |first_sample, packet| {
+                    fault = lane.send(first_sample, shape, true, packet).err().map(|e| e.to_string());
+                });
+                if let Err(e) = coded {
+                    encoder.rest();
+                    fault = Some(crate::log::chain(&e));
+                }
+                fault
+            }
+        };
+        if let Some(why) = fault.filter(|why| *why != self.told) {
+            tracing::warn!("sound was dropped: {why}");
+            self.told = why;
         }
     }
 }

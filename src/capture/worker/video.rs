@@ -1,31 +1,33 @@
-//! The video worker's loop: camera to ring, one frame at a time, nothing kept waiting.
+//! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::{Description, End, GRAB, Numbering, Worker, thin::Thinner};
-use crate::capture::picture::Picture;
+use super::{Description, End, GRAB, Lane, Worker, thin::Thinner};
+#[cfg(feature = "webrtc")]
+use crate::capture::codec::h264::{H264Encoder, Wish};
+use crate::capture::picture::{Frame, Picture, PictureError};
 use crate::capture::video::{rpi::RpiSource, test::TestSource, usb};
 use crate::capture::{Grab, RawFrame, SourceError, VideoSource};
 use crate::config::{Camera, Video};
 use crate::packet::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
-use crate::ring::RingWriter;
+use crate::ring::TooLarge;
 use std::time::Duration;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
-pub fn run(mut worker: Worker, camera: &Camera, video: &Video, ring: RingWriter) -> End {
-    let mut outlet = Outlet::new(&worker, video, ring);
+pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
+    let mut frames = Frames::new(video, lanes);
     let mut known = None;
     worker.status.set_interval(Duration::from_secs_f64(1.0 / video.fps));
-    worker.status.set_next_sequence(Encoding::Jpeg, outlet.numbering.next);
+    frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
         let mut source = match worker.open(|| open(camera, video, &mut known)) {
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.as_mut(), &mut outlet) {
+        match stream(&mut worker, source.as_mut(), &mut frames) {
             Ok(end) => return end,
             Err(e) => {
                 // The device is closed before it is tried again.
                 drop(source);
-                outlet.source_away(&worker);
+                frames.outlets.iter_mut().for_each(Outlet::source_was_away);
                 if let Err(end) = worker.away(&e, &mut String::new()) {
                     return end;
                 }
@@ -44,26 +46,28 @@ fn open(camera: &Camera, video: &Video, known: &mut Option<usb::Identity>) -> Re
     })
 }
 
-fn stream(worker: &mut Worker, source: &mut dyn VideoSource, outlet: &mut Outlet) -> Result<End, SourceError> {
-    outlet.source_is_new(source)?;
+fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames) -> Result<End, SourceError> {
+    frames.source_is_new(source)?;
     let mut description = Description::default();
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
-        source.clock_offset(outlet.ring.clock_offset_ns());
+        source.clock_offset(frames.clock_offset_ns());
         match source.grab(GRAB)? {
             Grab::TimedOut => {
                 // A device that is open and gives nothing is the supervisor's to judge.
                 worker.status.set_state(WorkerState::Streaming);
                 continue;
             }
-            Grab::Frame(frame) => outlet.frame(&frame),
-            Grab::Corrupt { captured, missed, why } => outlet.corrupt(captured, missed, &why),
+            Grab::Frame(frame) => frames.frame(&frame),
+            Grab::Corrupt { captured, missed, why } => frames.corrupt(captured, missed, &why),
         }
         let now = MonoNs::now();
         worker.status.captured(now);
-        worker.status.set_losses(outlet.numbering.losses);
-        worker.status.set_next_sequence(Encoding::Jpeg, outlet.numbering.next);
-        if let Some((width, height)) = outlet.size {
+        frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
+        if let Some(outlet) = frames.outlets.first() {
+            worker.status.set_losses(outlet.lane.losses());
+        }
+        if let Some((width, height)) = frames.size {
             description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
         }
         worker.status.set_state(WorkerState::Streaming);
@@ -71,10 +75,9 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, outlet: &mut Outlet
     Ok(End::Asked)
 }
 
-/// From a frame to the ring: thinned, encoded if somebody watches, numbered.
-struct Outlet {
-    ring: RingWriter,
-    numbering: Numbering,
+/// The frames of one camera on their way to the rings: thinned, and each made into what somebody reads.
+struct Frames {
+    outlets: Vec<Outlet>,
     thinner: Thinner,
     video: Video,
     /// Made anew with each source, which may do part of the work itself.
@@ -85,17 +88,20 @@ struct Outlet {
     told: String,
 }
 
-impl Outlet {
-    fn new(worker: &Worker, video: &Video, ring: RingWriter) -> Self {
+impl Frames {
+    fn new(video: &Video, lanes: Vec<Lane>) -> Self {
         Self {
-            ring,
-            numbering: Numbering::new(worker),
+            outlets: lanes.into_iter().map(|lane| Outlet::new(lane, video)).collect(),
             thinner: Thinner::new(video.fps),
             video: video.clone(),
             picture: None,
             size: None,
             told: String::new(),
         }
+    }
+
+    fn clock_offset_ns(&self) -> i64 {
+        self.outlets.first().map_or(0, |outlet| outlet.lane.clock_offset_ns())
     }
 
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
@@ -107,67 +113,147 @@ impl Outlet {
         Ok(())
     }
 
-    /// An absence is one of the stream's only when there was something before it.
-    fn source_away(&mut self, worker: &Worker) {
-        if self.numbering.next > worker.first_sequence {
-            self.numbering.losses.source_away += 1;
-        }
-    }
-
     fn frame(&mut self, frame: &RawFrame<'_>) {
         let captured = frame.captured;
         let (keep, lost) = self.thinner.take(captured, frame.missed);
         let Some(picture) = &mut self.picture else { return };
-        let wanted = self.ring.demand().wanted;
         if self.size.is_none() {
-            let size = picture.frame(*frame).ok().map(|f| f.size());
-            self.size = size.and_then(|(w, h)| Some((u16::try_from(w).ok()?, u16::try_from(h).ok()?)));
+            self.size = picture.frame(*frame).ok().and_then(|f| size(&f));
         }
         // Without a viewer nothing is encoded and nothing is missing: numbers stand still.
-        if !wanted {
+        let mut wanted: Vec<&mut Outlet> = self.outlets.iter_mut().filter_map(|outlet| outlet.wanted().then_some(outlet)).collect();
+        wanted.iter_mut().for_each(|outlet| outlet.lane.lose(lost, 0));
+        if !keep || wanted.is_empty() {
             return;
         }
-        self.numbering.lose(lost, 0);
-        if !keep {
-            return;
+        let mut faults = Vec::new();
+        match picture.frame(*frame) {
+            Ok(mut frame) => {
+                self.size = size(&frame);
+                for outlet in wanted {
+                    match outlet.frame(&mut frame, captured) {
+                        Ok(()) => {}
+                        Err(NotSent::TooLarge(e)) => faults.push(e.to_string()), // numbered and not sent: the ring's loss
+                        Err(NotSent::Picture(e)) => {
+                            outlet.lane.lose(0, 1);
+                            faults.push(e.to_string());
+                        }
+                    }
+                }
+            }
+            Err(e) => {
+                wanted.into_iter().for_each(|outlet| outlet.lane.lose(0, 1));
+                faults.push(e.to_string());
+            }
         }
-        let sent = picture.frame(*frame).and_then(|mut frame| {
-            let jpeg = frame.jpeg()?;
-            self.size = Some((jpeg.width, jpeg.height));
-            let meta = self.numbering.label(captured, Shape::Video { width: jpeg.width, height: jpeg.height });
-            Ok(self.ring.push(&meta, jpeg.bytes))
-        });
         for note in std::iter::from_fn(|| picture.news()) {
             tracing::info!("{note}");
         }
-        match sent {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => self.complain(&e.to_string()), // numbered and not sent: the ring's loss
-            Err(e) => self.lose_corrupt(&e.to_string()),
-        }
+        faults.into_iter().for_each(|why| self.complain(why));
     }
 
     fn corrupt(&mut self, captured: MonoNs, missed: u32, why: &str) {
         let (keep, lost) = self.thinner.take(captured, missed);
-        if !self.ring.demand().wanted {
-            return;
+        let mut anybody = false;
+        for outlet in &mut self.outlets {
+            if outlet.wanted() {
+                outlet.lane.lose(lost, keep.into());
+                anybody = true;
+            }
         }
-        self.numbering.lose(lost, 0);
-        if keep {
-            self.lose_corrupt(why);
+        if anybody && keep {
+            self.complain(why.to_owned());
         }
-    }
-
-    fn lose_corrupt(&mut self, why: &str) {
-        self.complain(why);
-        self.numbering.lose(0, 1);
     }
 
     /// A camera that sends the same fault with every frame is reported once.
-    fn complain(&mut self, why: &str) {
+    fn complain(&mut self, why: String) {
         if self.told != why {
-            tracing::warn!("frame {} was dropped: {why}", self.numbering.next);
-            self.told = why.to_owned();
+            tracing::warn!("frame {} was dropped: {why}", self.outlets.first().map_or(0, |outlet| outlet.lane.next_sequence()));
+            self.told = why;
         }
+    }
+}
+
+fn size(frame: &Frame<'_>) -> Option<(u16, u16)> {
+    let (width, height) = frame.size();
+    Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
+}
+
+/// Why a frame did not reach a ring.
+#[derive(Debug, thiserror::Error)]
+enum NotSent {
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// It had its number.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// One encoding of the frames, to its ring.
+struct Outlet {
+    lane: Lane,
+    coder: Coder,
+}
+
+enum Coder {
+    Jpeg,
+    #[cfg(feature = "webrtc")]
+    H264 {
+        encoder: H264Encoder,
+        unit: Vec<u8>,
+    },
+}
+
+impl Outlet {
+    fn new(lane: Lane, video: &Video) -> Self {
+        let coder = match lane.encoding {
+            #[cfg(feature = "webrtc")]
+            Encoding::H264 => Coder::H264 { encoder: H264Encoder::new(video.fps), unit: Vec::new() },
+            Encoding::Jpeg => Coder::Jpeg,
+            other => unreachable!("no ring for {other:?} is made for the video worker of {}x{}", video.width, video.height),
+        };
+        Self { lane, coder }
+    }
+
+    /// Whether somebody reads. Where nobody does, an encoder with a memory is dropped.
+    fn wanted(&mut self) -> bool {
+        let wanted = self.lane.demand().wanted;
+        if !wanted {
+            self.rest();
+        }
+        wanted
+    }
+
+    fn source_was_away(&mut self) {
+        self.lane.source_was_away();
+        self.rest();
+    }
+
+    fn rest(&mut self) {
+        match &mut self.coder {
+            Coder::Jpeg => {}
+            #[cfg(feature = "webrtc")]
+            Coder::H264 { encoder, .. } => encoder.rest(),
+        }
+    }
+
+    fn frame(&mut self, frame: &mut Frame<'_>, captured: MonoNs) -> Result<(), NotSent> {
+        match &mut self.coder {
+            Coder::Jpeg => {
+                let jpeg = frame.jpeg()?;
+                self.lane.send(captured, Shape::Video { width: jpeg.width, height: jpeg.height }, true, jpeg.bytes)?;
+            }
+            #[cfg(feature = "webrtc")]
+            Coder::H264 { encoder, unit } => {
+                let demand = self.lane.demand();
+                let wish = Wish { keyframes: demand.keyframes, bitrate_bps: demand.bitrate_bps };
+                let planes = frame.planes()?;
+                let coded = encoder.encode(&planes, captured, wish, unit).map_err(|e| PictureError::Encoder(e.to_string()))?;
+                let (Some(keyframe), Some((width, height))) = (coded, size(frame)) else { return Ok(()) };
+                self.lane.send(captured, Shape::Video { width, height }, keyframe, unit)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,142 @@
+//! WebRTC's signalling over HTTP: WHEP (draft-ietf-wish-whep) at `/whep` and `/{name}/whep`, and a plain JSON exchange at
+//! `/api/webrtc/offer`. Knows what a request looks like; sessions are `webrtc`'s.
+
+use super::access::Scope;
+use crate::webrtc::{Answer, BadOffer, Hearing, MAX_OFFER, Refusal, Server};
+use axum::extract::rejection::{BytesRejection, JsonRejection};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+const SDP: &str = "application/sdp";
+/// An offer as JSON has two bytes for each line's end and a frame around it.
+const MAX_BODY: usize = 2 * MAX_OFFER;
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// The paths, to be put behind the access layer.
+pub fn routes(server: Arc<Server>) -> Router {
+    let endpoint = || post(play).options(options).fallback(not_allowed);
+    let session = || -> MethodRouter<Arc<Server>> { axum::routing::delete(end).options(options).fallback(not_allowed) };
+    Router::new()
+        .route("/whep", endpoint())
+        .route("/whep/{session}", session())
+        .route("/{name}/whep", endpoint())
+        .route("/{name}/whep/{session}", session())
+        .route("/api/webrtc/offer", post(offer).options(options))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(server)
+}
+
+async fn options() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [(ACCEPT_POST, HeaderValue::from_static(SDP))])
+}
+
+/// PATCH too: the answer names every candidate, so there is nothing to trickle and no ICE to restart.
+async fn not_allowed() -> impl IntoResponse {
+    (StatusCode::METHOD_NOT_ALLOWED, "POST an offer to the endpoint, DELETE the session; the answer names every candidate\n")
+}
+
+async fn play(
+    State(server): State<Arc<Server>>,
+    Extension(scope): Extension<Scope>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(|v| v.split(';').next());
+    if !media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(SDP)) {
+        let accepted = [(ACCEPT_POST, HeaderValue::from_static(SDP))];
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, accepted, "an offer has the Content-Type application/sdp\n").into_response();
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(e) => return e.into_response(),
+    };
+    let answer = std::str::from_utf8(&body).map_err(|_| BadOffer::Malformed.into()).and_then(|offer| server.answer(offer, hearing(scope)));
+    match answer {
+        Ok(Answer { id, sdp }) => {
+            let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
+            let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location), (header::ETAG, format!("\"{id}\""))];
+            (StatusCode::CREATED, headers, sdp).into_response()
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// The last part of the path is the session, whatever name the endpoint had.
+async fn end(State(server): State<Arc<Server>>, Path(parts): Path<Vec<(String, String)>>) -> Response {
+    match parts.last() {
+        Some((_, id)) if server.end(id) => StatusCode::OK.into_response(),
+        _ => (StatusCode::NOT_FOUND, "there is no such session\n").into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Offer {
+    sdp: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Offer,
+    Answer,
+}
+
+#[derive(Serialize)]
+struct Answered {
+    sdp: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+}
+
+/// As aiortc's examples do it: the session ends when its peer goes.
+async fn offer(
+    State(server): State<Arc<Server>>,
+    Extension(scope): Extension<Scope>,
+    offer: Result<Json<Offer>, JsonRejection>,
+) -> Response {
+    let Offer { sdp, kind } = match offer {
+        Ok(Json(offer)) => offer,
+        Err(e) => return e.into_response(),
+    };
+    if matches!(kind, Kind::Answer) {
+        return (StatusCode::BAD_REQUEST, "an offer is expected, not an answer\n").into_response();
+    }
+    match server.answer(&sdp, hearing(scope)) {
+        Ok(answer) => Json(Answered { sdp: answer.sdp, kind: Kind::Answer }).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn hearing(scope: Scope) -> Hearing {
+    match scope {
+        Scope::Everything => Hearing::Allowed,
+        Scope::PictureOnly => Hearing::Forbidden,
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = format!("{self}\n");
+        match self {
+            Self::BadOffer(BadOffer::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, body).into_response(),
+            // RFC 9725, section 4.2: understood, and yet not to be served.
+            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => (StatusCode::UNPROCESSABLE_ENTITY, body).into_response(),
+            Self::BadOffer(_) => (StatusCode::BAD_REQUEST, body).into_response(),
+            Self::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_SECONDS)], body).into_response(),
+            Self::Failed(e) => {
+                tracing::warn!("a WebRTC viewer was turned away: {e}");
+                (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+            }
+        }
+    }
+}

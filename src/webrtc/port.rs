@@ -1,0 +1,244 @@
+//! The one port that all sessions share, on UDP and, with the same number, on TCP. A socket for every interface tells by
+//! IP_PKTINFO (ip(7)) which address a datagram came to, so an address that appears later is served too. Knows no session.
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt};
+use std::collections::HashMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use str0m::net::Protocol;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::mpsc;
+
+/// Larger than any datagram of WebRTC, which fits an Ethernet frame.
+const MAX_DATAGRAM: usize = 2048;
+/// Where UDP got a number that TCP has not free, another is tried.
+const TRIES: usize = 16;
+/// A pause after an error that is not one datagram's, so that it costs no CPU.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// A burst of a large keyframe for many viewers fits into it.
+const SEND_BUFFER: usize = 1 << 20;
+/// One IPv6 packet information and its header.
+const CONTROL: usize = 64;
+
+/// What came in.
+pub struct Datagram {
+    pub protocol: Protocol,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub at: Instant,
+    pub bytes: Vec<u8>,
+}
+
+pub struct Port {
+    udp: Vec<Socket>,
+    tcp: Vec<TcpListener>,
+    number: u16,
+    /// Those who came over TCP, and their frames to be written.
+    connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
+}
+
+struct Socket {
+    socket: UdpSocket,
+    /// The one address that it is bound to; `None`: all of its family.
+    ip: Option<IpAddr>,
+    is_ipv4: bool,
+}
+
+impl Port {
+    /// Opens `number` on `host`, or where it is taken one that the kernel picks. Must run on a tokio runtime.
+    pub fn open(host: IpAddr, number: u16) -> io::Result<Self> {
+        let hosts: &[IpAddr] = match host {
+            IpAddr::V6(ip) if ip.is_unspecified() => &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            _ => &[host],
+        };
+        let mut opened = Self::open_number(hosts, number);
+        for _ in 0..TRIES {
+            match &opened {
+                Err(e) if matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+                    opened = Self::open_number(hosts, 0);
+                }
+                _ => break,
+            }
+        }
+        opened
+    }
+
+    fn open_number(hosts: &[IpAddr], mut number: u16) -> io::Result<Self> {
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        for &host in hosts {
+            let socket = Socket::bind(SocketAddr::new(host, number))?;
+            number = socket.socket.local_addr()?.port();
+            udp.push(socket);
+            tcp.push(listen(SocketAddr::new(host, number))?);
+        }
+        Ok(Self { udp, tcp, number, connections: Mutex::default() })
+    }
+
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub fn sockets(&self) -> usize {
+        self.udp.len()
+    }
+
+    pub fn listeners(&self) -> usize {
+        self.tcp.len()
+    }
+
+    pub fn listener(&self, n: usize) -> &TcpListener {
+        &self.tcp[n]
+    }
+
+    /// Where this port can be reached now: the addresses of the interfaces that are up, or the one that it is bound to.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let all = self.udp.iter().any(|socket| socket.ip.is_none()).then(interface_addresses).unwrap_or_default();
+        let of = |socket: &Socket| match socket.ip {
+            Some(ip) => vec![ip],
+            None => all.iter().copied().filter(|ip| ip.is_ipv4() == socket.is_ipv4).collect(),
+        };
+        self.udp.iter().flat_map(of).map(|ip| SocketAddr::new(ip, self.number)).collect()
+    }
+
+    /// Gives each datagram of a socket to `take`, for ever.
+    pub async fn receive(&self, socket: usize, take: impl Fn(Datagram)) {
+        let socket = &self.udp[socket];
+        let mut buffer = [0; MAX_DATAGRAM];
+        loop {
+            match socket.receive(&mut buffer).await {
+                Ok((length, source, ip)) => take(Datagram {
+                    protocol: Protocol::Udp,
+                    source,
+                    destination: SocketAddr::new(ip, self.number),
+                    at: Instant::now(),
+                    bytes: buffer[..length].to_vec(),
+                }),
+                // An ICMP error of a peer that went away is told here too.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(e) => {
+                    tracing::debug!("WebRTC's port: {e}");
+                    tokio::time::sleep(AFTER_ERROR).await;
+                }
+            }
+        }
+    }
+
+    /// Sends at once or not at all: what a full buffer loses is sent again when the peer asks for it.
+    pub fn send(&self, protocol: Protocol, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        if protocol == Protocol::Udp {
+            let serves = |socket: &&Socket| socket.ip.map_or(socket.is_ipv4 == source.is_ipv4(), |ip| ip == source.ip());
+            if let Some(socket) = self.udp.iter().find(serves) {
+                // An unreachable address is a candidate that fails; ICE knows by the missing answer.
+                let _ = socket.send(source.ip(), destination, bytes);
+            }
+        } else if let Some(connection) = self.connections().get(&destination) {
+            let _ = connection.try_send(bytes.to_vec());
+        }
+    }
+
+    pub fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>> {
+        self.connections.lock().expect("nothing panics while it holds the connections")
+    }
+}
+
+fn raw(domain: socket2::Domain, kind: socket2::Type, address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(domain, kind, None)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = raw(socket2::Domain::for_address(address), socket2::Type::STREAM, address)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(64)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Socket {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = raw(socket2::Domain::for_address(address), socket2::Type::DGRAM, address)?;
+        let all = address.ip().is_unspecified();
+        if all && address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else if all {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        // The kernel gives what it may.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        socket.bind(&address.into())?;
+        let ip = (!all).then_some(address.ip());
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, ip, is_ipv4: address.is_ipv4() })
+    }
+
+    /// Length, sender, and the address of ours that it came to.
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {
+        if let Some(ip) = self.ip {
+            let (length, source) = self.socket.recv_from(buffer).await?;
+            return Ok((length, source, ip));
+        }
+        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
+    }
+
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let mut control = vec![0; CONTROL];
+        let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+        let source = message.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
+        let ip = message.cmsgs()?.find_map(|said| match said {
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(IpAddr::V4(u32::from_be(info.ipi_addr.s_addr).into())),
+            ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(info.ipi6_addr.s6_addr.into())),
+            _ => None,
+        });
+        Ok((message.bytes, source, ip.ok_or(io::ErrorKind::InvalidData)?))
+    }
+
+    fn send(&self, from: IpAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<usize> {
+        if self.ip.is_some() {
+            return self.socket.try_send_to(bytes, to);
+        }
+        let to = SockaddrStorage::from(to);
+        let parts = [IoSlice::new(bytes)];
+        let send = |control: ControlMessage<'_>| Ok(sendmsg(self.socket.as_raw_fd(), &parts, &[control], MsgFlags::empty(), Some(&to))?);
+        self.socket.try_io(Interest::WRITABLE, || match from {
+            IpAddr::V4(ip) => {
+                let own = libc::in_addr { s_addr: u32::from(ip).to_be() };
+                let any = libc::in_addr { s_addr: 0 };
+                send(ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: own, ipi_addr: any }))
+            }
+            IpAddr::V6(ip) => {
+                let own = libc::in6_addr { s6_addr: ip.octets() };
+                send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo { ipi6_addr: own, ipi6_ifindex: 0 }))
+            }
+        })
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|a| SocketAddr::new(a.ip().into(), a.port()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|a| SocketAddr::new(a.ip().into(), a.port())))
+}
+
+/// Of the interfaces that are up. Link-local ones are left out: without the interface's name nobody can use them.
+fn interface_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = getifaddrs() else { return vec![Ipv4Addr::LOCALHOST.into()] };
+    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    let mut ips: Vec<IpAddr> = up.filter_map(|interface| address(interface.address.as_ref()?)).map(|a| a.ip()).collect();
+    ips.retain(|ip| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_unspecified(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    });
+    ips.sort();
+    ips.dedup();
+    ips
+}

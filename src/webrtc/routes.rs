@@ -1,0 +1,171 @@
+//! Whose a datagram is: all sessions share one port. A STUN request names its session (the first half of USERNAME, RFC 8445,
+//! section 7.2.2); everything else is told by the address that such a request came from. Knows no session and no socket.
+
+use super::port::Datagram;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard};
+use str0m::net::Protocol;
+use tokio::sync::mpsc;
+
+/// Addresses that one session is heard from; then the oldest is forgotten. A peer has a few, and tries each.
+const ADDRESSES: usize = 32;
+
+#[derive(Default)]
+pub struct Routes(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    /// By our ICE user fragment.
+    sessions: HashMap<String, Route>,
+    /// Whose ICE user fragment.
+    addresses: HashMap<(Protocol, SocketAddr), String>,
+}
+
+struct Route {
+    inbox: mpsc::Sender<Datagram>,
+    addresses: VecDeque<(Protocol, SocketAddr)>,
+}
+
+impl Routes {
+    pub fn add(&self, ufrag: &str, inbox: mpsc::Sender<Datagram>) {
+        self.lock().sessions.insert(ufrag.to_owned(), Route { inbox, addresses: VecDeque::new() });
+    }
+
+    pub fn remove(&self, ufrag: &str) {
+        let mut table = self.lock();
+        table.sessions.remove(ufrag);
+        table.addresses.retain(|_, of| of != ufrag);
+    }
+
+    /// Forgets the sessions that no longer take anything.
+    pub fn sweep(&self) {
+        let mut table = self.lock();
+        let Table { sessions, addresses } = &mut *table;
+        sessions.retain(|_, route| !route.inbox.is_closed());
+        addresses.retain(|_, of| sessions.contains_key(of));
+    }
+
+    /// Hands a datagram to its session. One that is nobody's, or for which there is no room, is dropped.
+    pub fn give(&self, datagram: Datagram) {
+        let mut table = self.lock();
+        let from = (datagram.protocol, datagram.source);
+        let inbox = match named_session(&datagram.bytes) {
+            Some(ufrag) => table.learn(ufrag, from),
+            None => table.addresses.get(&from).and_then(|ufrag| table.sessions.get(ufrag)).map(|route| &route.inbox),
+        };
+        if let Some(inbox) = inbox {
+            // Full: lost, as on the way here.
+            let _ = inbox.try_send(datagram);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().expect("nothing panics while it holds the routes")
+    }
+}
+
+impl Table {
+    fn learn(&mut self, ufrag: &str, from: (Protocol, SocketAddr)) -> Option<&mpsc::Sender<Datagram>> {
+        let route = self.sessions.get_mut(ufrag)?;
+        if self.addresses.get(&from).is_none_or(|of| of != ufrag) {
+            if route.addresses.len() == ADDRESSES
+                && let Some(oldest) = route.addresses.pop_front()
+            {
+                self.addresses.remove(&oldest);
+            }
+            route.addresses.push_back(from);
+            self.addresses.insert(from, ufrag.to_owned());
+        }
+        Some(&route.inbox)
+    }
+}
+
+/// Our user fragment in a STUN message; `None` where there is none, or where this is no STUN (RFC 8489, section 5).
+fn named_session(bytes: &[u8]) -> Option<&str> {
+    const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+    const USERNAME: u16 = 6;
+    let (header, mut attributes) = bytes.split_at_checked(20)?;
+    // The two highest bits are 0: DTLS and RTP on the same port begin higher (RFC 7983).
+    if header[0] > 3 || header[4..8] != COOKIE {
+        return None;
+    }
+    while let Some((head, rest)) = attributes.split_at_checked(4) {
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = rest.get(..length)?;
+        if u16::from_be_bytes([head[0], head[1]]) == USERNAME {
+            return std::str::from_utf8(value).ok()?.split(':').next();
+        }
+        attributes = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Instant;
+
+    fn stun(username: &str) -> Vec<u8> {
+        let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        bytes.extend([7; 12]);
+        bytes.extend([0x80, 0x22, 0, 3, b'a', b'b', b'c', 0]);
+        bytes.extend([0, 6]);
+        bytes.extend((username.len() as u16).to_be_bytes());
+        bytes.extend(username.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn datagram(from: u16, bytes: Vec<u8>) -> Datagram {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Datagram { protocol: Protocol::Udp, source: at(from), destination: at(1), at: Instant::now(), bytes }
+    }
+
+    #[test]
+    fn a_datagram_goes_to_the_session_whose_name_its_sender_knew() {
+        let routes = Routes::default();
+        let (a, mut of_a) = mpsc::channel(4);
+        let (b, mut of_b) = mpsc::channel(4);
+        routes.add("aaaa", a);
+        routes.add("bbbb", b);
+        routes.give(datagram(10, vec![22; 40]));
+        assert!(of_a.try_recv().is_err() && of_b.try_recv().is_err(), "from nowhere");
+        routes.give(datagram(10, stun("aaaa:peer")));
+        routes.give(datagram(11, stun("bbbb:peer")));
+        routes.give(datagram(12, stun("cccc:peer")));
+        routes.give(datagram(10, vec![22; 40]));
+        assert_eq!((of_a.try_recv().unwrap().bytes.len(), of_a.try_recv().unwrap().bytes), (stun("aaaa:peer").len(), vec![22; 40]));
+        assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
+        assert!(of_b.try_recv().is_err());
+        routes.remove("aaaa");
+        routes.give(datagram(10, vec![22; 40]));
+        assert!(of_a.try_recv().is_err(), "forgotten with its session");
+    }
+
+    #[test]
+    fn a_peer_of_a_thousand_addresses_is_remembered_by_a_few() {
+        let routes = Routes::default();
+        let (inbox, _datagrams) = mpsc::channel(4);
+        routes.add("aaaa", inbox);
+        (1..1000).for_each(|port| routes.give(datagram(port, stun("aaaa:peer"))));
+        assert_eq!(routes.lock().addresses.len(), ADDRESSES);
+        assert!(routes.lock().addresses.contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999)))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_demux_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), real in any::<bool>(), at in 0usize..200, by in any::<u8>()) {
+            if real {
+                bytes = stun("aaaa:peer");
+                let at = at % bytes.len();
+                bytes[at] = by;
+            }
+            named_session(&bytes);
+            for end in 0..bytes.len() {
+                named_session(&bytes[..end]);
+            }
+        }
+    }
+}

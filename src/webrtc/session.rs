@@ -1,0 +1,341 @@
+//! One viewer, from its answered offer to its end: str0m is fed with datagrams, packets of the hub and time, and what it gives goes
+//! to the port. Knows no other viewer, so a slow or broken one harms itself alone.
+
+use super::Hearing;
+use super::port::{Datagram, Port};
+use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
+use crate::packet::{Cause, Encoding, MonoNs, OPUS_PACKET};
+use crate::wire::Delivery;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use str0m::format::Codec;
+use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid, Pt};
+use str0m::net::Receive;
+use str0m::rtp::AbsCaptureTime;
+use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+/// A peer that does not get through in this time will not.
+const TO_CONNECT: Duration = Duration::from_secs(15);
+/// A connected peer reports (RTCP) and checks (STUN, RFC 7675) every few seconds; one that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often the two are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// While a keyframe is missing it is asked for again: the request or the frame may have been lost.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("it never connected")]
+    NeverConnected,
+    #[error("it went silent")]
+    Silent,
+    #[error("it said good-bye")]
+    PeerClosed,
+    #[error("its end was asked for")]
+    Asked,
+    #[error("WebRTC failed")]
+    Failed(#[from] RtcError),
+}
+
+pub struct Session {
+    rtc: Rtc,
+    hub: Arc<Hub>,
+    port: Arc<Port>,
+    datagrams: mpsc::Receiver<Datagram>,
+    stopped: watch::Receiver<bool>,
+    hearing: Hearing,
+    born: Instant,
+    /// When the peer was heard last.
+    heard: Instant,
+    connected: bool,
+    video: Option<Track>,
+    audio: Option<Track>,
+    subscription: Option<Subscription>,
+    /// Units are of no use until the next keyframe; when one was asked for.
+    keyframe_asked: Option<Instant>,
+    sound_clock: SoundClock,
+}
+
+/// One medium on its way to the peer.
+#[derive(Clone, Copy)]
+struct Track {
+    mid: Mid,
+    payload_type: Pt,
+}
+
+/// What a session has to deal with next.
+enum Next {
+    Stop,
+    Datagram(Datagram),
+    Packet,
+    Time,
+}
+
+impl Session {
+    pub fn new(
+        rtc: Rtc,
+        hub: Arc<Hub>,
+        port: Arc<Port>,
+        datagrams: mpsc::Receiver<Datagram>,
+        stopped: watch::Receiver<bool>,
+        hearing: Hearing,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            rtc,
+            hub,
+            port,
+            datagrams,
+            stopped,
+            hearing,
+            born: now,
+            heard: now,
+            connected: false,
+            video: None,
+            audio: None,
+            subscription: None,
+            keyframe_asked: None,
+            sound_clock: SoundClock::default(),
+        }
+    }
+
+    pub async fn run(mut self) -> Ended {
+        loop {
+            match self.turn().await {
+                Ok(None) => {}
+                Ok(Some(ended)) => return ended,
+                Err(e) => return Ended::Failed(e),
+            }
+        }
+    }
+
+    /// Sends what there is to send, then takes one thing in.
+    async fn turn(&mut self) -> Result<Option<Ended>, RtcError> {
+        let deadline = self.flush()?;
+        if !self.rtc.is_alive() {
+            return Ok(Some(Ended::PeerClosed));
+        }
+        let now = Instant::now();
+        if !self.connected && now.duration_since(self.born) > TO_CONNECT {
+            return Ok(Some(Ended::NeverConnected));
+        }
+        if self.connected && now.duration_since(self.heard) > SILENCE {
+            return Ok(Some(Ended::Silent));
+        }
+        let subscription = &self.subscription;
+        let news = async {
+            match subscription {
+                Some(subscription) if subscription.has_news(true) => {}
+                Some(subscription) => subscription.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopped = async { drop(self.stopped.wait_for(|stop| *stop).await) };
+        let next = tokio::select! {
+            // What the peer says first: its keyframe request is no older than the frame that waits.
+            biased;
+            () = stopped => Next::Stop,
+            Some(datagram) = self.datagrams.recv() => Next::Datagram(datagram),
+            () = news => Next::Packet,
+            () = sleep_until(deadline.min(now + LOOK).into()) => Next::Time,
+        };
+        match next {
+            Next::Stop => {
+                self.rtc.close()?;
+                self.flush()?;
+                return Ok(Some(Ended::Asked));
+            }
+            Next::Datagram(datagram) => self.take_datagram(&datagram)?,
+            Next::Packet => self.take_packet()?,
+            Next::Time => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
+        }
+        Ok(None)
+    }
+
+    /// Lets str0m say all that it has to say; when it next wants to be asked.
+    fn flush(&mut self) -> Result<Instant, RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(deadline) => return Ok(deadline),
+                Output::Transmit(out) => self.port.send(out.proto, out.source, out.destination, &out.contents),
+                Output::Event(event) => self.take_event(event)?,
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<(), RtcError> {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                self.heard = Instant::now();
+                tracing::info!("WebRTC viewer joined after {:.1} s", self.born.elapsed().as_secs_f64());
+                self.subscribe();
+            }
+            // Comes before or after `Connected`.
+            Event::MediaAdded(media) if matches!(media.direction, Direction::SendOnly | Direction::SendRecv) => {
+                let track = pick(&mut self.rtc, media.mid, media.kind);
+                match media.kind {
+                    MediaKind::Video if self.video.is_none() => self.video = track,
+                    MediaKind::Audio if self.audio.is_none() && self.hearing == Hearing::Allowed => self.audio = track,
+                    _ => return Ok(()),
+                }
+                self.subscribe();
+            }
+            Event::KeyframeRequest(_) => self.hub.request_keyframe(Encoding::H264),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.rtc.close()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing is encoded for a peer that is not there yet.
+    fn subscribe(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let feed = |track: Option<Track>, encoding| track.filter(|_| self.hub.has(encoding)).map(|_| Feed::Encoded(encoding));
+        let request = Request {
+            video: feed(self.video, Encoding::H264),
+            audio: feed(self.audio, Encoding::Opus),
+            delivery: Delivery::Live,
+            max_fps: None,
+            events: false,
+        };
+        // Fails for resampled sound only, which is not asked for.
+        self.subscription = self.hub.subscribe(&request).ok();
+        self.ask_for_keyframe();
+    }
+
+    fn ask_for_keyframe(&mut self) {
+        self.keyframe_asked = Some(Instant::now());
+        self.hub.request_keyframe(Encoding::H264);
+    }
+
+    fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
+        // What is neither STUN nor DTLS nor RTP is not for us.
+        let Ok(received) = Receive::new(datagram.protocol, datagram.source, datagram.destination, &datagram.bytes) else { return Ok(()) };
+        self.heard = datagram.at;
+        self.rtc.handle_input(Input::Receive(datagram.at, received))
+    }
+
+    fn take_packet(&mut self) -> Result<(), RtcError> {
+        let item = self.subscription.as_ref().and_then(|subscription| subscription.take(true));
+        let Some(Item::Packet { packet, gaps, .. }) = item else { return Ok(()) };
+        match packet.encoding {
+            Encoding::H264 => self.send_picture(&packet, &gaps),
+            Encoding::Opus => self.send_sound(&packet),
+            Encoding::Jpeg | Encoding::Pcm => Ok(()),
+        }
+    }
+
+    fn send_picture(&mut self, packet: &Packet, gaps: &[Gap]) -> Result<(), RtcError> {
+        // What the camera did not give was never encoded, so nothing builds on it; what was lost on the way is missed.
+        if gaps.iter().any(|gap| !matches!(gap.cause, Cause::Driver)) && !packet.keyframe {
+            self.ask_for_keyframe();
+        }
+        match self.keyframe_asked {
+            Some(_) if packet.keyframe => self.keyframe_asked = None,
+            Some(asked) => {
+                if asked.elapsed() > ASK_AGAIN {
+                    self.ask_for_keyframe();
+                }
+                return Ok(());
+            }
+            None => {}
+        }
+        let at = ticks(packet.captured, 90_000);
+        self.send(self.video, packet, MediaTime::new(at, Frequency::NINETY_KHZ))
+    }
+
+    fn send_sound(&mut self, packet: &Packet) -> Result<(), RtcError> {
+        let at = self.sound_clock.place(ticks(packet.captured, SoundClock::RATE_HZ));
+        self.send(self.audio, packet, MediaTime::new(at, Frequency::FORTY_EIGHT_KHZ))
+    }
+
+    fn send(&mut self, track: Option<Track>, packet: &Packet, at: MediaTime) -> Result<(), RtcError> {
+        let Some(Track { mid, payload_type }) = track else { return Ok(()) };
+        let age = MonoNs::now().since(packet.captured);
+        let captured = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        let stamp = AbsCaptureTime { capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0), clock_offset: None };
+        let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
+        writer.abs_capture_time(stamp).write(payload_type, captured, at, &packet.payload[..])
+    }
+}
+
+/// An instant in ticks of an RTP clock.
+fn ticks(at: MonoNs, rate_hz: u64) -> u64 {
+    (u128::from(at.0) * u128::from(rate_hz) / 1_000_000_000) as u64
+}
+
+/// The RTP time of sound: packets follow each other without a sample between them, as players expect, and are placed anew by their
+/// stamps when the two are half a packet apart (a gap, or a microphone's clock that drifts).
+#[derive(Default)]
+struct SoundClock(Option<u64>);
+
+impl SoundClock {
+    const RATE_HZ: u64 = 48_000;
+    const PACKET: u64 = Self::RATE_HZ * OPUS_PACKET.as_millis() as u64 / 1000;
+
+    /// `stamp`: the packet's own time, in ticks.
+    fn place(&mut self, stamp: u64) -> u64 {
+        let at = match self.0 {
+            Some(last) => last + (stamp.saturating_sub(last) + Self::PACKET / 2) / Self::PACKET.max(1) * Self::PACKET,
+            None => stamp,
+        };
+        let at = self.0.map_or(at, |last| at.max(last + Self::PACKET));
+        self.0 = Some(at);
+        at
+    }
+}
+
+/// The payload type to send with: for H.264 the one whose profile and packetization are ours.
+fn pick(rtc: &mut Rtc, mid: Mid, kind: MediaKind) -> Option<Track> {
+    const CONSTRAINED_BASELINE: u32 = 0x42e0;
+    const BASELINE: u32 = 0x4200;
+    let writer = rtc.writer(mid)?;
+    let rank = |params: &&str0m::format::PayloadParams| {
+        let spec = params.spec();
+        match (kind, spec.codec) {
+            (MediaKind::Audio, Codec::Opus) => 1,
+            // RFC 6184, section 8.1: mode 0 allows no fragments, which a keyframe needs.
+            (MediaKind::Video, Codec::H264) if spec.format.packetization_mode == Some(1) => {
+                match spec.format.profile_level_id.map(|id| id >> 8) {
+                    Some(CONSTRAINED_BASELINE) => 4,
+                    Some(BASELINE) => 3,
+                    _ => 2,
+                }
+            }
+            (MediaKind::Video, Codec::H264) => 1,
+            _ => 0,
+        }
+    };
+    let best = writer.payload_params().max_by_key(rank).filter(|params| rank(params) > 0)?;
+    Some(Track { mid, payload_type: best.pt() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_placed_without_seams_until_its_stamps_say_otherwise() {
+        let mut clock = SoundClock::default();
+        let placed: Vec<u64> = [1000, 1961, 2918, 3881, 4840, 10_605, 11_561].map(|stamp| clock.place(stamp)).to_vec();
+        assert_eq!(placed, [1000, 1960, 2920, 3880, 4840, 10_600, 11_560]);
+        // A clock 100 ppm slow: one packet in 10,000 is left out at last, none comes twice.
+        let mut clock = SoundClock::default();
+        let placed: Vec<u64> = (0..20_000u64).map(|n| clock.place(n * 960 + n * 96 / 1000)).collect();
+        assert!(placed.windows(2).all(|w| (w[1] - w[0]) % 960 == 0 && w[1] > w[0]));
+        let off = placed.iter().zip(0..20_000u64).map(|(at, n)| at.abs_diff(n * 960 + n * 96 / 1000)).max();
+        assert!(off.is_some_and(|off| off <= 480), "{off:?}");
+    }
+
+    #[test]
+    fn an_rtp_clock_is_exact_after_years() {
+        let year = 365 * 86_400 * 1_000_000_000u64;
+        assert_eq!(ticks(MonoNs(100 * year), 90_000), 100 * 365 * 86_400 * 90_000);
+    }
+}
