@@ -123,6 +123,26 @@ fn a_full_disk_under_the_log_stops_nothing() {
 }
 
 #[test]
+fn a_worker_out_of_memory_ends_and_the_next_one_streams() {
+    let program = Program::start(&TEST);
+    let mut sound = Viewer::connect(&program.url("?video=0&events=1"));
+    sound.next();
+    // It has not encoded yet, and may now allocate nothing more.
+    let before = program.child("stampcast-video", None);
+    let limited = Command::new("prlimit").args(["--pid", &before.to_string(), "--as=1"]).status().expect("util-linux is there");
+    assert!(limited.success());
+    let asked = Instant::now();
+    let mut picture = Viewer::connect(&program.url("?audio=0"));
+    picture.frame();
+    eprintln!("a worker out of memory: a frame {:?} after it was wanted", asked.elapsed());
+    assert_ne!(program.child("stampcast-video", None), before, "it was another worker that gave it");
+    program.line(&["stampcast-video was ended by signal 6"]);
+    for _ in 0..50 {
+        assert!(matches!(sound.next(), Text::Audio { .. }), "the sound was not touched");
+    }
+}
+
+#[test]
 fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
     command.args(["--host", "127.0.0.1", "--port", "0", "--token", "hush-option", "--video-token=hush-joined"]).args(TEST);

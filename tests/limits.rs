@@ -43,6 +43,8 @@ fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
                         let age = unix_now() - stamp;
                         assert!(age < LATE_SECONDS, "a frame came {age:.2} s late");
                     }
+                    // The test camera's: it missed its moment, as it may on a loaded machine. Nobody in between lost a frame.
+                    Text::Event { json, .. } if json["cause"] == "driver" => {}
                     other => panic!("the viewer was told of {other:?}"),
                 }
             }

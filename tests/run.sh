@@ -14,7 +14,7 @@ if [ "${1:-}" = --yes ]; then
     shift
 fi
 
-all_stages=(scripts fmt clippy test doc miri release page examples clients vm)
+all_stages=(scripts fmt clippy test doc miri release soak page examples clients vm)
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -26,6 +26,9 @@ need_to_test() {
     need_to_build
     if wants scripts; then
         need "to check the scripts" shellcheck have shellcheck
+    fi
+    if wants soak; then
+        need "to run the soak" python3 have python3
     fi
     if wants page; then
         need "to open the page" chromium have chromium
@@ -108,6 +111,10 @@ stage_miri() {
 
 stage_release() {
     build_release
+}
+
+stage_soak() {
+    tests/soak.sh 1
 }
 
 stage_page() {

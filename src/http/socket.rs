@@ -19,8 +19,6 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
-const TAKES_NOTHING: Duration = Duration::from_secs(60);
-
 pub struct Socket {
     tcp: TcpStream,
     /// `None`: in the clear.
@@ -32,12 +30,10 @@ pub struct Socket {
 /// something for it.
 pub fn prepare(stream: &TcpStream, stalled: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(stalled))?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_EVERY).with_retries(3);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
-    // A peer that takes nothing of what waits for it.
-    socket.set_tcp_user_timeout(Some(TAKES_NOTHING))?;
+    socket.set_tcp_user_timeout(Some(stalled))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)
 }
 
