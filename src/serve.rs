@@ -125,7 +125,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
             while outputs.join_next().await.is_some() {}
             Ok(())
         }
-        Some(Err(e)) = outputs.join_next(), if !outputs.is_empty() => Err(ServeError { doing: "serve its outputs", source: io::Error::other(e) }),
+        Some(Err(e)) = outputs.join_next(), if !outputs.is_empty() => Err(ServeError::Failed { doing: "serve its outputs", source: io::Error::other(e) }),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError::Failed {
             doing: "read from its workers",
