@@ -123,16 +123,16 @@ impl Outlet {
             return self.rest();
         }
         let lane = &mut self.lane;
-        let mut fault = None;
-        match &mut self.coder {
+        let fault: Option<String> = match &mut self.coder {
             Coder::Pcm(bytes) => {
                 bytes.clear();
                 bytes.extend(chunk.samples.iter().flat_map(|s| s.to_le_bytes()));
                 let shape = Shape::Audio { rate_hz: chunk.rate_hz, channels: chunk.channels };
-                fault = lane.send(chunk.first_sample, shape, true, bytes).err().map(|e| e.to_string());
+                lane.send(chunk.first_sample, shape, true, bytes).err().map(|e| e.to_string())
             }
             #[cfg(feature = "webrtc")]
             Coder::Opus(encoder) => {
+                let mut fault = None;
                 let shape = Shape::Audio { rate_hz: RATE_HZ, channels: chunk.channels };
                 let coded = encoder.take(chunk, |first_sample, packet| {
                     fault = lane.send(first_sample, shape, true, packet).err().map(|e| e.to_string());
@@ -141,8 +141,9 @@ impl Outlet {
                     encoder.rest();
                     fault = Some(crate::log::chain(&e));
                 }
+                fault
             }
-        }
+        };
         if let Some(why) = fault.filter(|why| *why != self.told) {
             tracing::warn!("sound was dropped: {why}");
             self.told = why;
