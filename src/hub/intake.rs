@@ -9,6 +9,8 @@ use std::time::Duration;
 const MAX_RATE_HZ: u64 = 10_000;
 /// A stamp may be this far ahead of the clock (a driver's rounding), no further.
 const MAX_AHEAD: Duration = Duration::from_millis(100);
+/// Packets that one look of a worker at its device may give.
+const MAX_REPEATED: u64 = 16;
 
 /// A record's label after the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Intake {
     pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
         let captured = meta.captured.min(now + MAX_AHEAD).max(MonoNs(self.latest.0.saturating_add(1)));
         let mut plausible = true;
+        self.renumbered = self.renumbered.wrapping_add(self.last.as_ref().map_or(0, |last| repeated(last, meta)));
         let mut sequence = meta.sequence.wrapping_add(self.renumbered);
         if let Some(last) = &self.last {
             match jump(last, meta, captured) {
@@ -110,9 +113,16 @@ impl Intake {
     }
 }
 
+/// How many numbers a new life uses again: a worker that is killed between handing packets over and noting their numbers
+/// leaves these to the next. Its packets are then numbered on from where we are.
+fn repeated(last: &Last, meta: &Meta) -> u64 {
+    let repeated = last.sequence.wrapping_add(1).wrapping_sub(meta.sequence);
+    if meta.incarnation > last.incarnation && repeated <= MAX_REPEATED { repeated } else { 0 }
+}
+
 /// What lies between two records; `None` when no honest worker can have written the second after the first.
 fn jump(last: &Last, meta: &Meta, captured: MonoNs) -> Option<Jump> {
-    let skipped = meta.sequence.checked_sub(last.sequence)?.checked_sub(1)?;
+    let skipped = meta.sequence.checked_add(repeated(last, meta))?.checked_sub(last.sequence)?.checked_sub(1)?;
     let seconds = captured.since(last.captured).as_secs();
     if skipped > MAX_RATE_HZ.saturating_mul(seconds + 1) {
         return None;

@@ -84,6 +84,24 @@ fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
     assert_eq!(gaps, [packets(Cause::Driver, 1), packets(Cause::WorkerRestarted, 3), absence(Cause::WorkerRestarted, 2.0)]);
 }
 
+/// It was killed between handing them over and noting their numbers.
+#[test]
+fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
+    let mut intake = Intake::default();
+    let mut accept = |incarnation, sequence, at_ms: u64| {
+        let meta = Meta { incarnation, captured: MonoNs(at_ms * 1_000_000), ..meta(sequence, PICTURE) };
+        let accepted = intake.accept(&meta, INTERVAL, meta.captured);
+        (accepted.sequence, accepted.plausible)
+    };
+    assert_eq!(accept(1, 7, 1000), (7, true));
+    assert_eq!(accept(1, 8, 1100), (8, true));
+    // Two numbers again; what follows them stays in step.
+    assert_eq!(accept(2, 7, 1500), (9, true));
+    assert_eq!(accept(2, 8, 1600), (10, true));
+    assert_eq!(accept(3, 9, 2000), (11, true), "the next life begins where it should");
+    assert_eq!(accept(3, 9, 2100), (12, false), "within one life no number comes twice");
+}
+
 #[test]
 fn a_label_that_cannot_be_true_is_numbered_anew() {
     let now = MonoNs(10_000 * MS);

@@ -42,13 +42,14 @@ timeout --foreground "$seconds" qemu-system-x86_64 \
     -append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable clocksource=tsc random.trust_cpu=on" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$share,mount_tag=share,security_model=none,multidevs=remap" \
-    </dev/null 2>&1 | sed -u -n 's/\r//g; s/^.*\(VM up\)/\1/; /^VM /,$p' | tee "$share/console.log" &
+    </dev/null 2>&1 | tee "$share/console.log" | sed -u -n 's/\r//g; s/^.*\(VM up\)/\1/; /^VM /,$p' &
 wait $! || true
 
 # What the tests measured.
 [ ! -s "$share/figures" ] || cat "$share/figures"
 if [ ! -s "$share/status" ]; then
-    echo "VM ended without a result after at most $seconds s; the last lines above are all that it said" >&2
+    echo "VM ended without a result after at most $seconds s; the end of what it said:" >&2
+    tail -n 40 "$share/console.log" >&2
     exit 97
 fi
 exit "$(cat "$share/status")"
