@@ -11,7 +11,14 @@ import { freePort } from "./program.js";
 import { withFake, withPage } from "./session.js";
 import { test } from "./suite.js";
 
-const text = (page, id) => page.evaluate((name) => document.getElementById(name).innerText, id);
+/** Waits until what the page says under `id` matches: it is written a while after the state it tells of. */
+const untilText = (page, id, wanted) =>
+  until(
+    page,
+    `${wanted} in #${id}`,
+    ([name, source]) => new RegExp(source).test(document.getElementById(name).innerText),
+    [id, wanted.source],
+  );
 const count = (page, cause) => page.evaluate((name) => viewer.figures.gaps.get(name)?.count ?? 0, cause);
 
 test("binary and events are asked for; a server that knows neither is read as text", async () => {
@@ -24,7 +31,7 @@ test("binary and events are asked for; a server that knows neither is read as te
     assert.equal(server.handshakes.at(-1), "");
     await page.click("#start-audio");
     await until(page, "sound plays", () => viewer.heard !== null);
-    assert.equal(await text(page, "f-sound"), "48000 Hz, mono");
+    await untilText(page, "f-sound", /^48000 Hz, mono$/);
   });
 });
 
@@ -32,7 +39,7 @@ test("a server that is not there yet is found when it comes", async () => {
   const port = await freePort();
   await withPage({ port }, async (page) => {
     await untilPhase(page, "reconnecting");
-    assert.match(await text(page, "card"), new RegExp(`Nothing answers at 127.0.0.1:${port}`));
+    await untilText(page, "card", new RegExp(`Nothing answers at 127.0.0.1:${port}`));
     const server = await new FakeServer().listen(port);
     await untilPhase(page, "live");
     await server.close();
@@ -72,7 +79,7 @@ test("a camera that goes away is said with the time, and comes back by itself", 
     server.video = false;
     server.event({ event: "source_lost", stream: "video" });
     await untilPhase(page, "lost");
-    assert.match(await text(page, "card-title"), /No picture since \d\d:\d\d:\d\d/);
+    await untilText(page, "card-title", /No picture since \d\d:\d\d:\d\d/);
     await until(page, "the server's words", () => /video0 is gone/.test($("card-text").textContent));
     server.event({ event: "source_back", stream: "video" });
     server.event({ event: "gap", stream: "video", count: null, seconds: 2.5, cause: "source_away" });
@@ -132,7 +139,7 @@ test("a clock that is set leaves picture and sound running, and the latency true
 test("a token is asked for, refused when wrong, and never kept where others read it", async () => {
   await withFake({ token: "s3cret" }, async (page) => {
     await untilPhase(page, "refused");
-    assert.match(await text(page, "card"), /asks for a token/);
+    await untilText(page, "card", /asks for a token/);
     await page.fill("#token", "wrong");
     await page.press("#token", "Enter");
     await until(page, "the refusal", () => /not accepted/.test($("card").innerText));
@@ -164,7 +171,7 @@ test("a token in the page's address works and leaves the address at once", async
 test("a refused origin and a full server say so", async () => {
   await withFake({ status: 403 }, async (page, server) => {
     await untilPhase(page, "refused");
-    assert.match(await text(page, "card"), /does not allow this page/);
+    await untilText(page, "card", /does not allow this page/);
     server.status = 0;
     await page.click("#retry");
     await untilPhase(page, "live");
