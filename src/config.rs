@@ -30,7 +30,8 @@ impl Config {
     /// The files that the server reads again while it runs.
     pub fn files_of_the_server(&self) -> Vec<&Path> {
         let tls = self.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
-        self.access.token_file.as_deref().into_iter().chain(tls).collect()
+        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [whip.token_file.as_deref(), whip.ca.as_deref()]);
+        self.access.token_file.as_deref().into_iter().chain(tls).chain(whip.flatten()).collect()
     }
 }
 
@@ -64,6 +65,28 @@ pub struct Webrtc {
     pub bitrate_bps: u32,
     /// Viewers at a time.
     pub max_sessions: usize,
+    /// HOST:PORT of a server that tells our public address.
+    pub stun: Option<String>,
+    /// `None`: nothing is published.
+    pub whip: Option<Whip>,
+}
+
+/// Publishing to a media server by WHIP (RFC 9725).
+#[derive(Clone)]
+pub struct Whip {
+    /// http or https, with a host and without a user. Its path may be a secret.
+    pub url: http::Uri,
+    pub token: Option<Secret>,
+    /// Read by the server alone; its first line is the token.
+    pub token_file: Option<PathBuf>,
+    /// PEM: whom to trust beside those that the system trusts.
+    pub ca: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Whip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Whip").field("host", &self.url.host()).finish_non_exhaustive()
+    }
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

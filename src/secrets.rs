@@ -4,8 +4,18 @@
 //! Copies that the shell, the service file or the argument parser's freed memory hold are out of reach: docs/security.md.
 #![allow(unsafe_code)]
 
-const OPTIONS: [&[u8]; 2] = [b"--token", b"--video-token"];
-const ASSIGNMENTS: [&[u8]; 4] = [b"--token=", b"--video-token=", b"STAMPCAST_TOKEN=", b"STAMPCAST_VIDEO_TOKEN="];
+/// `--whip` too: some services have the key in the address.
+const OPTIONS: [&[u8]; 4] = [b"--token", b"--video-token", b"--whip-token", b"--whip"];
+const ASSIGNMENTS: [&[u8]; 8] = [
+    b"--token=",
+    b"--video-token=",
+    b"--whip-token=",
+    b"--whip=",
+    b"STAMPCAST_TOKEN=",
+    b"STAMPCAST_VIDEO_TOKEN=",
+    b"STAMPCAST_WHIP_TOKEN=",
+    b"STAMPCAST_WHIP=",
+];
 /// As long as the token was, so that what else stands in the area stays where it is.
 const MASK: u8 = b'x';
 
@@ -51,10 +61,10 @@ mod tests {
     #[test]
     fn only_tokens_are_masked_and_nothing_moves() {
         let mut area =
-            *b"stampcast\0--token\0a\0--video-token=bc\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=abc\0STAMPCAST_TOKEN_FILE=/a\0--token\0";
+            *b"stampcast\0--token\0a\0--video-token=bc\0--fps\0a\0--whip\0h\0--whip-token-file\0/a\0PATH=/a\0STAMPCAST_TOKEN=abc\0STAMPCAST_TOKEN_FILE=/a\0--token\0";
         mask(&mut area);
         let expected =
-            b"stampcast\0--token\0x\0--video-token=xx\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=xxx\0STAMPCAST_TOKEN_FILE=/a\0--token\0";
+            b"stampcast\0--token\0x\0--video-token=xx\0--fps\0a\0--whip\0x\0--whip-token-file\0/a\0PATH=/a\0STAMPCAST_TOKEN=xxx\0STAMPCAST_TOKEN_FILE=/a\0--token\0";
         assert_eq!(String::from_utf8_lossy(&area), String::from_utf8_lossy(expected));
     }
 }

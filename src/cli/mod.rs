@@ -130,7 +130,7 @@ impl Cli {
             video: self.video.video(),
             sound: self.sound.sound(&camera),
             camera,
-            webrtc: self.webrtc.webrtc(),
+            webrtc: self.webrtc.webrtc()?,
             exit_on_device_error: self.running.exit_on_device_error,
             sandbox: !self.running.no_sandbox,
             logging: self.running.logging(),

@@ -32,3 +32,21 @@ pub(super) fn control(text: &str) -> Result<(String, String), String> {
         _ => Err("a control is NAME=VALUE, such as exposure_time_absolute=200".into()),
     }
 }
+
+pub(super) fn host_port(text: &str) -> Result<String, String> {
+    let is_one = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
+    if is_one { Ok(text.to_owned()) } else { Err("a server is HOST:PORT, such as stun.example.net:3478".into()) }
+}
+
+/// The address of an HTTP server. The error does not repeat it: it may hold a secret.
+#[cfg(feature = "webrtc")]
+pub(super) fn server(text: &str) -> Result<http::Uri, &'static str> {
+    let uri: http::Uri = text.trim().parse().map_err(|_| "this is no address; give http://HOST[:PORT]/PATH or https://…")?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    match uri.scheme_str() {
+        Some("https") if !cfg!(feature = "tls") => Err("this build has no TLS, which https:// needs"),
+        Some("http" | "https") if authority.contains('@') => Err("give the token with --whip-token-file, and no user in the address"),
+        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
+        _ => Err("an address begins with http:// or https:// and a host"),
+    }
+}

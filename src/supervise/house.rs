@@ -147,8 +147,11 @@ impl House {
     }
 
     fn work(&mut self, role: Role, incarnation: u32) -> u8 {
-        // A worker knows no client, so it needs no token.
+        // A worker knows no client and no media server, so it needs no token.
         self.config.access = Access::default();
+        if let Some(webrtc) = &mut self.config.webrtc {
+            webrtc.whip = None;
+        }
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
         let (mine, other) =
