@@ -6,6 +6,7 @@ use crate::config::{LogFormat, Logging};
 use std::fmt;
 use std::sync::OnceLock;
 use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -17,7 +18,7 @@ static PROCESS: OnceLock<&'static str> = OnceLock::new();
 pub fn init(logging: Logging) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(logging.level)
+        .with_env_filter(filter(logging.level))
         // A line that cannot be written (a full disk under the log) is lost. Complaining of it on stderr would be a panic.
         .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
@@ -25,6 +26,12 @@ pub fn init(logging: Logging) {
         LogFormat::Text => builder.event_format(Line).try_init(),
         LogFormat::Json => builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).try_init(),
     };
+}
+
+/// Libraries are heard with `--verbose` alone: what they warn of is a stranger's broken datagram or offer, which they quote.
+fn filter(level: tracing::Level) -> EnvFilter {
+    let of_libraries = if level >= tracing::Level::DEBUG { "debug" } else { "off" };
+    EnvFilter::new(format!("{of_libraries},{}={level}", env!("CARGO_PKG_NAME")))
 }
 
 /// Names this process in its log lines, once, right after the fork.

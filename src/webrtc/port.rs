@@ -145,6 +145,14 @@ impl Port {
         }
     }
 
+    /// Waits until the sockets can send; tokio takes new ones to be full until it has looked.
+    pub async fn ready(&self) {
+        for socket in &self.udp {
+            // An error shows at the first datagram.
+            let _ = socket.socket.writable().await;
+        }
+    }
+
     /// Sends at once or not at all: what a full buffer loses is sent again when the peer asks for it.
     pub fn send(&self, protocol: Protocol, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
         if protocol == Protocol::Udp {

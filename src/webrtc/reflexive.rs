@@ -100,6 +100,7 @@ impl Reflexive {
     /// Asks its servers, for ever.
     pub async fn run(self: Arc<Self>) {
         let Some(mut servers) = self.asked_for.lock().expect("nothing panics while it holds the slot").take() else { return };
+        self.port.ready().await;
         let mut asking = JoinSet::new();
         while let Some(server) = servers.recv().await {
             asking.spawn(self.clone().follow(server));

@@ -79,9 +79,11 @@ impl Table {
     }
 }
 
-/// Our user fragment in a STUN message; `None` where there is none, or where this is no STUN.
+/// Our user fragment in a STUN request; `None` where there is none, or where this is none. An answer may have the request's USERNAME
+/// too (libnice does it), which begins with the peer's.
 fn named_session(bytes: &[u8]) -> Option<&str> {
-    let (_, username) = stun::Message::read(bytes)?.attributes().find(|(kind, _)| *kind == stun::USERNAME)?;
+    let (_, username) =
+        stun::Message::read(bytes).filter(stun::Message::is_request)?.attributes().find(|(kind, _)| *kind == stun::USERNAME)?;
     std::str::from_utf8(username).ok()?.split(':').next()
 }
 
@@ -120,8 +122,12 @@ mod tests {
         routes.give(datagram(11, request_for("bbbb:peer")));
         routes.give(datagram(12, request_for("cccc:peer")));
         routes.give(datagram(10, vec![22; 40]));
+        // An answer that repeats the USERNAME of our request.
+        let answer = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
+        routes.give(datagram(11, answer.clone()));
         assert_eq!((of_a.try_recv().unwrap().bytes.len(), of_a.try_recv().unwrap().bytes), (request_for("aaaa:peer").len(), vec![22; 40]));
         assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
+        assert_eq!(of_b.try_recv().unwrap().bytes, answer);
         assert!(of_b.try_recv().is_err());
         routes.remove("aaaa");
         routes.give(datagram(10, vec![22; 40]));

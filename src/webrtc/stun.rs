@@ -34,6 +34,11 @@ impl<'a> Message<'a> {
         Some(Self { kind: u16::from_be_bytes([header[0], header[1]]), id, attributes })
     }
 
+    /// Whether it asks, and is no answer or indication (the class: section 5).
+    pub fn is_request(&self) -> bool {
+        self.kind & 0x0110 == 0
+    }
+
     /// Types and values, up to the first that does not fit.
     pub fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
         let mut rest = self.attributes;

@@ -13,14 +13,14 @@ import urllib.request
 class Program:
     """A running stampcast with the test camera, on ports of its own."""
 
-    def __init__(self, program, *options):
-        base = ["--camera-type", "test", "--enable-audio", "--fps", "30", "--host", "127.0.0.1", "--port", "0", "--webrtc-port", "0"]
+    def __init__(self, program, *options, host="127.0.0.1"):
+        base = ["--camera-type", "test", "--enable-audio", "--fps", "30", "--host", host, "--port", "0", "--webrtc-port", "0"]
         self.process = subprocess.Popen([program, *base, *options], stderr=subprocess.PIPE, text=True)
         # Not left behind when a check fails.
         atexit.register(self.process.terminate)
         self.lines = []
         threading.Thread(target=self._read, daemon=True).start()
-        self.url = self.line(r"listening on (http\S+)").group(1)
+        self.url = self.line(r"listening on (http\S+)").group(1).replace("0.0.0.0", "127.0.0.1")
 
     def _read(self):
         for line in self.process.stderr:
