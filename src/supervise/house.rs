@@ -164,8 +164,7 @@ impl House {
                 return 1;
             }
         };
-        let exit_on_device_error = self.config.exit_on_device_error;
-        let worker = Worker { status: line.status.writer(), stop, exit_on_device_error };
+        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error);
         let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),

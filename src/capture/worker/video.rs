@@ -1,6 +1,6 @@
 //! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::{Description, End, GRAB, Lane, Worker, thin::Thinner};
+use super::{Description, End, GRAB, Lane, Worker, thin::Thinner, trouble::Told};
 #[cfg(feature = "webrtc")]
 use crate::capture::codec::h264::{H264Encoder, Wish};
 use crate::capture::picture::{Frame, Picture, PictureError};
@@ -28,7 +28,7 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
                 // The device is closed before it is tried again.
                 drop(source);
                 frames.outlets.iter_mut().for_each(Outlet::source_was_away);
-                if let Err(end) = worker.away(&e, &mut String::new()) {
+                if let Err(end) = worker.failed(&e) {
                     return end;
                 }
             }
@@ -58,8 +58,18 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames
                 worker.status.set_state(WorkerState::Streaming);
                 continue;
             }
-            Grab::Frame(frame) => frames.frame(&frame),
+            Grab::Frame(frame) => {
+                frames.frame(&frame);
+                if worker.good(MonoNs::now()) {
+                    frames.told.forget();
+                }
+            }
             Grab::Corrupt { captured, missed, why } => frames.corrupt(captured, missed, &why),
+        }
+        for note in source.notes() {
+            if worker.is_new_note(&note) {
+                tracing::warn!("{note}");
+            }
         }
         let now = MonoNs::now();
         worker.status.captured(now);
@@ -84,8 +94,10 @@ struct Frames {
     picture: Option<Picture>,
     /// The streamed size, once a frame has shown it.
     size: Option<(u16, u16)>,
-    /// The last fault of a frame that was logged.
-    told: String,
+    /// The faults of frames that were logged.
+    told: Told,
+    /// What was done to the pictures, as far as it was logged.
+    notes: Told,
 }
 
 impl Frames {
@@ -96,7 +108,8 @@ impl Frames {
             video: video.clone(),
             picture: None,
             size: None,
-            told: String::new(),
+            told: Told::default(),
+            notes: Told::default(),
         }
     }
 
@@ -106,7 +119,6 @@ impl Frames {
 
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
         self.thinner = Thinner::new(self.video.fps);
-        self.told.clear();
         self.size = None;
         let picture = Picture::new(&source.left_to_do(&self.video));
         self.picture = Some(picture.map_err(|e| SourceError::Unsupported { device: source.info().device, why: e.to_string() })?);
@@ -147,7 +159,9 @@ impl Frames {
             }
         }
         for note in std::iter::from_fn(|| picture.news()) {
-            tracing::info!("{note}");
+            if self.notes.is_news(&note.to_string()) {
+                tracing::info!("{note}");
+            }
         }
         faults.into_iter().for_each(|why| self.complain(why));
     }
@@ -168,9 +182,8 @@ impl Frames {
 
     /// A camera that sends the same fault with every frame is reported once.
     fn complain(&mut self, why: String) {
-        if self.told != why {
+        if self.told.is_new_cause(&why) {
             tracing::warn!("frame {} was dropped: {why}", self.outlets.first().map_or(0, |outlet| outlet.lane.next_sequence()));
-            self.told = why;
         }
     }
 }
