@@ -109,6 +109,8 @@ struct Source {
     kind: StreamKind,
     plan: StreamPlan,
     state: WorkerState,
+    /// When that state began.
+    since: MonoNs,
     /// Subscribers were told that it is lost.
     away: bool,
     info: Option<StreamInfo>,
@@ -160,6 +162,7 @@ impl Hub {
                 kind,
                 plan,
                 state: WorkerState::Starting,
+                since: MonoNs(0),
                 away: false,
                 info: None,
                 message: String::new(),
@@ -227,23 +230,29 @@ impl Hub {
         accepted.plausible
     }
 
-    /// What the status page of a worker says now. `interval`: time expected between packets.
+    /// What the status page of a worker says now. `since`: when the state began, which tells two states that are alike but
+    /// not the same. `interval`: time expected between packets.
     pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
         let mut state = self.lock();
         let stamp = state.clock.to_unix(since);
         let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
-        let was = std::mem::replace(&mut source.state, worker);
+        let (was, was_since) = (std::mem::replace(&mut source.state, worker), std::mem::replace(&mut source.since, since));
         source.interval = interval.unwrap_or(source.interval);
-        let event = match worker {
-            WorkerState::Streaming if source.away => Event::SourceBack { stream: kind },
+        let (lost, back) = (Event::SourceLost { stream: kind }, Event::SourceBack { stream: kind });
+        let events = match worker {
+            WorkerState::Streaming if source.away => vec![back],
+            // It streams anew, and what lay between was over before anybody looked.
+            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => vec![lost, back],
             // A source that only starts is not lost; one that is missing from the start is.
-            WorkerState::WaitingForDevice if !source.away => Event::SourceLost { stream: kind },
-            WorkerState::Starting if was == WorkerState::Streaming => Event::SourceLost { stream: kind },
+            WorkerState::WaitingForDevice if !source.away => vec![lost],
+            WorkerState::Starting if was == WorkerState::Streaming => vec![lost],
             _ => return,
         };
         source.away = worker != WorkerState::Streaming;
         for inbox in &state.inboxes {
-            inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+            for event in &events {
+                inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+            }
         }
     }
 
