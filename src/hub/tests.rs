@@ -73,6 +73,13 @@ fn an_absence_has_its_length_in_seconds_and_no_count() {
 }
 
 #[test]
+fn a_restart_that_lost_nothing_is_no_gap() {
+    let first = meta(10, SOUND);
+    let second = Meta { incarnation: 2, ..meta(11, SOUND) };
+    assert_eq!(gaps_between(first, second), []);
+}
+
+#[test]
 fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
     let mut first = meta(10, PICTURE);
     first.losses.driver = 500;
@@ -389,6 +396,24 @@ fn notices_stand_between_the_packets_where_they_happened() {
     assert_eq!(seen, expected);
     assert_eq!(drain(&quiet).len(), 3);
     assert_eq!(EventShape::from(wider.shape), EventShape::Video { width: 128, height: 96 });
+}
+
+/// A worker that was killed streams again within milliseconds: nobody may have seen it start.
+#[test]
+fn a_restart_between_two_looks_is_told_as_lost_and_back() {
+    let hub = hub();
+    let viewer = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let streams_since = |ms: u64| hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(ms * MS), None);
+    streams_since(1_000);
+    streams_since(1_000);
+    assert!(viewer.take(true).is_none(), "a source that was never away");
+    streams_since(5_000);
+    streams_since(5_000);
+    let told: Vec<_> = std::iter::from_fn(|| viewer.take(true)).collect();
+    let [Item::Notice(lost), Item::Notice(back)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(lost.event, Event::SourceLost { stream: StreamKind::Video });
+    assert_eq!(back.event, Event::SourceBack { stream: StreamKind::Video });
+    assert_eq!(back.stamp.0, 5_000 * MS);
 }
 
 #[test]
