@@ -4,11 +4,11 @@
 mod common;
 
 use common::viewer::{Text, Viewer, unix_now};
-use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
+use common::{Program, alive, comm, descriptors, kill, run, until};
 use stampcast::capture::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 
@@ -142,9 +142,11 @@ fn signals_stop_everything_within_two_seconds() {
             program.signal(signal);
         }
         let status = program.wait();
+        let took = asked.elapsed();
         assert_eq!(status.code(), Some(0), "signal {signal}");
-        // The promise is 2 s; a loaded machine gets ten times that before the test calls it broken.
-        assert!(asked.elapsed() < PATIENCE);
+        // The promise is 2 s, of which children get 1.5; the rest may be the test's own wait for a processor.
+        eprintln!("signal {signal}: stopped after {took:?}");
+        assert!(took < Duration::from_secs(3), "signal {signal}: {took:?}");
         assert!(!alive(serve));
         let close = loop {
             match viewer.message() {
@@ -155,6 +157,25 @@ fn signals_stop_everything_within_two_seconds() {
         };
         assert_eq!(close.map(|f| u16::from(f.code)), Some(1001), "going away");
     }
+}
+
+/// As `nohup` starts a program, and a script one in the background; SIGCHLD as careless programs leave it.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT CHLD; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+    let mut program = Program::spawn(command.args(TEST));
+    let mut viewer = Viewer::connect(&program.url(""));
+    viewer.frame();
+    program.signal(libc::SIGHUP);
+    program.signal(libc::SIGINT);
+    // The supervisor hears of this death later than of the signals.
+    let before = program.child("stampcast-video", None);
+    kill(before, libc::SIGKILL);
+    program.child("stampcast-video", Some(before));
+    viewer.frame();
+    program.signal(libc::SIGTERM);
+    assert_eq!(program.wait().code(), Some(0));
 }
 
 #[test]
