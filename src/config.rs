@@ -24,6 +24,8 @@ pub struct Config {
     pub sandbox: bool,
     /// `None`: off, or not in this build.
     pub webrtc: Option<Webrtc>,
+    /// Options on the command line that change nothing beside the others, as they were typed: to be told.
+    pub without_effect: Vec<String>,
 }
 
 impl Config {

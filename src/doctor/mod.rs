@@ -41,6 +41,8 @@ pub enum DoctorError {
     Connect { url: String, why: String },
     #[error("{url} refused the stream: {why}")]
     Refused { url: String, why: String },
+    #[error("{0}")]
+    Print(String),
 }
 
 /// Watches, prints progress on a terminal's stderr and the findings on stdout. The exit code: 1 when a limit was exceeded
@@ -64,12 +66,12 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
     exceeded.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
-    if options.json {
-        println!("{}", report::as_json(&study, seconds, &exceeded));
+    crate::print(&if options.json {
+        format!("{}\n", report::as_json(&study, seconds, &exceeded))
     } else {
-        print!("{}", report::table(&study, seconds));
-        exceeded.iter().for_each(|line| println!("EXCEEDED: {line}"));
-    }
+        exceeded.iter().fold(report::table(&study, seconds), |text, line| text + &format!("EXCEEDED: {line}\n"))
+    })
+    .map_err(DoctorError::Print)?;
     Ok(u8::from(!exceeded.is_empty()))
 }
 

@@ -211,6 +211,7 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 fn config(sound: bool) -> Config {
     Config {
+        without_effect: Vec::new(),
         access: Access { file_origin: true, ..Access::default() },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
