@@ -23,7 +23,7 @@ mod wake;
 
 pub use packet::Packet;
 pub use queue::{Gap, Item, Notice};
-pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
 pub use view::View;
 
 use crate::clock::{ClockMap, ClockStep, Sample};

@@ -5,7 +5,7 @@ use super::tally::Tally;
 use crate::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
 use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Packet {
     pub keyframe: bool,
     pub payload: Bytes,
     /// What the source lost before this packet, in all.
-    pub(super) missing: Tally,
+    pub(super) missing: Arc<Tally>,
     text_frame: OnceLock<Bytes>,
 }
 
@@ -34,7 +34,7 @@ impl Packet {
             shape: meta.shape,
             keyframe: meta.keyframe,
             payload,
-            missing: accepted.missing,
+            missing: accepted.missing.clone(),
             text_frame: OnceLock::new(),
         }
     }
@@ -49,7 +49,7 @@ impl Packet {
             shape,
             keyframe: true,
             payload,
-            missing: self.missing,
+            missing: self.missing.clone(),
             text_frame: OnceLock::new(),
         }
     }
