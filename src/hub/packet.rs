@@ -63,10 +63,11 @@ impl Packet {
     pub fn text_frame(&self) -> &Bytes {
         self.text_frame.get_or_init(|| {
             let prefix = text::packet_prefix(self.stamp, self.shape);
+            let prefix = prefix.as_bytes();
             let length = prefix.len() + b64::encoded_len(self.payload.len());
             let mut frame = Vec::with_capacity(websocket::MAX_HEADER_LEN + length);
             websocket::append_header(&mut frame, websocket::Opcode::Text, length);
-            frame.extend_from_slice(prefix.as_bytes());
+            frame.extend_from_slice(prefix);
             b64::append(&mut frame, &self.payload);
             frame.into()
         })
