@@ -5,10 +5,12 @@
 //! `STAMPCAST_BENCH_PYTHON` names (`python3` where it names none).
 
 mod common;
+#[path = "common/table.rs"]
+mod table;
 
 use base64::engine::general_purpose::PAD;
 use base64::engine::{Engine, Simd};
-use common::{Row, interleaved, median};
+use common::{interleaved, median};
 use stampcast::capture::picture::Picture;
 use stampcast::capture::{PixelFormat, RawFrame};
 use stampcast::config::{Flip, Rotate, Video};
@@ -18,6 +20,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use table::{Target, row};
 
 const QUALITY: u8 = 70;
 const SIZES: [(usize, usize); 3] = [(640, 480), (1280, 720), (1920, 1080)];
@@ -26,7 +29,7 @@ const FRAMES: usize = 8;
 const SAMPLES: usize = 60;
 
 fn main() {
-    let mut rows = Vec::new();
+    table::begin("Encode: CPU time of one thread per frame, us, medians");
     let mut python = Python::start();
     for (width, height) in SIZES {
         let frames: Vec<Vec<u8>> = (0..FRAMES).map(|n| textured_yuyv(width, height, n)).collect();
@@ -46,16 +49,11 @@ fn main() {
                 },
             ],
         );
-        rows.push(Row {
-            what: format!("YUYV to text {size}, against yuv, turbojpeg, base64"),
-            ours: our_time,
-            reference: hand_time,
-            target: 1.05,
-        });
+        timed(&format!("YUYV to text {size}, against yuv, turbojpeg, base64"), our_time, hand_time, 1.05);
 
         if let Ok(python) = &mut python {
             let (ours, reference) = python.compare(width, height, &frames, &mut ours);
-            rows.push(Row { what: format!("YUYV to text {size}, against Python (cv2, b64encode)"), ours, reference, target: 0.75 });
+            timed(&format!("YUYV to text {size}, against Python (cv2, b64encode)"), ours, reference, 0.75);
         }
 
         let jpegs: Vec<Vec<u8>> = frames.iter().map(|frame| hand.jpeg(frame).to_vec()).collect();
@@ -76,17 +74,15 @@ fn main() {
                 },
             ],
         );
-        rows.push(Row {
-            what: format!("MJPEG to text {size} ({bytes} kB), against memcpy, base64"),
-            ours: our_time,
-            reference: copy_time,
-            target: 1.3,
-        });
+        timed(&format!("MJPEG to text {size} ({bytes} kB), against memcpy, base64"), our_time, copy_time, 1.3);
     }
-    common::print("Encode: CPU time of one thread per frame, medians", &rows);
     if let Err(why) = python {
         println!("\nWithout the comparison with Python: {why}");
     }
+}
+
+fn timed(what: &str, ours: Duration, reference: Duration, most: f64) {
+    row(what, ours.as_secs_f64() * 1e6, Some(reference.as_secs_f64() * 1e6), &Target::Ratio(most));
 }
 
 /// The program's own way: picture, record (the copy into the ring), message (as the hub makes it, in memory of its own).
@@ -127,8 +123,9 @@ impl Ours {
         let record = black_box(&*record);
         let shape = Shape::Video { width: jpeg.width, height: jpeg.height };
         let prefix = text::packet_prefix(UnixNs(1_753_600_000_123_456_789), shape);
+        let prefix = prefix.as_bytes();
         let mut message = Vec::with_capacity(prefix.len() + b64::encoded_len(record.len()));
-        message.extend_from_slice(prefix.as_bytes());
+        message.extend_from_slice(prefix);
         b64::append(&mut message, record);
         message
     }

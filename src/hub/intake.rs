@@ -3,6 +3,7 @@
 
 use super::tally::Tally;
 use crate::packet::{Cause, Losses, Meta, MonoNs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No source makes more packets per second; a jump beyond this rate is not believed.
@@ -13,14 +14,14 @@ const MAX_AHEAD: Duration = Duration::from_millis(100);
 const MAX_REPEATED: u64 = 16;
 
 /// A record's label after the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Counts what the source meant to send; strictly increasing.
     pub sequence: u64,
     /// Strictly increasing, never in the future.
     pub captured: MonoNs,
-    /// Totals of what is missing before this packet.
-    pub missing: Tally,
+    /// Totals of what is missing before this packet; the same `Arc` for as long as nothing more is.
+    pub missing: Arc<Tally>,
     /// False: the label could not be true and was replaced.
     pub plausible: bool,
 }
@@ -33,7 +34,7 @@ pub struct Intake {
     next_sequence: u64,
     /// Ours less the worker's numbers: 0 until a worker's numbers could not be true.
     renumbered: u64,
-    missing: Tally,
+    missing: Arc<Tally>,
 }
 
 #[derive(Debug)]
@@ -56,6 +57,14 @@ struct Jump {
     restarted: bool,
 }
 
+impl Jump {
+    /// Nearly always.
+    fn is_none(&self) -> bool {
+        let Self { driver, corrupt, unexplained, xruns, aways, restarted } = *self;
+        driver + corrupt + unexplained == 0 && xruns == 0 && aways == 0 && !restarted
+    }
+}
+
 impl Intake {
     /// `length`: the time that this packet covers, which is when the next is due.
     pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
@@ -76,13 +85,13 @@ impl Intake {
             self.renumbered = sequence.wrapping_sub(meta.sequence);
             if let Some(last) = &self.last {
                 let absent = captured.since(last.captured + last.length);
-                self.missing.add_absences(Cause::Corrupt, 1, absent);
+                Arc::make_mut(&mut self.missing).add_absences(Cause::Corrupt, 1, absent);
             }
         }
         self.latest = captured;
         self.next_sequence = sequence.saturating_add(1);
         self.last = Some(Last { incarnation: meta.incarnation, sequence: meta.sequence, captured, losses: meta.losses, length });
-        Accepted { sequence, captured, missing: self.missing, plausible }
+        Accepted { sequence, captured, missing: self.missing.clone(), plausible }
     }
 
     /// Nobody reads: what comes next has no packet before it that anyone could miss.
@@ -96,7 +105,10 @@ impl Intake {
 
     fn count(&mut self, jump: &Jump, captured: MonoNs) {
         let Some(last) = &self.last else { return };
-        let missing = &mut self.missing;
+        if jump.is_none() {
+            return;
+        }
+        let missing = Arc::make_mut(&mut self.missing);
         missing.add_packets(Cause::Driver, jump.driver);
         missing.add_packets(Cause::Corrupt, jump.corrupt);
         missing.add_packets(if jump.restarted { Cause::WorkerRestarted } else { Cause::Ring }, jump.unexplained);

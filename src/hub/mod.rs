@@ -23,7 +23,7 @@ mod wake;
 
 pub use packet::Packet;
 pub use queue::{Item, Notice};
-pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
 pub use tally::Gap;
 pub use view::View;
 

@@ -7,6 +7,7 @@ use crate::packet::{Cause, Losses, Shape};
 use crate::wire::Delivery;
 use crate::wire::event::EventShape;
 use proptest::prelude::*;
+use std::task::{Context, Waker};
 
 const MS: u64 = 1_000_000;
 /// Between two packets of the tests' sources.
@@ -354,11 +355,28 @@ fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
     let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     (0..3).for_each(|k| video(&hub, k));
     sound(&hub, 0);
-    assert!(live.has_news(false));
     let Some(Item::Packet { packet, .. }) = live.take(false) else { panic!("no sound") };
     assert_eq!(packet.encoding, Encoding::Pcm);
-    assert!(!live.has_news(false) && live.take(false).is_none());
+    assert!(live.take(false).is_none());
     assert_eq!(drain(&live), [(StreamKind::Video, 2, 0)]);
+}
+
+#[test]
+fn what_is_refused_may_still_be_replaced_by_a_newer_one() {
+    let hub = hub();
+    let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let no_room = || live.take_if(&Context::from_waker(Waker::noop()), true, |_| Ok::<_, ()>(false));
+    assert_eq!(no_room(), Ok(Taken::Nothing));
+    video(&hub, 0);
+    drain(&live);
+    video(&hub, 1);
+    assert_eq!(no_room(), Ok(Taken::Refused));
+    video(&hub, 2);
+    assert_eq!(no_room(), Ok(Taken::Refused));
+    assert_eq!(drain(&live), [(StreamKind::Video, 2, 1)]);
+    assert_eq!(no_room(), Ok(Taken::Nothing));
+    hub.close();
+    assert_eq!(no_room(), Ok(Taken::Closed));
 }
 
 #[test]

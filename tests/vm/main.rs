@@ -6,6 +6,7 @@
 
 mod cameras;
 mod faults;
+mod idle;
 mod jpegs;
 mod microphones;
 mod program;

@@ -68,10 +68,21 @@ impl Program {
         log.iter().enumerate().filter(|(_, l)| holds(l)).map(|(n, l)| (n, l.clone())).collect()
     }
 
+    fn children(&self) -> String {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        std::fs::read_to_string(children).expect("the program runs")
+    }
+
+    /// All its processes.
+    pub fn tree(&self) -> Vec<u32> {
+        let children = self.children();
+        let pids = children.split_whitespace().map(|pid| pid.parse().expect("the kernel lists numbers"));
+        pids.chain([self.pid()]).collect()
+    }
+
     /// The process of that name below this program.
     pub fn worker(&self, name: &str) -> Pid {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        let children = std::fs::read_to_string(children).expect("the program runs");
+        let children = self.children();
         let named = |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
         let pid = children.split_whitespace().find(named).unwrap_or_else(|| panic!("no process {name} among {children}"));
         Pid::from_raw(pid.parse().expect("the kernel lists numbers"))
