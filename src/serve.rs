@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-/// A step of the UNIX clock is to be seen well within a second.
-const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
+/// A step of the UNIX clock is seen within this time (docs/time.md).
+const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
 const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 

@@ -11,6 +11,7 @@ use crate::wire::{Message as Wire, binary, text};
 use report::Limits;
 use std::io::{self, IsTerminal};
 use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use study::{Exchange, Study};
 use tungstenite::stream::MaybeTlsStream;
@@ -49,6 +50,7 @@ pub enum DoctorError {
 /// or the stream ended early.
 pub fn run(options: &Options) -> Result<u8, DoctorError> {
     let mut study = Study::default();
+    study.thinned = options.url.contains("max_fps=");
     let mut patient = Patient::connect(&options.url)?;
     let began = Instant::now();
     let whole = Duration::from_secs_f64(options.seconds);
@@ -56,6 +58,7 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     let mut ended = None;
     while began.elapsed() < whole && ended.is_none() {
         ended = patient.look(&mut study).err();
+        study.watching(unix_now());
         let seconds = began.elapsed().as_secs();
         if seconds > told && io::stderr().is_terminal() {
             told = seconds;
@@ -201,8 +204,12 @@ fn handshake<R: tungstenite::handshake::HandshakeRole>(e: tungstenite::Handshake
     }
 }
 
+/// The system's clock as it was at the start, carried on by the monotonic one: a step of ours is not the stream's doing.
 fn unix_now() -> UnixNs {
-    UnixNs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64)
+    static START: LazyLock<(Duration, Instant)> =
+        LazyLock::new(|| (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), Instant::now()));
+    let (unix, at) = *START;
+    UnixNs((unix + at.elapsed()).as_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -222,8 +222,7 @@ impl Hub {
         track.latest = Some(packet.clone());
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
             match made.convert(&packet) {
-                Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
-                Ok(None) => {}
+                Ok(packets) => packets.iter().flatten().for_each(|packet| give(Feed::Viewed(made.view), packet)),
                 Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
             }
         }

@@ -486,6 +486,20 @@ fn a_packet_is_rendered_once_for_all() {
 }
 
 #[test]
+fn what_webrtc_alone_watches_is_in_the_report_too() {
+    let backlog = Backlog { packets: 50, bytes: 1 << 20 };
+    let video = Some(StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog });
+    let hub = Arc::new(Hub::new(Plan { video, audio: None }, clocks(0, 0)));
+    let _watching = hub.subscribe(&Request { video: Some(Feed::Encoded(Encoding::H264)), ..ask(Delivery::Live) }).unwrap();
+    for sequence in [0, 1, 2, 6] {
+        hub.publish(Encoding::H264, &meta(sequence, PICTURE), Bytes::from_static(b"h264"), MonoNs(u64::MAX / 2));
+    }
+    let video = hub.info(MonoNs(150 * MS)).video.unwrap();
+    assert_eq!((video.sequence, video.drops[&Cause::Ring].packets), (Some(6), 3));
+    assert!(matches!(video.shape, crate::wire::info::Shape::Video { fps, .. } if fps.measured.is_some()));
+}
+
+#[test]
 fn a_closed_hub_says_so_to_old_and_new() {
     let hub = hub();
     let old = hub.subscribe(&ask(Delivery::Live)).unwrap();
