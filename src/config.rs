@@ -156,6 +156,25 @@ pub struct Video {
     pub queue_packets: u32,
 }
 
+/// What the command line makes of no options.
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        }
+    }
+}
+
 /// Clockwise, applied before [`Flip`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rotate {

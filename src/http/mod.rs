@@ -4,6 +4,7 @@ pub mod access;
 mod connection;
 mod incoming;
 mod metrics;
+mod packets;
 mod page;
 mod pictures;
 mod problem;
