@@ -92,6 +92,25 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// A `--token-file`'s first line, without white space around it.
+    pub fn in_file(file: &Path) -> Result<Self, TokenFileError> {
+        let path = || file.to_path_buf();
+        let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
+        match text.lines().next().map(str::trim) {
+            None | Some("") => Err(TokenFileError::Empty { path: path() }),
+            Some(token) => Ok(Self(token.to_owned())),
+        }
+    }
+}
+
+/// Why there is no token in a file.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    #[error("--token-file {path} cannot be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("--token-file {path} is empty; write the token into its first line")]
+    Empty { path: PathBuf },
 }
 
 impl std::fmt::Debug for Secret {

@@ -105,7 +105,7 @@ fn one_line(text: &str) -> String {
 impl Cli {
     fn validate(self) -> Result<Command, CliError> {
         match self.command {
-            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.into())),
+            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.options()?)),
             Some(Subcommand::Completions { shell }) => return Err(CliError::Wanted(completions(shell))),
             Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
             None => {}
