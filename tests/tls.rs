@@ -232,7 +232,7 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
 
     let missing = authority.path("missing.pem");
     for (args, expected) in [
-        (vec![at_alone.as_str()], "if it is your own, give it with --ca FILE"),
+        (vec![at_alone.as_str()], "--ca FILE"),
         (vec![&at_alone, "--ca", text(&ca)], "the certificate is not to be believed"),
         (vec![&at_alone.replace("127.0.0.1", "localhost"), "--ca", text(&authority.path("cert.pem"))], "not valid for name"),
         (vec![&at, "--ca", text(&missing)], "missing.pem cannot be read"),
