@@ -94,6 +94,25 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// A `--token-file`'s first line, without white space around it.
+    pub fn in_file(file: &Path) -> Result<Self, TokenFileError> {
+        let path = || file.to_path_buf();
+        let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
+        match text.lines().next().map(str::trim) {
+            None | Some("") => Err(TokenFileError::Empty { path: path() }),
+            Some(token) => Ok(Self(token.to_owned())),
+        }
+    }
+}
+
+/// Why there is no token in a file.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    #[error("--token-file {path} cannot be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("--token-file {path} is empty; write the token into its first line")]
+    Empty { path: PathBuf },
 }
 
 impl std::fmt::Debug for Secret {
@@ -156,6 +175,25 @@ pub struct Video {
     /// `--camera-control NAME=VALUE`, in the order given.
     pub controls: Vec<(String, String)>,
     pub queue_packets: u32,
+}
+
+/// What the command line makes of no options.
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        }
+    }
 }
 
 /// Clockwise, applied before [`Flip`].

@@ -1,8 +1,8 @@
 //! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
 
 use crate::clock::Sample;
-use crate::config::Config;
-use crate::http::access::{Access, AccessError};
+use crate::config::{Config, TokenFileError};
+use crate::http::access::Access;
 use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
@@ -47,7 +47,7 @@ pub enum ServeError {
     #[error("the server cannot {doing}")]
     Failed { doing: &'static str, source: io::Error },
     #[error(transparent)]
-    Access(#[from] AccessError),
+    Access(#[from] TokenFileError),
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] http::tls::TlsError),

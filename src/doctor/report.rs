@@ -154,7 +154,7 @@ fn faults(study: &Study) -> [(&'static str, u64); 5] {
     [
         ("missing, not told", study.untold()),
         ("stamps backwards", study.backwards()),
-        ("clock steps", study.clock_steps),
+        ("clock steps", study.clock_steps()),
         ("source lost", study.sources_lost),
         ("unreadable messages", study.undecodable),
     ]
@@ -197,7 +197,7 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
         "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm().map(|d| d.0), "drift_error_ppm": study.clock_drift_ppm().map(|d| d.1) },
         "test_picture": study.is_test_picture().then(|| json!({ "stamp_error_us": spread(study.stamp_error_us()), "flash_less_beep_ms": spread(study.flash_to_beep_ms()) })),
         "missing": missing,
-        "clock_steps": study.clock_steps, "sources_lost": study.sources_lost, "unreadable": study.undecodable,
+        "clock_steps": study.clock_steps(), "sources_lost": study.sources_lost, "unreadable": study.undecodable,
         "exceeded": exceeded,
     })
 }

@@ -49,6 +49,7 @@ pub struct Packets {
     longest_silence_ns: i64,
     /// Stamps that did not grow though no clock step was told.
     pub backwards: u64,
+    pub clock_steps: u64,
     /// Packets that are missing by their numbers and that no event told of.
     pub unreported: u64,
     last_sequence: Option<u32>,
@@ -119,7 +120,6 @@ pub struct Study {
     /// Rate and channels of the last sound.
     pub sound: Option<(u32, u16)>,
     pub missing: BTreeMap<(StreamKindOrd, Cause), Missing>,
-    pub clock_steps: u64,
     pub sources_lost: u64,
     pub undecodable: u64,
     /// Fewer pictures were asked for than there are, so that numbers are skipped by wish.
@@ -178,6 +178,11 @@ impl Study {
         }
     }
 
+    /// Each stream is told of each.
+    pub fn clock_steps(&self) -> u64 {
+        self.video.clock_steps.max(self.audio.clock_steps)
+    }
+
     fn event(&mut self, event: &Event) {
         match event {
             Event::Gap { stream, count, seconds, cause } => {
@@ -190,10 +195,13 @@ impl Study {
                     StreamKind::Audio => self.audio.reported += count.unwrap_or(0),
                 }
             }
-            Event::ClockStep { .. } => {
-                self.clock_steps += 1;
-                self.video.last_stamp = None;
-                self.audio.last_stamp = None;
+            Event::ClockStep { stream, .. } => {
+                let packets = match stream {
+                    StreamKind::Video => &mut self.video,
+                    StreamKind::Audio => &mut self.audio,
+                };
+                packets.clock_steps += 1;
+                packets.last_stamp = None;
             }
             Event::SourceLost { .. } => self.sources_lost += 1,
             Event::SourceBack { .. } | Event::Format { .. } => {}
@@ -404,9 +412,12 @@ mod tests {
     fn a_told_clock_step_is_no_stamp_that_runs_backwards() {
         let mut study = Study::default();
         study.message(&frame(10.0), unix(10.0));
-        study.message(&Message::Event { stamp: unix(0.0), event: Event::ClockStep { seconds: -10.0 } }, unix(10.0));
+        study.message(
+            &Message::Event { stamp: unix(0.0), event: Event::ClockStep { stream: StreamKind::Video, seconds: -10.0 } },
+            unix(10.0),
+        );
         study.message(&frame(0.1), unix(10.1));
-        assert_eq!((study.video.backwards, study.clock_steps), (0, 1));
+        assert_eq!((study.video.backwards, study.clock_steps()), (0, 1));
         study.message(&frame(0.0), unix(10.2));
         assert_eq!(study.video.backwards, 1);
     }

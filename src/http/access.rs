@@ -4,7 +4,7 @@
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
-use crate::config;
+use crate::config::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -41,33 +41,16 @@ pub struct Access {
     file_origin: bool,
 }
 
-/// Why the rules cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    #[error("--token-file {path} cannot be read")]
-    Unreadable { path: String, source: std::io::Error },
-    #[error("--token-file {path} is empty; write the token into its first line")]
-    Empty { path: String },
-}
-
 impl Access {
-    /// Reads the token file, if that is where the token is: its first line, without white space around it.
-    pub fn new(config: &config::Access) -> Result<Self, AccessError> {
+    /// Reads the token file, if that is where the token is.
+    pub fn new(config: &config::Access) -> Result<Self, TokenFileError> {
         let token = match (&config.token, &config.token_file) {
-            (Some(token), _) => Some(token.expose().to_owned()),
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) => Some(Secret::in_file(file)?),
             (None, None) => None,
-            (None, Some(file)) => {
-                let path = file.display().to_string();
-                let text = std::fs::read_to_string(file).map_err(|source| AccessError::Unreadable { path: path.clone(), source })?;
-                let token = text.lines().next().unwrap_or_default().trim().to_owned();
-                if token.is_empty() {
-                    return Err(AccessError::Empty { path });
-                }
-                Some(token)
-            }
         };
         Ok(Self {
-            token,
+            token: token.map(|t| t.expose().to_owned()),
             video_token: config.video_token.as_ref().map(|t| t.expose().to_owned()),
             allowed_origins: config.allowed_origins.clone(),
             file_origin: config.file_origin,

@@ -5,6 +5,7 @@ mod connection;
 mod incoming;
 mod metrics;
 mod outgoing;
+mod packets;
 mod page;
 mod pictures;
 mod problem;

@@ -260,9 +260,11 @@ impl Inbox {
         }
     }
 
-    /// Tells of something that concerns all streams, once.
-    pub fn notify_once(&self, notice: &Notice) {
-        self.notify_of(if self.video.is_some() { StreamKind::Video } else { StreamKind::Audio }, notice);
+    /// The same for a reader of this encoding, or of a view of it.
+    pub fn notify_readers_of(&self, encoding: Encoding, notice: &Notice) {
+        if self.feeds().any(|feed| feed.encoding() == encoding) {
+            self.notify_of(encoding.stream(), notice);
+        }
     }
 
     pub fn close(&self) {
