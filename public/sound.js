@@ -164,6 +164,13 @@ class Sound {
     this.gain.gain.setTargetAtTime(gain, this.context.currentTime, 0.015);
   }
 
+  /** Stands still while the sound comes another way. The click that started it counts for later, too. */
+  rest(resting) {
+    if (!this.context) return;
+    if (resting) this.context.suspend();
+    else this.context.resume();
+  }
+
   stop() {
     clearInterval(this.timer);
     if (this.context) this.context.close().catch(() => {});
