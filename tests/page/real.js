@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { until, untilPhase } from "./browser.js";
+import { assertAccessible } from "./looking.js";
 import { beginMeasuring, offsets, quantile } from "./measuring.js";
 import { Program, freePort } from "./program.js";
 import { withPage } from "./session.js";
@@ -181,6 +182,19 @@ test("the page that the program serves is the same, and watches its own server",
       assert.equal(await page.textContent("#server-label"), `127.0.0.1:${program.port}`);
       await page.click("#start-audio");
       await until(page, "in step", () => viewer.sound.worklet !== null && viewer.sync.delay !== null);
+      await page.reload();
+      await untilPhase(page, "live");
+      assert.equal(page.url(), `http://127.0.0.1:${program.port}/`, "the tab remembers the token, the address does not");
+    });
+    await withPage({ url: `http://127.0.0.1:${program.port}/` }, async (page) => {
+      await assertAccessible(page, "the form for the token");
+      await page.fill("#token", "wrong");
+      await page.click("button");
+      await page.waitForSelector("#wrong:not([hidden])");
+      await page.fill("#token", "s3cret-token");
+      await page.press("#token", "Enter");
+      await untilPhase(page, "live");
+      assert.equal(page.url(), `http://127.0.0.1:${program.port}/`);
     });
   } finally {
     await program.stop();
