@@ -99,15 +99,16 @@ class Film {
   /**
    * Seconds by which the picture is ahead of the sound, null where it is not known; and keeps them in step, as the
    * browser would not: both come in streams of their own, so that who listens to nothing need not wait for the sound.
+   * `outputS` is how long the loudspeaker's own way takes.
    */
-  keepStep() {
+  keepStep(outputS) {
     const { video, audio } = this.delays;
     this.delays = { video: [], audio: [] };
     if (!this.heard || video.length < 3 || audio.length < 3) {
       if (!this.heard && this.holdS !== 0) this.hold(0);
       return null;
     }
-    const offset = Math.min(...audio) - video.sort((a, b) => a - b)[video.length >> 1];
+    const offset = Math.min(...audio) + outputS - video.sort((a, b) => a - b)[video.length >> 1];
     if (Math.abs(offset) > 0.01) this.hold(this.holdS + offset / 2);
     return offset;
   }

@@ -297,7 +297,7 @@ class Viewer {
     if (count.audioBytes > 0) this.lastSoundAt = now;
     if (!this.transport.plays) return;
     const { figures } = this;
-    const offset = this.film.keepStep();
+    const offset = this.film.keepStep(this.sound.deviceS());
     figures.bytes.add(now, count.videoBytes + count.audioBytes);
     figures.peak = Math.max(figures.peak, count.level);
     if (count.dropped > 0 && !document.hidden) figures.gap("page", count.dropped);
