@@ -19,6 +19,9 @@ export function tapAudio() {
 export async function beginMeasuring({ flash, code }) {
   const notes = { beeps: [], flashes: [], latencies: [] };
   globalThis.notes = notes;
+  /** How many beeps have a flash of their own second. */
+  globalThis.pairs = () =>
+    notes.beeps.filter((beep) => notes.flashes.some((flash) => Math.abs(flash - beep) < 400)).length;
   const node = globalThis.toLoudspeaker;
   if (node) {
     const { context } = node;

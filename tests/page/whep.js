@@ -106,9 +106,9 @@ async function withProgram(extra, body) {
 }
 
 const plays = async (page, frames, samples) =>
-  until(`${frames} frames and ${samples} samples decoded`, async () => {
+  until(`${frames} frames and ${samples} samples of sound decoded`, async () => {
     const got = await page.evaluate(received);
-    return got.framesDecoded >= frames && got.totalSamplesReceived >= samples && got;
+    return got.framesDecoded >= frames && got.totalSamplesReceived - got.silentConcealedSamples >= samples && got;
   });
 
 test("three browsers play picture and sound by WHEP, with little delay", async () => {
@@ -121,9 +121,8 @@ test("three browsers play picture and sound by WHEP, with little delay", async (
       assert.match(answers[1].location, /^\/door\/whep\/[0-9a-f]{32}$/);
       assert.ok(answers[0].etag);
       for (const page of pages) {
-        const got = await plays(page, 150, 48000 * 4);
+        const got = await plays(page, 150, 48000 * 2);
         assert.equal(got.frameWidth, 640);
-        assert.ok(got.totalSamplesReceived - got.silentConcealedSamples > 48000 * 2, `sound came: ${JSON.stringify(got)}`);
         console.log(`      ${JSON.stringify(got)}`);
       }
       // Only the page in front draws.
