@@ -45,6 +45,8 @@ function transportNote() {
   const { transport, webrtc } = viewer;
   if (transport.plays) return webrtc.state.name === "connected" ? "" : t(`webrtc_${webrtc.state.name}`);
   if (transport.failure === null) return transport.wantsPeer ? t(`webrtc_${webrtc.state.name}`) : "";
+  // Where the server itself cannot be reached, or asks for a token, the card says so.
+  if (viewer.linkState.name !== "open") return "";
   return t("webrtcInstead", { reason: t(`webrtc_${transport.failure}`) });
 }
 

@@ -251,7 +251,8 @@ class Viewer {
     if (state.name === "connected") this.film.play(state.peer, state.stream);
     else if (state.name !== "connecting" && state.name !== "disconnected") this.switchTo("websocket");
     if (state.name === "failed") {
-      if (this.transport.failure !== state.reason) this.onnotice("webrtcFailed", { reason: state.reason });
+      const news = this.linkState.name === "open" && this.transport.failure !== state.reason;
+      if (news) this.onnotice("webrtcFailed", { reason: state.reason });
       this.transport.peerFailed(performance.now() / 1000, state.reason);
       this.steer();
     }

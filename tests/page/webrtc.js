@@ -203,6 +203,7 @@ test("a viewer that leaves gives its place back at once", async () => {
 test("with a token, WebRTC asks for it and bears it", async () => {
   await withProgram(["--token", "s3cret-token"], async (page) => {
     await untilPhase(page, "refused");
+    await untilText(page, "transport-note", /^$/);
     await page.fill("#token", "s3cret-token");
     await page.press("#token", "Enter");
     await plays(page);
