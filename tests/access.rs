@@ -38,6 +38,11 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
         assert_eq!(status(&answer), 401, "{path}: {answer}");
         assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{path}: {answer}");
     }
+    for path in ["/", "/no/such/path", "/?token=wrong"] {
+        let answer = ask(&program, "GET", path, "Accept: text/html,*/*;q=0.8\r\n").to_ascii_lowercase();
+        assert_eq!(status(&answer), 401, "a browser is asked for it, and gets no more: {path}: {answer}");
+        assert!(answer.contains("www-authenticate: bearer") && answer.contains("content-type: text/html"), "{path}: {answer}");
+    }
     assert_eq!(status(&ask(&program, "GET", "/healthz", "")), 200);
     assert_eq!(status(&ask(&program, "GET", "/info", "Authorization: Bearer hush-hush\r\n")), 200);
     assert_eq!(

@@ -8,7 +8,7 @@ use crate::config::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -137,6 +137,8 @@ fn is_local_name(host: &str) -> bool {
     ip(host).is_some() || (!name.is_empty() && !name.contains('.')) || suffixes.iter().any(|s| name.ends_with(s))
 }
 
+const BEARER: &str = "Bearer realm=\"stampcast\"";
+
 /// Paths that need no token: whether the program lives is no secret.
 const OPEN_PATHS: [&str; 1] = ["/healthz"];
 
@@ -150,6 +152,7 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
         (Ok(_), _) | (Err(_), true) => true,
         (Err(_), false) => false,
     };
+    let browser = shows_html(&request);
     let mut response = if preflight && origin_passes {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -159,6 +162,7 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
                 request.extensions_mut().insert(scope);
                 next.run(request).await
             }
+            Err(Denied::NoToken | Denied::WrongToken) if browser => ask_for_token(),
             Err(denied) => denied.into_response(),
         }
     };
@@ -166,6 +170,25 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
         allow(response.headers_mut(), origin, preflight);
     }
     response
+}
+
+/// A person's browser opens an address, or reloads the page after its token left the address: a script's `Accept` is `*/*`.
+fn shows_html(request: &Request) -> bool {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    matches!(*request.method(), Method::GET | Method::HEAD) && accepted.is_some_and(|types| types.contains("text/html"))
+}
+
+/// The same refusal, with a form to type the token into.
+fn ask_for_token() -> Response {
+    const FORM: &str = include_str!("token.html");
+    // In another site's frame the form could be dressed up as that site's own.
+    let headers = [
+        (header::WWW_AUTHENTICATE, BEARER),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+    ];
+    (StatusCode::UNAUTHORIZED, headers, Html(FORM)).into_response()
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
@@ -189,7 +212,7 @@ impl IntoResponse for Denied {
         match self {
             // RFC 6750, section 3.
             Self::NoToken | Self::WrongToken => {
-                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer realm=\"stampcast\"")], body).into_response()
+                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, BEARER)], body).into_response()
             }
             Self::Origin | Self::File => (StatusCode::FORBIDDEN, body).into_response(),
         }

@@ -80,9 +80,13 @@ impl Hub {
             state.make_view(view)?;
         }
         let queue = |feed, max_fps| Queue::new(state.limit(feed, request.delivery), max_fps);
+        // Who asks for events alone hears of both streams, in queues that no packet enters.
+        let bare = request.events && request.video.is_none() && request.audio.is_none();
+        let video = request.video.or(bare.then_some(Feed::Encoded(Encoding::Jpeg)));
+        let audio = request.audio.or(bare.then_some(Feed::Encoded(Encoding::Pcm)));
         let queues = Queues {
-            video: request.video.map(|feed| queue(feed, request.max_fps)),
-            audio: request.audio.map(|feed| queue(feed, None)),
+            video: video.map(|feed| queue(feed, request.max_fps)),
+            audio: audio.map(|feed| queue(feed, None)),
             video_was_last: false,
             closed: state.closed,
             waiting: None,
