@@ -51,6 +51,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a viewer may take nothing although there is something for it.
     pub idle: Duration,
+    /// The longest message from a viewer, bytes.
+    pub message_bytes: usize,
 }
 
 /// WebRTC's settings.

@@ -193,7 +193,13 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
 fn limits(asked: crate::config::Limits) -> Limits {
     let others = Limits::default().connections;
     // Viewers of MJPEG and sound stay HTTP connections.
-    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
+    Limits {
+        viewers: asked.clients,
+        connections: asked.clients + others,
+        head: asked.handshake,
+        stalled: asked.idle,
+        message: asked.message_bytes,
+    }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

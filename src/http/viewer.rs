@@ -3,6 +3,7 @@
 //! It writes straight to the socket, and only when the kernel has room for a new frame does it ask the hub for the newest
 //! one. A frame that is begun is finished. Between frames go the answers that the protocol owes (see `incoming`).
 
+use super::Limits;
 use super::incoming::{Ended, Incoming};
 use super::socket::Socket;
 use crate::hub::{Gap, Hub, Item, Packet, Subscription};
@@ -41,8 +42,7 @@ pub struct Viewer {
     events_sent: u32,
     /// Since when the kernel has taken nothing although there was something.
     blocked_since: Option<Instant>,
-    /// How long that may last.
-    patience: Duration,
+    limits: Limits,
 }
 
 /// The bytes of which the kernel has taken a part: small things that are this viewer's own, then a shared frame.
@@ -62,17 +62,17 @@ struct Wait {
 }
 
 impl Viewer {
-    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, patience: Duration) -> Self {
+    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, limits: Limits) -> Self {
         Self {
             hub,
             subscription,
-            incoming: Incoming::new(socket, read_ahead),
+            incoming: Incoming::new(socket, read_ahead, limits.message),
             manner,
             outgoing: Outgoing::default(),
             unacknowledged: 0,
             events_sent: 0,
             blocked_since: None,
-            patience,
+            limits,
         }
     }
 
@@ -89,7 +89,7 @@ impl Viewer {
     }
 
     async fn serve(&mut self) -> Ended {
-        let alarm = sleep_until(Instant::now() + self.patience);
+        let alarm = sleep_until(Instant::now() + self.limits.stalled);
         tokio::pin!(alarm);
         loop {
             let wait = match self.turn() {
@@ -113,10 +113,10 @@ impl Viewer {
                 // Rings once in a while, not for each frame: a timer per frame would cost more than it tells.
                 _ = &mut alarm => {
                     let since = self.blocked_since.unwrap_or_else(Instant::now);
-                    if since.elapsed() >= self.patience {
+                    if since.elapsed() >= self.limits.stalled {
                         return Ended::Stalled;
                     }
-                    alarm.as_mut().reset(since + self.patience);
+                    alarm.as_mut().reset(since + self.limits.stalled);
                 }
             }
         }
