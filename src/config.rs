@@ -1,5 +1,6 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
+use crate::secrets::Secret;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,26 +81,6 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
-}
-
-/// A text that no log line shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ pub mod packet;
 pub mod resample;
 pub mod ring;
 pub mod sandbox;
-mod secrets;
+pub mod secrets;
 pub mod serve;
 pub mod supervise;
 #[cfg(feature = "webrtc")]
@@ -33,8 +33,9 @@ pub mod wire;
 use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-pub fn run(config: Config) -> Result<u8, String> {
-    secrets::hide();
+/// `tokens`: what [`secrets::take`] found before the options were read.
+pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
+    tokens.replace_masks(&mut config.access);
     log::init(config.logging);
     raise_descriptor_limit();
     supervise::run(config).map_err(|e| log::chain(&e))

@@ -4,8 +4,10 @@ use stampcast::cli::{self, CliError, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // First of all: the parser copies what it reads.
+    let tokens = stampcast::secrets::take();
     let outcome = match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(config)) => stampcast::run(*config),
+        Ok(Command::Run(config)) => stampcast::run(*config, tokens),
         Ok(Command::ListDevices) => stampcast::list_devices(),
         Ok(Command::Doctor(options)) => stampcast::doctor::run(&options).map_err(|e| e.to_string()),
         Err(CliError::Wanted(text)) => {
