@@ -16,6 +16,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod log;

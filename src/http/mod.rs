@@ -2,6 +2,8 @@
 
 pub mod access;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod incoming;
 mod metrics;
 mod page;
