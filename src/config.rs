@@ -1,5 +1,6 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
+use crate::secrets::Secret;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a viewer may take nothing although there is something for it.
     pub idle: Duration,
+    /// The longest message from a viewer, bytes.
+    pub message_bytes: usize,
 }
 
 /// WebRTC's settings.
@@ -80,45 +83,6 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
-}
-
-/// A text that no log line shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// A `--token-file`'s first line, without white space around it.
-    pub fn in_file(file: &Path) -> Result<Self, TokenFileError> {
-        let path = || file.to_path_buf();
-        let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
-        match text.lines().next().map(str::trim) {
-            None | Some("") => Err(TokenFileError::Empty { path: path() }),
-            Some(token) => Ok(Self(token.to_owned())),
-        }
-    }
-}
-
-/// Why there is no token in a file.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenFileError {
-    #[error("--token-file {path} cannot be read")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("--token-file {path} is empty; write the token into its first line")]
-    Empty { path: PathBuf },
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
 
 use crate::clock::Sample;
-use crate::config::{Config, TokenFileError};
+use crate::config::Config;
 use crate::http::access::Access;
 use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
@@ -47,7 +47,7 @@ pub enum ServeError {
     #[error("the server cannot {doing}")]
     Failed { doing: &'static str, source: io::Error },
     #[error(transparent)]
-    Access(#[from] TokenFileError),
+    Access(#[from] http::access::AccessError),
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] http::tls::TlsError),
@@ -193,7 +193,13 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
 fn limits(asked: crate::config::Limits) -> Limits {
     let others = Limits::default().connections;
     // Viewers of MJPEG and sound stay HTTP connections.
-    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
+    Limits {
+        viewers: asked.clients,
+        connections: asked.clients + others,
+        head: asked.handshake,
+        stalled: asked.idle,
+        message: asked.message_bytes,
+    }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

@@ -2,8 +2,8 @@
 
 use super::CliError;
 use super::values::{seconds, secret};
-use crate::config::Secret;
 use crate::doctor::{Options, report::Limits};
+use crate::secrets::{self, Secret};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -56,8 +56,9 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn options(self) -> Result<Options, CliError> {
-        let in_file = self.token_file.as_deref().map(Secret::in_file).transpose();
+        let in_file = self.token_file.as_deref().map(secrets::first_line).transpose();
         let in_file = in_file.map_err(|e| CliError::Usage(crate::log::chain(&e)))?;
+        let in_file = in_file.as_deref().map(|token| secret(token)).transpose().map_err(CliError::Usage)?;
         let limits = Limits {
             min_fps: self.min_fps,
             max_latency_ms: self.max_latency,

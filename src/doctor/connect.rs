@@ -46,7 +46,8 @@ pub fn connect(options: &Options, patience: Duration) -> Result<Socket, DoctorEr
     let host = uri.host().ok_or_else(bad_url)?.trim_matches(['[', ']']);
     let mut request = url.as_str().into_client_request().map_err(|_| bad_url())?;
     if let Some(token) = &options.token {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| DoctorError::BadToken)?;
+        let token = token.read().map_err(|_| DoctorError::BadToken)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", *token)).map_err(|_| DoctorError::BadToken)?;
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }

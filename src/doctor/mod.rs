@@ -9,8 +9,8 @@ mod test_picture;
 #[cfg(feature = "tls")]
 mod tls;
 
-use crate::config::Secret;
 use crate::packet::UnixNs;
+use crate::secrets::Secret;
 use crate::wire::{Message as Wire, binary, text};
 pub use connect::DoctorError;
 use connect::Socket;
@@ -44,7 +44,6 @@ pub struct Options {
 /// Watches, prints progress on a terminal's stderr and the findings on stdout. The exit code: 1 when a limit was exceeded
 /// or the stream ended early.
 pub fn run(options: &Options) -> Result<u8, DoctorError> {
-    crate::secrets::hide();
     let mut study = Study::default();
     study.thinned = options.url.contains("max_fps=");
     let mut patient = Patient::new(connect::connect(options, READ)?);

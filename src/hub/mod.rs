@@ -11,6 +11,8 @@
 
 pub mod feed;
 pub mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod intake;
 mod pace;
 mod packet;

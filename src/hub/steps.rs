@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn steps_that_nobody_can_be_told_of_add_up() {
         let mut steps = Steps::default();
-        (1..=20).for_each(|k| steps.add(ClockStep { seconds: f64::from(k), at: MonoNs(100 * k as u64) }));
+        (1..=20u32).for_each(|k| steps.add(ClockStep { seconds: f64::from(k), at: MonoNs(100 * u64::from(k)) }));
         assert_eq!(steps.due(MonoNs(1_299)), None);
         assert_eq!(steps.due(MonoNs(1_300)), Some(ClockStep { seconds: 91.0, at: MonoNs(1_300) }), "the first thirteen");
         assert_eq!(std::iter::from_fn(|| steps.due(MonoNs(2_000))).count(), MOST - 1);

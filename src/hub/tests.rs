@@ -111,6 +111,26 @@ fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
     assert_eq!(accept(3, 9, 2100), (12, false), "within one life no number comes twice");
 }
 
+/// The worker was killed between a packet and its note, and nobody watched when the next one began.
+#[test]
+fn numbers_used_again_after_a_pause_are_numbered_on() {
+    let mut intake = Intake::default();
+    let now = MonoNs(u64::MAX / 2);
+    let before = intake.accept(&meta(8, PICTURE), INTERVAL, now);
+    intake.pause();
+    let again = Meta { incarnation: 2, captured: MonoNs(2_000 * MS), ..meta(8, PICTURE) };
+    let after = intake.accept(&again, INTERVAL, now);
+    assert_eq!((after.sequence, after.plausible, &after.missing), (9, true, &before.missing));
+    let next = Meta { sequence: 9, captured: MonoNs(2_100 * MS), ..again };
+    let next = intake.accept(&next, INTERVAL, now);
+    assert_eq!((next.sequence, next.plausible, next.missing), (10, true, before.missing));
+    // The same life cannot use a number twice, paused or not.
+    intake.pause();
+    let same = Meta { sequence: 9, captured: MonoNs(2_200 * MS), ..again };
+    let same = intake.accept(&same, INTERVAL, now);
+    assert_eq!((same.sequence, same.plausible), (11, false));
+}
+
 #[test]
 fn a_label_that_cannot_be_true_is_numbered_anew() {
     let now = MonoNs(10_000 * MS);

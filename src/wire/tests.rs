@@ -139,7 +139,6 @@ fn the_query_says_what_is_asked_for() {
         events: true,
         audio_rate: Some(16_000),
         audio_channels: Some(1),
-        token: Some("s".into()),
     };
     assert_eq!(all, Ok(expected));
 }

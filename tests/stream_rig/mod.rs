@@ -227,7 +227,7 @@ fn config(sound: bool) -> Config {
         sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
         exit_on_device_error: false,
         serve_client: false,
-        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE }, // `Limits` are given apart
+        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE, message_bytes: 4096 }, // `Limits` are given apart
         tls: None,
         sandbox: false,
         webrtc: None,
