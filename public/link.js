@@ -113,8 +113,11 @@ class Link {
       if (attempt !== this.attempt) return;
       clearInterval(this.pinger);
       this.socket = null;
-      if (opened) this.waitAndRetry("closed", event.code);
-      else this.afterRefusal(await info, attempt);
+      if (opened) {
+        // Text alone may have been an accident (a place was taken just then), so the whole is asked for again.
+        this.plain = false;
+        this.waitAndRetry("closed", event.code);
+      } else this.afterRefusal(await info, attempt);
     };
   }
 

@@ -22,8 +22,9 @@ mod view;
 mod wake;
 
 pub use packet::Packet;
-pub use queue::{Gap, Item, Notice};
+pub use queue::{Item, Notice};
 pub use subscription::{Feed, Request, Subscription, TooManyViews};
+pub use tally::Gap;
 pub use view::View;
 
 use crate::clock::{ClockMap, ClockStep, Sample};

@@ -4,7 +4,7 @@
 //! before the next packet given.
 
 use super::pace::Pace;
-use super::tally::Tally;
+use super::tally::{Gap, Tally};
 use super::{Backlog, Packet};
 use crate::packet::{Cause, Shape, UnixNs};
 use crate::wire::Event;
@@ -37,15 +37,6 @@ pub enum Item {
         reshaped: bool,
     },
     Notice(Notice),
-}
-
-/// Packets that are missing for one cause.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gap {
-    pub cause: Cause,
-    /// Packets, or `None` where that cannot be known and `seconds` is given.
-    pub count: Option<u64>,
-    pub seconds: Option<f64>,
 }
 
 /// Something that happened between two packets.

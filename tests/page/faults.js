@@ -32,6 +32,11 @@ test("binary and events are asked for; a server that knows neither is read as te
     await page.click("#start-audio");
     await until(page, "sound plays", () => viewer.heard !== null);
     await untilText(page, "f-sound", /^48000 Hz, mono$/);
+    // A server that knows both is asked for both again: one refusal may have had another cause.
+    server.old = false;
+    for (const viewer of server.viewers) viewer.terminate();
+    await until(page, "numbers and events again", () => viewer.link.ponged);
+    assert.equal(server.handshakes.at(-1), "?format=binary&events=1");
   });
 });
 
