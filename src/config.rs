@@ -1,5 +1,6 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
+use crate::secrets::Secret;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,9 +25,17 @@ pub struct Config {
     pub sandbox: bool,
     /// `None`: off, or not in this build.
     pub webrtc: Option<Webrtc>,
+    /// Options on the command line that change nothing beside the others, as they were typed: to be told.
+    pub without_effect: Vec<String>,
 }
 
 impl Config {
+    /// What the server alone reads, and what it must not close.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [Some(&whip.url), whip.token.as_ref()]);
+        [self.access.token.as_ref(), self.access.video_token.as_ref()].into_iter().chain(whip).flatten()
+    }
+
     /// The files that the server reads again while it runs.
     pub fn files_of_the_server(&self) -> Vec<&Path> {
         let tls = self.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
@@ -52,6 +61,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a viewer may take nothing although there is something for it.
     pub idle: Duration,
+    /// The longest message from a viewer, bytes.
+    pub message_bytes: usize,
 }
 
 /// WebRTC's settings.
@@ -72,10 +83,10 @@ pub struct Webrtc {
 }
 
 /// Publishing to a media server by WHIP (RFC 9725).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Whip {
-    /// http or https, with a host and without a user. Its path may be a secret.
-    pub url: http::Uri,
+    /// http or https. Some services have the key in its path.
+    pub url: Secret,
     pub token: Option<Secret>,
     /// Read by the server alone; its first line is the token.
     pub token_file: Option<PathBuf>,
@@ -83,9 +94,23 @@ pub struct Whip {
     pub ca: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for Whip {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Whip").field("host", &self.url.host()).finish_non_exhaustive()
+impl Whip {
+    /// Whether the address can be one; the error does not repeat it.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn check(&self) -> Result<(), String> {
+        let url = self.url.read().map_err(|e| format!("--whip cannot be read from the kernel's memory: {e}"))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let what = match scheme {
+            _ if !url.bytes().all(|byte| byte.is_ascii_graphic()) => "has a character that addresses do not have; write it as %XX",
+            "https" if !cfg!(feature = "tls") => "needs TLS, which this build has not",
+            "http" | "https" if authority.contains('@') => "names a user: give a token with --whip-token-file instead",
+            "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => return Ok(()),
+            _ => "is no address of a server: give http://HOST[:PORT]/PATH or https://…",
+        };
+        Err(format!("--whip {what}; see --help"))
     }
 }
 
@@ -101,26 +126,6 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
-}
-
-/// A text that no log line shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +182,25 @@ pub struct Video {
     /// `--camera-control NAME=VALUE`, in the order given.
     pub controls: Vec<(String, String)>,
     pub queue_packets: u32,
+}
+
+/// What the command line makes of no options.
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        }
+    }
 }
 
 /// Clockwise, applied before [`Flip`].

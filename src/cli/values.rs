@@ -1,6 +1,6 @@
 //! Values that clap cannot check by itself; each error says what a right one looks like.
 
-use crate::config::Secret;
+use crate::secrets::Secret;
 
 pub(super) fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -10,7 +10,10 @@ pub(super) fn fps(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn secret(text: &str) -> Result<Secret, String> {
-    if text.trim().is_empty() { Err("a token has at least one character".into()) } else { Ok(Secret::new(text.to_owned())) }
+    if text.trim().is_empty() {
+        return Err("a token has at least one character".into());
+    }
+    Secret::new(text).map_err(|e| format!("the kernel has no memory for it: {e}"))
 }
 
 pub(super) fn origin(text: &str) -> Result<String, String> {
@@ -38,15 +41,11 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     if is_one { Ok(text.to_owned()) } else { Err("a server is HOST:PORT, such as stun.example.net:3478".into()) }
 }
 
-/// The address of an HTTP server. The error does not repeat it: it may hold a secret.
+/// Checked once it is known: what the parser sees may be a mask.
 #[cfg(feature = "webrtc")]
-pub(super) fn server(text: &str) -> Result<http::Uri, &'static str> {
-    let uri: http::Uri = text.trim().parse().map_err(|_| "this is no address; give http://HOST[:PORT]/PATH or https://…")?;
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    match uri.scheme_str() {
-        Some("https") if !cfg!(feature = "tls") => Err("this build has no TLS, which https:// needs"),
-        Some("http" | "https") if authority.contains('@') => Err("give the token with --whip-token-file, and no user in the address"),
-        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
-        _ => Err("an address begins with http:// or https:// and a host"),
+pub(super) fn address(text: &str) -> Result<Secret, String> {
+    if text.trim().is_empty() {
+        return Err("an address is http://HOST[:PORT]/PATH or https://…".into());
     }
+    Secret::new(text).map_err(|e| format!("the kernel has no memory for it: {e}"))
 }

@@ -2,6 +2,8 @@
 
 use super::CliError;
 use crate::config::{Webrtc, Whip};
+#[cfg(feature = "webrtc")]
+use crate::secrets::Secret;
 use clap::ArgAction;
 use std::net::IpAddr;
 
@@ -44,28 +46,42 @@ pub(super) struct WebrtcArgs {
 #[command(next_help_heading = "WebRTC")]
 struct WhipArgs {
     /// Publish to this media server by WHIP, again and again until it works
-    #[arg(long, env = "STAMPCAST_WHIP", value_name = "URL", hide_env_values = true, conflicts_with = "no_webrtc")]
-    whip: Option<String>,
+    #[arg(long, env = "STAMPCAST_WHIP", value_name = "URL", hide_env_values = true, value_parser = super::values::address)]
+    whip: Option<Secret>,
 
     /// Token for --whip; `ps` and the shell's history may show it: --whip-token-file and STAMPCAST_WHIP_TOKEN are safer
-    #[arg(long, env = "STAMPCAST_WHIP_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = super::values::secret, conflicts_with = "whip_token_file", requires = "whip")]
-    whip_token: Option<crate::config::Secret>,
+    #[arg(long, env = "STAMPCAST_WHIP_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = super::values::secret)]
+    whip_token: Option<Secret>,
 
     /// Token for --whip: this file's first line, read for each session
-    #[arg(long, env = "STAMPCAST_WHIP_TOKEN_FILE", value_name = "FILE", requires = "whip")]
+    #[arg(long, env = "STAMPCAST_WHIP_TOKEN_FILE", value_name = "FILE")]
     whip_token_file: Option<std::path::PathBuf>,
 
     /// Trust the server of --whip by this PEM file too, beside what the system trusts
     #[cfg(feature = "tls")]
-    #[arg(long, env = "STAMPCAST_WHIP_CA", value_name = "FILE", requires = "whip")]
+    #[arg(long, env = "STAMPCAST_WHIP_CA", value_name = "FILE")]
     whip_ca: Option<std::path::PathBuf>,
 }
 
 impl WebrtcArgs {
-    /// `None`: off, or not in this build.
+    /// Or not in this build.
+    fn is_off(&self) -> bool {
+        !cfg!(feature = "webrtc") || self.no_webrtc
+    }
+
+    /// Whether an option, by its id, is without effect.
+    pub(super) fn is_idle(&self, id: &str) -> bool {
+        let of_whip = id == "whip" || id.starts_with("whip_");
+        (self.is_off() && (of_whip || id.starts_with("webrtc_"))) || (id.starts_with("whip_") && !self.publishes())
+    }
+
+    /// `None`: off.
     pub(super) fn webrtc(self) -> Result<Option<Webrtc>, CliError> {
+        if self.is_off() {
+            return Ok(None);
+        }
         let whip = self.whip()?;
-        Ok((cfg!(feature = "webrtc") && !self.no_webrtc).then_some(Webrtc {
+        Ok(Some(Webrtc {
             port: self.webrtc_port,
             public_ip: self.webrtc_public_ip,
             bitrate_bps: self.webrtc_bitrate.unwrap_or(0) * 1000,
@@ -76,12 +92,20 @@ impl WebrtcArgs {
     }
 
     #[cfg(feature = "webrtc")]
+    fn publishes(&self) -> bool {
+        self.whip.whip.is_some()
+    }
+
+    #[cfg(not(feature = "webrtc"))]
+    fn publishes(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "webrtc")]
     fn whip(&self) -> Result<Option<Whip>, CliError> {
         use super::network::readable;
         let args = &self.whip;
-        let Some(url) = &args.whip else { return Ok(None) };
-        // Not by clap, which would print the address with what may be secret in it.
-        let url = super::values::server(url).map_err(|what| CliError::Usage(format!("--whip: {what}; see --help")))?;
+        let Some(url) = args.whip.clone() else { return Ok(None) };
         if let Some(file) = &args.whip_token_file {
             readable("--whip-token-file", file)?;
         }

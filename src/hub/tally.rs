@@ -1,14 +1,14 @@
 //! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
-use super::queue::Gap;
 use crate::packet::Cause;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
 const CAUSES: [Cause; 6] = [Cause::Driver, Cause::Corrupt, Cause::Ring, Cause::Xrun, Cause::SourceAway, Cause::WorkerRestarted];
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally([Loss; CAUSES.len()]);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub struct Loss {
     pub absences: u32,
     /// How long the absences were together.
     pub absent: Duration,
+}
+
+/// Packets that are missing for one cause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gap {
+    pub cause: Cause,
+    /// Packets, or `None` where that cannot be known and `seconds` is given.
+    pub count: Option<u64>,
+    pub seconds: Option<f64>,
 }
 
 impl Tally {
@@ -37,10 +46,10 @@ impl Tally {
     }
 
     /// What was lost since the totals were `earlier`, one gap for each cause and sort.
-    pub fn since(&self, earlier: &Self) -> Vec<Gap> {
+    pub fn since(self: &Arc<Self>, earlier: &Arc<Self>) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        // Nearly always: nothing. Then nothing is allocated.
-        if self == earlier {
+        // Nearly always: nothing. Then nothing is looked at, nor allocated.
+        if Arc::ptr_eq(self, earlier) {
             return gaps;
         }
         for ((cause, now), (_, then)) in self.iter().zip(earlier.iter()) {

@@ -61,9 +61,8 @@ fn redirect(status: u16, location: &str) -> String {
 }
 
 async fn post(url: &Uri, token: &str) -> Result<Answer, HttpError> {
-    let token = Secret::new(token.into());
     let body = Some(("application/sdp", "the offer".to_owned()));
-    send(&Call { method: Method::POST, uri: url, token: Some(&token), trusted: url, body }, &Roots::default()).await
+    send(&Call { method: Method::POST, uri: url, token: Some(token), trusted: url, body }, &Roots::default()).await
 }
 
 #[tokio::test]

@@ -5,17 +5,18 @@ use super::client::{self, Answer, Call, HttpError, Roots};
 use super::links::{IceServer, ice_servers};
 use super::session::Ended;
 use super::{Draft, Server, signalling};
-use crate::config::{self, Secret};
+use crate::config;
 use crate::log::chain;
+use crate::secrets::{Secret, TokenFileError, first_line};
 use http::{Method, StatusCode, Uri, header};
 use serde::Serialize;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
@@ -59,8 +60,10 @@ pub enum State {
 enum WhipError {
     #[error(transparent)]
     Http(#[from] HttpError),
-    #[error("--whip-token-file {path} cannot be read")]
-    TokenFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    TokenFile(#[from] TokenFileError),
+    #[error("the token cannot be read from the kernel's memory")]
+    Lost(#[source] io::Error),
     #[error("it wants a token ({0}): give --whip-token or --whip-token-file")]
     NoToken(StatusCode),
     #[error("it does not take the token ({0}): check --whip-token or --whip-token-file")]
@@ -115,23 +118,28 @@ struct Told {
 
 pub struct Publisher {
     server: Arc<Server>,
+    url: Uri,
     config: config::Whip,
     roots: Roots,
     report: Arc<Mutex<Report>>,
 }
 
 impl Publisher {
-    pub fn new(server: Arc<Server>, config: config::Whip) -> Self {
+    /// # Errors
+    /// The address of `config` is none.
+    pub fn new(server: Arc<Server>, config: config::Whip) -> io::Result<Self> {
+        let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "--whip is no address of a server");
+        let url: Uri = config.url.read()?.parse().map_err(invalid)?;
         let report = Arc::new(Mutex::new(Report {
             state: State::Connecting,
             since: server.unix_now(),
-            server: name(&config.url),
+            server: name(&url),
             sessions: 0,
             failures: 0,
             error: None,
         }));
         server.show_publisher(report.clone());
-        Self { server, roots: Roots { more: config.ca.clone() }, config, report }
+        Ok(Self { server, url, roots: Roots { more: config.ca.clone() }, config, report })
     }
 
     /// Publishes until `stopping` says so, which the server is then told.
@@ -152,7 +160,7 @@ impl Publisher {
             if told.failure.as_ref() == Some(&line) {
                 debug!("WHIP: {line}; trying again in {:.1} s", wait.as_secs_f64());
             } else {
-                warn!("WHIP: {}: {line}; trying again until it works", name(&self.config.url));
+                warn!("WHIP: {}: {line}; trying again until it works", name(&self.url));
                 told.failure = Some(line.clone());
             }
             self.set(|report| {
@@ -174,7 +182,7 @@ impl Publisher {
             Err(e) => return e.into(),
         };
         let asked = tokio::select! {
-            asked = self.offer(token.as_ref()) => asked,
+            asked = self.offer(token.as_ref().map(|token| token.as_str())) => asked,
             // A session that the server may have made for an offer on its way ends when nobody connects to it.
             _ = stopping.wait_for(|stop| *stop) => return Outcome::Stopped,
         };
@@ -190,7 +198,7 @@ impl Publisher {
         };
         let patience = if *stopping.borrow() { LAST_GOOD_BYE } else { GOOD_BYE };
         if let Some(session) = session {
-            self.delete(&session, token.as_ref(), patience).await;
+            self.delete(&session, token.as_ref().map(|token| token.as_str()), patience).await;
         }
         outcome
     }
@@ -224,7 +232,7 @@ impl Publisher {
                 is = connected.wait_for(|is| *is), if since.is_none() => {
                     since = Some(Instant::now());
                     if is.is_ok() {
-                        info!("WHIP: publishing to {}", name(&self.config.url));
+                        info!("WHIP: publishing to {}", name(&self.url));
                         told.failure = None;
                         self.set(|report| {
                             report.state = State::Connected;
@@ -237,12 +245,12 @@ impl Publisher {
         }
     }
 
-    async fn offer(&self, token: Option<&Secret>) -> Result<(Draft, Answer), WhipError> {
+    async fn offer(&self, token: Option<&str>) -> Result<(Draft, Answer), WhipError> {
         // What it says belongs into the offer; that it says nothing must not hinder.
         let _ = timeout(FOR_STUN, self.server.reflexive.settled()).await;
         let draft = self.server.offer().map_err(WhipError::NoSession)?;
         let body = Some((signalling::SDP, draft.sdp.clone()));
-        let url = &self.config.url;
+        let url = &self.url;
         let answer = client::send(&Call { method: Method::POST, uri: url, token, trusted: url, body }, &self.roots).await?;
         match answer.status {
             // 200 is what some servers older than the RFC say.
@@ -252,8 +260,8 @@ impl Publisher {
     }
 
     /// Its sessions end by themselves when nobody says good-bye, so nothing depends on this.
-    async fn delete(&self, session: &Uri, token: Option<&Secret>, patience: Duration) {
-        let call = Call { method: Method::DELETE, uri: session, token, trusted: &self.config.url, body: None };
+    async fn delete(&self, session: &Uri, token: Option<&str>, patience: Duration) {
+        let call = Call { method: Method::DELETE, uri: session, token, trusted: &self.url, body: None };
         match timeout(patience, client::send(&call, &self.roots)).await {
             Ok(Ok(answer)) => debug!("WHIP: the session's end was answered with {}", answer.status),
             Ok(Err(e)) => debug!("WHIP: the session's end could not be told: {}", chain(&e)),
@@ -275,15 +283,11 @@ impl Publisher {
     }
 
     /// Read anew for each session: tokens are renewed.
-    fn token(&self) -> Result<Option<Secret>, WhipError> {
-        let Some(path) = &self.config.token_file else { return Ok(self.config.token.clone()) };
-        let unreadable = |source| WhipError::TokenFile { path: path.clone(), source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let token = text.lines().next().unwrap_or_default().trim();
-        if token.is_empty() {
-            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, "its first line is empty")));
+    fn token(&self) -> Result<Option<Zeroizing<String>>, WhipError> {
+        match &self.config.token_file {
+            Some(file) => Ok(Some(first_line(file)?)),
+            None => self.config.token.as_ref().map(Secret::read).transpose().map_err(WhipError::Lost),
         }
-        Ok(Some(Secret::new(token.to_owned())))
     }
 
     fn set(&self, change: impl FnOnce(&mut Report)) {
