@@ -28,7 +28,7 @@ check() {
 }
 
 check "aiortc plays by the JSON offer" "$work/venv/bin/python" aiortc_player.py "$program"
-check "aiortc is published to: redirect, token, restart, end" "$work/venv/bin/python" aiortc_sink.py "$program"
+check "aiortc is published to: TLS, redirect, token, restart, end" "$work/venv/bin/python" aiortc_sink.py "$program"
 # Not from PyPI: the system's GStreamer has its bindings for the system's Python.
 check "webrtcbin plays by WHEP" /usr/bin/python3 gst_player.py "$program"
 

@@ -28,8 +28,10 @@ pub enum HttpError {
     Resolve(#[source] io::Error),
     #[error("no connection: is it running, and is the port right?")]
     Connect(#[source] io::Error),
-    #[error("no TLS: is the address to begin with http:// instead, or has the server a certificate of its own (--whip-ca)?")]
+    #[error("no TLS: is the address to begin with http:// instead?")]
     Tls(#[source] io::Error),
+    #[error("its certificate is not trusted: name its authority, or itself where it is its own, with --whip-ca")]
+    Certificate(#[source] io::Error),
     #[error("{0} cannot be used: it holds no certificate in PEM form, or cannot be read")]
     Roots(PathBuf),
     #[cfg(not(feature = "tls"))]
@@ -169,7 +171,11 @@ impl Roots {
         let invalid = |e| HttpError::Tls(io::Error::new(io::ErrorKind::InvalidInput, e));
         let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(self.config()?));
-        connector.connect(name, stream).await.map_err(HttpError::Tls)
+        connector.connect(name, stream).await.map_err(|e| {
+            use tokio_rustls::rustls::Error::InvalidCertificate;
+            let why = e.get_ref().and_then(|e| e.downcast_ref());
+            if matches!(why, Some(InvalidCertificate(_))) { HttpError::Certificate(e) } else { HttpError::Tls(e) }
+        })
     }
 
     fn config(&self) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {

@@ -4,12 +4,17 @@ python3 aiortc_sink.py PROGRAM      starts PROGRAM --whip, is redirected, asks f
 """
 
 import asyncio
+import datetime
+import ssl
 import sys
 import tempfile
 import time
 
 from aiohttp import web
 from aiortc import RTCPeerConnection, RTCSessionDescription
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from program import Program, time_code
 
@@ -26,14 +31,14 @@ class Sink:
         self.sessions = {}
         self.codes, self.beeps = [], 0
 
-    async def start(self, port=0):
+    async def start(self, port=0, tls=None):
         app = web.Application()
         app.router.add_post("/start", self.redirect)
         app.router.add_post("/live/whip", self.offer)
         app.router.add_delete("/live/sessions/{id}", self.delete)
         self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True)
+        site = web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True, ssl_context=tls)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
 
@@ -109,7 +114,46 @@ def check_time(codes):
     return f"{len(read)} pictures, late by {late[len(late) // 2] * 1000:.0f} ms in the middle"
 
 
+def certificate(file):
+    """A server's TLS with a certificate of its own for localhost, which `file` gets."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a sink of the tests")])
+    now, names = datetime.datetime.now(datetime.timezone.utc), x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+    made = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    file.write(made.public_bytes(pem))
+    file.flush()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as both:
+        both.write(made.public_bytes(pem))
+        both.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        both.flush()
+        context.load_cert_chain(both.name)
+    return context
+
+
+async def over_tls(program):
+    """From within its sandbox the program resolves the name and reads the file of authorities; without that file it refuses."""
+    sink = Sink()
+    with tempfile.NamedTemporaryFile() as ca:
+        await sink.start(tls=certificate(ca))
+        options = ["--whip", f"https://localhost:{sink.port}/start", "--whip-token", TOKEN]
+        stranger = await asyncio.to_thread(Program, program, *options)
+        await asyncio.to_thread(stranger.line, r"WARN .*WHIP.*certificate is not trusted.*--whip-ca")
+        await asyncio.to_thread(stranger.end)
+        assert not sink.requests, sink.requests
+        camera = await asyncio.to_thread(Program, program, *options, "--whip-ca", ca.name)
+        await until(lambda: len(sink.codes) >= FRAMES, "pictures over TLS", 40)
+        shown = open(f"/proc/{camera.process.pid}/cmdline").read()
+        assert TOKEN not in shown and "/start" not in shown, shown
+        await asyncio.to_thread(camera.end)
+    assert sink.deleted == ["1"], sink.requests
+    await sink.stop()
+    print("over TLS: published, with --whip-ca alone")
+
+
 async def main(program):
+    await over_tls(program)
     sink = Sink()
     await sink.start()
     with tempfile.NamedTemporaryFile("w") as token:
