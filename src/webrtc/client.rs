@@ -156,12 +156,21 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, request: Request<Bod
     }
 }
 
-/// Whom to believe that they are who they say: the system's list, read anew for each connection, so that nothing is held in
-/// memory between them and a renewed list counts at once.
+/// Whom to believe that they are who they say: the system's list, read with the first connection that needs it. For one session,
+/// so that a renewed list counts for the next; and the good-bye, which has little time, finds it read.
 #[derive(Default)]
 pub struct Roots {
-    /// A PEM file of others, beside the system's.
-    pub more: Option<PathBuf>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    more: Option<PathBuf>,
+    #[cfg(feature = "tls")]
+    read: std::sync::OnceLock<std::sync::Arc<tokio_rustls::rustls::ClientConfig>>,
+}
+
+impl Roots {
+    /// `more`: a PEM file of others, beside the system's.
+    pub fn new(more: Option<PathBuf>) -> Self {
+        Self { more, ..Self::default() }
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -170,7 +179,14 @@ impl Roots {
         use tokio_rustls::rustls::pki_types::ServerName;
         let invalid = |e| HttpError::Tls(io::Error::new(io::ErrorKind::InvalidInput, e));
         let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
-        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(self.config()?));
+        let config = match self.read.get() {
+            Some(config) => config.clone(),
+            None => {
+                let config = std::sync::Arc::new(self.config()?);
+                self.read.get_or_init(|| config).clone()
+            }
+        };
+        let connector = tokio_rustls::TlsConnector::from(config);
         connector.connect(name, stream).await.map_err(|e| {
             use tokio_rustls::rustls::Error::InvalidCertificate;
             let why = e.get_ref().and_then(|e| e.downcast_ref());

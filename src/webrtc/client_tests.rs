@@ -180,7 +180,7 @@ mod tls {
 
     async fn post(url: &Uri, more: Option<PathBuf>) -> Result<Answer, HttpError> {
         let call = Call { method: Method::POST, uri: url, token: None, trusted: url, body: None };
-        send(&call, &Roots { more }).await
+        send(&call, &Roots::new(more)).await
     }
 
     #[tokio::test]

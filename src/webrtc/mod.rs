@@ -321,7 +321,7 @@ impl Server {
 fn say(ended: Result<Ended, tokio::task::JoinError>) {
     match ended {
         Ok(Ended::NeverConnected) => debug!("a WebRTC viewer never connected"),
-        Ok(ended) => info!("WebRTC viewer left: {ended}"),
+        Ok(ended) => info!("WebRTC viewer left: {}", crate::log::chain(&ended)),
         // Its place in the lists went with it.
         Err(e) => error!("a WebRTC session's task failed: {e}"),
     }

@@ -26,10 +26,10 @@ const LONGEST_WISH: Duration = Duration::from_secs(300);
 const GOOD: Duration = Duration::from_secs(20);
 /// For the first answer of a STUN server.
 const FOR_STUN: Duration = Duration::from_secs(2);
-/// For the good-bye (DELETE) when the session ended by itself …
+/// For the good-bye (DELETE).
 const GOOD_BYE: Duration = Duration::from_secs(5);
-/// … and when the program ends: the supervisor waits for no more than 1.5 s.
-const LAST_GOOD_BYE: Duration = Duration::from_millis(1000);
+/// So much of it at most when the program ends: the supervisor waits for 1.5 s.
+const LAST_GOOD_BYE: Duration = Duration::from_secs(1);
 
 /// Where it stands, for `/state` and `/metrics`.
 #[derive(Clone, Debug, Serialize)]
@@ -88,8 +88,8 @@ enum WhipError {
     NoSession(#[source] io::Error),
     #[error("no media gets through: is its media port open, and does it announce an address that this machine reaches?")]
     NeverConnected,
-    #[error("the session ended: {0}")]
-    Ended(Ended),
+    #[error("the session ended")]
+    Ended(#[source] Ended),
 }
 
 /// How an attempt ended.
@@ -120,7 +120,6 @@ pub struct Publisher {
     server: Arc<Server>,
     url: Uri,
     config: config::Whip,
-    roots: Roots,
     report: Arc<Mutex<Report>>,
 }
 
@@ -139,7 +138,7 @@ impl Publisher {
             error: None,
         }));
         server.show_publisher(report.clone());
-        Ok(Self { server, url, roots: Roots { more: config.ca.clone() }, config, report })
+        Ok(Self { server, url, config, report })
     }
 
     /// Publishes until `stopping` says so, which the server is then told.
@@ -181,8 +180,10 @@ impl Publisher {
             Ok(token) => token,
             Err(e) => return e.into(),
         };
+        let token = token.as_ref().map(|token| token.as_str());
+        let roots = Roots::new(self.config.ca.clone());
         let asked = tokio::select! {
-            asked = self.offer(token.as_ref().map(|token| token.as_str())) => asked,
+            asked = self.offer(token, &roots) => asked,
             // A session that the server may have made for an offer on its way ends when nobody connects to it.
             _ = stopping.wait_for(|stop| *stop) => return Outcome::Stopped,
         };
@@ -196,9 +197,15 @@ impl Publisher {
             Ok((media, connected)) => self.keep(media, connected, stopping, told).await,
             Err(e) => e.into(),
         };
-        let patience = if *stopping.borrow() { LAST_GOOD_BYE } else { GOOD_BYE };
-        if let Some(session) = session {
-            self.delete(&session, token.as_ref().map(|token| token.as_str()), patience).await;
+        let Some(session) = session else { return outcome };
+        let program_ends = async {
+            // The sender lives as long as the program.
+            let _ = stopping.wait_for(|stop| *stop).await;
+            sleep(LAST_GOOD_BYE).await;
+        };
+        tokio::select! {
+            () = self.delete(&session, token, &roots) => {}
+            () = program_ends => debug!("WHIP: the session's end was not answered before the program's"),
         }
         outcome
     }
@@ -245,13 +252,13 @@ impl Publisher {
         }
     }
 
-    async fn offer(&self, token: Option<&str>) -> Result<(Draft, Answer), WhipError> {
+    async fn offer(&self, token: Option<&str>, roots: &Roots) -> Result<(Draft, Answer), WhipError> {
         // What it says belongs into the offer; that it says nothing must not hinder.
         let _ = timeout(FOR_STUN, self.server.reflexive.settled()).await;
         let draft = self.server.offer().map_err(WhipError::NoSession)?;
         let body = Some((signalling::SDP, draft.sdp.clone()));
         let url = &self.url;
-        let answer = client::send(&Call { method: Method::POST, uri: url, token, trusted: url, body }, &self.roots).await?;
+        let answer = client::send(&Call { method: Method::POST, uri: url, token, trusted: url, body }, roots).await?;
         match answer.status {
             // 200 is what some servers older than the RFC say.
             StatusCode::CREATED | StatusCode::OK => Ok((draft, answer)),
@@ -260,9 +267,9 @@ impl Publisher {
     }
 
     /// Its sessions end by themselves when nobody says good-bye, so nothing depends on this.
-    async fn delete(&self, session: &Uri, token: Option<&str>, patience: Duration) {
+    async fn delete(&self, session: &Uri, token: Option<&str>, roots: &Roots) {
         let call = Call { method: Method::DELETE, uri: session, token, trusted: &self.url, body: None };
-        match timeout(patience, client::send(&call, &self.roots)).await {
+        match timeout(GOOD_BYE, client::send(&call, roots)).await {
             Ok(Ok(answer)) => debug!("WHIP: the session's end was answered with {}", answer.status),
             Ok(Err(e)) => debug!("WHIP: the session's end could not be told: {}", chain(&e)),
             Err(_) => debug!("WHIP: the session's end was not answered in time"),

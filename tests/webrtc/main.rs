@@ -6,6 +6,7 @@ mod hostile;
 mod line;
 mod peer;
 mod reach;
+mod whip;
 
 use common::{PATIENCE, Program, until};
 use openh264::decoder::Decoder;

@@ -5,7 +5,7 @@ use super::line::Line;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaData, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::Extension;
@@ -95,6 +95,17 @@ impl Peer {
         assert_eq!(answer["type"], "answer");
         peer.accept(pending, answer["sdp"].as_str().expect("SDP"));
         peer
+    }
+
+    /// Takes an offer as a media server does; with ICE-lite it waits to be asked (RFC 8445, section 2.5).
+    pub fn serve(offer: &str, is_lite: bool) -> Self {
+        let line = Line::udp();
+        let address = line.address();
+        let config = RtcConfig::new().set_ice_lite(is_lite).clear_codecs().enable_h264(true).enable_opus(true, false);
+        let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("an address"));
+        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer).expect("SDP")).expect("an offer for us").to_sdp_string();
+        Self { rtc, line, address, loss_percent: 0, seen: 0, location: String::new(), offer: offer.to_owned(), answer }
     }
 
     fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
