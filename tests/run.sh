@@ -58,6 +58,7 @@ need_to_test() {
     fi
     if wants peers; then
         need "to run aiortc" python3-venv python3 -c 'import ensurepip, venv'
+        need "to make a player's certificate" openssl have openssl
         need "to play with GStreamer" python3-gi test -e /usr/lib/python3/dist-packages/gi/__init__.py
         need "to play with GStreamer" gir1.2-gst-plugins-bad-1.0 gir_there GstWebRTC-1.0
         need "to play with GStreamer" gstreamer1.0-plugins-base gst_plugin_there opus

@@ -3,6 +3,9 @@
 python3 gst_player.py PROGRAM      needs python3-gi, gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice and -plugins-bad
 """
 
+import functools
+import re
+import subprocess
 import sys
 import time
 import urllib.error
@@ -45,11 +48,24 @@ class Mean:
         return self.value
 
 
+@functools.cache
+def certificate():
+    """An ECDSA key and its certificate, PEM."""
+    make = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=player"]
+    return subprocess.run([*make, "-keyout", "-", "-out", "-"], check=True, capture_output=True, text=True).stdout
+
+
+def fingerprint():
+    show = ["openssl", "x509", "-noout", "-fingerprint", "-sha256"]
+    return subprocess.run(show, check=True, input=certificate(), capture_output=True, text=True).stdout.strip().split("=")[1]
+
+
 class Player:
     def __init__(self, url):
         self.url = url
         self.codes, self.peak, self.location, self.kept = [], 0, None, []
         self.pipeline = Gst.Pipeline.new()
+        self.pipeline.connect("deep-element-added", lambda *arguments: self.on_element(arguments[-1]))
         self.peer = Gst.ElementFactory.make("webrtcbin")
         assert self.peer, "there is no webrtcbin"
         self.peer.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
@@ -61,12 +77,19 @@ class Player:
         offer = self.promised("create-offer", None).get_value("offer")
         self.promised("set-local-description", offer)
         # The answer names every candidate, and our own are learned from our checks, so nothing is trickled or gathered first.
-        request = urllib.request.Request(url + "/whep", offer.sdp.as_text().encode(), {"Content-Type": "application/sdp"})
+        text = re.sub(r"(a=fingerprint:sha-256) \S+", rf"\1 {fingerprint()}", offer.sdp.as_text())
+        request = urllib.request.Request(url + "/whep", text.encode(), {"Content-Type": "application/sdp"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 201
             self.location = answer.headers["Location"]
             _, sdp = GstSdp.SDPMessage.new_from_text(answer.read().decode())
         self.promised("set-remote-description", GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp))
+
+    @staticmethod
+    def on_element(element):
+        # GStreamer's own certificate is RSA, which str0m's DTLS does not verify (docs/webrtc.md). Its offer still names that one.
+        if type(element).__name__ == "GstDtlsDec":
+            element.set_property("pem", certificate())
 
     def promised(self, action, argument):
         promise = Gst.Promise.new()

@@ -20,7 +20,7 @@ class Program:
         atexit.register(self.process.terminate)
         self.lines = []
         threading.Thread(target=self._read, daemon=True).start()
-        self.url = self.line(r"listening on (http\S+)").group(1).replace("0.0.0.0", "127.0.0.1")
+        self.url = self.line(r"listening on (http\S+)").group(1)
 
     def _read(self):
         for line in self.process.stderr:
