@@ -104,10 +104,15 @@ fn the_server_killed_comes_back_while_the_camera_stays_open() {
     let camera = program.child("stampcast-video", None);
     for _ in 0..3 {
         let before = program.child("stampcast-serve", None);
+        let mut watching = Viewer::connect(&url);
+        watching.frame();
+        let killed = Instant::now();
         kill(before, libc::SIGKILL);
-        program.child("stampcast-serve", Some(before));
+        while watching.message().is_ok() {}
+        let noticed = killed.elapsed();
         let mut again = until("a connection", || Viewer::try_connect(&url).ok());
         again.frame();
+        eprintln!("server killed: noticed by its viewer after {noticed:?}, a frame again after {:?}", killed.elapsed());
     }
     assert_eq!(program.child("stampcast-video", None), camera, "the camera's process is the same");
 }
@@ -118,11 +123,13 @@ fn no_orphan_survives_the_supervisor() {
     Viewer::connect(&program.url("")).frame();
     let children: Vec<u32> =
         ["stampcast-serve", "stampcast-video", "stampcast-audio"].iter().map(|name| program.child(name, None)).collect();
+    let killed = Instant::now();
     program.signal(libc::SIGKILL);
     program.wait();
     for pid in children {
         until("the child's end", || (!alive(pid) || !comm(pid).is_some_and(|c| c.starts_with("stampcast"))).then_some(()));
     }
+    eprintln!("supervisor killed: nothing of it is left after {:?}", killed.elapsed());
 }
 
 #[test]
