@@ -3,6 +3,7 @@
 
 use super::tally::Tally;
 use crate::packet::{Cause, Losses, Meta, MonoNs};
+use crate::ring::MAX_SEQUENCE;
 use std::time::Duration;
 
 /// No source makes more packets per second; a jump beyond this rate is not believed.
@@ -71,7 +72,8 @@ impl Intake {
                 Some(jump) => self.count(&jump, captured),
                 None => plausible = false,
             },
-            _ => plausible = sequence >= self.next_sequence,
+            // Above them all: a number that was too small for what is added to it, and has wrapped around.
+            _ => plausible = (self.next_sequence..=MAX_SEQUENCE).contains(&sequence),
         }
         if !plausible {
             sequence = self.next_sequence;
