@@ -25,6 +25,8 @@ pub struct Config {
     pub sandbox: bool,
     /// `None`: off, or not in this build.
     pub webrtc: Option<Webrtc>,
+    /// Options on the command line that change nothing beside the others, as they were typed: to be told.
+    pub without_effect: Vec<String>,
 }
 
 impl Config {
@@ -137,6 +139,25 @@ pub struct Video {
     /// `--camera-control NAME=VALUE`, in the order given.
     pub controls: Vec<(String, String)>,
     pub queue_packets: u32,
+}
+
+/// What the command line makes of no options.
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        }
+    }
 }
 
 /// Clockwise, applied before [`Flip`].

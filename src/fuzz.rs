@@ -3,7 +3,10 @@
 //! Compiled for these two alone.
 
 /// Target and function. A target's corpus is the directory of its name in fuzz/corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// A name, and what is done with the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: [Target; 7] = [
     ("access", crate::http::fuzz::access),
     ("hub_labels", crate::hub::fuzz::labels),
     ("incoming", crate::http::fuzz::incoming),

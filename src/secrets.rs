@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -42,6 +43,26 @@ impl Secret {
     }
 }
 
+/// A token file's first line, without white space around it.
+pub fn first_line(file: &Path) -> Result<Zeroizing<String>, TokenFileError> {
+    let path = || file.to_path_buf();
+    let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
+    let text = Zeroizing::new(text);
+    match text.lines().next().map(str::trim) {
+        None | Some("") => Err(TokenFileError::Empty { path: path() }),
+        Some(token) => Ok(Zeroizing::new(token.to_owned())),
+    }
+}
+
+/// Why there is no token in a file.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    #[error("the token file {path} cannot be read")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the token file {path} is empty; write the token into its first line")]
+    Empty { path: PathBuf },
+}
+
 impl AsRawFd for Secret {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -64,11 +85,13 @@ pub struct Tokens {
 impl Tokens {
     /// Puts the tokens where the parser of the options saw their masks.
     pub fn replace_masks(self, access: &mut Access) {
-        for (seen, token) in [(&mut access.token, self.token), (&mut access.video_token, self.video_token)] {
-            if seen.is_some() && token.is_some() {
-                *seen = token;
-            }
-        }
+        unmask(&mut access.token, self.token);
+        unmask(&mut access.video_token, self.video_token);
+    }
+
+    /// The same for the doctor, which has the one.
+    pub fn replace_mask(self, token: &mut Option<Secret>) {
+        unmask(token, self.token);
     }
 
     /// Where a token that follows `name` belongs.
@@ -107,6 +130,12 @@ impl Tokens {
         let Ok(secret) = Secret::new(text) else { return };
         place.get_or_insert(secret);
         value.fill(MASK);
+    }
+}
+
+fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
+    if seen.is_some() && taken.is_some() {
+        *seen = taken;
     }
 }
 

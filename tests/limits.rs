@@ -160,9 +160,8 @@ fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
             let mut viewer = Viewer::connect(&program.url("?audio=0"));
             viewer.send(&"x".repeat(length));
             let close = loop {
-                match viewer.message().expect("the server says why it ends") {
-                    tungstenite::Message::Close(frame) => break frame.expect("with a code"),
-                    _ => {}
+                if let tungstenite::Message::Close(frame) = viewer.message().expect("the server says why it ends") {
+                    break frame.expect("with a code");
                 }
             };
             assert_eq!(u16::from(close.code), code, "{length} bytes of {allowed}: {}", close.reason);

@@ -90,7 +90,7 @@ impl NetworkArgs {
 #[command(next_help_heading = "Who may watch")]
 pub(super) struct AccessArgs {
     /// Ask every client for this token; `ps` and the shell's history may show it: --token-file and STAMPCAST_TOKEN are safer
-    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file")]
+    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret)]
     token: Option<Secret>,
 
     /// Ask every client for the token in this file's first line

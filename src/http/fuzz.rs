@@ -11,7 +11,6 @@ use socket2::SockRef;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-use tokio::io::Interest;
 use tokio::runtime::Runtime;
 
 const MAX_MESSAGE: usize = 256;
@@ -69,7 +68,7 @@ impl Loopback {
                     break;
                 }
                 peer.write_all(read).expect("the peer is there");
-                incoming.socket().ready(Interest::READABLE).await.expect("the peer is there");
+                incoming.socket().readable().await.expect("the peer is there");
                 ended = drain(&mut incoming, &mut answers);
             }
             incoming.take_answers(&mut answers, || UnixNs(0));

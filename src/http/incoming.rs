@@ -10,6 +10,7 @@ use crate::packet::UnixNs;
 use crate::wire::text::{self, Command};
 use crate::wire::websocket::{Opcode, append_close, append_message};
 use std::io::{self, ErrorKind, Read, Write};
+use std::task::{Context, Poll};
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
@@ -21,6 +22,8 @@ const MAX_PONGS: usize = 8;
 
 pub struct Incoming {
     ws: WebSocket<Link>,
+    /// The last read found no whole message, so more can only come from the socket.
+    used_up: bool,
     pongs: Vec<Pong>,
 }
 
@@ -60,7 +63,8 @@ impl Incoming {
             .max_message_size(Some(longest))
             .max_frame_size(Some(longest));
         let link = Link { socket, control: Vec::new() };
-        Self { ws: WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config)), pongs: Vec::new() }
+        let ws = WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config));
+        Self { ws, used_up: false, pongs: Vec::new() }
     }
 
     pub fn socket(&self) -> &Socket {
@@ -72,9 +76,15 @@ impl Incoming {
         self.ws.get_ref().control.len() < MAX_CONTROL / 2 && self.pongs.len() < MAX_PONGS
     }
 
-    /// Whether there are answers to send.
-    pub fn owes_answers(&self) -> bool {
-        !self.ws.get_ref().control.is_empty() || !self.pongs.is_empty()
+    /// Ready when [`read`](Self::read) may give something. Costs less than to try, which matters once per frame.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        if !self.used_up {
+            return Ok(Poll::Ready(()));
+        }
+        match self.socket().poll_readable(cx) {
+            Poll::Ready(ready) => ready.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 
     /// Reads one message; `None` when there is none now. `Some(true)`: it acknowledged a frame. Pings are answered here,
@@ -82,9 +92,13 @@ impl Incoming {
     pub fn read(&mut self, now: impl FnOnce() -> UnixNs) -> Result<Option<bool>, Ended> {
         let message = match self.ws.read() {
             Ok(message) => message,
-            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
+                self.used_up = true;
+                return Ok(None);
+            }
             Err(e) => return Err(ended(&e)),
         };
+        self.used_up = false;
         match message {
             Message::Text(said) => match text::command(&said) {
                 Some(Command::Ack) => Ok(Some(true)),
@@ -115,6 +129,12 @@ impl Incoming {
     /// Adds a close frame behind the answers. To be called once, when nothing more will be read.
     pub fn refuse(&mut self, code: u16, reason: &str) {
         append_close(&mut self.ws.get_mut().control, code, reason);
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
     }
 }
 

@@ -6,6 +6,8 @@ mod connection;
 pub mod fuzz;
 mod incoming;
 mod metrics;
+mod outgoing;
+mod packets;
 mod page;
 mod pictures;
 mod problem;

@@ -141,7 +141,7 @@ impl House {
             return;
         }
         match enter() {
-            Ok(()) if incarnation == 1 => tracing::info!("sandbox: {what}"),
+            Ok(()) if incarnation == 1 => tracing::debug!("sandbox: {what}"),
             Ok(()) => {}
             Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }
@@ -165,8 +165,7 @@ impl House {
                 return 1;
             }
         };
-        let exit_on_device_error = self.config.exit_on_device_error;
-        let worker = Worker { status: line.status.writer(), stop, exit_on_device_error };
+        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error);
         let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),
