@@ -16,6 +16,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod log;
@@ -23,7 +25,7 @@ pub mod packet;
 pub mod resample;
 pub mod ring;
 pub mod sandbox;
-mod secrets;
+pub mod secrets;
 pub mod serve;
 pub mod supervise;
 #[cfg(feature = "webrtc")]
@@ -33,8 +35,9 @@ pub mod wire;
 use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-pub fn run(config: Config) -> Result<u8, String> {
-    secrets::hide();
+/// `tokens`: what [`secrets::take`] found before the options were read.
+pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
+    tokens.replace_masks(&mut config.access);
     log::init(config.logging);
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect beside the other options: {}", config.without_effect.join(", "));

@@ -161,8 +161,27 @@ fn a_worker_out_of_memory_ends_and_the_next_one_streams() {
     }
 }
 
+/// Whether a text is anywhere in a process's memory, but for what it shares with others (rings and status pages).
+fn memory_holds(pid: u32, text: &str) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("it is ours to read");
+    let mut read = 0;
+    let found = maps.lines().filter(|line| line.contains(" r") && !line.contains("memfd:")).any(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-')).expect("addresses");
+        let at = |hex| u64::from_str_radix(hex, 16).expect("an address");
+        let (start, end) = (at(range.0), at(range.1));
+        let mut bytes = vec![0; usize::try_from(end - start).expect("it fits")];
+        // What the kernel shows to nobody ([vvar]) cannot be read.
+        let Ok(()) = memory.read_exact_at(&mut bytes, start) else { return false };
+        read += bytes.len();
+        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+    });
+    assert!(found || read > 1 << 20, "only {read} bytes could be read");
+    found
+}
+
 #[test]
-fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows() {
+fn tokens_given_as_options_or_environment_are_in_the_servers_memory_alone() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
     command.args(["--host", "127.0.0.1", "--port", "0", "--token", "hush-option", "--video-token=hush-joined"]).args(TEST);
     let by_option = Program::spawn(&mut command);
@@ -170,8 +189,14 @@ fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows()
     command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).env("STAMPCAST_TOKEN", "hush-env");
     let by_environment = Program::spawn(&mut command);
     for (program, token) in [(&by_option, "hush-option"), (&by_environment, "hush-env")] {
+        assert!(Viewer::try_connect(&program.url("?token=xxxxxxxx")).is_err(), "what is left in its place opens nothing");
         Viewer::connect(&program.url(&format!("?token={token}"))).frame();
         let children = ["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None));
+        assert!(memory_holds(children[0], token), "the server's memory, where it must be, shows that the search finds it");
+        for pid in [program.pid(), children[1], children[2]] {
+            assert!(!memory_holds(pid, token), "the memory of {pid}, {:?}", common::comm(pid));
+            assert!(!common::descriptors(pid).iter().any(|d| d.contains("memfd:secret")) || pid == program.pid(), "{pid}");
+        }
         for pid in std::iter::once(program.pid()).chain(children) {
             for what in ["cmdline", "environ"] {
                 let shown = std::fs::read(format!("/proc/{pid}/{what}")).expect("it lives");

@@ -49,6 +49,8 @@ need_to_test() {
         need "to try GStreamer" gstreamer1.0-tools have gst-launch-1.0
         need "to try GStreamer" gstreamer1.0-plugins-good gst_plugin_there soup
         need "to check the metrics" prometheus have promtool
+        need "to try VLC" vlc-bin have cvlc
+        need "to try VLC" vlc-plugin-base vlc_plugins_there
     fi
     if wants vm; then
         # Also where there is no root's PATH.
@@ -64,6 +66,7 @@ need_to_test() {
     fi
 }
 
+vlc_plugins_there() { compgen -G "/usr/lib/*/vlc/plugins/video_filter/libscene_plugin.so"; }
 gst_plugin_there() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so"; }
 
 # rustup's `minimal` profile, which setup.sh installs, is without these.

@@ -150,7 +150,12 @@ fn shake_hands(mut stream: &TcpStream) {
 fn config(fps: u32) -> Config {
     Config {
         without_effect: Vec::new(),
-        limits: stampcast::config::Limits { clients: 2_000, handshake: Duration::from_secs(10), idle: Duration::from_secs(60) },
+        limits: stampcast::config::Limits {
+            clients: 2_000,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            message_bytes: 4096,
+        },
         tls: None,
         sandbox: false,
         access: Default::default(),

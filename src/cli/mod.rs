@@ -113,7 +113,7 @@ impl Cli {
             return Ok(Command::ListDevices);
         }
         match self.command {
-            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.into())),
+            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.options()?)),
             Some(Subcommand::Completions { shell }) => return Err(CliError::Wanted(completions(shell))),
             Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
             None => {}

@@ -24,6 +24,7 @@ fn defaults_are_the_documented_ones() {
     let v = &c.video;
     assert_eq!((v.width, v.height, v.capture_width, v.capture_height), (640, 480, 640, 480));
     assert_eq!((v.fps, v.quality, v.quality_given, v.queue_packets), (15.0, 70, false, 50));
+    assert_eq!(format!("{v:?}"), format!("{:?}", crate::config::Video::default()), "the library's defaults are these too");
     assert_eq!(c.camera, Camera::Usb(UsbCamera::Index(0)));
     assert!(c.sound.is_none() && !c.exit_on_device_error && !c.serve_client);
     let s = config(&["--camera-type", "rpi", "--enable-audio"]).sound.expect("sound was asked for");

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// A worker's loop beats several times a second; one that has not for so long hangs in a driver or a library.
 const HUNG_AFTER: Duration = Duration::from_secs(2);
-/// Opening a device is the driver's time: a USB camera has taken 4.3 s on a loaded machine.
+/// Opening a device is the driver's time: a USB camera has taken 4.3 s on a loaded machine. So is a child's start before
+/// its first beat: the server's key for WebRTC has taken more than 2 s on an emulated processor.
 const HUNG_WHILE_OPENING: Duration = Duration::from_secs(10);
 /// A device that has started may take so long for its first frame (a USB camera's exposure, rpicam's start), or three and a
 /// half intervals if that is longer: a little more than the Raspberry Pi camera's source gives it, which knows why.
@@ -278,9 +279,10 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
     // A status page outlives its worker: what an earlier life wrote there does not count.
     let in_this_life = |t: Option<MonoNs>| t.filter(|&t| t >= since);
     let silence = |from: MonoNs| now.since(from.max(grace_from));
-    let hung = silence(in_this_life(health.heartbeat).unwrap_or(since));
+    let heartbeat = in_this_life(health.heartbeat);
+    let hung = silence(heartbeat.unwrap_or(since));
     let streaming = in_this_life(health.streaming_since);
-    let opening = role != Role::Serve && streaming.is_none();
+    let opening = heartbeat.is_none() || (role != Role::Serve && streaming.is_none());
     if hung > if opening { HUNG_WHILE_OPENING } else { HUNG_AFTER } {
         return Some(format!("its loop has not moved for {:.1} s", hung.as_secs_f64()));
     }

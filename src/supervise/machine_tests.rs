@@ -119,15 +119,26 @@ fn a_device_that_is_away_is_nobodys_fault() {
     ticks(&mut m, 1.0, 120.0); // `alive` beats and does not stream
 }
 
+/// The server too: a slow machine takes its time over the server's keys.
 #[test]
-fn a_worker_that_never_beats_is_hung() {
-    let mut m = running(1.0);
+fn a_child_that_never_beats_is_hung_after_a_slow_machines_start() {
+    let mut m = Machine::new(&ALL, false, at(0.0));
     let silent = |_| Health::default();
-    let mut killed: Vec<Action> = Vec::new();
-    for quarter in 5..45 {
-        killed.extend(m.handle(Event::Tick(&silent), at(f64::from(quarter) / 4.0)));
-    }
-    assert_eq!(killed.len(), 3, "{killed:?}");
+    m.handle(Event::Tick(&silent), at(0.0));
+    let quarters = (1..45).map(|quarter| f64::from(quarter) / 4.0);
+    let mut killed = quarters.map(|t| (t, m.handle(Event::Tick(&silent), at(t)))).filter(|(_, actions)| !actions.is_empty());
+    let (when, actions) = killed.next().expect("nobody waits for ever");
+    assert!(matches!(actions[..], [Action::Kill { .. }, Action::Kill { .. }, Action::Kill { .. }]), "{actions:?}");
+    assert_eq!(when, 10.25);
+}
+
+#[test]
+fn a_server_whose_loop_stands_still_is_hung() {
+    let mut m = running(1.0);
+    let still = |role| Health { heartbeat: Some(at(if role == Role::Serve { 1.0 } else { 3.25 })), ..Health::default() };
+    ticks(&mut m, 1.0, 3.0);
+    let actions = m.handle(Event::Tick(&still), at(3.25));
+    assert!(matches!(actions[..], [Action::Kill { role: Role::Serve, .. }]), "{actions:?}");
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::ring::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 use trouble::{Told, Trouble};
@@ -115,6 +118,17 @@ impl Worker {
         }
     }
 
+    /// Leaves word of which very device it is, for the worker's next life: a number alone may by then lead to another one.
+    fn note_device<T: Serialize>(&mut self, device: &T) {
+        self.status.leave_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
+    }
+
+    /// The device of the life before. Whoever took that life over may have written it, and its texts get into messages.
+    fn noted_device<T: DeserializeOwned>(&self) -> Option<T> {
+        let note: Value = serde_json::from_slice(&self.status.note_left()?).ok()?;
+        serde_json::from_value(is_plain(&note).then_some(note)?).ok()
+    }
+
     /// Leaves word of the numbers, for the worker's next life.
     fn note_number(&self, lane: &Lane) {
         self.status.set_next_sequence(lane.encoding, lane.next_sequence());
@@ -163,6 +177,16 @@ fn plugged() -> [Option<SystemTime>; 2] {
     ["/dev", "/dev/snd"].map(|folder| std::fs::metadata(folder).and_then(|m| m.modified()).ok())
 }
 
+/// Whether its texts are lines that a log can show.
+fn is_plain(note: &Value) -> bool {
+    match note {
+        Value::String(text) => !text.contains(char::is_control),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
 /// What the status page was last told of the source. Uncertainty and drift change slowly: a look a second will do.
 #[derive(Default)]
 struct Description {
@@ -173,9 +197,10 @@ struct Description {
 impl Description {
     const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) {
+    /// Whether it was time to look.
+    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) -> bool {
         if self.looked.is_some_and(|at| now.since(at) < Self::LOOK_EVERY) {
-            return;
+            return false;
         }
         self.looked = Some(now);
         let info = info();
@@ -188,6 +213,29 @@ impl Description {
             worker.status.describe(Some(&info), "");
             worker.said.clear();
             self.told = Some(info);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::SharedStatus;
+
+    fn life(page: &SharedStatus) -> Worker {
+        Worker::new(page.writer(), Stop::on_sigterm().expect("a signalfd"), false)
+    }
+
+    #[test]
+    fn a_note_is_read_by_the_next_life_and_a_scribbled_one_is_none() {
+        let page = SharedStatus::create("test").expect("a page");
+        assert_eq!(life(&page).noted_device::<(String, u32)>(), None);
+        life(&page).note_device(&("Fake Cam", 7));
+        assert_eq!(life(&page).noted_device(), Some(("Fake Cam".to_owned(), 7)));
+        for scribbled in [&b"\xff\xfe"[..], b"{", b"[]", b"[\"Fake Cam\", -7]", b"[\"Fake\\nERROR all is lost\", 7]", &[b'['; 2000]] {
+            life(&page).status.leave_note(scribbled);
+            assert_eq!(life(&page).noted_device::<(String, u32)>(), None, "{}", String::from_utf8_lossy(scribbled));
         }
     }
 }

@@ -17,7 +17,7 @@ const BEEP_HZ: u32 = 48_000;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
     let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
-    let mut known = None;
+    let mut known: Option<Identity> = if sound.device == Microphone::Beep { None } else { worker.noted_device() };
     worker.status.set_interval(Duration::from_millis(20));
     for outlet in &outlets {
         worker.note_number(&outlet.lane);
@@ -27,6 +27,9 @@ pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
             Ok(source) => source,
             Err(end) => return end,
         };
+        if let Some(microphone) = &known {
+            worker.note_device(microphone);
+        }
         match stream(&mut worker, source.as_mut(), &mut outlets) {
             Ok(end) => return end,
             Err(e) => {

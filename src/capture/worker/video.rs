@@ -14,7 +14,10 @@ use std::time::Duration;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
     let mut frames = Frames::new(video, lanes);
-    let mut known = None;
+    let mut known = match camera {
+        Camera::Usb(which) => worker.noted_device().filter(|camera: &usb::Identity| camera.fits(which)),
+        _ => None,
+    };
     worker.status.set_interval(Duration::from_secs_f64(1.0 / video.fps));
     frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
@@ -22,7 +25,7 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.as_mut(), &mut frames) {
+        match stream(&mut worker, source.as_mut(), known.as_ref(), &mut frames) {
             Ok(end) => return end,
             Err(e) => {
                 // The device is closed before it is tried again.
@@ -46,8 +49,16 @@ fn open(camera: &Camera, video: &Video, known: &mut Option<usb::Identity>) -> Re
     })
 }
 
-fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames) -> Result<End, SourceError> {
+fn stream(
+    worker: &mut Worker,
+    source: &mut dyn VideoSource,
+    camera: Option<&usb::Identity>,
+    frames: &mut Frames,
+) -> Result<End, SourceError> {
     frames.source_is_new(source)?;
+    if let Some(camera) = camera {
+        worker.note_device(camera);
+    }
     let mut description = Description::default();
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
@@ -78,7 +89,11 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames
             worker.status.set_losses(outlet.lane.losses());
         }
         if let Some((width, height)) = frames.size {
-            description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
+            let looked = description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
+            // The source learns of twins while it streams.
+            if let Some(camera) = camera.filter(|_| looked) {
+                worker.note_device(camera);
+            }
         }
         worker.status.set_state(WorkerState::Streaming);
     }

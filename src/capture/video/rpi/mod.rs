@@ -3,6 +3,8 @@
 
 mod board;
 mod child;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod metadata;
 mod options;
 mod pairing;

@@ -343,19 +343,7 @@ mod tests {
 
     #[test]
     fn a_jpeg_stays_untouched_only_where_nothing_is_asked_of_it() {
-        let plain = Video {
-            width: 640,
-            height: 480,
-            capture_width: 640,
-            capture_height: 480,
-            fps: 15.0,
-            quality: 70,
-            quality_given: false,
-            rotate: Rotate::None,
-            flip: Flip::None,
-            controls: Vec::new(),
-            queue_packets: 50,
-        };
+        let plain = Video::default();
         assert!(wish(&plain).untouched_jpeg);
         for other in [
             Video { width: 320, height: 240, ..plain.clone() },
