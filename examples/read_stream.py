@@ -1,6 +1,6 @@
 """Both streams as an iterator that never gives you an old picture, however slow you are.
 
-    python3 -m pip install websockets
+    pip install websockets        (on Debian in a venv: see README.md)
     python3 read_stream.py [HOST:PORT]
 
     for packet in packets("localhost:8080"):

@@ -167,9 +167,14 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
 /// One line now and then for a person who watches the terminal; a log file is spared it.
 async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
     let mut before = None;
+    let mut alone = false;
     loop {
         tokio::time::sleep(TELL_STATE_EVERY).await;
         let (info, figures) = (hub.info(MonoNs::now()), hub.figures());
+        // Said once when the last viewer has gone.
+        if std::mem::replace(&mut alone, info.viewers == 0) && alone {
+            continue;
+        }
         let bytes: u64 = figures.tracks.iter().map(|t| t.bytes).sum();
         let captured = bytes - before.replace(bytes).unwrap_or(bytes);
         let fps = match info.video.as_ref().map(|v| &v.shape) {
@@ -178,7 +183,8 @@ async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
         };
         let dropped: u64 = info.video.iter().chain(&info.audio).flat_map(|s| s.drops.values()).map(|d| d.packets).sum();
         let kbits = captured as f64 * 8e-3 / TELL_STATE_EVERY.as_secs_f64();
-        tracing::info!("{} viewers, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far", info.viewers);
+        let viewers = if info.viewers == 1 { "1 viewer".into() } else { format!("{} viewers", info.viewers) };
+        tracing::info!("{viewers}, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far");
     }
 }
 

@@ -29,7 +29,6 @@ need_arm() {
         need "to link with ALSA for ARM" libasound2-dev:arm64 false
     fi
     install_needed
-    need_rust
     local sysroot
     sysroot=$(rustc --print sysroot)
     [ -d "$sysroot/lib/rustlib/$target" ] && return 0

@@ -133,8 +133,10 @@ fn no_orphan_survives_the_supervisor() {
 #[test]
 fn signals_stop_everything_within_two_seconds() {
     for (signal, to_group) in [(libc::SIGTERM, false), (libc::SIGINT, false), (libc::SIGINT, true), (libc::SIGHUP, false)] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-        command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).process_group(0);
+        // These tests themselves may run under nohup, or in a script's background.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+        command.args(TEST).process_group(0);
         let mut program = Program::spawn(&mut command);
         let mut viewer = Viewer::connect(&program.url(""));
         viewer.frame();

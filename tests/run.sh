@@ -8,6 +8,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../scripts/setup.sh
 . scripts/setup.sh
 
+if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+fi
 if [ "${1:-}" = --yes ]; then
     # shellcheck disable=SC2034 # setup.sh reads it
     assume_yes=true
@@ -149,7 +153,6 @@ stage_vm() {
 
 need_to_test
 install_needed
-need_rust
 
 passed=()
 failed=()

@@ -117,5 +117,9 @@ pub enum SourceError {
 }
 
 fn list(available: &[String]) -> String {
-    if available.is_empty() { "; no such device was found at all".into() } else { format!("; there is: {}", available.join(", ")) }
+    if available.is_empty() {
+        "; none was found at all: plug one in (stampcast --list-devices shows what there is)".into()
+    } else {
+        format!("; there is: {}", available.join(", "))
+    }
 }

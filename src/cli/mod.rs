@@ -98,7 +98,11 @@ fn one_line(text: &str) -> String {
     let told: Vec<&str> = text.lines().take_while(|l| !l.starts_with("Usage:")).map(str::trim).filter(|l| !l.is_empty()).collect();
     format!(
         "{}; see --help",
-        told.join(" ").trim_start_matches("error: ").trim_end_matches("For more information, try '--help'.").trim_end()
+        told.join(" ")
+            .replace(" tip:", "; tip:")
+            .trim_start_matches("error: ")
+            .trim_end_matches("For more information, try '--help'.")
+            .trim_end()
     )
 }
 

@@ -63,6 +63,9 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     let seconds = began.elapsed().as_secs_f64();
     patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
+    if study.video.count + study.audio.count == 0 {
+        exceeded.push(format!("no packet came in {seconds:.1} s; /info on the same server says why"));
+    }
     exceeded.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
     crate::print(&if options.json {
         format!("{}\n", report::as_json(&study, seconds, &exceeded))

@@ -141,7 +141,7 @@ impl House {
             return;
         }
         match enter() {
-            Ok(()) if incarnation == 1 => tracing::info!("sandbox: {what}"),
+            Ok(()) if incarnation == 1 => tracing::debug!("sandbox: {what}"),
             Ok(()) => {}
             Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }

@@ -80,7 +80,10 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     ] {
         assert_eq!(picked(camera.clone(), None, &nodes), expected, "{camera:?}");
     }
-    assert_eq!(picked(UsbCamera::Index(0), None, &[]), "camera /dev/video0 is not there; no such device was found at all");
+    assert_eq!(
+        picked(UsbCamera::Index(0), None, &[]),
+        "camera /dev/video0 is not there; none was found at all: plug one in (stampcast --list-devices shows what there is)"
+    );
 }
 
 /// What is there while the camera (always the first) is open, what there is later, and which of that is it.
