@@ -76,8 +76,8 @@ impl Ear {
     pub fn clicks(&mut self, sound: &Sound) -> Vec<i64> {
         let begins = |(n, sample): (usize, &i16)| {
             let loud = *sample > LOUD;
-            let begins = loud && !std::mem::replace(&mut self.loud_before, loud);
-            begins.then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
+            let loud_before = std::mem::replace(&mut self.loud_before, loud);
+            (loud && !loud_before).then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
         };
         sound.samples.iter().enumerate().filter_map(begins).collect()
     }

@@ -6,8 +6,9 @@ use crate::microphones::{Ear, LOOPBACK_MICROPHONE, Player, click};
 use crate::program::Program;
 use crate::tracepoint::Tracepoint;
 use crate::viewer::Viewer;
-use crate::{figure, jpegs, unix_minus_monotonic_ns};
+use crate::{PATIENCE, figure, jpegs, unix_minus_monotonic_ns};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The value below which `share` of the sorted values lie.
 fn quantile(sorted: &[i64], share: f64) -> i64 {
@@ -61,7 +62,9 @@ fn clicks(seconds: usize) -> Vec<i64> {
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut ear = Ear::default();
     let mut heard = Vec::new();
+    let end = Instant::now() + Duration::from_secs(seconds as u64) + PATIENCE;
     while heard.len() < seconds {
+        assert!(Instant::now() < end, "{} clicks of {seconds}", heard.len());
         heard.extend(ear.clicks(&viewer.sound()));
     }
     program.stop();
