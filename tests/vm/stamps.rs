@@ -61,14 +61,14 @@ fn clicks(seconds: usize) -> Vec<i64> {
     let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut ear = Ear::default();
-    let mut heard = Vec::new();
+    let mut errors = Vec::new();
     let end = Instant::now() + Duration::from_secs(seconds as u64) + PATIENCE;
-    while heard.len() < seconds {
-        assert!(Instant::now() < end, "{} clicks of {seconds}", heard.len());
-        heard.extend(ear.clicks(&viewer.sound()));
+    while errors.len() < seconds {
+        assert!(Instant::now() < end, "{} clicks of {seconds}", errors.len());
+        errors.extend(ear.clicks(&viewer.sound()).into_iter().map(|at| player.click_error_ns(at)));
     }
     program.stop();
-    heard.into_iter().map(|at| player.click_error_ns(at)).collect()
+    errors
 }
 
 #[test]
