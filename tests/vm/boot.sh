@@ -34,13 +34,14 @@ command=("$@")
     cat "$here/guest.sh"
 } >"$share/guest.sh"
 
-# `tsc=reliable`: else the kernel distrusts the emulated counter and every clock read takes microseconds. `no_timer_check`:
-# else a kernel whose host is busy just then believes that its timer does not work, and panics.
+# `tsc=reliable`: else the kernel distrusts the emulated counter and every clock read takes microseconds. A kernel that boots
+# while its host is busy also measures that counter wrongly (tsc.c) and believes that its timer does not work, and panics
+# (`no_timer_check`).
 timeout --foreground "$seconds" qemu-system-x86_64 \
     -accel tcg,thread=multi -cpu max -smp 2 -m 1536 \
     -nodefaults -no-user-config -nographic -vga none -serial stdio -no-reboot \
     -kernel "$rig/vmlinuz" -initrd "$rig/initrd.gz" \
-    -append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable clocksource=tsc no_timer_check random.trust_cpu=on" \
+    -append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable tsc_early_khz=$("$rig/tsc") clocksource=tsc no_timer_check random.trust_cpu=on" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$share,mount_tag=share,security_model=none,multidevs=remap" \
     </dev/null 2>&1 | tee "$share/console.log" | sed -u -n 's/\r//g; s/^.*\(VM up\)/\1/; /^VM /,$p' &
