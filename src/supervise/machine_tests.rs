@@ -95,12 +95,15 @@ fn faults_are_noticed_in_their_time() {
         interval,
     };
     let slow = Duration::from_secs(1);
+    let very_slow = Duration::from_secs(10);
     for (what, health, killed_at) in [
         ("a loop that hangs while it opens its device", h(Some(1.0), None, None, interval), 11.25),
         ("a loop that hangs while streaming", h(Some(1.0), Some(0.5), Some(1.0), interval), 3.25),
         ("a stalled device", h(None, Some(0.5), Some(1.0), interval), 3.25),
         ("a stalled slow device", h(None, Some(0.5), Some(1.0), slow), 6.25),
         ("no first frame", h(None, Some(1.0), None, interval), 11.25),
+        ("no first frame of a slow device", h(None, Some(1.0), None, slow), 11.25),
+        ("no first frame of a very slow device", h(None, Some(1.0), None, very_slow), 36.25),
         ("frames of an earlier life only", h(None, Some(1.0), Some(-5.0), interval), 11.25),
     ] {
         let mut m = running(1.0);
@@ -207,4 +210,43 @@ fn a_device_error_ends_the_program_only_when_asked() {
             assert!(matches!(actions[..], [Action::WillRestart { .. }]));
         }
     }
+}
+
+/// Of a USB camera, say, whose driver goes silent: the worker in it cannot say so itself.
+#[test]
+fn a_stalled_or_hung_device_ends_the_program_only_when_asked() {
+    let h = |heartbeat: Option<f64>, last: Option<f64>| Health {
+        heartbeat: heartbeat.map(at),
+        streaming_since: Some(at(0.5)),
+        last_captured: last.map(at),
+        interval: Duration::from_millis(66),
+    };
+    let stalled = h(None, Some(1.0));
+    let hung = h(Some(1.0), Some(1.0));
+    for (exit_on_device_error, health) in [(true, stalled), (true, hung), (false, stalled), (false, hung)] {
+        let mut m = Machine::new(&ALL, exit_on_device_error, at(0.0));
+        m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
+        ticks(&mut m, 0.0, 1.0);
+        let (t, killed) = until_it_acts(&mut m, 1.0, health);
+        assert!(matches!(killed[..], [Action::Kill { role: Role::Video, .. }]), "{killed:?}");
+        let actions = m.handle(Event::Ended(Role::Video, Death::Signal(9)), at(t));
+        if exit_on_device_error {
+            assert_eq!(actions, [Role::Audio, Role::Serve].map(Action::Terminate));
+            m.handle(Event::Ended(Role::Audio, Death::Code(0)), at(t));
+            assert_eq!(m.handle(Event::Ended(Role::Serve, Death::Code(0)), at(t)), [Action::Exit(DEVICE_ERROR)]);
+        } else {
+            assert!(matches!(actions[..], [Action::WillRestart { role: Role::Video, .. }]), "{actions:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hung_server_is_no_device_error() {
+    let mut m = Machine::new(&ALL, true, at(0.0));
+    m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
+    ticks(&mut m, 0.0, 2.0);
+    let hung = |role| Health { heartbeat: Some(at(if role == Role::Serve { 0.0 } else { 2.25 })), ..Health::default() };
+    assert!(matches!(m.handle(Event::Tick(&hung), at(2.25))[..], [Action::Kill { role: Role::Serve, .. }]));
+    let ended = m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(2.3));
+    assert!(matches!(ended[..], [Action::WillRestart { role: Role::Serve, .. }]), "{ended:?}");
 }

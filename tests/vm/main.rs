@@ -8,6 +8,7 @@ mod cameras;
 mod clock;
 mod faults;
 mod identity;
+mod idle;
 mod jpegs;
 mod microphones;
 mod processes;
