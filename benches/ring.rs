@@ -1,10 +1,13 @@
 //! A 60 KB packet from one process to another, wake included: our ring against a pipe (write, poll, read into a buffer)
 //! plus one memcpy (what a pipe's reader pays to keep the bytes). Both in the same run, alternating, so that the machine's
-//! mood is the same for both. Prints medians, their ratio and the target.
+//! mood is the same for both. Medians.
 //!
 //! The packet goes there and a byte's worth of an answer comes back through an eventfd, so a round is one wake there, one
 //! back; the way back is the same for both.
 #![allow(unsafe_code)]
+
+#[path = "common/table.rs"]
+mod table;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,11 +19,11 @@ use stampcast::packet::{Losses, Meta, MonoNs, Shape};
 use stampcast::ring::{RingLimits, SharedRing};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+use table::{Target, row};
 
 const BYTES: usize = 60_000;
 const ROUNDS: usize = 2_000;
 const BATCHES: usize = 10;
-const TARGET: f64 = 1.0;
 /// For one wake. A machine that needs longer does not give figures.
 const PATIENCE_MS: u16 = 10_000;
 
@@ -62,11 +65,8 @@ fn main() {
     kill(child, Signal::SIGKILL).expect("our own child");
     waitpid(child, None).expect("our own child");
     let (ours, reference) = (median(&mut ours), median(&mut reference));
-    let ratio = ours / reference;
-    println!(
-        "ring: {BYTES} bytes, wake and copy between two processes: {ours:.1} us, pipe + memcpy {reference:.1} us, ratio {ratio:.2} (target <= {TARGET:.1}: {})",
-        if ratio <= TARGET { "met" } else { "MISSED" }
-    );
+    table::begin("Ring: a packet from one process to another; the reference is a pipe and memcpy");
+    row(&format!("{BYTES} bytes, wake and copy, us"), ours, Some(reference), &Target::Ratio(1.0));
 }
 
 /// The reading process: takes each packet, by whichever way it comes, and answers.

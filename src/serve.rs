@@ -2,7 +2,7 @@
 
 use crate::clock::Sample;
 use crate::config::Config;
-use crate::http::access::{Access, AccessError};
+use crate::http::access::Access;
 use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-/// A step of the UNIX clock is to be seen well within a second.
-const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
+/// A step of the UNIX clock is seen within this time (docs/time.md).
+const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
 const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ pub enum ServeError {
     #[error("the server cannot {doing}")]
     Failed { doing: &'static str, source: io::Error },
     #[error(transparent)]
-    Access(#[from] AccessError),
+    Access(#[from] http::access::AccessError),
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] http::tls::TlsError),
@@ -193,7 +193,13 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
 fn limits(asked: crate::config::Limits) -> Limits {
     let others = Limits::default().connections;
     // Viewers of MJPEG and sound stay HTTP connections.
-    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
+    Limits {
+        viewers: asked.clients,
+        connections: asked.clients + others,
+        head: asked.handshake,
+        stalled: asked.idle,
+        message: asked.message_bytes,
+    }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

@@ -1,16 +1,7 @@
-//! What every benchmark needs: a clock of this thread's own work, medians of interleaved runs, the table.
+//! What every benchmark needs: a clock of this thread's own work, medians of interleaved runs.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
-
-/// One line of the table: our time against a reference's in the same run.
-pub struct Row {
-    pub what: String,
-    pub ours: Duration,
-    pub reference: Duration,
-    /// The largest ratio of ours to the reference that is good enough.
-    pub target: f64,
-}
 
 /// CPU time of this thread: what others do on the machine does not count.
 pub fn cpu_time() -> Duration {
@@ -38,16 +29,4 @@ pub fn interleaved<const N: usize>(samples: usize, calls: u32, candidates: [&mut
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-pub fn print(title: &str, rows: &[Row]) {
-    println!("\n{title}\n");
-    println!("| {:<58} | {:>10} | {:>10} | {:>5} | {:>6} | |", "what", "ours", "reference", "ratio", "target");
-    println!("| {:-<58} | {:-<10} | {:-<10} | {:-<5} | {:-<6} | - |", "", "", "", "", "");
-    for Row { what, ours, reference, target } in rows {
-        let ratio = ours.as_secs_f64() / reference.as_secs_f64();
-        let met = if ratio <= *target { "met" } else { "MISSED" };
-        let (ours, reference) = (format!("{ours:.1?}"), format!("{reference:.1?}"));
-        println!("| {what:<58} | {ours:>10} | {reference:>10} | {ratio:>5.2} | {target:>6.2} | {met} |");
-    }
 }

@@ -17,8 +17,8 @@ pub enum Target {
 
 pub fn begin(title: &str) {
     println!("\n{title}\n");
-    println!("| {:<52} | {:>9} | {:>9} | {:>6} | {:>8} | |", "what", "ours", "reference", "ratio", "target");
-    println!("| {:-<52} | {:-<9} | {:-<9} | {:-<6} | {:-<8} | - |", "", "", "", "", "");
+    println!("| {:<58} | {:>9} | {:>9} | {:>6} | {:>8} | |", "what", "ours", "reference", "ratio", "target");
+    println!("| {:-<58} | {:-<9} | {:-<9} | {:-<6} | {:-<8} | - |", "", "", "", "", "");
 }
 
 pub fn row(what: &str, ours: f64, reference: Option<f64>, target: &Target) {
@@ -37,5 +37,5 @@ pub fn row(what: &str, ours: f64, reference: Option<f64>, target: &Target) {
     };
     let reference = reference.map(|reference| format!("{reference:.3}")).unwrap_or_default();
     let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-    println!("| {what:<52} | {ours:>9.3} | {reference:>9} | {ratio:>6} | {asked:>8} | {verdict} |");
+    println!("| {what:<58} | {ours:>9.3} | {reference:>9} | {ratio:>6} | {asked:>8} | {verdict} |");
 }

@@ -14,6 +14,17 @@ pub(super) enum CameraType {
     None,
 }
 
+/// Whether an option changes nothing with this camera, or without sound.
+pub(super) fn is_idle(id: &str, camera: &Camera, sound: bool) -> bool {
+    match id {
+        "device_id" | "device" => !matches!(camera, Camera::Usb(_)),
+        "capture_width" | "capture_height" | "camera_control" => matches!(camera, Camera::Test | Camera::None),
+        "width" | "height" | "fps" | "quality" | "rotate" | "flip" | "video_queue_size" => *camera == Camera::None,
+        "audio_device" | "audio_name" | "audio_channels" | "audio_samplerate" | "audio_queue_size" => !sound,
+        _ => false,
+    }
+}
+
 /// The picture.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Video")]
@@ -141,7 +152,7 @@ pub(super) struct SoundArgs {
     audio_device: Option<u32>,
 
     /// Which microphone, by ALSA name (hw:CARD=Mic,DEV=0), card name or serial number; stays the same over reboots
-    #[arg(long, env = "STAMPCAST_AUDIO_NAME", conflicts_with = "audio_device")]
+    #[arg(long, env = "STAMPCAST_AUDIO_NAME")]
     audio_name: Option<String>,
 
     /// Channels sent (1 or 2)

@@ -4,17 +4,19 @@ mod doctor;
 mod media;
 mod network;
 mod running;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
 mod webrtc;
 
 use crate::config::{Camera, Config};
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 /// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
 ///
-/// Every option can also come from the environment: STAMPCAST_PORT for --port, and so on.
+/// Every option can also come from the environment: STAMPCAST_PORT=8081 for --port 8081, STAMPCAST_ENABLE_AUDIO=1 for
+/// --enable-audio. What is given here goes before that.
 #[derive(Parser, Debug)]
 #[command(
     name = "stampcast",
@@ -36,7 +38,7 @@ pub struct Cli {
     camera_type: Option<media::CameraType>,
 
     /// Print the cameras and microphones of this machine, and what each offers, then exit
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     list_devices: bool,
 
     #[command(flatten)]
@@ -86,11 +88,9 @@ pub enum CliError {
 
 /// Reads the arguments (the first is the program's name) and the environment.
 pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Command, CliError> {
-    let cli = Cli::try_parse_from(args).map_err(|e| match e.kind() {
-        clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => CliError::Wanted(e.render().to_string()),
-        _ => CliError::Usage(one_line(&e.render().to_string())),
-    })?;
-    cli.validate()
+    let matches = sources::read(&args.into_iter().collect::<Vec<_>>())?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| CliError::Usage(one_line(&e.render().to_string())))?;
+    cli.validate(&matches)
 }
 
 /// clap explains over several lines; a log and a service file want one.
@@ -103,15 +103,20 @@ fn one_line(text: &str) -> String {
 }
 
 impl Cli {
-    fn validate(self) -> Result<Command, CliError> {
+    fn validate(self, matches: &ArgMatches) -> Result<Command, CliError> {
+        if self.list_devices {
+            let mut others = sources::on_the_line(matches, |id| id != "list_devices");
+            others.extend(matches.subcommand_name().map(str::to_owned));
+            if !others.is_empty() {
+                return Err(CliError::Usage(format!("--list-devices stands alone; leave out {}", others.join(", "))));
+            }
+            return Ok(Command::ListDevices);
+        }
         match self.command {
-            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.into())),
+            Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.options()?)),
             Some(Subcommand::Completions { shell }) => return Err(CliError::Wanted(completions(shell))),
             Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
             None => {}
-        }
-        if self.list_devices {
-            return Ok(Command::ListDevices);
         }
         let Some(camera_type) = self.camera_type else {
             return Err(CliError::Usage("--camera-type is missing: give usb, rpi, test or none; see --help".into()));
@@ -120,7 +125,11 @@ impl Cli {
         if matches!(camera, Camera::None) && !self.sound.enable_audio {
             return Err(CliError::Usage("--camera-type none leaves nothing to stream; add --enable-audio".into()));
         }
+        let without_effect = sources::on_the_line(matches, |id| {
+            media::is_idle(id, &camera, self.sound.enable_audio) || (self.webrtc.is_off() && id.starts_with("webrtc_"))
+        });
         Ok(Command::Run(Box::new(Config {
+            without_effect,
             host: self.network.address()?,
             port: self.network.port,
             serve_client: self.network.serve_client,

@@ -2,7 +2,8 @@
 
 use super::CliError;
 use super::values::{origin, seconds, secret};
-use crate::config::{Access, Limits, Secret, Tls};
+use crate::config::{Access, Limits, Tls};
+use crate::secrets::Secret;
 use clap::ArgAction;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,10 @@ pub(super) struct NetworkArgs {
     /// How long a viewer may take nothing of what waits for it, seconds
     #[arg(long, env = "STAMPCAST_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     idle_timeout: f64,
+
+    /// The longest message that a viewer may send, KiB (1 to 1024); a longer one ends its connection with close code 1009
+    #[arg(long, env = "STAMPCAST_MAX_MESSAGE", value_name = "KIB", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    max_message: u16,
 }
 
 impl NetworkArgs {
@@ -61,6 +66,7 @@ impl NetworkArgs {
             clients: self.max_clients as usize,
             handshake: Duration::from_secs_f64(self.handshake_timeout),
             idle: Duration::from_secs_f64(self.idle_timeout),
+            message_bytes: usize::from(self.max_message) * 1024,
         }
     }
 
@@ -84,7 +90,7 @@ impl NetworkArgs {
 #[command(next_help_heading = "Who may watch")]
 pub(super) struct AccessArgs {
     /// Ask every client for this token; `ps` and the shell's history may show it: --token-file and STAMPCAST_TOKEN are safer
-    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file")]
+    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret)]
     token: Option<Secret>,
 
     /// Ask every client for the token in this file's first line

@@ -20,7 +20,7 @@ pub(super) struct RunningArgs {
     log_format: LogFormatArg,
 
     /// Only warnings and errors
-    #[arg(long, short, env = "STAMPCAST_QUIET", action = ArgAction::SetTrue, conflicts_with = "verbose")]
+    #[arg(long, short, env = "STAMPCAST_QUIET", action = ArgAction::SetTrue)]
     quiet: bool,
 
     /// Details for finding a fault

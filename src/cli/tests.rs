@@ -24,6 +24,7 @@ fn defaults_are_the_documented_ones() {
     let v = &c.video;
     assert_eq!((v.width, v.height, v.capture_width, v.capture_height), (640, 480, 640, 480));
     assert_eq!((v.fps, v.quality, v.quality_given, v.queue_packets), (15.0, 70, false, 50));
+    assert_eq!(format!("{v:?}"), format!("{:?}", crate::config::Video::default()), "the library's defaults are these too");
     assert_eq!(c.camera, Camera::Usb(UsbCamera::Index(0)));
     assert!(c.sound.is_none() && !c.exit_on_device_error && !c.serve_client);
     let s = config(&["--camera-type", "rpi", "--enable-audio"]).sound.expect("sound was asked for");
@@ -36,6 +37,17 @@ fn the_test_camera_beeps_unless_a_microphone_is_chosen() {
     assert_eq!(device(&["--camera-type", "test", "--enable-audio"]), Microphone::Beep);
     assert_eq!(device(&["--camera-type", "test", "--enable-audio", "--audio-device", "1"]), Microphone::Index(1));
     assert_eq!(device(&["--camera-type", "none", "--enable-audio", "--audio-name", "Mic"]), Microphone::Named("Mic".into()));
+}
+
+#[test]
+fn options_without_effect_are_known() {
+    let without_effect = |args: &[&str]| config(args).without_effect.join(" ");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--device-id", "1", "--capture-width", "1280", "--width", "640"]), "");
+    assert_eq!(without_effect(&["--camera-type", "rpi", "--device", "C920", "--capture-width", "1280"]), "--device");
+    assert_eq!(without_effect(&["--camera-type", "test", "--capture-height", "480", "--rotate", "90"]), "--capture-height");
+    assert_eq!(without_effect(&["--camera-type", "none", "--enable-audio", "--audio-device", "1", "--fps", "30"]), "--fps");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--audio-channels", "2"]), "--audio-channels");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]), "--webrtc-port");
 }
 
 #[test]
@@ -67,6 +79,10 @@ fn every_option_out_of_range_is_one_line_that_names_it() {
         assert!(line.contains(option) && line.contains(value), "{option} {value}: {line}");
         assert!(!line.contains('\n'), "{line}");
     }
+    assert!(refused(&["--camera-type", "usb", "--device", "C920", "--device-id", "0"]).contains("--device-id and --device "));
+    assert!(refused(&["--camera-type", "usb", "--quiet", "--verbose"]).contains("--quiet and --verbose"));
+    assert!(refused(&["--list-devices", "--camera-type", "usb"]).contains("--camera-type"));
+    assert!(refused(&["--list-devices", "doctor"]).contains("doctor"));
     assert!(refused(&[]).contains("--camera-type"));
     assert!(refused(&["--camera-type", "none"]).contains("--enable-audio"));
     assert!(refused(&["--camera-type", "usb", "--host", "no.such.host.invalid"]).contains("no.such.host.invalid"));

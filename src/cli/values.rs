@@ -1,6 +1,6 @@
 //! Values that clap cannot check by itself; each error says what a right one looks like.
 
-use crate::config::Secret;
+use crate::secrets::Secret;
 
 pub(super) fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -10,7 +10,10 @@ pub(super) fn fps(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn secret(text: &str) -> Result<Secret, String> {
-    if text.trim().is_empty() { Err("a token has at least one character".into()) } else { Ok(Secret::new(text.to_owned())) }
+    if text.trim().is_empty() {
+        return Err("a token has at least one character".into());
+    }
+    Secret::new(text).map_err(|e| format!("the kernel has no memory for it: {e}"))
 }
 
 pub(super) fn origin(text: &str) -> Result<String, String> {

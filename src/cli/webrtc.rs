@@ -30,9 +30,14 @@ pub(super) struct WebrtcArgs {
 }
 
 impl WebrtcArgs {
-    /// `None`: off, or not in this build.
+    /// Or not in this build.
+    pub(super) fn is_off(&self) -> bool {
+        !cfg!(feature = "webrtc") || self.no_webrtc
+    }
+
+    /// `None`: off.
     pub(super) fn webrtc(self) -> Option<Webrtc> {
-        (cfg!(feature = "webrtc") && !self.no_webrtc).then_some(Webrtc {
+        (!self.is_off()).then_some(Webrtc {
             port: self.webrtc_port,
             public_ip: self.webrtc_public_ip,
             bitrate_bps: self.webrtc_bitrate.unwrap_or(0) * 1000,

@@ -118,7 +118,7 @@ impl Server {
             _ => "audio",
         };
         info!("viewer {peer} joined: {streams}, {:?}, {:?}", manner.format, request.delivery);
-        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits.stalled);
+        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits);
         let ended: Ended = viewer.run().await;
         drop(place);
         info!("viewer {peer} left: {ended}");

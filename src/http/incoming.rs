@@ -10,11 +10,10 @@ use crate::packet::UnixNs;
 use crate::wire::text::{self, Command};
 use crate::wire::websocket::{Opcode, append_close, append_message};
 use std::io::{self, ErrorKind, Read, Write};
-use tungstenite::error::{Error, ProtocolError};
+use std::task::{Context, Poll};
+use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
-/// The longest message and frame that is read, bytes. The longest that means anything has 69.
-const MAX_MESSAGE: usize = 4096;
 /// tungstenite keeps a buffer of this size for each viewer.
 const READ_BUFFER: usize = 256;
 /// Answers that wait, bytes. A control frame has at most 127.
@@ -23,6 +22,8 @@ const MAX_PONGS: usize = 8;
 
 pub struct Incoming {
     ws: WebSocket<Link>,
+    /// The last read found no whole message, so more can only come from the socket.
+    used_up: bool,
     pongs: Vec<Pong>,
 }
 
@@ -53,16 +54,17 @@ pub enum Ended {
 }
 
 impl Incoming {
-    /// `read_ahead`: what was read from the socket behind the handshake.
-    pub fn new(socket: Socket, read_ahead: Vec<u8>) -> Self {
+    /// `read_ahead`: what was read from the socket behind the handshake. `longest`: message, bytes.
+    pub fn new(socket: Socket, read_ahead: Vec<u8>, longest: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(MAX_CONTROL)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+            .max_message_size(Some(longest))
+            .max_frame_size(Some(longest));
         let link = Link { socket, control: Vec::new() };
-        Self { ws: WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config)), pongs: Vec::new() }
+        let ws = WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config));
+        Self { ws, used_up: false, pongs: Vec::new() }
     }
 
     pub fn socket(&self) -> &Socket {
@@ -74,9 +76,15 @@ impl Incoming {
         self.ws.get_ref().control.len() < MAX_CONTROL / 2 && self.pongs.len() < MAX_PONGS
     }
 
-    /// Whether there are answers to send.
-    pub fn owes_answers(&self) -> bool {
-        !self.ws.get_ref().control.is_empty() || !self.pongs.is_empty()
+    /// Ready when [`read`](Self::read) may give something. Costs less than to try, which matters once per frame.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        if !self.used_up {
+            return Ok(Poll::Ready(()));
+        }
+        match self.socket().poll_readable(cx) {
+            Poll::Ready(ready) => ready.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 
     /// Reads one message; `None` when there is none now. `Some(true)`: it acknowledged a frame. Pings are answered here,
@@ -84,9 +92,13 @@ impl Incoming {
     pub fn read(&mut self, now: impl FnOnce() -> UnixNs) -> Result<Option<bool>, Ended> {
         let message = match self.ws.read() {
             Ok(message) => message,
-            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
+                self.used_up = true;
+                return Ok(None);
+            }
             Err(e) => return Err(ended(&e)),
         };
+        self.used_up = false;
         match message {
             Message::Text(said) => match text::command(&said) {
                 Some(Command::Ack) => Ok(Some(true)),
@@ -104,19 +116,25 @@ impl Incoming {
 
     /// Moves the answers to `out`, to be sent at once: `now` is what pongs give as sent.
     pub fn take_answers(&mut self, out: &mut Vec<u8>, now: impl FnOnce() -> UnixNs) {
+        if !self.pongs.is_empty() {
+            let sent = now();
+            for pong in self.pongs.drain(..) {
+                append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
+            }
+        }
+        // Last, for nothing may follow a close frame.
         out.append(&mut self.ws.get_mut().control);
-        if self.pongs.is_empty() {
-            return;
-        }
-        let sent = now();
-        for pong in self.pongs.drain(..) {
-            append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
-        }
     }
 
     /// Adds a close frame behind the answers. To be called once, when nothing more will be read.
     pub fn refuse(&mut self, code: u16, reason: &str) {
         append_close(&mut self.ws.get_mut().control, code, reason);
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
     }
 }
 
@@ -132,7 +150,9 @@ fn ended(error: &Error) -> Ended {
         Error::ConnectionClosed | Error::AlreadyClosed => Ended::ByViewer,
         Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Gone,
         Error::Utf8(_) => Ended::refused(1007, "the text is not valid UTF-8"),
-        Error::Capacity(_) => Ended::refused(1009, format!("a message may have {MAX_MESSAGE} bytes")),
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            Ended::refused(1009, format!("a message may have {max_size} bytes"))
+        }
         other => Ended::refused(1002, other.to_string()),
     }
 }

@@ -4,12 +4,12 @@
 #[cfg(feature = "tls")]
 use super::tls::session::Session;
 use socket2::{SockRef, TcpKeepalive};
-use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::AsFd;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 #[cfg(feature = "tls")]
 use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 
 /// Bytes that the kernel may hold unsent before it says that there is no room: about one frame. Without this it takes
@@ -58,32 +58,26 @@ impl Socket {
         self.tls.as_ref().map(|tls| tls.lock().expect("nothing panics while it holds the session"))
     }
 
-    /// Returns when one of `interest` may succeed, or the peer is gone.
-    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+    /// Ready when [`try_read`](Self::try_read) may give something, or the end.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         #[cfg(feature = "tls")]
-        loop {
-            let (plaintext, owes) = match self.session() {
-                Some(mut session) => (session.has_plaintext(), session.owes_ciphertext()),
-                None => break,
-            };
-            if plaintext && interest.is_readable() {
-                return Ok(Ready::READABLE);
-            }
-            if !owes {
-                break;
-            }
-            let ready = self.tcp.ready(interest | Interest::WRITABLE).await?;
-            let flushed = self.session().map_or(Ok(()), |mut session| session.flush(&self.tcp));
-            match flushed {
-                Ok(()) if interest.is_writable() => return Ok(ready),
-                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
-                _ => {}
-            }
-            if ready.is_readable() && interest.is_readable() {
-                return Ok(ready);
-            }
+        if self.session().is_some_and(|mut session| session.has_plaintext()) {
+            return Poll::Ready(Ok(()));
         }
-        self.tcp.ready(interest).await
+        self.tcp.poll_read_ready(cx)
+    }
+
+    /// Ready when [`try_write`](Self::try_write) or [`flush`](Self::flush) may get on.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp.poll_write_ready(cx)
+    }
+
+    pub async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    pub async fn room(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_room(cx)).await
     }
 
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -94,10 +88,14 @@ impl Socket {
         self.tcp.try_read(buf)
     }
 
-    /// Writes what the kernel takes of two slices. After `WouldBlock` the same bytes are to be offered again.
+    /// Writes as much of two slices as there is room for: nothing (`WouldBlock`) while too much is unsent. Over TLS a part
+    /// may wait in the session: see [`flush`](Self::flush).
     pub fn try_write(&self, slices: [&[u8]; 2]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(mut session) = self.session() {
+            session.flush(&self.tcp)?;
+            // What is enciphered is begun, even if the kernel then takes none of it; so it is asked first.
+            self.ask_for_room()?;
             return session.try_write(&self.tcp, slices);
         }
         match slices {
@@ -106,31 +104,25 @@ impl Socket {
         }
     }
 
-    /// Asks the kernel whether there is room for a new frame now. `false`: [`ready`](Self::ready) for writing will tell.
-    ///
+    /// `WouldBlock` when the kernel would not take a byte now; [`poll_room`](Self::poll_room) will then tell when it would.
     /// What tokio remembers is not enough: after a write it still says writable, although what is unsent fills the room.
-    pub fn has_room(&self) -> io::Result<bool> {
-        let asked = self.flush().and_then(|()| {
-            self.tcp.try_io(Interest::WRITABLE, || {
-                use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-                let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
-                // An error or a hang-up counts as room: the write that follows says what it is.
-                match poll(&mut fds, PollTimeout::ZERO) {
-                    Ok(0) => Err(ErrorKind::WouldBlock.into()),
-                    Ok(_) => Ok(()),
-                    Err(errno) => Err(errno.into()),
-                }
-            })
-        });
-        match asked {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e),
-        }
+    #[cfg(feature = "tls")]
+    fn ask_for_room(&self) -> io::Result<()> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        self.tcp.try_io(tokio::io::Interest::WRITABLE, || {
+            let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
+            // An error or a hang-up counts as room: the write that follows says what it is.
+            match poll(&mut fds, PollTimeout::ZERO) {
+                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            }
+        })
     }
 
-    /// What TLS itself still has to send.
-    fn flush(&self) -> io::Result<()> {
+    /// Gives the kernel what TLS has enciphered; `WouldBlock` when it does not take all of it.
+    pub fn flush(&self) -> io::Result<()> {
         #[cfg(feature = "tls")]
         if let Some(mut session) = self.session() {
             return session.flush(&self.tcp);

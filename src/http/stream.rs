@@ -3,8 +3,8 @@
 
 use super::App;
 use super::access::Scope;
+use super::outgoing::Manner;
 use super::pictures;
-use super::viewer::Manner;
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
 use crate::wire::{Query, QueryError};

@@ -1,84 +1,63 @@
-//! One viewer of `/stream`: the task that owns its socket from the upgrade to the end. Knows the hub and the wire.
+//! One viewer of `/stream`: the task that owns its socket from the upgrade to the end. Knows the hub.
 //!
-//! It writes straight to the socket, and only when the kernel has room for a new frame does it ask the hub for the newest
-//! one. A frame that is begun is finished. Between frames go the answers that the protocol owes (see `incoming`).
+//! It writes straight to the socket. What is next is offered to the kernel when everything before it is gone, and stays in
+//! the hub's queue, to be replaced by a newer frame, until the kernel takes its first byte; then it is finished. Between
+//! frames go the answers that the protocol owes (see `incoming`).
 
+use super::Limits;
 use super::incoming::{Ended, Incoming};
+use super::outgoing::{Manner, Outgoing};
 use super::socket::Socket;
-use crate::hub::{Gap, Hub, Item, Packet, Subscription};
-use crate::packet::{MonoNs, StreamKind, UnixNs};
-use crate::wire::websocket::{Opcode, append_header, append_message};
-use crate::wire::{Event, Format, Label, binary, text};
-use bytes::{Buf, Bytes};
+use crate::hub::{Hub, Subscription, Taken};
+use crate::packet::MonoNs;
+use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// Messages read, and items written, in one turn; then other viewers get theirs.
 const TURN: usize = 32;
 /// How long a viewer may take for the last frame and the close frame.
 const GOODBYE: Duration = Duration::from_millis(800);
-
-/// What the viewer asked for, beyond what its subscription already does.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    pub format: Format,
-    pub events: bool,
-    /// Video frames on their way at most; `None`: no limit, and acknowledgements mean nothing.
-    pub window: Option<u32>,
-}
+/// The reason in the close frame when the hub ends.
+const STOPS: &str = "the server stops";
 
 pub struct Viewer {
     hub: Arc<Hub>,
     subscription: Subscription,
     incoming: Incoming,
-    manner: Manner,
     outgoing: Outgoing,
-    /// Video frames sent and not acknowledged; counted only with a window.
-    unacknowledged: u32,
-    events_sent: u32,
-    /// Since when the kernel has taken nothing although there was something.
-    blocked_since: Option<Instant>,
+    /// Since when the kernel has taken nothing although there was something, and what it had taken by then.
+    blocked: Option<(Instant, u64)>,
     /// How long that may last.
     patience: Duration,
 }
 
-/// The bytes of which the kernel has taken a part: small things that are this viewer's own, then a shared frame.
-#[derive(Default)]
-struct Outgoing {
-    head: Vec<u8>,
-    head_sent: usize,
-    body: Bytes,
-}
-
-/// What a turn ended for want of.
-#[derive(Clone, Copy)]
-struct Wait {
-    /// Nothing but a turn for the others.
-    again: bool,
-    room: bool,
+/// Why a direction rests.
+#[derive(Clone, Copy, PartialEq)]
+enum Rest {
+    /// There is nothing to do; the task is woken when there is.
+    Idle,
+    /// There is no room: in the kernel (the task is woken when there is), or for more answers.
+    Blocked,
+    /// There may be more, but it is the turn of others.
+    TurnOver,
 }
 
 impl Viewer {
-    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, patience: Duration) -> Self {
-        Self {
-            hub,
-            subscription,
-            incoming: Incoming::new(socket, read_ahead),
-            manner,
-            outgoing: Outgoing::default(),
-            unacknowledged: 0,
-            events_sent: 0,
-            blocked_since: None,
-            patience,
-        }
+    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, limits: Limits) -> Self {
+        let incoming = Incoming::new(socket, read_ahead, limits.message);
+        Self { hub, subscription, incoming, outgoing: Outgoing::new(manner), blocked: None, patience: limits.stalled }
     }
 
     /// Serves until one side ends it; says why.
     pub async fn run(mut self) -> Ended {
-        let mut ended = self.serve().await;
+        let alarm = sleep_until(Instant::now() + self.patience);
+        tokio::pin!(alarm);
+        let mut ended = poll_fn(|cx| self.poll(cx, alarm.as_mut())).await;
         if let Ended::Refused { code, reason } = &ended {
             self.incoming.refuse(*code, reason);
         }
@@ -88,180 +67,105 @@ impl Viewer {
         ended
     }
 
-    async fn serve(&mut self) -> Ended {
-        let alarm = sleep_until(Instant::now() + self.patience);
-        tokio::pin!(alarm);
-        loop {
-            let wait = match self.turn() {
-                Ok(wait) => wait,
-                Err(ended) => return ended,
-            };
-            if wait.again {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let interest = match (wait.room, self.incoming.may_read()) {
-                (true, true) => Interest::READABLE | Interest::WRITABLE,
-                (true, false) => Interest::WRITABLE,
-                // Answers always find room or wait for it, so here there is something to read.
-                (false, _) => Interest::READABLE,
-            };
-            tokio::select! {
-                biased;
-                _ = self.subscription.news() => {}
-                ready = self.incoming.socket().ready(interest) => if ready.is_err() { return Ended::Gone },
-                // Rings once in a while, not for each frame: a timer per frame would cost more than it tells.
-                _ = &mut alarm => {
-                    let since = self.blocked_since.unwrap_or_else(Instant::now);
-                    if since.elapsed() >= self.patience {
-                        return Ended::Stalled;
-                    }
-                    alarm.as_mut().reset(since + self.patience);
-                }
-            }
+    /// One turn. By hand, and not with `select!` over futures: it runs once per viewer and frame, and making, registering and
+    /// dropping those cost a fifth of what the kernel takes to send the frame (docs/performance.md).
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Sleep>) -> Poll<Ended> {
+        let (reading, writing) = match self.turn(cx) {
+            Ok(rests) => rests,
+            Err(ended) => return Poll::Ready(ended),
+        };
+        // Answers that were in the way of reading may be gone by now.
+        if reading == Rest::TurnOver || writing == Rest::TurnOver || reading == Rest::Blocked && self.incoming.may_read() {
+            cx.waker().wake_by_ref();
         }
+        if writing != Rest::Blocked {
+            self.blocked = None;
+            return Poll::Pending;
+        }
+        if self.subscription.poll_closed(cx).is_ready() {
+            return Poll::Ready(Ended::refused(1001, STOPS));
+        }
+        self.poll_stalled(cx, alarm)
     }
 
-    /// Reads what is there and writes what has room. Never waits.
-    fn turn(&mut self) -> Result<Wait, Ended> {
-        if self.subscription.is_closed() {
-            return Err(Ended::refused(1001, "the server stops"));
-        }
-        let again = self.read()?;
-        let mut wait = self.write().map_err(|_| Ended::Gone)?;
-        wait.again |= again && !wait.room;
-        Ok(wait)
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(Rest, Rest), Ended> {
+        Ok((self.read(cx)?, self.write(cx)?))
     }
 
-    /// True when there may be more to read.
-    fn read(&mut self) -> Result<bool, Ended> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
         for _ in 0..TURN {
             if !self.incoming.may_read() {
-                return Ok(false);
+                return Ok(Rest::Blocked);
             }
-            match self.incoming.read(|| self.hub.unix(MonoNs::now()))? {
-                None => return Ok(false),
-                Some(true) => self.unacknowledged = self.unacknowledged.saturating_sub(1),
-                Some(false) => {}
+            if self.incoming.poll_readable(cx)?.is_pending() {
+                return Ok(Rest::Idle);
+            }
+            if self.incoming.read(|| self.hub.unix(MonoNs::now()))? == Some(true) {
+                self.outgoing.acknowledged();
             }
         }
-        Ok(true)
+        Ok(Rest::TurnOver)
     }
 
-    fn write(&mut self) -> std::io::Result<Wait> {
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
+        let Self { hub, subscription, incoming, outgoing, .. } = self;
         for _ in 0..TURN {
-            if self.outgoing.is_empty() {
-                if !self.incoming.owes_answers() && !self.subscription.has_news(self.window_open()) {
-                    self.blocked_since = None;
-                    return Ok(Wait { again: false, room: false });
+            let mut room = outgoing.send(incoming.socket())?;
+            if room {
+                incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
+                let video_allowed = outgoing.window_is_open();
+                match subscription.take_if(cx, video_allowed, |item| outgoing.begin(item, incoming.socket()))? {
+                    Taken::Yes => {}
+                    Taken::Refused => room = false,
+                    Taken::Closed => return Err(Ended::refused(1001, STOPS)),
+                    Taken::Nothing if outgoing.is_empty() => return Ok(Rest::Idle),
+                    // Answers alone.
+                    Taken::Nothing => {}
                 }
-                if !self.incoming.socket().has_room()? {
-                    return Ok(self.blocked());
-                }
-                // Only now: what is newest is chosen when there is room for it.
-                self.compose();
             }
-            if !self.send()? {
-                return Ok(self.blocked());
+            if !room && incoming.socket().poll_room(cx)?.is_pending() {
+                return Ok(Rest::Blocked);
             }
         }
-        Ok(Wait { again: true, room: false })
+        Ok(Rest::TurnOver)
     }
 
-    /// Sends what is composed. False when the kernel would not take all of it.
-    fn send(&mut self) -> std::io::Result<bool> {
-        while !self.outgoing.is_empty() {
-            match self.incoming.socket().try_write(self.outgoing.slices()) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    self.outgoing.advance(n);
-                    self.blocked_since = None;
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+    /// Ready when the viewer has taken nothing for too long. The alarm rings once in a while, not for each frame: a timer
+    /// per frame would cost more than it tells.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Ended> {
+        let taken = self.outgoing.taken();
+        let since = match self.blocked {
+            Some((since, before)) if before == taken => since,
+            _ => self.blocked.insert((Instant::now(), taken)).0,
+        };
+        while alarm.as_mut().poll(cx).is_ready() {
+            if since.elapsed() >= self.patience {
+                return Poll::Ready(Ended::Stalled);
             }
+            alarm.as_mut().reset(since + self.patience);
         }
-        Ok(true)
-    }
-
-    fn blocked(&mut self) -> Wait {
-        self.blocked_since.get_or_insert_with(Instant::now);
-        Wait { again: false, room: true }
-    }
-
-    fn window_open(&self) -> bool {
-        self.manner.window.is_none_or(|window| self.unacknowledged < window)
-    }
-
-    /// Puts together what goes next: the answers owed, then one item with what stands before it.
-    fn compose(&mut self) {
-        self.incoming.take_answers(&mut self.outgoing.head, || self.hub.unix(MonoNs::now()));
-        match self.subscription.take(self.window_open()) {
-            Some(Item::Notice(notice)) => self.compose_event(notice.stamp, &notice.event),
-            Some(Item::Packet { packet, gaps, reshaped }) => self.compose_packet(&packet, &gaps, reshaped),
-            None => {}
-        }
-    }
-
-    fn compose_packet(&mut self, packet: &Packet, gaps: &[Gap], reshaped: bool) {
-        let stream = packet.encoding.stream();
-        if self.manner.events {
-            for &Gap { cause, count, seconds } in gaps {
-                self.compose_event(packet.stamp, &Event::Gap { stream, count, seconds, cause });
-            }
-            if reshaped {
-                self.compose_event(packet.stamp, &Event::Format { stream, shape: packet.shape.into() });
-            }
-        }
-        if stream == StreamKind::Video && self.manner.window.is_some() {
-            self.unacknowledged += 1;
-        }
-        match self.manner.format {
-            Format::Text => self.outgoing.body = packet.text_frame().clone(),
-            Format::Binary => {
-                let head = &mut self.outgoing.head;
-                append_header(head, Opcode::Binary, binary::HEADER_LEN + packet.payload.len());
-                let label = Label { sequence: packet.sequence as u32, gap: !gaps.is_empty() };
-                head.extend_from_slice(&binary::packet_header(label, packet.stamp, packet.shape));
-                self.outgoing.body = packet.payload.clone();
-            }
-        }
-    }
-
-    fn compose_event(&mut self, stamp: UnixNs, event: &Event) {
-        let head = &mut self.outgoing.head;
-        match self.manner.format {
-            Format::Text => append_message(head, Opcode::Text, text::event(stamp, event).as_bytes()),
-            Format::Binary => {
-                let json = event.to_json();
-                append_header(head, Opcode::Binary, binary::HEADER_LEN + json.len());
-                head.extend_from_slice(&binary::event_header(self.events_sent, stamp));
-                head.extend_from_slice(json.as_bytes());
-                self.events_sent = self.events_sent.wrapping_add(1);
-            }
-        }
+        Poll::Pending
     }
 
     /// Finishes the frame that is begun, sends the close frame, and reads until the viewer has hung up: were the socket
     /// closed with unread bytes in it, the kernel would reset the connection and the viewer never see our reason.
     async fn say_goodbye(&mut self) -> std::io::Result<()> {
         let deadline = Instant::now() + GOODBYE;
+        let Self { hub, incoming, outgoing, .. } = self;
         loop {
-            if self.outgoing.is_empty() {
-                if !self.incoming.owes_answers() {
-                    break;
-                }
-                self.incoming.take_answers(&mut self.outgoing.head, || self.hub.unix(MonoNs::now()));
+            if !outgoing.send(incoming.socket())? {
+                timeout_at(deadline, incoming.socket().room()).await??;
+                continue;
             }
-            if !self.send()? {
-                timeout_at(deadline, self.incoming.socket().ready(Interest::WRITABLE)).await??;
+            incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
+            if outgoing.is_empty() {
+                break;
             }
         }
-        let socket = self.incoming.socket();
+        let socket = incoming.socket();
         socket.shut_down_write()?;
         while !discard(socket)? {
-            if timeout_at(deadline, socket.ready(Interest::READABLE)).await.is_err() {
+            if timeout_at(deadline, socket.readable()).await.is_err() {
                 break;
             }
         }
@@ -281,28 +185,4 @@ fn discard(socket: &Socket) -> std::io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.body.is_empty()
-    }
-
-    fn slices(&self) -> [&[u8]; 2] {
-        [&self.head[self.head_sent..], &self.body]
-    }
-
-    fn advance(&mut self, sent: usize) {
-        let of_head = sent.min(self.head.len() - self.head_sent);
-        self.head_sent += of_head;
-        self.body.advance(sent - of_head);
-        if self.head_sent == self.head.len() {
-            self.head.clear();
-            self.head_sent = 0;
-        }
-        if self.body.is_empty() {
-            // An empty slice of a frame would keep the whole frame in memory.
-            self.body = Bytes::new();
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 use super::tally::Tally;
 use crate::packet::{Cause, Losses, Meta, MonoNs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No source makes more packets per second; a jump beyond this rate is not believed.
@@ -13,14 +14,14 @@ const MAX_AHEAD: Duration = Duration::from_millis(100);
 const MAX_REPEATED: u64 = 16;
 
 /// A record's label after the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Counts what the source meant to send; strictly increasing.
     pub sequence: u64,
     /// Strictly increasing, never in the future.
     pub captured: MonoNs,
-    /// Totals of what is missing before this packet.
-    pub missing: Tally,
+    /// Totals of what is missing before this packet; the same `Arc` for as long as nothing more is.
+    pub missing: Arc<Tally>,
     /// False: the label could not be true and was replaced.
     pub plausible: bool,
 }
@@ -28,12 +29,14 @@ pub struct Accepted {
 #[derive(Debug, Default)]
 pub struct Intake {
     last: Option<Last>,
+    /// What comes next has no packet before it that anyone could miss.
+    paused: bool,
     /// The newest capture time ever, kept through a pause.
     latest: MonoNs,
     next_sequence: u64,
     /// Ours less the worker's numbers: 0 until a worker's numbers could not be true.
     renumbered: u64,
-    missing: Tally,
+    missing: Arc<Tally>,
 }
 
 #[derive(Debug)]
@@ -56,38 +59,46 @@ struct Jump {
     restarted: bool,
 }
 
+impl Jump {
+    /// Nearly always.
+    fn is_none(&self) -> bool {
+        let Self { driver, corrupt, unexplained, xruns, aways, restarted } = *self;
+        driver + corrupt + unexplained == 0 && xruns == 0 && aways == 0 && !restarted
+    }
+}
+
 impl Intake {
     /// `length`: the time that this packet covers, which is when the next is due.
     pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
         let captured = meta.captured.min(now + MAX_AHEAD).max(MonoNs(self.latest.0.saturating_add(1)));
         let mut plausible = true;
+        let resumed = std::mem::take(&mut self.paused);
         self.renumbered = self.renumbered.wrapping_add(self.last.as_ref().map_or(0, |last| repeated(last, meta)));
         let mut sequence = meta.sequence.wrapping_add(self.renumbered);
-        if let Some(last) = &self.last {
-            match jump(last, meta, captured) {
+        match &self.last {
+            Some(last) if !resumed => match jump(last, meta, captured) {
                 Some(jump) => self.count(&jump, captured),
                 None => plausible = false,
-            }
-        } else if sequence < self.next_sequence {
-            plausible = false;
+            },
+            _ => plausible = sequence >= self.next_sequence,
         }
         if !plausible {
             sequence = self.next_sequence;
             self.renumbered = sequence.wrapping_sub(meta.sequence);
-            if let Some(last) = &self.last {
+            if let Some(last) = self.last.as_ref().filter(|_| !resumed) {
                 let absent = captured.since(last.captured + last.length);
-                self.missing.add_absences(Cause::Corrupt, 1, absent);
+                Arc::make_mut(&mut self.missing).add_absences(Cause::Corrupt, 1, absent);
             }
         }
         self.latest = captured;
         self.next_sequence = sequence.saturating_add(1);
         self.last = Some(Last { incarnation: meta.incarnation, sequence: meta.sequence, captured, losses: meta.losses, length });
-        Accepted { sequence, captured, missing: self.missing, plausible }
+        Accepted { sequence, captured, missing: self.missing.clone(), plausible }
     }
 
-    /// Nobody reads: what comes next has no packet before it that anyone could miss.
+    /// Nobody reads. The last packet's number is kept: a worker that is killed meanwhile may use it again.
     pub fn pause(&mut self) {
-        self.last = None;
+        self.paused = true;
     }
 
     pub fn missing(&self) -> &Tally {
@@ -96,7 +107,10 @@ impl Intake {
 
     fn count(&mut self, jump: &Jump, captured: MonoNs) {
         let Some(last) = &self.last else { return };
-        let missing = &mut self.missing;
+        if jump.is_none() {
+            return;
+        }
+        let missing = Arc::make_mut(&mut self.missing);
         missing.add_packets(Cause::Driver, jump.driver);
         missing.add_packets(Cause::Corrupt, jump.corrupt);
         missing.add_packets(if jump.restarted { Cause::WorkerRestarted } else { Cause::Ring }, jump.unexplained);
@@ -104,8 +118,9 @@ impl Intake {
         let counted = jump.driver + jump.corrupt + jump.unexplained;
         let expected = last.length.saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
         let mut absent = captured.since(last.captured + expected);
-        for (cause, times) in [(Cause::SourceAway, jump.aways), (Cause::WorkerRestarted, jump.restarted.into()), (Cause::Xrun, jump.xruns)]
-        {
+        // A restart in time takes nothing away: the test beep goes on at the very sample where its last life ended.
+        let restarts = u32::from(jump.restarted && jump.aways == 0 && !absent.is_zero());
+        for (cause, times) in [(Cause::SourceAway, jump.aways), (Cause::WorkerRestarted, restarts), (Cause::Xrun, jump.xruns)] {
             if times > 0 {
                 missing.add_absences(cause, times, std::mem::take(&mut absent));
             }

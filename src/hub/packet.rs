@@ -5,7 +5,7 @@ use super::tally::Tally;
 use crate::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
 use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Packet {
     pub keyframe: bool,
     pub payload: Bytes,
     /// What the source lost before this packet, in all.
-    pub(super) missing: Tally,
+    pub(super) missing: Arc<Tally>,
     text_frame: OnceLock<Bytes>,
 }
 
@@ -34,7 +34,7 @@ impl Packet {
             shape: meta.shape,
             keyframe: meta.keyframe,
             payload,
-            missing: accepted.missing,
+            missing: accepted.missing.clone(),
             text_frame: OnceLock::new(),
         }
     }
@@ -49,7 +49,7 @@ impl Packet {
             shape,
             keyframe: true,
             payload,
-            missing: self.missing,
+            missing: self.missing.clone(),
             text_frame: OnceLock::new(),
         }
     }
@@ -63,10 +63,11 @@ impl Packet {
     pub fn text_frame(&self) -> &Bytes {
         self.text_frame.get_or_init(|| {
             let prefix = text::packet_prefix(self.stamp, self.shape);
+            let prefix = prefix.as_bytes();
             let length = prefix.len() + b64::encoded_len(self.payload.len());
             let mut frame = Vec::with_capacity(websocket::MAX_HEADER_LEN + length);
             websocket::append_header(&mut frame, websocket::Opcode::Text, length);
-            frame.extend_from_slice(prefix.as_bytes());
+            frame.extend_from_slice(prefix);
             b64::append(&mut frame, &self.payload);
             frame.into()
         })

@@ -67,7 +67,7 @@ enum Entry {
 /// The packet given last: the next one's gaps are counted from here.
 #[derive(Debug)]
 struct Given {
-    missing: Tally,
+    missing: Arc<Tally>,
     shape: Shape,
 }
 
@@ -102,7 +102,7 @@ impl Queue {
         self.entries.push_back(Entry::Notice(notice));
     }
 
-    /// Whether [`take`](Self::take) would give something.
+    /// Whether something is in front; a packet does not count unless `packets_allowed`.
     pub fn has_news(&self, packets_allowed: bool) -> bool {
         match self.entries.front() {
             Some(Entry::Packet(_)) => packets_allowed,
@@ -111,29 +111,32 @@ impl Queue {
         }
     }
 
-    /// The next item in order. A packet at the front stays there unless `packets_allowed`.
-    pub fn take(&mut self, packets_allowed: bool) -> Option<Item> {
-        if !self.has_news(packets_allowed) {
-            return None;
-        }
-        let packet = match self.entries.pop_front()? {
-            Entry::Notice(notice) => return Some(Item::Notice(notice)),
-            Entry::Packet(packet) => packet,
+    /// The next item in order, which stays until [`drop_front`](Self::drop_front).
+    pub fn front(&self) -> Option<Item> {
+        let packet = match self.entries.front()? {
+            Entry::Notice(notice) => return Some(Item::Notice(notice.clone())),
+            Entry::Packet(packet) => packet.clone(),
         };
-        self.packets -= 1;
-        self.bytes -= packet.payload.len();
-        let missed = std::mem::take(&mut self.missed);
-        let before = self.given.replace(Given { missing: packet.missing, shape: packet.shape });
         let mut gaps = Vec::new();
         let mut reshaped = false;
-        if let Some(before) = before {
+        if let Some(before) = &self.given {
             gaps = packet.missing.since(&before.missing);
-            if missed > 0 {
-                gaps.push(Gap { cause: Cause::ViewerQueue, count: Some(missed), seconds: None });
+            if self.missed > 0 {
+                gaps.push(Gap { cause: Cause::ViewerQueue, count: Some(self.missed), seconds: None });
             }
             reshaped = before.shape != packet.shape;
         }
         Some(Item::Packet { packet, gaps, reshaped })
+    }
+
+    /// The item in front was given.
+    pub fn drop_front(&mut self) {
+        if let Some(Entry::Packet(packet)) = self.entries.pop_front() {
+            self.packets -= 1;
+            self.bytes -= packet.payload.len();
+            self.missed = 0;
+            self.given = Some(Given { missing: packet.missing.clone(), shape: packet.shape });
+        }
     }
 
     fn is_over(&self, newest: &Packet) -> bool {

@@ -5,8 +5,10 @@ use super::view::{Conversion, View};
 use super::{Hub, Packet, State};
 use crate::packet::{Encoding, StreamKind};
 use crate::wire::{Delivery, Event};
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::Notify;
+use std::task::{Context, Poll, Waker};
 
 /// A stream that can be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,6 @@ pub(super) struct Inbox {
     audio: Option<Feed>,
     events: bool,
     queues: Mutex<Queues>,
-    news: Notify,
 }
 
 struct Queues {
@@ -61,6 +62,8 @@ struct Queues {
     /// When both have something, they take turns, so that neither starves the other on a slow line.
     video_was_last: bool,
     closed: bool,
+    /// Of the task that takes. Kept when it was woken: it is the same one every time.
+    waiting: Option<Waker>,
 }
 
 pub struct Subscription {
@@ -86,14 +89,9 @@ impl Hub {
             audio: audio.map(|feed| queue(feed, None)),
             video_was_last: false,
             closed: state.closed,
+            waiting: None,
         };
-        let inbox = Arc::new(Inbox {
-            video: request.video,
-            audio: request.audio,
-            events: request.events,
-            queues: Mutex::new(queues),
-            news: Notify::new(),
-        });
+        let inbox = Arc::new(Inbox { video: request.video, audio: request.audio, events: request.events, queues: Mutex::new(queues) });
         for source in state.sources.iter().filter(|s| s.away) {
             let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
             inbox.notify_of(source.kind, &Notice { stamp, event: Event::SourceLost { stream: source.kind } });
@@ -107,43 +105,107 @@ impl Hub {
     }
 }
 
+/// What became of a look into the queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes,
+    /// The item is still next, unless a newer one replaces it.
+    Refused,
+    Nothing,
+    /// The hub has ended: no more will come.
+    Closed,
+}
+
 impl Subscription {
-    /// What is next; `None` when there is nothing (then wait for [`news`](Self::news)). Video packets stay queued, under
-    /// the queue's rules, while `video_allowed` is false.
-    pub fn take(&self, video_allowed: bool) -> Option<Item> {
+    /// Shows what is next to `accept`, which takes it or leaves it, and wakes the task from now on whenever something comes.
+    /// Video packets stay queued, under the queue's rules, while `video_allowed` is false. The queues are locked meanwhile:
+    /// `accept` must neither wait nor call the hub.
+    pub fn take_if<E>(&self, cx: &Context<'_>, video_allowed: bool, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Taken, E> {
         let mut queues = self.inbox.lock();
-        let queues = &mut *queues;
-        let video = queues.video.as_mut().filter(|q| q.has_news(video_allowed));
-        let audio = queues.audio.as_mut().filter(|q| q.has_news(true));
-        let turn_of_audio = queues.video_was_last && audio.is_some();
-        let (queue, is_video) = match (video, audio) {
-            (Some(video), _) if !turn_of_audio => (video, true),
-            (_, Some(audio)) => (audio, false),
-            (Some(video), None) => (video, true),
-            (None, None) => return None,
+        queues.wake(cx);
+        if queues.closed { Ok(Taken::Closed) } else { self.give(queues, video_allowed, accept) }
+    }
+
+    /// What is next; `None` when there is nothing (then wait for [`news`](Self::news)). Video packets stay queued while
+    /// `video_allowed` is false.
+    pub fn take(&self, video_allowed: bool) -> Option<Item> {
+        let mut given = None;
+        let accept = |item: &Item| {
+            given = Some(item.clone());
+            Ok::<_, Infallible>(true)
         };
+        let Ok(_) = self.give(self.inbox.lock(), video_allowed, accept);
+        given
+    }
+
+    fn give<E>(
+        &self,
+        mut queues: MutexGuard<'_, Queues>,
+        video_allowed: bool,
+        accept: impl FnOnce(&Item) -> Result<bool, E>,
+    ) -> Result<Taken, E> {
+        let Some((queue, is_video)) = queues.next(video_allowed) else { return Ok(Taken::Nothing) };
+        let Some(item) = queue.front() else { return Ok(Taken::Nothing) };
+        if !accept(&item)? {
+            return Ok(Taken::Refused);
+        }
+        queue.drop_front();
         queues.video_was_last = is_video;
-        let item = queue.take(true);
-        if let Some(Item::Packet { packet, .. }) = &item {
+        drop(queues);
+        if let Item::Packet { packet, .. } = &item {
             self.hub.note_age(packet);
         }
-        item
+        Ok(Taken::Yes)
     }
 
-    /// Whether [`take`](Self::take) would give something.
-    pub fn has_news(&self, video_allowed: bool) -> bool {
-        let queues = self.inbox.lock();
-        queues.video.as_ref().is_some_and(|q| q.has_news(video_allowed)) || queues.audio.as_ref().is_some_and(|q| q.has_news(true))
-    }
-
-    /// Returns once something came since the last return. May also return when nothing did.
+    /// Returns when there is something to take, or the hub has ended. One task at a time may wait.
     pub async fn news(&self) {
-        self.inbox.news.notified().await;
+        poll_fn(|cx| {
+            let mut queues = self.inbox.lock();
+            queues.wake(cx);
+            if queues.closed || queues.next(true).is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
-    /// The hub ends: no more will come.
+    /// Ready when the hub has ended. The task is woken by other news too.
+    pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut queues = self.inbox.lock();
+        queues.wake(cx);
+        if queues.closed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The hub has ended: no more will come.
     pub fn is_closed(&self) -> bool {
         self.inbox.lock().closed
+    }
+}
+
+impl Queues {
+    /// The queue whose turn it is, and whether it is that of the video.
+    fn next(&mut self, video_allowed: bool) -> Option<(&mut Queue, bool)> {
+        let video = self.video.as_mut().filter(|q| q.has_news(video_allowed));
+        let audio = self.audio.as_mut().filter(|q| q.has_news(true));
+        match (video, audio) {
+            (Some(_), Some(audio)) if self.video_was_last => Some((audio, false)),
+            (Some(video), _) => Some((video, true)),
+            (None, Some(audio)) => Some((audio, false)),
+            (None, None) => None,
+        }
+    }
+
+    /// Has this task woken by whatever comes.
+    fn wake(&mut self, cx: &Context<'_>) {
+        if !self.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waiting = Some(cx.waker().clone());
+        }
+    }
+
+    /// There is news.
+    fn ring(&self) {
+        if let Some(waker) = &self.waiting {
+            waker.wake_by_ref();
+        }
     }
 }
 
@@ -182,8 +244,7 @@ impl Inbox {
             _ => return 0,
         };
         let Some(gone) = queue.as_mut().and_then(|q| q.offer(packet)) else { return 0 };
-        drop(queues);
-        self.news.notify_one();
+        queues.ring();
         gone
     }
 
@@ -199,18 +260,21 @@ impl Inbox {
         };
         if let Some(queue) = queue {
             queue.notify(notice.clone());
-            self.news.notify_one();
+            queues.ring();
         }
     }
 
-    /// Tells of something that concerns all streams, once.
-    pub fn notify_once(&self, notice: &Notice) {
-        self.notify_of(if self.video.is_some() { StreamKind::Video } else { StreamKind::Audio }, notice);
+    /// The same for a reader of this encoding, or of a view of it.
+    pub fn notify_readers_of(&self, encoding: Encoding, notice: &Notice) {
+        if self.feeds().any(|feed| feed.encoding() == encoding) {
+            self.notify_of(encoding.stream(), notice);
+        }
     }
 
     pub fn close(&self) {
-        self.lock().closed = true;
-        self.news.notify_one();
+        let mut queues = self.lock();
+        queues.closed = true;
+        queues.ring();
     }
 
     fn feeds(&self) -> impl Iterator<Item = Feed> {

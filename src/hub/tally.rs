@@ -2,12 +2,13 @@
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
 use crate::packet::Cause;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
 const CAUSES: [Cause; 6] = [Cause::Driver, Cause::Corrupt, Cause::Ring, Cause::Xrun, Cause::SourceAway, Cause::WorkerRestarted];
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally([Loss; CAUSES.len()]);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,10 +46,10 @@ impl Tally {
     }
 
     /// What was lost since the totals were `earlier`, one gap for each cause and sort.
-    pub fn since(&self, earlier: &Self) -> Vec<Gap> {
+    pub fn since(self: &Arc<Self>, earlier: &Arc<Self>) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        // Nearly always: nothing. Then nothing is allocated.
-        if self == earlier {
+        // Nearly always: nothing. Then nothing is looked at, nor allocated.
+        if Arc::ptr_eq(self, earlier) {
             return gaps;
         }
         for ((cause, now), (_, then)) in self.iter().zip(earlier.iter()) {

@@ -128,7 +128,6 @@ impl Session {
         let subscription = &self.subscription;
         let news = async {
             match subscription {
-                Some(subscription) if subscription.has_news(true) => {}
                 Some(subscription) => subscription.news().await,
                 None => std::future::pending().await,
             }

@@ -10,24 +10,17 @@ const AT_ONCE: usize = 32 * 1024;
 
 pub struct Session {
     tls: ServerConnection,
-    /// Plaintext that is enciphered, but not yet all in the kernel's hands; the caller believes that it was not taken.
-    withheld: usize,
 }
 
 impl Session {
     pub fn new(mut tls: ServerConnection) -> Self {
         tls.set_buffer_limit(Some(AT_ONCE));
-        Self { tls, withheld: 0 }
+        Self { tls }
     }
 
     /// Whether something is there to read without asking the kernel.
     pub fn has_plaintext(&mut self) -> bool {
         self.tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
-    }
-
-    /// Whether ciphertext waits for the kernel.
-    pub fn owes_ciphertext(&self) -> bool {
-        self.tls.wants_write()
     }
 
     /// As read(2) on a non-blocking socket; 0 at the end, orderly or not.
@@ -49,17 +42,14 @@ impl Session {
         }
     }
 
-    /// As writev(2) on a non-blocking socket, for a caller that after `WouldBlock` offers the same bytes again.
-    ///
-    /// Bytes count as written only when the kernel has all their ciphertext. So a frame that is written is on its way, and
-    /// nothing has to be flushed behind the caller's back.
+    /// As writev(2) on a non-blocking socket, for a caller who has [`flush`](Self::flush)ed. What the kernel does not take of
+    /// the ciphertext waits for the next flush.
     pub fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
-        if self.withheld == 0 {
-            self.flush(tcp)?;
-            self.withheld = self.tls.writer().write_vectored(&slices.map(IoSlice::new))?;
+        let taken = self.tls.writer().write_vectored(&slices.map(IoSlice::new))?;
+        match self.flush(tcp) {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+            _ => Ok(taken),
         }
-        self.flush(tcp)?;
-        Ok(std::mem::take(&mut self.withheld))
     }
 
     /// Gives the kernel all ciphertext; `WouldBlock` when it does not take all of it.

@@ -156,6 +156,28 @@ fn a_twin_that_came_later_is_noted() {
 }
 
 #[test]
+fn a_workers_next_life_takes_no_other_camera_under_the_number() {
+    let mine = usb(0, "Fake Cam", None, "1-1");
+    let (twin, other) = (usb(2, "Fake Cam", None, "1-2"), usb(0, "HD Webcam", Some("B"), "1-3"));
+    let identity = Identity::new(&mine, &[mine.clone(), twin.clone()]);
+    let note = serde_json::to_vec(&identity).expect("plain data becomes JSON");
+    let next: Identity = serde_json::from_slice(&note).expect("it is whole");
+    let moved = usb(4, "Fake Cam", None, "1-1");
+    assert_eq!(picked(UsbCamera::Index(0), None, &[other.clone(), moved.clone()]), "video0", "the number alone would mean another");
+    assert_eq!(picked(UsbCamera::Index(0), Some(&next), &[other.clone(), moved]), "video4");
+    assert!(picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 is not there"));
+    assert!(next.find(std::slice::from_ref(&twin)).is_none(), "twins are remembered too");
+    for (camera, fits) in [
+        (UsbCamera::Index(7), true),
+        (UsbCamera::Path("/dev/video7".into()), true),
+        (UsbCamera::Named("fake".into()), true),
+        (UsbCamera::Named("HD Webcam".into()), false),
+    ] {
+        assert_eq!(next.fits(&camera), fits, "{camera:?}");
+    }
+}
+
+#[test]
 fn a_link_says_which_camera_it_means() {
     let first = usb(0, "Fake Cam", Some("A"), "1-1");
     let second = usb(2, "HD Webcam", None, "1-2");
