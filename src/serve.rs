@@ -111,10 +111,10 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
         feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
     }
 
-    let (stop, stopping) = watch::channel(false);
-    let mut outputs = JoinSet::new();
+    let stop = watch::Sender::new(false);
+    let mut outputs: JoinSet<()> = JoinSet::new();
     #[cfg(feature = "webrtc")]
-    let webrtc = start_webrtc(&config, &hub, &stopping, &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let webrtc = start_webrtc(&config, &hub, &stop, &mut outputs).map_err(failed("open WebRTC's port"))?;
     let door = Door {
         access,
         serve_client: config.serve_client,
@@ -146,12 +146,12 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 }
 
-/// Its tasks end with `stopping`.
+/// Its tasks end with `stop`.
 #[cfg(feature = "webrtc")]
 fn start_webrtc(
     config: &Config,
     hub: &Arc<Hub>,
-    stopping: &watch::Receiver<bool>,
+    stop: &watch::Sender<bool>,
     outputs: &mut JoinSet<()>,
 ) -> io::Result<Option<Arc<crate::webrtc::Server>>> {
     let Some(mut webrtc) = config.webrtc.clone() else { return Ok(None) };
@@ -161,10 +161,10 @@ fn start_webrtc(
     let server = Arc::new(crate::webrtc::Server::open(&webrtc, config.host, hub.clone())?);
     if let Some(whip) = webrtc.whip {
         let publisher = crate::webrtc::Publisher::new(server.clone(), whip)?;
-        let stopping = stopping.clone();
+        let stopping = stop.subscribe();
         outputs.spawn(async move { publisher.run(stopping).await });
     }
-    let (running, stopping) = (server.clone(), stopping.clone());
+    let (running, stopping) = (server.clone(), stop.subscribe());
     outputs.spawn(async move { running.run(stopping).await });
     Ok(Some(server))
 }
