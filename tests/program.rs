@@ -220,3 +220,13 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
     let mut program = Program::start(&[&args[..], &["--exit-on-device-error"]].concat());
     assert_eq!(program.wait().code(), Some(3));
 }
+
+/// As in a driver's call that never returns.
+#[test]
+fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
+    let mut program = Program::start(&[&TEST[..], &["--exit-on-device-error"]].concat());
+    Viewer::connect(&program.url("")).frame();
+    kill(program.child("stampcast-video", None), libc::SIGSTOP);
+    assert_eq!(program.wait().code(), Some(3));
+    program.line(&["stampcast-video is killed: its loop has not moved"]);
+}
