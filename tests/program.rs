@@ -241,6 +241,8 @@ fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
 #[test]
 fn each_line_of_a_json_log_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
+    // That is news to the server, which may have had none before.
+    Viewer::connect(&program.url("")).frame();
     for name in ["stampcast", "stampcast-serve", "stampcast-video", "stampcast-audio"] {
         let line = program.line(&[&format!("\"process\":\"{name}\"")]);
         let json: serde_json::Value = serde_json::from_str(&line).expect("a line is one object");
