@@ -123,7 +123,7 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     assert_eq!((after.sequence, after.plausible, &after.missing), (9, true, &before.missing));
     let next = Meta { sequence: 9, captured: MonoNs(2_100 * MS), ..again };
     let next = intake.accept(&next, INTERVAL, now);
-    assert_eq!((next.sequence, next.plausible, next.missing), (10, true, before.missing));
+    assert_eq!((next.sequence, next.plausible, &next.missing), (10, true, &before.missing));
     // The same life cannot use a number twice, paused or not.
     intake.pause();
     let same = Meta { sequence: 9, captured: MonoNs(2_200 * MS), ..again };
