@@ -28,7 +28,7 @@ printf '%-14s %8s %9s %9s\n' target inputs edges "to keep"
 failed=0
 for target in "${targets[@]}"; do
     mkdir "$new/$target"
-    if "target/fuzz/release/$target" -runs="$runs" -seed=1 -max_len=1024 -timeout=10 -print_final_stats=1 \
+    if "target/fuzz/release/$target" -runs="$runs" -seed=1 -max_len=1024 -timeout=60 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target-" "$new/$target" "fuzz/corpus/$target" >"$new/log" 2>&1; then
         figure() { sed -n "s/^stat::$1: *//p" "$new/log"; }
         edges=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' "$new/log" | tail -1)
