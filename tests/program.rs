@@ -227,3 +227,13 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
     let mut program = Program::start(&[&args[..], &["--exit-on-device-error"]].concat());
     assert_eq!(program.wait().code(), Some(3));
 }
+
+#[test]
+fn each_line_of_a_json_log_names_its_process() {
+    let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
+    for name in ["stampcast", "stampcast-serve", "stampcast-video", "stampcast-audio"] {
+        let line = program.line(&[&format!("\"process\":\"{name}\"")]);
+        let json: serde_json::Value = serde_json::from_str(&line).expect("a line is one object");
+        assert!(json["timestamp"].is_string() && json["fields"]["message"].is_string(), "{line}");
+    }
+}

@@ -97,8 +97,10 @@ stage_clippy() {
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
 }
 
+# The smallest build is linted above; here it runs.
 stage_test() {
     cargo test --locked
+    cargo test --locked --no-default-features --test program
 }
 
 stage_doc() {
