@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod http;
 pub mod hub;
 pub mod log;
+pub mod pace;
 pub mod packet;
 pub mod resample;
 pub mod ring;

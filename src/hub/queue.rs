@@ -3,9 +3,9 @@
 //! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
 //! before the next packet given.
 
-use super::pace::Pace;
 use super::tally::Tally;
 use super::{Backlog, Packet};
+use crate::pace::Pace;
 use crate::packet::{Cause, Shape, UnixNs};
 use crate::wire::Event;
 use std::collections::VecDeque;
