@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod http;
 pub mod hub;
 pub mod log;
+pub mod memory;
 pub mod pace;
 pub mod packet;
 pub mod resample;
