@@ -68,7 +68,10 @@ fn events_are_the_documented_json() {
             Event::Format { stream: StreamKind::Audio, shape: EventShape::Audio { rate: 44_100, channels: 2 } },
             r#"{"event":"format","stream":"audio","rate":44100,"channels":2}"#,
         ),
-        (Event::ClockStep { seconds: -3600.25 }, r#"{"event":"clock_step","seconds":-3600.25}"#),
+        (
+            Event::ClockStep { stream: StreamKind::Audio, seconds: -3600.25 },
+            r#"{"event":"clock_step","stream":"audio","seconds":-3600.25}"#,
+        ),
     ];
     for (event, json) in cases {
         assert_eq!(event.to_json(), json);
@@ -136,7 +139,6 @@ fn the_query_says_what_is_asked_for() {
         events: true,
         audio_rate: Some(16_000),
         audio_channels: Some(1),
-        token: Some("s".into()),
     };
     assert_eq!(all, Ok(expected));
 }
@@ -203,6 +205,17 @@ proptest! {
         prop_assert_eq!(text::decode(&line), Ok(Message::Event { stamp: sent, event: event.clone() }));
         let bytes = [&binary::event_header(3, sent)[..], event.to_json().as_bytes()].concat();
         prop_assert_eq!(binary::decode(&bytes), Ok(Message::Event { stamp: sent, event }));
+    }
+
+    /// It is written without the formatting that shows stamps elsewhere.
+    #[test]
+    fn a_packets_head_shows_its_stamp_and_size_as_everything_else_does(stamp: u64, width: u16, height: u16) {
+        for stamp in [UnixNs(stamp), UnixNs(stamp % 2_000_000), UnixNs(u64::MAX)] {
+            let head = text::packet_prefix(stamp, Shape::Video { width, height });
+            prop_assert_eq!(head.as_bytes().to_vec(), format!("video:{}:{width}:{height}:", stamp::Seconds(stamp)).into_bytes());
+            let head = text::packet_prefix(stamp, Shape::Audio { rate_hz: 48_000, channels: 1 });
+            prop_assert_eq!(head.as_bytes().to_vec(), format!("audio:{}:", stamp::Seconds(stamp)).into_bytes());
+        }
     }
 
     #[test]
