@@ -30,10 +30,10 @@ function read(url, onpacket) {
   });
 }
 
-function print({ kind, stamp, data, width, height, rate }) {
+function print({ kind, stamp, data, width, height, rate, channels }) {
   const time = stamp.toFixed(6);
   if (kind === "video") console.log(`${time}  picture of ${width}x${height}: ${data.length} bytes`);
-  else if (kind === "audio") console.log(`${time}  sound: ${data.length / 2} samples at ${rate} Hz`);
+  else if (kind === "audio") console.log(`${time}  sound: ${data.length / 2 / channels} samples at ${rate} Hz`);
   else console.log(`${time}  ${new TextDecoder().decode(data)}`);
 }
 

@@ -1,6 +1,6 @@
 """Both streams as an iterator that never gives you an old picture, however slow you are.
 
-    python3 -m pip install websockets
+    pip install websockets        (on Debian in a venv: see README.md)
     python3 read_stream.py [HOST:PORT]
 
     for packet in packets("localhost:8080"):
@@ -56,4 +56,4 @@ if __name__ == "__main__":
         if packet.kind == "video":
             print(f"{packet.name}  picture of {packet.width}x{packet.height}: {len(packet.data)} bytes", flush=True)
         elif packet.kind == "audio":
-            print(f"{packet.name}  sound: {len(packet.data) // 2} samples at {packet.rate} Hz", flush=True)
+            print(f"{packet.name}  sound: {len(packet.data) // 2 // packet.channels} samples at {packet.rate} Hz", flush=True)

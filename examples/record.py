@@ -1,6 +1,6 @@
 """Records a WAV and a folder of JPEGs, all named by the moment of their capture (UNIX seconds).
 
-    python3 -m pip install websockets
+    pip install websockets        (on Debian in a venv: see README.md)
     python3 record.py HOST:PORT FOLDER SECONDS
 
 FOLDER/1760000000.123456.jpg are the pictures, FOLDER/1760000000.100000.wav is the sound, named by its first sample.

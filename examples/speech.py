@@ -1,6 +1,6 @@
 """What is said into the microphone, each word with the UNIX time at which it was said. Works offline.
 
-    python3 -m pip install websockets pocketsphinx
+    pip install websockets pocketsphinx        (on Debian in a venv: see README.md)
     python3 speech.py [HOST:PORT [WORD...]]
 
 Where only certain words will be said ("stop go left right"), name them: it then hears them far better.

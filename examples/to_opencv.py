@@ -1,6 +1,6 @@
 """The camera as OpenCV images, each with the moment of its capture; prints where something moved.
 
-    python3 -m pip install websockets opencv-python-headless
+    pip install websockets opencv-python-headless        (on Debian in a venv: see README.md)
     python3 to_opencv.py [HOST:PORT]
 """
 import sys

@@ -129,6 +129,29 @@ const WORDS = {
     key_figures: "Figures",
     key_latency: "Latency: lowest, balanced, smooth",
     key_help: "This list",
+    transport: "Connection",
+    automatic: "Automatic",
+    tooSlow: "The WebSocket is too slow here: trying WebRTC",
+    webrtcFailed: "WebRTC failed: {reason}",
+    webrtcInstead: "WebRTC failed: {reason}. Playing by WebSocket.",
+    webrtcAgain: "Next try in {seconds} s.",
+    webrtcWhenSlow: "goes to WebRTC when this is too slow",
+    webrtc_new: "WebRTC: asking the server…",
+    webrtc_connecting: "WebRTC: looking for a way through the network…",
+    webrtc_connected: "WebRTC: connected",
+    webrtc_disconnected: "WebRTC: interrupted, waiting for it…",
+    webrtc_failed: "WebRTC: failed",
+    webrtc_closed: "WebRTC: closed",
+    webrtc_unsupported: "this browser does not have it",
+    webrtc_absent: "this server does not offer it",
+    webrtc_denied: "the server does not allow it",
+    webrtc_codec: "server and browser have no codec in common",
+    webrtc_full: "all its places are taken",
+    webrtc_unanswered: "the server did not answer",
+    webrtc_blocked: "no way through the network was found",
+    webrtc_lost: "the connection was lost",
+    noCaptureTime: "not told by this browser",
+    cause_frozen: "picture stood still",
   },
   ja: {
     title: "stampcast: ライブカメラ",
@@ -254,6 +277,29 @@ const WORDS = {
     key_figures: "計測値",
     key_latency: "遅延: 最小、標準、安定",
     key_help: "この一覧",
+    transport: "接続方式",
+    automatic: "自動",
+    tooSlow: "WebSocket が遅いため WebRTC を試しています",
+    webrtcFailed: "WebRTC に失敗: {reason}",
+    webrtcInstead: "WebRTC に失敗: {reason}。WebSocket で再生しています。",
+    webrtcAgain: "{seconds} 秒後に再試行します。",
+    webrtcWhenSlow: "遅い場合は WebRTC に切り替えます",
+    webrtc_new: "WebRTC: サーバーに問い合わせ中…",
+    webrtc_connecting: "WebRTC: 通信経路を探しています…",
+    webrtc_connected: "WebRTC: 接続済み",
+    webrtc_disconnected: "WebRTC: 中断、復帰を待っています…",
+    webrtc_failed: "WebRTC: 失敗",
+    webrtc_closed: "WebRTC: 終了",
+    webrtc_unsupported: "このブラウザーは対応していません",
+    webrtc_absent: "このサーバーは対応していません",
+    webrtc_denied: "サーバーが許可していません",
+    webrtc_codec: "共通のコーデックがありません",
+    webrtc_full: "空きがありません",
+    webrtc_unanswered: "サーバーが応答しません",
+    webrtc_blocked: "通信経路が見つかりません",
+    webrtc_lost: "接続が切れました",
+    noCaptureTime: "このブラウザーでは不明",
+    cause_frozen: "映像の停止",
   },
 };
 
@@ -271,10 +317,10 @@ function chooseLanguage(choice) {
   }
 }
 
-/** An element's accessible name, and a button's tooltip. */
+/** An element's accessible name, and its tooltip where it does something. */
 function setLabel(element, label) {
   element.setAttribute("aria-label", label);
-  if (element.matches("button")) element.title = label;
+  if (element.matches("button, select")) element.title = label;
 }
 
 /** The word for `key`, with {names} filled in. */

@@ -1,12 +1,12 @@
 /*
  * keep.js owns: what is saved to disk: snapshots and recordings, named by the stamp of their (first) frame. It knows
- * the canvas and the recorder's audio stream, no server.
+ * neither server nor page.
  */
 "use strict";
 
-/** "stampcast-1760000000.123456.jpg" */
+/** "stampcast-1760000000.123456.jpg"; without a stamp, by the time of saving. */
 function savedName(stampText, extension) {
-  return `stampcast-${stampText}.${extension}`;
+  return `stampcast-${stampText || `saved-${Math.round(Date.now() / 1000)}`}.${extension}`;
 }
 
 function saveBlob(blob, name) {
@@ -19,15 +19,15 @@ function saveBlob(blob, name) {
 }
 
 /**
- * Saves the frame on the canvas. "jpeg": the camera's very bytes, not encoded again; "png": the pixels.
- * Resolves to the file's name.
+ * Saves one frame, { stampText, canvas, jpeg }. "jpeg": the camera's very bytes, not encoded again, where there are any
+ * (WebRTC has none); "png": the pixels. Resolves to the file's name, null where there is no frame.
  */
-async function saveSnapshot(picture, format) {
-  const frame = picture.last;
-  if (!frame) return null;
-  let blob = new Blob([frame.jpeg], { type: "image/jpeg" });
-  if (format === "png") blob = await new Promise((done) => picture.canvas.toBlob(done, "image/png"));
-  const name = savedName(frame.stampText, format === "png" ? "png" : "jpg");
+async function saveSnapshot(still, format) {
+  if (!still) return null;
+  let blob = null;
+  if (format === "jpeg" && still.jpeg) blob = new Blob([still.jpeg], { type: "image/jpeg" });
+  else blob = await new Promise((done) => still.canvas.toBlob(done, `image/${format}`, 0.95));
+  const name = savedName(still.stampText, format === "png" ? "png" : "jpg");
   saveBlob(blob, name);
   return name;
 }
@@ -48,11 +48,10 @@ class Recording {
     return Recording.TYPES.find((type) => MediaRecorder.isTypeSupported(type)) || null;
   }
 
-  /** `onend({ name, bytes, full })` when it was saved, `full` where it ended by its size. */
-  constructor(canvas, audio, stampText, onend) {
+  /** Its tracks are stopped in the end. `onend({ name, bytes, full })` when it was saved, `full` where it ended by its size. */
+  constructor(stream, stampText, onend) {
     this.type = Recording.type();
-    this.stream = canvas.captureStream();
-    if (audio) for (const track of audio.getAudioTracks()) this.stream.addTrack(track);
+    this.stream = stream;
     this.bytes = 0;
     this.startedAt = performance.now();
     const chunks = [];
@@ -67,8 +66,7 @@ class Recording {
       }
     };
     this.recorder.onstop = () => {
-      // The audio track is the sound's own and lives on.
-      for (const track of this.stream.getVideoTracks()) track.stop();
+      for (const track of this.stream.getTracks()) track.stop();
       const container = this.type.split(";")[0];
       const name = savedName(stampText, container.split("/")[1]);
       saveBlob(new Blob(chunks, { type: container }), name);

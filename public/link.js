@@ -1,10 +1,10 @@
 /*
  * link.js owns: the WebSocket to /stream, the reading of /info beside it, and when to try again. It passes packets on
- * and knows nothing of what is in them but whether they are one of ours.
+ * and knows nothing of what is in them but whether they are one of ours. Beside WebRTC it brings events and the time.
  *
  * States, told by onstate({ name, … }):
  *   connecting
- *   open
+ *   open      switched: only to bring picture and sound, or no longer, to the same server
  *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent"
  *   refused   reason: "token" (missing), "wrong-token", "origin", "insecure", "address"; tried again only when asked
  */
@@ -20,6 +20,8 @@ class Link {
   static SILENCE_MS = 6_000;
   /** What is asked for first. A server that knows none of it gets the plain address. */
   static EXTRAS = { format: "binary", events: "1" };
+  /** Asked for beside these when picture and sound come another way. */
+  static NO_MEDIA = { video: "0", audio: "0" };
 
   constructor({ onstate, onpacket, oninfo, makePing }) {
     this.onstate = onstate;
@@ -31,18 +33,20 @@ class Link {
     this.server = null;
     this.token = "";
     this.plain = false;
+    this.media = true;
     window.addEventListener("online", () => this.retryNow());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.waiting) this.retryNow();
     });
   }
 
-  /** Leaves whatever there is and connects to `server` (of address.js). */
-  connect(server, token) {
+  /** Leaves whatever there is and connects to `server` (of address.js); `media`: for picture and sound. */
+  connect(server, token, media) {
     this.close();
     this.server = server;
     this.token = token;
     this.plain = false;
+    this.media = media;
     this.failures = 0;
     if (location.protocol === "https:" && server.stream.startsWith("ws:")) {
       this.tell({ name: "refused", reason: "insecure" });
@@ -51,8 +55,20 @@ class Link {
     this.open();
   }
 
+  /** Connects anew where it has, and should not, or should, and has not, brought picture and sound. */
+  setMedia(media) {
+    if (media === this.media) return;
+    this.media = media;
+    this.plain = false;
+    if (!this.socket) return;
+    this.close();
+    this.switched = true;
+    this.open();
+  }
+
   close() {
     this.attempt++;
+    this.switched = false;
     clearTimeout(this.timer);
     clearInterval(this.pinger);
     this.waiting = false;
@@ -75,7 +91,8 @@ class Link {
     const attempt = ++this.attempt;
     this.tell({ name: "connecting" });
     const url = new URL(this.server.stream);
-    if (!this.plain) for (const [name, value] of Object.entries(Link.EXTRAS)) url.searchParams.set(name, value);
+    const extras = this.plain ? {} : { ...Link.EXTRAS, ...(this.media ? {} : Link.NO_MEDIA) };
+    for (const [name, value] of Object.entries(extras)) url.searchParams.set(name, value);
     if (this.token) url.searchParams.set("token", this.token);
     const info = this.readInfo();
     let socket;
@@ -93,7 +110,8 @@ class Link {
       if (attempt !== this.attempt) return;
       opened = true;
       clearTimeout(giveUp);
-      this.tell({ name: "open" });
+      this.tell({ name: "open", switched: this.switched });
+      this.switched = false;
       this.startPings(socket, attempt);
       info.then(({ value }) => value && attempt === this.attempt && this.oninfo(value));
     };
@@ -113,8 +131,11 @@ class Link {
       if (attempt !== this.attempt) return;
       clearInterval(this.pinger);
       this.socket = null;
-      if (opened) this.waitAndRetry("closed", event.code);
-      else this.afterRefusal(await info, attempt);
+      if (opened) {
+        // Text alone may have been an accident (a place was taken just then), so the whole is asked for again.
+        this.plain = false;
+        this.waitAndRetry("closed", event.code);
+      } else this.afterRefusal(await info, attempt);
     };
   }
 

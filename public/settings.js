@@ -7,6 +7,7 @@
 const SETTINGS_DEFAULTS = {
   server: "",
   latency: "balanced",
+  transport: "auto",
   volume: 1,
   muted: false,
   snapshot: "jpeg",
@@ -18,6 +19,7 @@ const SETTINGS_DEFAULTS = {
 
 const SETTINGS_CHOICES = {
   latency: ["lowest", "balanced", "smooth"],
+  transport: ["auto", "websocket", "webrtc"],
   snapshot: ["jpeg", "png"],
   language: ["auto", "en", "ja"],
   theme: ["auto", "dark", "light"],

@@ -141,6 +141,11 @@ class Sound {
     return this.latencies.length > 0 ? Math.max(0, ...this.latencies) + 0.003 : 0.03;
   }
 
+  /** Seconds from the audio graph's end to the loudspeaker, as far as the browser says. */
+  deviceS() {
+    return this.context ? this.context.outputLatency || this.context.baseLatency || 0 : 0;
+  }
+
   /** Local time at which the output of the graph's time `time` reaches the loudspeaker. */
   heardAt(time, now) {
     const { context } = this;
@@ -148,7 +153,7 @@ class Sound {
     if (output && output.performanceTime > 0 && Math.abs(output.performanceTime / 1000 - now) < 1) {
       return output.performanceTime / 1000 + (time - output.contextTime);
     }
-    return now + (time - context.currentTime) + (context.outputLatency || context.baseLatency || 0);
+    return now + (time - context.currentTime) + this.deviceS();
   }
 
   setVolume(volume, muted) {
@@ -162,6 +167,13 @@ class Sound {
     // Squared: half of the slider sounds half as loud.
     const gain = this.muted ? 0 : this.volume * this.volume;
     this.gain.gain.setTargetAtTime(gain, this.context.currentTime, 0.015);
+  }
+
+  /** Stands still while the sound comes another way. The click that started it counts for later, too. */
+  rest(resting) {
+    if (!this.context) return;
+    if (resting) this.context.suspend();
+    else this.context.resume();
   }
 
   stop() {

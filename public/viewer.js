@@ -1,7 +1,7 @@
 /*
  * viewer.js owns: one watched stream. It passes packets from the link to picture and sound, lets sync.js decide the
- * delay, keeps the figures, and says in one word what the person is looking at. It knows no element of the page but
- * the canvas.
+ * delay and transport.js the way they come, keeps the figures, and says in one word what the person is looking at. It
+ * knows no element of the page but the canvas and the video.
  *
  * Phases, told by onphase({ phase, … }):
  *   connecting, live, camera (open, no picture yet), sound-only, lost (since), reconnecting (until, reason),
@@ -15,7 +15,7 @@ class Viewer {
   /** While there is no picture, /info is read this often. */
   static ASK_INFO_S = 3;
 
-  constructor(canvas, settings, { onphase, onframe, onnotice }) {
+  constructor(canvas, video, settings, { onphase, onframe, onnotice }) {
     this.settings = settings;
     this.onphase = onphase;
     this.onframe = onframe;
@@ -35,18 +35,29 @@ class Viewer {
       oninfo: (info) => this.oninfo(info),
       makePing: () => this.clock.ping(performance.now() / 1000),
     });
+    this.transport = new Transport(settings.get("transport"));
+    this.film = new Film(video, settings.get("latency"), (frame, local) => this.onfilm(frame, local));
+    this.webrtc = new Webrtc((state) => this.onwebrtc(state));
     this.recording = null;
     this.forget();
-    setInterval(() => this.review(), 500);
+    document.addEventListener("visibilitychange", () => this.transport.forget());
+    setInterval(() => {
+      this.review();
+      this.countFilm();
+    }, 500);
   }
 
   /** Another server: nothing known of the last one holds. */
   connect(server, token) {
+    this.webrtc.stop();
     this.server = server;
+    this.token = token;
+    this.transport.reset();
     this.forget();
     this.figures.reset();
     this.startedAt = new Date();
-    this.link.connect(server, token);
+    this.link.connect(server, token, this.transport.linkCarries);
+    this.steer();
   }
 
   forget() {
@@ -64,7 +75,12 @@ class Viewer {
   /** What was learnt of the clocks and of the stream's place in time. */
   forgetTimes() {
     this.clock.reset();
+    this.forgetStream();
+  }
+
+  forgetStream() {
     this.sync.reset();
+    this.transport.forget();
     this.picture.clear();
     this.sound.clear();
     this.figures.sequences = { video: null, audio: null };
@@ -74,15 +90,20 @@ class Viewer {
 
   onlink(state) {
     this.linkState = state;
-    if (state.name === "open") {
+    if (state.name === "open" && state.switched) this.forgetStream();
+    else if (state.name === "open") {
       this.forgetTimes();
       this.lost = { video: null, audio: null };
+      const flows = this.transport.plays && performance.now() / 1000 - this.lastFrameAt < 1;
+      if (this.transport.wantsPeer && !flows) this.webrtc.again();
     }
     this.review();
   }
 
   onpacket(packet, bytes) {
     const now = performance.now() / 1000;
+    // On its way when WebRTC took over, or from a server that cannot leave it out.
+    if (this.transport.plays && (packet.kind === "video" || packet.kind === "audio")) return;
     switch (packet.kind) {
       case "video":
         this.figures.bytes.add(now, bytes);
@@ -103,11 +124,16 @@ class Viewer {
 
   onvideo(frame, now) {
     this.followSequence("video", frame);
+    this.transport.picture(now, frame.stamp);
+    this.picture.push(frame);
+    this.cameFrame(now);
+  }
+
+  cameFrame(now) {
     this.lost.video = null;
     if (this.lastFrameAt !== null) this.frameS = now - this.lastFrameAt;
     const first = this.lastFrameAt === null;
     this.lastFrameAt = now;
-    this.picture.push(frame);
     if (first || this.phase !== "live") this.review();
   }
 
@@ -134,6 +160,9 @@ class Viewer {
       case "gap":
         this.figures.gap(event.cause, event.count, event.seconds);
         this.told[stream] += event.count || 0;
+        if (event.cause === "viewer_queue" && stream === "video") {
+          this.transport.lost(performance.now() / 1000, event.count || 0);
+        }
         break;
       case "source_lost":
         this.lost[stream] = new Date(stamp * 1000);
@@ -146,7 +175,7 @@ class Viewer {
         break;
       case "clock_step":
         this.forgetTimes();
-        this.onnotice("clockStep", event.seconds);
+        this.onnotice("clockStep", { seconds: event.seconds });
         break;
     }
     this.review();
@@ -163,13 +192,19 @@ class Viewer {
     return (this.info && this.info.video && this.info.video.message) || "";
   }
 
+  /** True where the person is to hear something. */
+  hears() {
+    return this.sound.state === "on" && !this.sound.muted;
+  }
+
   /** True where the sound's clock leads the picture. */
   synced() {
-    return this.sound.state === "on" && (!this.sound.muted || this.recording !== null);
+    return !this.transport.plays && (this.hears() || (this.sound.state === "on" && this.recording !== null));
   }
 
   /** The sound says what is heard now. */
   onreport(report) {
+    if (this.transport.plays) return;
     const before = this.heard;
     this.heard = report.stamp === null ? null : report;
     if (before && report.underruns > this.underruns) this.figures.gap("underrun", report.underruns - this.underruns);
@@ -181,14 +216,118 @@ class Viewer {
   }
 
   onshown(frame, local) {
-    this.figures.shown.add(local, 1);
-    const offset = this.clockOffset();
-    if (offset !== null) this.figures.latency.add(local, local + offset - frame.stamp);
+    if (this.transport.plays) return;
+    this.noteShown(frame, local);
     if (this.heard && this.synced()) {
       const stampHeard = this.heard.stamp + (local - this.heard.local);
       this.figures.offset.add(local, frame.stamp - stampHeard);
     }
     this.onframe(frame);
+  }
+
+  noteShown(frame, local) {
+    this.figures.shown.add(local, 1);
+    const offset = this.clockOffset();
+    if (offset !== null && frame.stamp !== null) this.figures.latency.add(local, local + offset - frame.stamp);
+  }
+
+  /* The other way: WebRTC */
+
+  /** Does what transport.js decided. */
+  steer() {
+    if (!this.transport.wantsPeer) this.webrtc.stop();
+    else if (this.webrtc.state.name === "closed") this.webrtc.start(this.server, this.token);
+    this.link.setMedia(this.transport.linkCarries);
+  }
+
+  setTransport(choice) {
+    this.transport.setChoice(choice);
+    if (!this.server) return;
+    this.steer();
+    this.review();
+  }
+
+  onwebrtc(state) {
+    if (state.name === "connected") this.film.play(state.peer, state.stream);
+    else if (state.name !== "connecting" && state.name !== "disconnected") this.switchTo("websocket");
+    if (state.name === "failed") {
+      const news = this.linkState.name === "open" && this.transport.failure !== state.reason;
+      if (news) this.onnotice("webrtcFailed", { reason: state.reason });
+      this.transport.peerFailed(performance.now() / 1000, state.reason);
+      this.steer();
+    }
+    this.review();
+  }
+
+  /** A frame that came by WebRTC is on the screen. */
+  onfilm(frame, local) {
+    this.switchTo("webrtc");
+    this.cameFrame(local);
+    this.noteShown(frame, local);
+    this.onframe(frame);
+  }
+
+  /** What is seen and heard now comes this way. */
+  switchTo(way) {
+    const webrtc = way === "webrtc";
+    if (!webrtc) this.film.stop();
+    if (webrtc === this.transport.plays) return;
+    // Its tracks are those of the way that is left.
+    if (this.recording) this.recording.stop();
+    if (webrtc) this.transport.peerPlays();
+    else this.transport.plays = false;
+    this.heard = null;
+    this.picture.clear();
+    this.picture.setPacer(null);
+    this.picture.canvas.hidden = webrtc;
+    this.sound.clear();
+    this.sound.rest(webrtc);
+    this.steer();
+  }
+
+  /** What the browser counted, twice a second. */
+  async countFilm() {
+    const count = await this.film.measure();
+    if (!count) return;
+    const now = performance.now() / 1000;
+    // A hidden page is not told of frames, but they are counted.
+    if (count.frames > 0 && document.hidden) {
+      this.switchTo("webrtc");
+      this.cameFrame(now);
+    }
+    if (count.audioBytes > 0) this.lastSoundAt = now;
+    if (!this.transport.plays) return;
+    const { figures } = this;
+    const offset = this.film.keepStep(this.sound.deviceS());
+    figures.bytes.add(now, count.videoBytes + count.audioBytes);
+    figures.peak = Math.max(figures.peak, count.level);
+    if (count.dropped > 0 && !document.hidden) figures.gap("page", count.dropped);
+    if (count.frozenS > 0) figures.gap("frozen", 0, count.frozenS);
+    if (count.concealed > 0 && this.film.heard) figures.gap("underrun", count.concealed);
+    if (offset !== null) figures.offset.add(now, offset);
+    if (count.bufferedS !== null) this.bufferedS = count.bufferedS;
+    this.protocol = count.protocol;
+  }
+
+  /** The frame that is seen now, for saveSnapshot; null where there is none. */
+  async still() {
+    if (this.transport.plays) return this.film.still();
+    const { last, canvas } = this.picture;
+    return last && { stampText: last.stampText, jpeg: last.jpeg, canvas };
+  }
+
+  /** What a recorder is given; it may stop the tracks. */
+  recordingStream() {
+    if (this.transport.plays) return this.film.recordingStream();
+    const sound = this.sound.state === "on" ? this.sound.recorder.stream.clone().getTracks() : [];
+    return new MediaStream([...this.picture.canvas.captureStream().getTracks(), ...sound]);
+  }
+
+  /** [width, height] of the picture that is seen; zeros before there is one. */
+  size() {
+    const { film, picture } = this;
+    if (this.transport.plays) return [film.video.videoWidth, film.video.videoHeight];
+    return picture.last ? [picture.canvas.width, picture.canvas.height] : [0, 0];
   }
 
   /** UNIX time of the server minus performance.now() / 1000, or null where it cannot be known. */
@@ -204,15 +343,27 @@ class Viewer {
     await this.sound.start(this.soundFormat ? this.soundFormat.rate : 0);
     // How late packets were while the page loaded and the audio graph was built says nothing of the times to come.
     this.sync.reset();
+    if (this.transport.plays) this.sound.rest(true);
+  }
+
+  /** The sound is heard once it was started, which only a click can. */
+  setVolume(volume, muted) {
+    this.sound.setVolume(volume, muted);
+    this.film.setVolume(volume, muted || this.sound.state !== "on");
   }
 
   setLatency(latency) {
     this.sync.setLatency(latency);
+    this.film.setLatency(latency);
   }
 
   /** Looks at what came lately and says the phase. */
   review() {
     const now = performance.now() / 1000;
+    if (!document.hidden && this.transport.judge(now)) {
+      this.onnotice("tooSlow", {});
+      this.steer();
+    }
     const next = this.judge(now);
     this.phase = next.phase;
     this.onphase(next);
@@ -226,14 +377,18 @@ class Viewer {
 
   judge(now) {
     const state = this.linkState;
-    if (state.name === "connecting") {
+    const missedS = Math.max(Viewer.MISSED_S, 5 * this.frameS);
+    const fresh = this.lastFrameAt !== null && now - this.lastFrameAt < missedS;
+    // WebRTC needs no link once it plays.
+    if (this.transport.plays && fresh && !this.lost.video) return { phase: "live" };
+    const waitsForPeer = !this.transport.linkCarries && this.webrtc.state.name !== "connected";
+    if (state.name === "connecting" || (state.name === "open" && waitsForPeer)) {
       return this.lastFrameAt === null ? { phase: "connecting" } : { phase: "reconnecting", until: now * 1000 };
     }
     if (state.name === "waiting") return { phase: "reconnecting", until: state.until, reason: state.reason };
     if (state.name === "refused") return { phase: "refused", reason: state.reason };
-    const missedS = Math.max(Viewer.MISSED_S, 5 * this.frameS);
     if (this.lost.video) return { phase: "lost", since: this.lost.video };
-    if (this.lastFrameAt !== null && now - this.lastFrameAt < missedS) return { phase: "live" };
+    if (fresh) return { phase: "live" };
     if (this.lastFrameAt !== null) {
       return { phase: "lost", since: new Date(Date.now() - (now - this.lastFrameAt) * 1000) };
     }

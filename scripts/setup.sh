@@ -37,16 +37,17 @@ as_root() {
     fi
 }
 
-# install_packages WHY PACKAGE…
+# install_packages PACKAGE…: as root, or by sudo; where neither is to be had, says what to type.
 install_packages() {
-    local why=$1
-    shift
-    say "missing: $* ($why)"
+    local by_hand="apt-get update && apt-get install -y --no-install-recommends $*"
     have apt-get || fail "there is no apt-get here; install these, or what your system calls them, and run this again"
-    confirm "Install with apt-get?" || fail "install them, then run this again: apt-get install $*"
-    as_root apt-get update -q >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 ||
-        fail "apt-get could not install: $*"
+    if [ "$(id -u)" != 0 ]; then
+        have sudo || fail "installing needs root, and there is no sudo; as root, run: $by_hand"
+        sudo -v || fail "sudo did not let you; as root, run: $by_hand"
+    fi
+    as_root apt-get update -qq >&2 || fail "the package lists cannot be read; is there a network? By hand: $by_hand"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >&2 ||
+        fail "apt-get could not install: $*; is there a network? By hand: $by_hand"
 }
 
 # need WHY PACKAGE CHECK…: remembers PACKAGE for install_needed unless the command CHECK… succeeds. What is there by
@@ -62,21 +63,35 @@ need() {
     needed_reasons+=("$why")
 }
 
+# Says all that is missing, asks once, and installs it: the packages, then Rust where rust_missing is true.
+rust_missing=false
 install_needed() {
-    [ ${#needed_packages[@]} -gt 0 ] || return 0
     local reasons
-    reasons=$(printf '%s\n' "${needed_reasons[@]}" | sort -u | paste -sd ';' | sed 's/;/; /g')
-    install_packages "$reasons" "${needed_packages[@]}"
+    [ ${#needed_packages[@]} -gt 0 ] || $rust_missing || return 0
+    if [ ${#needed_packages[@]} -gt 0 ]; then
+        reasons=$(printf '%s\n' "${needed_reasons[@]}" | sort -u | paste -sd ';' | sed 's/;/; /g')
+        say "missing packages: ${needed_packages[*]} ($reasons)"
+    fi
+    $rust_missing && say "missing: Rust $(oldest_rust) or newer; rustup installs it for this user alone (~/.rustup, ~/.cargo; 0.6 GB)"
+    confirm "Install that?" || fail "install it, then run this again${needed_packages[*]:+: sudo apt-get install ${needed_packages[*]}}"
+    [ ${#needed_packages[@]} = 0 ] || install_packages "${needed_packages[@]}"
     needed_packages=()
     needed_reasons=()
+    if $rust_missing; then install_rust; fi
 }
 
+release_name() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null; }
+
 # Any libclang will do for bindgen, which makes the bindings to V4L2; its headers are not needed. The package's name holds
-# a version: the one that this release's libclang-dev stands for.
+# a version: the one that this release's libclang-dev stands for. A fresh machine has no package lists to ask.
 libclang_there() { compgen -G "/usr/lib/*/libclang-*.so*" || compgen -G "/usr/lib/llvm-*/lib/libclang*.so*"; }
 libclang_package() {
     local version
-    version=$(apt-cache depends libclang-dev 2>/dev/null | sed -n 's/.*Depends: libclang-\([0-9]*\)-dev.*/\1/p' | head -n 1)
+    case $(release_name) in
+    bookworm) version=14 ;;
+    trixie) version=19 ;;
+    *) version=$(apt-cache depends libclang-dev 2>/dev/null | sed -n 's/.*Depends: libclang-\([0-9]*\)-dev.*/\1/p' | head -n 1) ;;
+    esac
     if [ -n "$version" ]; then echo "libclang1-$version"; else echo libclang-dev; fi
 }
 
@@ -88,20 +103,21 @@ need_to_build() {
     case $(uname -m) in x86_64 | i?86) need "to compile libjpeg-turbo" nasm have nasm ;; esac
     need "to find ALSA" pkg-config have pkg-config
     need "to record sound" libasound2-dev test -e /usr/include/alsa/asoundlib.h
-    if ! libclang_there >/dev/null; then
-        # A fresh machine has no package lists, and the name is found in them.
-        [ -n "$(apt-cache depends libclang-dev 2>/dev/null)" ] || as_root apt-get update -q >&2
-        need "to bind to V4L2" "$(libclang_package)" false
-    fi
+    libclang_there >/dev/null || need "to bind to V4L2" "$(libclang_package)" false
+    need_rust
 }
 
 # The oldest compiler that works, as Cargo.toml states it.
 oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$project/Cargo.toml"; }
 
-# rust_works [TOOLCHAIN]: there is a cargo and its compiler is new enough.
+# rust_works [TOOLCHAIN]: there is a cargo and its compiler is new enough. Asks rustup first what is installed: its `rustc`
+# would install what is not, without a word.
 rust_works() {
     local version
     have cargo || return 1
+    if have rustup; then
+        rustup toolchain list 2>/dev/null | grep -q "^${1:-[a-z0-9]*-}" || return 1
+    fi
     version=$(env ${1:+"RUSTUP_TOOLCHAIN=$1"} rustc --version 2>/dev/null | cut -d' ' -f2)
     [ -n "$version" ] && printf '%s\n' "$(oldest_rust)" "$version" | sort -V -C
 }
@@ -109,34 +125,45 @@ rust_works() {
 # The installer's directory is in PATH only after the next login.
 use_rustup_path() { case :$PATH: in *":$HOME/.cargo/bin:"*) ;; *) PATH=$HOME/.cargo/bin:$PATH ;; esac; }
 
+# Remembers what Rust needs for install_needed, unless it is there.
 need_rust() {
     rust_works && return 0
     use_rustup_path
     rust_works && return 0
-    say "there is no Rust $(oldest_rust) or newer here"
-    confirm "Install one with rustup, for this user only?" ||
-        fail "install Rust $(oldest_rust) or newer (https://rustup.rs), then run this again"
-    have rustup || install_rustup
-    if ! rust_works stable; then
-        rustup toolchain install stable --profile minimal || fail "rustup could not install Rust"
+    if rust_works stable; then
+        export RUSTUP_TOOLCHAIN=stable
+        return 0
     fi
-    # Not the user's default toolchain: only what this script starts.
-    export RUSTUP_TOOLCHAIN=stable
-    rust_works || fail "Rust is still older than $(oldest_rust): $(rustc --version 2>&1)"
+    rust_missing=true
+    have rustup && return 0
+    case $(release_name) in
+    # Debian has a rustup of its own from 13 on.
+    trixie | forky | sid) need "to install Rust" rustup false ;;
+    *)
+        need "to fetch the Rust installer" curl have curl
+        need "to fetch the Rust installer" ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+        ;;
+    esac
 }
 
-# Debian's own rustup from Debian 13 on, else the official installer.
-install_rustup() {
-    if [ -n "$(apt-cache search --names-only '^rustup$' 2>/dev/null)" ]; then
-        install_packages "to install Rust" rustup
-    else
-        have curl || install_packages "to fetch the Rust installer" curl ca-certificates
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-            sh -s -- -y --no-modify-path --profile minimal --default-toolchain stable ||
-            fail "the Rust installer failed"
+install_rust() {
+    local instead
+    instead="install Rust $(oldest_rust) or newer (https://rustup.rs), then run this again"
+    say "installing Rust"
+    if ! have rustup; then
+        curl --proto '=https' --tlsv1.2 -sSf https://static.rust-lang.org/rustup/rustup-init.sh |
+            sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none >&2 ||
+            fail "the Rust installer failed; is there a network? Else $instead"
         use_rustup_path
     fi
+    rustup toolchain install stable --profile minimal || fail "rustup could not install Rust; is there a network? Else $instead"
+    # Not the user's default toolchain: only what this script starts.
+    export RUSTUP_TOOLCHAIN=stable
+    rust_works stable || fail "Rust is still older than $(oldest_rust): $(rustc --version 2>&1)"
 }
 
-build_release() { cargo build --release --locked --manifest-path "$project/Cargo.toml"; }
+build_release() {
+    [ -x "$(released_program)" ] || say "building stampcast: some minutes, once (longer on a Raspberry Pi); 1 GB in target/"
+    cargo build --release --locked --manifest-path "$project/Cargo.toml"
+}
 released_program() { echo "${CARGO_TARGET_DIR:-$project/target}/release/stampcast"; }

@@ -1,5 +1,6 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
+use crate::secrets::Secret;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Config {
     pub sandbox: bool,
     /// `None`: off, or not in this build.
     pub webrtc: Option<Webrtc>,
+    /// Options on the command line that change nothing beside the others, as they were typed: to be told.
+    pub without_effect: Vec<String>,
 }
 
 impl Config {
@@ -51,6 +54,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a viewer may take nothing although there is something for it.
     pub idle: Duration,
+    /// The longest message from a viewer, bytes.
+    pub message_bytes: usize,
 }
 
 /// WebRTC's settings.
@@ -78,26 +83,6 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
-}
-
-/// A text that no log line shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +139,25 @@ pub struct Video {
     /// `--camera-control NAME=VALUE`, in the order given.
     pub controls: Vec<(String, String)>,
     pub queue_packets: u32,
+}
+
+/// What the command line makes of no options.
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            width: 640,
+            height: 480,
+            capture_width: 640,
+            capture_height: 480,
+            fps: 15.0,
+            quality: 70,
+            quality_given: false,
+            rotate: Rotate::None,
+            flip: Flip::None,
+            controls: Vec::new(),
+            queue_packets: 50,
+        }
+    }
 }
 
 /// Clockwise, applied before [`Flip`].

@@ -16,6 +16,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod log;
@@ -25,7 +27,7 @@ pub mod packet;
 pub mod resample;
 pub mod ring;
 pub mod sandbox;
-mod secrets;
+pub mod secrets;
 pub mod serve;
 pub mod supervise;
 #[cfg(feature = "webrtc")]
@@ -35,9 +37,13 @@ pub mod wire;
 use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-pub fn run(config: Config) -> Result<u8, String> {
-    secrets::hide();
+/// `tokens`: what [`secrets::take`] found before the options were read.
+pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
+    tokens.replace_masks(&mut config.access);
     log::init(config.logging);
+    if !config.without_effect.is_empty() {
+        tracing::warn!("without effect beside the other options: {}", config.without_effect.join(", "));
+    }
     raise_descriptor_limit();
     supervise::run(config).map_err(|e| log::chain(&e))
 }
@@ -55,19 +61,23 @@ fn raise_descriptor_limit() {
 /// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the
 /// supervisor.
 pub fn list_devices() -> Result<u8, String> {
-    let cameras = capture::video::usb::list_cameras();
+    let cameras = capture::video::usb::list_cameras().into_iter().map(|camera| format!("{camera}\n")).collect();
     let microphones = capture::audio::find::list_microphones();
-    println!("Cameras (--camera-type usb):");
-    if cameras.is_empty() {
-        println!("  none");
-    }
-    cameras.iter().for_each(|camera| println!("{camera}"));
-    println!("Microphones (--audio-device N):");
-    if microphones.is_empty() {
-        println!("  none");
-    }
-    for (n, microphone) in microphones.iter().enumerate() {
-        println!("  {n}  {}", microphone.describe());
-    }
+    let microphones = microphones.iter().enumerate().map(|(n, microphone)| format!("  {n}  {}\n", microphone.describe())).collect();
+    let or_none = |list: String| if list.is_empty() { "  none\n".into() } else { list };
+    print(&format!("Cameras (--camera-type usb):\n{}Microphones (--audio-device N):\n{}", or_none(cameras), or_none(microphones)))?;
     Ok(0)
+}
+
+/// Writes to standard output. A reader that has seen enough and closed the pipe (`| head`) is no error.
+///
+/// # Errors
+/// One line for the user: a full disk, say.
+pub fn print(text: &str) -> Result<(), String> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("cannot write to standard output: {e}")),
+        _ => Ok(()),
+    }
 }

@@ -23,7 +23,9 @@ pub fn init(logging: Logging) {
     // A second call finds a subscriber already set (tests in one process); the first one stays.
     let _ = match logging.format {
         LogFormat::Text => builder.event_format(Line).try_init(),
-        LogFormat::Json => builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).map_event_format(JsonLine).try_init()
+        }
     };
 }
 
@@ -47,6 +49,23 @@ where
     }
 }
 
+/// The library's JSON, with the process before it.
+struct JsonLine<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for JsonLine<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut object = String::new();
+        self.0.format_event(ctx, Writer::new(&mut object), event)?;
+        let fields = object.strip_prefix('{').ok_or(fmt::Error)?;
+        write!(w, "{{\"process\":\"{}\",{fields}", name())
+    }
+}
+
 fn name() -> &'static str {
     PROCESS.get().copied().unwrap_or("stampcast")
 }
@@ -60,7 +79,7 @@ fn unix_time() -> std::time::Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The JSON lines' time: UNIX seconds, as the stream's own stamps, and the process.
+/// The JSON lines' time: UNIX seconds, as the stream's own stamps.
 struct Utc;
 
 impl FormatTime for Utc {

@@ -1,22 +1,26 @@
 //! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
 
 use stampcast::cli::{self, CliError, Command};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // First of all: the parser copies what it reads.
+    let tokens = stampcast::secrets::take();
     let outcome = match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(config)) => stampcast::run(*config),
+        Ok(Command::Run(config)) => stampcast::run(*config, tokens),
         Ok(Command::ListDevices) => stampcast::list_devices(),
-        Ok(Command::Doctor(options)) => stampcast::doctor::run(&options).map_err(|e| e.to_string()),
-        Err(CliError::Wanted(text)) => {
-            print!("{text}");
-            Ok(0)
+        Ok(Command::Doctor(mut options)) => {
+            tokens.replace_mask(&mut options.token);
+            stampcast::doctor::run(&options).map_err(|e| e.to_string())
         }
+        Err(CliError::Wanted(text)) => stampcast::print(&text).map(|()| 0),
         Err(CliError::Usage(line)) => Err(line),
     };
     outcome.map_or_else(
         |line| {
-            eprintln!("stampcast: {line}");
+            // Where even that cannot be said, the exit code says it.
+            let _ = writeln!(std::io::stderr(), "stampcast: {line}");
             ExitCode::from(2)
         },
         ExitCode::from,

@@ -171,7 +171,7 @@ pub struct StreamInfo {
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     Starting,
-    /// The device is missing or failed; tried again every 250 ms.
+    /// The device is missing or failed; the worker waits for it.
     WaitingForDevice,
     Streaming,
 }

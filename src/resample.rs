@@ -40,15 +40,16 @@ pub struct Resampler {
 }
 
 impl Resampler {
-    /// Rates of 1,000 to 768,000 Hz, 1 to 32 channels, and a ratio of at most 1 to 16 either way.
+    /// Rates of 1,000 to 768,000 Hz, 1 to 32 channels, and a ratio of at most 1 to 100 either way.
     pub fn new(from_hz: u32, to_hz: u32, channels: u16) -> Result<Self, ResampleError> {
         let refuse = |why: String| ResampleError { from_hz, to_hz, channels, why };
         let rates = 1_000..=768_000;
         if !rates.contains(&from_hz) || !rates.contains(&to_hz) {
             return Err(refuse("rates are 1000 to 768000 Hz".into()));
         }
-        if from_hz > to_hz.saturating_mul(16) || to_hz > from_hz.saturating_mul(16) {
-            return Err(refuse("the rates differ by more than 16 times".into()));
+        // At 100 the filter's table takes 13 MB, once for all who listen.
+        if from_hz > to_hz.saturating_mul(100) || to_hz > from_hz.saturating_mul(100) {
+            return Err(refuse("the rates differ by more than 100 times".into()));
         }
         if !(1..=32).contains(&channels) {
             return Err(refuse("channels are 1 to 32".into()));
@@ -99,6 +100,25 @@ impl Resampler {
             }
         }
         offset_ns
+    }
+
+    /// Appends to `output` what is still held back, and begins anew as [`Self::reset`] does. Returns when the first frame
+    /// appended was captured, in nanoseconds before the end of the input.
+    pub fn finish(&mut self, output: &mut Vec<i16>) -> i64 {
+        let before_end = |it: &Self| it.taken as f64 - it.source_frame(it.given);
+        let held = before_end(self);
+        let lot = self.inner.input_frames_next() * self.channels;
+        while before_end(self) > 0.0 && self.taken > 0 {
+            self.waiting.resize(lot, 0.0);
+            self.filter_lot(lot / self.channels, output);
+        }
+        // Beyond the end there is only what the filter makes of silence.
+        while before_end(self) <= -f64::from(self.from_hz) / f64::from(self.to_hz) && output.len() >= self.channels {
+            output.truncate(output.len() - self.channels);
+            self.given -= 1;
+        }
+        self.reset();
+        (held * 1e9 / f64::from(self.from_hz)).round() as i64
     }
 
     /// Which input frame, counted from the start or the last reset, the output frame `frame` was captured with.
@@ -169,7 +189,9 @@ mod tests {
 
     #[test]
     fn every_frame_is_where_source_frame_says() {
-        for (from, to) in [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (48_000, 12_345), (16_000, 48_000), (96_000, 8_000)] {
+        for (from, to) in
+            [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (48_000, 12_345), (16_000, 48_000), (96_000, 8_000), (192_000, 8_000)]
+        {
             let (r, out) = resampled(from, to, 440.0, from as usize, 777);
             let expected = |k: usize| tone(440.0, from, r.source_frame(k as u64));
             // The filter's first half length has silence before it.
@@ -202,6 +224,20 @@ mod tests {
             let expected = (r.source_frame(before) - fed as f64) / 48_000.0 * 1e9;
             assert!((offset as f64 - expected).abs() < 1.0);
             fed += lot as u64;
+        }
+    }
+
+    #[test]
+    fn finishing_gives_all_that_was_taken_in_and_nothing_more() {
+        for (from, to) in [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (16_000, 48_000)] {
+            for frames in [0usize, 1, 479, 480, 481, 9_999] {
+                let (mut r, mut out) = resampled(from, to, 440.0, frames, 333);
+                let given = out.len() as u64;
+                let expected = (frames as f64 - r.source_frame(given)) * 1e9 / f64::from(from);
+                let whole = (0..).take_while(|&k| r.source_frame(k) < frames as f64).count();
+                assert!((r.finish(&mut out) as f64 - expected).abs() < 1.0);
+                assert_eq!(out.len(), if frames == 0 { 0 } else { whole }, "{frames} frames from {from} to {to}");
+            }
         }
     }
 
@@ -241,7 +277,7 @@ mod tests {
 
     #[test]
     fn impossible_requests_are_refused() {
-        for (from, to, ch) in [(0, 48_000, 1), (48_000, 0, 1), (48_000, 1_000, 1), (48_000, 16_000, 0)] {
+        for (from, to, ch) in [(0, 48_000, 1), (48_000, 0, 1), (768_000, 1_000, 1), (48_000, 16_000, 0)] {
             assert!(Resampler::new(from, to, ch).is_err(), "{from} {to} {ch}");
         }
     }

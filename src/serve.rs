@@ -2,7 +2,7 @@
 
 use crate::clock::Sample;
 use crate::config::Config;
-use crate::http::access::{Access, AccessError};
+use crate::http::access::Access;
 use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-/// A step of the UNIX clock is to be seen well within a second.
-const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(200);
+/// A step of the UNIX clock is seen within this time (docs/time.md).
+const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything is set up, and the first viewers are in.
 const START_IS_OVER: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub enum ServeError {
     #[error("the server cannot {doing}")]
     Failed { doing: &'static str, source: io::Error },
     #[error(transparent)]
-    Access(#[from] AccessError),
+    Access(#[from] http::access::AccessError),
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] http::tls::TlsError),
@@ -178,9 +178,14 @@ async fn forget_the_start() -> io::Result<()> {
 /// One line now and then for a person who watches the terminal; a log file is spared it.
 async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
     let mut before = None;
+    let mut alone = false;
     loop {
         tokio::time::sleep(TELL_STATE_EVERY).await;
         let (info, figures) = (hub.info(MonoNs::now()), hub.figures());
+        // Said once when the last viewer has gone.
+        if std::mem::replace(&mut alone, info.viewers == 0) && alone {
+            continue;
+        }
         let bytes: u64 = figures.tracks.iter().map(|t| t.bytes).sum();
         let captured = bytes - before.replace(bytes).unwrap_or(bytes);
         let fps = match info.video.as_ref().map(|v| &v.shape) {
@@ -189,7 +194,8 @@ async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
         };
         let dropped: u64 = info.video.iter().chain(&info.audio).flat_map(|s| s.drops.values()).map(|d| d.packets).sum();
         let kbits = captured as f64 * 8e-3 / TELL_STATE_EVERY.as_secs_f64();
-        tracing::info!("{} viewers, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far", info.viewers);
+        let viewers = if info.viewers == 1 { "1 viewer".into() } else { format!("{} viewers", info.viewers) };
+        tracing::info!("{viewers}, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far");
     }
 }
 
@@ -204,7 +210,13 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
 fn limits(asked: crate::config::Limits) -> Limits {
     let others = Limits::default().connections;
     // Viewers of MJPEG and sound stay HTTP connections.
-    Limits { viewers: asked.clients, connections: asked.clients + others, head: asked.handshake, stalled: asked.idle }
+    Limits {
+        viewers: asked.clients,
+        connections: asked.clients + others,
+        head: asked.handshake,
+        stalled: asked.idle,
+        message: asked.message_bytes,
+    }
 }
 
 fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {

@@ -3,9 +3,10 @@
 mod common;
 
 use common::viewer::{Text, Viewer};
-use common::{Program, run};
+use common::{Program, run, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 /// One HTTP request, as bytes; the head of the answer (a body may have no end).
 fn ask(program: &Program, method: &str, path: &str, headers: &str) -> String {
@@ -36,6 +37,11 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
         let answer = ask(&program, "GET", path, "");
         assert_eq!(status(&answer), 401, "{path}: {answer}");
         assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{path}: {answer}");
+    }
+    for path in ["/", "/no/such/path", "/?token=wrong"] {
+        let answer = ask(&program, "GET", path, "Accept: text/html,*/*;q=0.8\r\n").to_ascii_lowercase();
+        assert_eq!(status(&answer), 401, "a browser is asked for it, and gets no more: {path}: {answer}");
+        assert!(answer.contains("www-authenticate: bearer") && answer.contains("content-type: text/html"), "{path}: {answer}");
     }
     assert_eq!(status(&ask(&program, "GET", "/healthz", "")), 200);
     assert_eq!(status(&ask(&program, "GET", "/info", "Authorization: Bearer hush-hush\r\n")), 200);
@@ -92,4 +98,36 @@ fn unusable_tokens_are_refused_before_anything_starts() {
         assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
         assert!(said.contains("token"), "{said}");
     }
+}
+
+#[test]
+fn the_doctor_bears_a_token_and_shows_it_nowhere() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&file, " hush-hush\n").expect("it is writable");
+    let path = file.path().to_str().expect("a plain path");
+    let program = Program::start(&[&CAMERA[..], &["--token-file", path]].concat());
+    let at = format!("127.0.0.1:{}", program.port());
+    let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "10", "--token-file", path]);
+    assert_eq!(code, Some(0), "{said}");
+    for args in [vec!["doctor", &at], vec!["doctor", &at, "--token", "hush-puppy"], vec!["doctor", &at, "--token", "hush\tpuppy\u{7f}"]] {
+        let (code, said) = run(&args);
+        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert!(said.contains("token") && !said.contains("hush"), "{args:?}: {said}");
+    }
+
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_stampcast"))
+        .args(["doctor", &at, "--token", "hush-hush", "--seconds", "600"])
+        .env("STAMPCAST_TOKEN", "hush-hush")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let proc = format!("/proc/{}", doctor.id());
+    until("a doctor that hides its token", || {
+        let shown = |name| std::fs::read(format!("{proc}/{name}")).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let (arguments, environment) = (shown("cmdline").ok()?, shown("environ").ok()?);
+        (arguments.contains("doctor\0") && !arguments.contains("hush") && !environment.contains("hush")).then_some(())
+    });
+    assert!(matches!(doctor.try_wait(), Ok(None)), "it watches");
+    doctor.kill().and_then(|()| doctor.wait()).expect("it is there");
 }

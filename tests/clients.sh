@@ -1,6 +1,6 @@
 #!/bin/bash
 # tests/clients.sh PROGRAM: starts PROGRAM with the test camera and points at it what people point at camera servers: curl,
-# ffmpeg, ffprobe, OpenCV, GStreamer, promtool. Each check is a line; the exit code is 1 when any failed.
+# ffmpeg, ffprobe, OpenCV, GStreamer, VLC, promtool. Each check is a line; the exit code is 1 when any failed.
 set -euo pipefail
 
 program=$(realpath "$1")
@@ -25,7 +25,10 @@ failed=0
 check() {
     local name=$1
     shift
-    if timeout 60 "$@" >"$work/out" 2>"$work/err" && [ ! -s "$work/err" ]; then
+    # What is no program of its own bounds its waits itself.
+    local limit=(timeout 60)
+    [ "$(type -t "$1")" != function ] || limit=()
+    if "${limit[@]}" "$@" >"$work/out" 2>"$work/err" && [ ! -s "$work/err" ]; then
         passed=$((passed + 1))
         echo "ok      $name"
     else
@@ -46,6 +49,30 @@ check "ffprobe: a WAV of 3 seconds" bash -c "curl -fsS '$url/audio.wav?seconds=3
 check "ffmpeg: 2 seconds of the endless WAV" ffmpeg -nostdin -hide_banner -v error -i "$url/audio.wav" -t 2 -f null -
 check "GStreamer: souphttpsrc ! multipartdemux ! jpegdec" gst-launch-1.0 -q souphttpsrc "location=$url/stream.mjpg" is-live=true ! multipartdemux ! jpegdec ! fakesink num-buffers=15
 check "promtool: check metrics" bash -c "curl -fsS $url/metrics | promtool check metrics"
+
+# VLC refuses to be root: then it is nobody. It does not end an MJPEG stream by itself, so its pictures are counted.
+vlc=(env "HOME=$work/vlc" cvlc -q)
+[ "$(id -u)" != 0 ] || vlc=(setpriv --reuid=65534 --regid=65534 --clear-groups "${vlc[@]}")
+chmod 711 "$work"
+mkdir -m 777 "$work/vlc"
+vlc_sees() {
+    local scene=(--no-audio --vout=dummy --video-filter=scene "--scene-path=$work/vlc" --scene-format=png --scene-ratio=1)
+    "${vlc[@]}" "${scene[@]}" "$url/stream.mjpg" &
+    local player=$!
+    for _ in $(seq 500); do
+        if compgen -G "$work/vlc/scene00030.png" >/dev/null; then break; fi
+        sleep 0.1
+    done
+    kill $player
+    wait $player || true
+    ffprobe -v error -of csv=p=0 -show_entries stream=codec_name,width,height "$work/vlc/scene00029.png" | grep -qx png,640,480
+}
+vlc_hears() {
+    timeout 60 "${vlc[@]}" --no-video "--sout=#std{access=file,mux=wav,dst=$work/vlc/a.wav}" --run-time=3 "$url/audio.wav" vlc://quit
+    ffprobe -v error -of csv=p=0 -show_entries stream=codec_name,sample_rate "$work/vlc/a.wav" | grep -qx pcm_s16le,48000
+}
+check "VLC: 30 pictures of MJPEG" vlc_sees
+check "VLC: the endless WAV" vlc_hears
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" -q install opencv-python-headless

@@ -1,6 +1,6 @@
 #!/bin/bash
-# tests/examples.sh PROGRAM: runs each script of examples/ against PROGRAM with its test camera, as a reader of the README
-# would, and looks at what it really printed or wrote. The speech recogniser listens to espeak-ng, which the test beep
+# tests/examples.sh PROGRAM: runs the README's programs and each one of examples/ against PROGRAM with its test camera, and
+# looks at what it really printed or wrote. The speech recogniser listens to espeak-ng, which the test beep
 # cannot replace: a stand-in server says its sentence.
 set -euo pipefail
 
@@ -74,11 +74,19 @@ node=(node)
 
 stamp='^[0-9]{10}\.[0-9]{6}  '
 picture="${stamp}picture of 640x480: [0-9]{5} bytes"
-prints read.py "$picture" "${stamp}sound: [0-9]+ samples" -- "$python" examples/read.py "ws://$server/stream"
-prints read.mjs "$picture" "${stamp}sound: [0-9]+ samples" -- "${node[@]}" examples/read.mjs "ws://$server/stream"
+
+# in_readme LANGUAGE: the README's program in it, pointed at our server. (Python keeps what it prints when nobody looks.)
+in_readme() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" README.md | sed "/^\`\`\`/d; s/localhost:8080/$server/"; }
+in_readme python >"$work/readme.py"
+in_readme js >"$work/readme.mjs"
+prints "the README's Python" "${picture} of JPEG" -- "$python" -u "$work/readme.py"
+prints "the README's JavaScript" "$picture" "${stamp}sound: [0-9]+ samples" -- "${node[@]}" "$work/readme.mjs"
+
 prints read_stream.py "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- "$python" examples/read_stream.py "$server"
 prints read_stream.mjs "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- \
     "${node[@]}" examples/read_stream.mjs "$server"
+cargo build --quiet --locked --example read_stream
+prints read_stream.rs "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- target/debug/examples/read_stream "$server"
 prints read_stream.sh "$picture" "${stamp}sound: [0-9]+ samples" -- examples/read_stream.sh "$server"
 prints to_opencv.py "${stamp}640x480 .* moved  seen [0-9]+ ms after capture" -- "$python" examples/to_opencv.py "$server"
 

@@ -54,6 +54,16 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
     written
 }
 
+/// The next message to a viewer of the sound, which nobody disturbed.
+fn sound_only(viewer: &mut Viewer) {
+    match viewer.next() {
+        Text::Audio { .. } => {}
+        // The test microphone's own: it was late, as it may be on a loaded machine.
+        Text::Event { json, .. } if json["cause"] == "xrun" => {}
+        other => panic!("the sound was disturbed: {other:?}"),
+    }
+}
+
 #[test]
 fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
     let program = Program::start(&TEST);
@@ -65,10 +75,7 @@ fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
     let written = std::thread::scope(|scope| {
         let attack = scope.spawn(move || scribble(worker, Duration::from_secs(2)));
         while !attack.is_finished() {
-            match sound.next() {
-                Text::Audio { .. } => {}
-                other => panic!("the sound was disturbed: {other:?}"),
-            }
+            sound_only(&mut sound);
         }
         attack.join().expect("it wrote")
     });
@@ -85,13 +92,25 @@ fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
     assert!(!program.lines().iter().any(|l| l.contains("panicked")), "{:?}", program.lines());
 }
 
+/// The port on which a process listens that cannot say so, from the kernel's table (proc_pid_net(5)).
+fn listening_port(pid: u32) -> Option<u16> {
+    let sockets = common::descriptors(pid);
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, *fields.get(3)?, fields.get(9)?);
+        let ours = state == "0A" && sockets.contains(&format!("socket:[{inode}]"));
+        ours.then(|| u16::from_str_radix(local.split(':').nth(1)?, 16).ok())?
+    })
+}
+
 #[test]
 fn a_full_disk_under_the_log_stops_nothing() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port().to_string();
     let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    command.args(["--host", "127.0.0.1", "--port", &port, "--verbose"]).args(TEST).stdin(Stdio::null()).stdout(full()).stderr(full());
+    command.args(["--host", "127.0.0.1", "--port", "0", "--verbose"]).args(TEST).stdin(Stdio::null()).stdout(full()).stderr(full());
     let mut child = command.spawn().expect("the program starts");
+    let port = until("the listener", || listening_port(child.id()));
     let url = format!("ws://127.0.0.1:{port}/stream");
     let mut viewer = until("the stream", || Viewer::try_connect(&url).ok());
     viewer.frame();
@@ -138,12 +157,31 @@ fn a_worker_out_of_memory_ends_and_the_next_one_streams() {
     assert_ne!(program.child("stampcast-video", None), before, "it was another worker that gave it");
     program.line(&["stampcast-video was ended by signal 6"]);
     for _ in 0..50 {
-        assert!(matches!(sound.next(), Text::Audio { .. }), "the sound was not touched");
+        sound_only(&mut sound);
     }
 }
 
+/// Whether a text is anywhere in a process's memory, but for what it shares with others (rings and status pages).
+fn memory_holds(pid: u32, text: &str) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("it is ours to read");
+    let mut read = 0;
+    let found = maps.lines().filter(|line| line.contains(" r") && !line.contains("memfd:")).any(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-')).expect("addresses");
+        let at = |hex| u64::from_str_radix(hex, 16).expect("an address");
+        let (start, end) = (at(range.0), at(range.1));
+        let mut bytes = vec![0; usize::try_from(end - start).expect("it fits")];
+        // What the kernel shows to nobody ([vvar]) cannot be read.
+        let Ok(()) = memory.read_exact_at(&mut bytes, start) else { return false };
+        read += bytes.len();
+        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+    });
+    assert!(found || read > 1 << 20, "only {read} bytes could be read");
+    found
+}
+
 #[test]
-fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows() {
+fn tokens_given_as_options_or_environment_are_in_the_servers_memory_alone() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
     command.args(["--host", "127.0.0.1", "--port", "0", "--token", "hush-option", "--video-token=hush-joined"]).args(TEST);
     let by_option = Program::spawn(&mut command);
@@ -151,8 +189,14 @@ fn tokens_given_as_options_or_environment_are_wiped_from_what_the_kernel_shows()
     command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).env("STAMPCAST_TOKEN", "hush-env");
     let by_environment = Program::spawn(&mut command);
     for (program, token) in [(&by_option, "hush-option"), (&by_environment, "hush-env")] {
+        assert!(Viewer::try_connect(&program.url("?token=xxxxxxxx")).is_err(), "what is left in its place opens nothing");
         Viewer::connect(&program.url(&format!("?token={token}"))).frame();
         let children = ["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None));
+        assert!(memory_holds(children[0], token), "the server's memory, where it must be, shows that the search finds it");
+        for pid in [program.pid(), children[1], children[2]] {
+            assert!(!memory_holds(pid, token), "the memory of {pid}, {:?}", common::comm(pid));
+            assert!(!common::descriptors(pid).iter().any(|d| d.contains("memfd:secret")) || pid == program.pid(), "{pid}");
+        }
         for pid in std::iter::once(program.pid()).chain(children) {
             for what in ["cmdline", "environ"] {
                 let shown = std::fs::read(format!("/proc/{pid}/{what}")).expect("it lives");

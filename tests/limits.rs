@@ -152,6 +152,24 @@ fn one_viewer_more_than_may_be_is_told_so_with_503() {
 }
 
 #[test]
+fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
+    for (option, allowed) in [(None, 4096), (Some("1"), 1024), (Some("64"), 65_536)] {
+        let option = option.map(|kib| ["--max-message", kib]);
+        let program = Program::start(&[&CAMERA[..], option.as_ref().map_or(&[][..], |o| o)].concat());
+        for (length, code) in [(allowed, 1008), (allowed + 1, 1009)] {
+            let mut viewer = Viewer::connect(&program.url("?audio=0"));
+            viewer.send(&"x".repeat(length));
+            let close = loop {
+                if let tungstenite::Message::Close(frame) = viewer.message().expect("the server says why it ends") {
+                    break frame.expect("with a code");
+                }
+            };
+            assert_eq!(u16::from(close.code), code, "{length} bytes of {allowed}: {}", close.reason);
+        }
+    }
+}
+
+#[test]
 fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
     let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "0.5"]].concat());
     let _stalled = Viewer::connect(&program.url("?delivery=all"));

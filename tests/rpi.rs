@@ -15,19 +15,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn video(fps: f64) -> Video {
-    Video {
-        width: 640,
-        height: 480,
-        capture_width: 640,
-        capture_height: 480,
-        fps,
-        quality: 70,
-        quality_given: false,
-        rotate: Rotate::None,
-        flip: Flip::None,
-        controls: Vec::new(),
-        queue_packets: 50,
-    }
+    Video { fps, ..Video::default() }
 }
 
 /// A stand-in with faults, and what it logs.

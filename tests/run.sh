@@ -8,6 +8,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../scripts/setup.sh
 . scripts/setup.sh
 
+if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+fi
 if [ "${1:-}" = --yes ]; then
     # shellcheck disable=SC2034 # setup.sh reads it
     assume_yes=true
@@ -49,6 +53,8 @@ need_to_test() {
         need "to try GStreamer" gstreamer1.0-tools have gst-launch-1.0
         need "to try GStreamer" gstreamer1.0-plugins-good gst_plugin_there soup
         need "to check the metrics" prometheus have promtool
+        need "to try VLC" vlc-bin have cvlc
+        need "to try VLC" vlc-plugin-base vlc_plugins_there
     fi
     if wants vm; then
         # Also where there is no root's PATH.
@@ -64,6 +70,7 @@ need_to_test() {
     fi
 }
 
+vlc_plugins_there() { compgen -G "/usr/lib/*/vlc/plugins/video_filter/libscene_plugin.so"; }
 gst_plugin_there() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so"; }
 
 # rustup's `minimal` profile, which setup.sh installs, is without these.
@@ -144,7 +151,6 @@ stage_vm() {
 
 need_to_test
 install_needed
-need_rust
 
 passed=()
 failed=()

@@ -1,5 +1,6 @@
 //! What the sandboxed children can no longer do, by trying it. The kernel restricts a thread, so each try has a thread of its
 //! own; what the program's own processes have given up is read from procfs.
+#![allow(unsafe_code)] // system calls that no safe function makes
 
 mod common;
 
@@ -35,6 +36,53 @@ fn a_worker_and_what_it_starts_open_no_network_socket() {
         let shell = |script: &str| Command::new("bash").args(["-c", script]).stderr(Stdio::null()).status().expect("bash starts").success();
         assert!(shell("true"), "programs still start (rpicam-vid)");
         assert!(!shell(&format!("exec 3<>/dev/tcp/127.0.0.1/{}", at.port())), "and are bound by the same rule");
+    });
+}
+
+/// What the kernel says to a system call without arguments.
+fn errno_of(call: i64) -> nix::errno::Errno {
+    // SAFETY: each of the calls made here refuses these arguments, or takes zeros for nothing to do; none reads or writes
+    // through a null pointer of ours.
+    let _ = unsafe { libc::syscall(call, 0, 0, 0, 0, 0, 0) };
+    nix::errno::Errno::last()
+}
+
+#[test]
+fn a_worker_is_refused_every_call_that_would_get_it_a_socket_or_anothers_memory() {
+    use nix::errno::Errno;
+    let calls = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+    ];
+    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_BLUETOOTH, libc::AF_ALG, libc::AF_XDP];
+    // SAFETY: socket and socketpair are given numbers and the address of a live array of two.
+    let socket = |family| Errno::result(unsafe { libc::socket(family, libc::SOCK_DGRAM, 0) }).err();
+    let pair = |family| {
+        let mut fds = [0; 2];
+        // SAFETY: as above.
+        Errno::result(unsafe { libc::socketpair(family, libc::SOCK_STREAM, 0, fds.as_mut_ptr()) }).err()
+    };
+    apart(move || {
+        for call in calls {
+            assert_ne!(errno_of(call), Errno::EACCES, "{call}, before");
+        }
+        without_network().expect("this kernel has what it takes");
+        for call in calls {
+            assert_eq!(errno_of(call), Errno::EACCES, "{call}");
+        }
+        for family in families {
+            assert_eq!(socket(family), Some(Errno::EACCES), "family {family}");
+            assert_eq!(pair(family), Some(Errno::EACCES), "a pair of family {family}");
+        }
+        // PTRACE_TRACEME would have no effect here but on this thread.
+        assert_eq!(errno_of(libc::SYS_ptrace), Errno::EACCES);
+        let node = std::env::temp_dir().join(format!("stampcast-node-{}", std::process::id()));
+        let made = nix::sys::stat::mknod(&node, nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::S_IRUSR, 0);
+        assert!(matches!(made, Err(Errno::EACCES | Errno::EPERM)), "a device node: {made:?}");
     });
 }
 
@@ -81,8 +129,12 @@ fn the_server_reads_its_own_files_also_renewed_ones_and_nothing_else() {
     let (dir, own) = (live.clone(), live.join("cert"));
     let (renew, renewed) = std::sync::mpsc::channel::<()>();
     let (ask, asked) = std::sync::mpsc::channel::<()>();
+    let mut other = Command::new("sleep").arg("60").spawn().expect("sleep starts");
+    let other_pid = nix::unistd::Pid::from_raw(other.id() as i32);
     let server = std::thread::spawn(move || {
         without_files(&[&own]).expect("this kernel has what it takes");
+        let signalled = nix::sys::signal::kill(other_pid, nix::sys::signal::Signal::SIGKILL);
+        assert_eq!(signalled, Err(nix::errno::Errno::EPERM), "it signals nobody");
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         assert_eq!(read(&own).expect("its own"), "one");
         ask.send(()).expect("the test listens");
@@ -103,6 +155,8 @@ fn the_server_reads_its_own_files_also_renewed_ones_and_nothing_else() {
     std::fs::rename(live.join("next"), live.join("cert")).expect("both are there");
     renew.send(()).expect("the server listens");
     server.join().expect("the server found what it should");
+    other.kill().expect("it still lives");
+    other.wait().expect("it is our child");
 }
 
 /// A line of /proc/PID/status.

@@ -10,6 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [[ "${1:-}" =~ ^[0-9]+$ ]] || fail "how many minutes? tests/soak.sh 20"
 have python3 || fail "python3 is missing; install it with your system's packages"
-need_rust
+need_to_build
+install_needed
 build_release
 python3 tests/soak/soak.py "$(released_program)" "$1" target/soak.svg

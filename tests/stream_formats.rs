@@ -171,6 +171,21 @@ async fn a_source_that_goes_and_returns_is_told() {
 }
 
 #[tokio::test]
+async fn who_wants_neither_stream_hears_of_both_and_may_ask_the_time() {
+    let mut rig = Rig::start().await;
+    let mut viewer = rig.connect_and_wait("?video=0&audio=0&events=1").await;
+    rig.video.push(b"x");
+    rig.audio.push(&[0, 0]);
+    rig.video.status.set_state(WorkerState::WaitingForDevice);
+    assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"video"}"#), "no packet before it");
+    rig.audio.status.set_state(WorkerState::WaitingForDevice);
+    assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"audio"}"#));
+    viewer.say("ping:1").await;
+    assert!(viewer.text().await.starts_with("pong:1:"));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_with_the_servers_times() {
     let mut rig = Rig::start().await;
     for format in ["", "?format=binary"] {
@@ -251,6 +266,7 @@ async fn what_cannot_be_served_is_400_before_the_upgrade() {
         ("?fps=3", "unknown parameter \"fps\""),
         ("?window=0", "window must be 1 to 100"),
         ("?video=0", "neither video nor audio"),
+        ("?video=0&audio=0", "neither video nor audio"),
         ("?format=text&format=text", "given twice"),
     ];
     for (query, said) in cases {

@@ -3,8 +3,9 @@
 mod stream_rig;
 
 use futures_util::StreamExt;
-use stampcast::packet::{Losses, MonoNs};
+use stampcast::packet::{Cause, Losses, MonoNs};
 use stampcast::wire::{self, Event, Label, Message};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use stream_rig::*;
 use tokio_tungstenite::tungstenite;
@@ -31,6 +32,8 @@ struct Account {
     reported: u64,
     flagged: u64,
     gaps: u64,
+    /// Packets reported, by cause.
+    causes: BTreeMap<Cause, u64>,
     pending: bool,
 }
 
@@ -48,8 +51,9 @@ impl Account {
         self.holds();
     }
 
-    fn gap(&mut self, count: Option<u64>) {
+    fn gap(&mut self, count: Option<u64>, cause: Cause) {
         self.reported += count.unwrap_or(0);
+        *self.causes.entry(cause).or_default() += count.unwrap_or(0);
         self.gaps += 1;
         self.pending = true;
     }
@@ -70,7 +74,7 @@ async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64) -> [Account; 2] {
             Some(Ok(tungstenite::Message::Binary(bytes))) => match wire::binary::decode(&bytes).unwrap() {
                 Message::Video { label, .. } => accounts[0].packet(label.unwrap()),
                 Message::Audio { label, .. } => accounts[1].packet(label.unwrap()),
-                Message::Event { event: Event::Gap { stream, count, .. }, .. } => accounts[stream as usize].gap(count),
+                Message::Event { event: Event::Gap { stream, count, cause, .. }, .. } => accounts[stream as usize].gap(count, cause),
                 other => panic!("{other:?}"),
             },
             Some(Ok(tungstenite::Message::Close(_))) => return accounts,
@@ -86,8 +90,17 @@ async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64) -> [Account; 2] {
 async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills() {
     let mut rig = Rig::start().await;
     let mut readers = Vec::new();
-    for (k, query) in
-        ["&delivery=all", "&delivery=all", "&delivery=live", "&delivery=live", "&delivery=all&audio=0", "&video=0"].into_iter().enumerate()
+    for (k, query) in [
+        "&delivery=all",
+        "&delivery=all",
+        "&delivery=live",
+        "&delivery=live",
+        "&delivery=all&audio=0",
+        "&video=0",
+        "&delivery=all&video=0&audio_rate=16000",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let viewer = rig.connect_and_wait(&format!("?format=binary&events=1{query}")).await;
         let stall_ms = [0, 300][k % 2];
@@ -134,11 +147,25 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
     // What is still queued for a stalled viewer must come before the end.
     rig.video.push(b"last");
     rig.audio.push(&[9, 9]);
+    let (last_video, last_audio) = (rig.video.meta.sequence - 1, rig.audio.meta.sequence - 1);
+    until(async || {
+        let info = rig.info().await;
+        info["video"]["sequence"] == last_video && info["audio"]["sequence"] == last_audio
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let info = rig.info().await;
     rig.stop().await;
     let mut gaps = 0;
-    for reader in readers {
+    for (k, reader) in readers.into_iter().enumerate() {
         let accounts = patient(reader).await.unwrap();
+        // Who took everything was told of all that the server counts.
+        for (account, stream) in accounts.iter().zip(["video", "audio"]).filter(|_| k == 0) {
+            for (cause, told) in account.causes.iter().filter(|(cause, _)| **cause != Cause::ViewerQueue) {
+                let name = serde_json::to_value(cause).unwrap();
+                assert_eq!(info[stream]["drops"][name.as_str().unwrap()]["packets"], *told, "{stream} {cause:?}: {info}");
+            }
+        }
         for account in accounts.iter().filter(|a| a.first.is_some()) {
             account.holds();
             gaps += account.gaps;

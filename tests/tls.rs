@@ -204,3 +204,43 @@ fn files_that_are_no_certificate_and_key_end_the_program_with_one_line() {
     let (code, log) = run(&["--camera-type", "test", "--tls-cert", text(&cert)]);
     assert_eq!((code, log.trim_end().lines().count()), (Some(2), 1), "{log}");
 }
+
+/// `stampcast doctor` with its words and its exit code.
+fn doctor(more: &[&str]) -> (Option<i32>, String) {
+    run(&[&["doctor", "--seconds", "1"], more].concat())
+}
+
+#[test]
+fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
+    let authority = Authority::new();
+    let program = authority.start(&[]);
+    let at = format!("wss://127.0.0.1:{}/stream", program.port());
+    let ca = authority.path("ca.pem");
+    std::fs::write(&ca, authority.issuer.pem()).expect("it is writable");
+    let (code, said) = doctor(&[&at, "--ca", text(&ca), "--min-fps", "10"]);
+    assert_eq!(code, Some(0), "{said}");
+    // A certificate that is authority and server in one, as `openssl req -x509` makes it.
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.put("key.pem", &key.serialize_pem());
+    authority.put("cert.pem", &params.self_signed(&key).expect("a certificate").pem());
+    let alone = authority.start(&[]);
+    let at_alone = format!("https://127.0.0.1:{}", alone.port());
+    let (code, said) = doctor(&[&at_alone, "--ca", text(&authority.path("cert.pem")), "--min-fps", "10"]);
+    assert_eq!(code, Some(0), "{said}");
+
+    let missing = authority.path("missing.pem");
+    for (args, expected) in [
+        (vec![at_alone.as_str()], "--ca FILE"),
+        (vec![&at_alone, "--ca", text(&ca)], "the certificate is not to be believed"),
+        (vec![&at_alone.replace("127.0.0.1", "localhost"), "--ca", text(&authority.path("cert.pem"))], "not valid for name"),
+        (vec![&at, "--ca", text(&missing)], "missing.pem cannot be read"),
+        (vec![&at, "--ca", text(&authority.path("key.pem"))], "holds no certificate"),
+        (vec![&at.replace("wss", "ws")], "use https:// or wss://"),
+    ] {
+        let (code, said) = doctor(&args);
+        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert!(said.contains(expected), "{args:?}: {said}");
+    }
+}

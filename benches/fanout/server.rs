@@ -149,7 +149,13 @@ fn shake_hands(mut stream: &TcpStream) {
 
 fn config(fps: u32) -> Config {
     Config {
-        limits: stampcast::config::Limits { clients: 2_000, handshake: Duration::from_secs(10), idle: Duration::from_secs(60) },
+        without_effect: Vec::new(),
+        limits: stampcast::config::Limits {
+            clients: 2_000,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            message_bytes: 4096,
+        },
         tls: None,
         sandbox: false,
         access: Default::default(),

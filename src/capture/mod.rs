@@ -62,6 +62,10 @@ pub enum Grab<'a> {
 /// A camera that is open and streaming. Dropping it releases the device.
 pub trait VideoSource {
     fn info(&self) -> StreamInfo;
+    /// What the device does otherwise than it was asked, noticed since the last call.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
     /// Waits for the next frame, never longer than `timeout`.
     fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError>;
     /// UNIX time minus CLOCK_MONOTONIC as the server has it, told before each grab. Only a test picture draws it.
@@ -90,6 +94,10 @@ pub trait SoundSource {
     fn info(&self) -> StreamInfo;
     /// Waits for the next packet's worth of sound, never longer than `timeout`; `None` when nothing came.
     fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError>;
+    /// What is done to the sound that was not asked for (mixing, resampling), noticed since the last call.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Why a device cannot be read. Its text names the device and says what to do where the user can do something.
@@ -109,5 +117,9 @@ pub enum SourceError {
 }
 
 fn list(available: &[String]) -> String {
-    if available.is_empty() { "; no such device was found at all".into() } else { format!("; there is: {}", available.join(", ")) }
+    if available.is_empty() {
+        "; none was found at all: plug one in (stampcast --list-devices shows what there is)".into()
+    } else {
+        format!("; there is: {}", available.join(", "))
+    }
 }

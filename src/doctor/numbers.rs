@@ -32,6 +32,10 @@ impl Spread {
         self.seen
     }
 
+    pub fn extend(&mut self, value: Option<f64>) {
+        value.into_iter().for_each(|value| self.add(value));
+    }
+
     /// The value that this share of the values (0 to 1) does not exceed.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let mut sorted = self.kept.clone();
@@ -48,24 +52,25 @@ impl Spread {
     }
 }
 
-/// A least-squares line.
+/// A least-squares line, and how sure it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub slope: f64,
-    /// How far the points reach along the first axis.
-    pub span: f64,
+    /// The slope's standard error.
+    pub error: f64,
 }
 
 impl Line {
-    /// `None` for fewer than two points, or points one above the other.
+    /// `None` for fewer than ten points, or points one above the other.
     pub fn through(points: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
         let points: Vec<_> = points.collect();
         let n = points.len() as f64;
         let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
         let across: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
         let along: f64 = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
-        let span = points.iter().map(|p| p.0).fold(f64::MIN, f64::max) - points.iter().map(|p| p.0).fold(f64::MAX, f64::min);
-        (points.len() > 1 && across > 0.0).then(|| Self { slope: along / across, span })
+        let slope = along / across;
+        let off: f64 = points.iter().map(|p| (p.1 - my - slope * (p.0 - mx)).powi(2)).sum();
+        (points.len() >= 10 && across > 0.0).then(|| Self { slope, error: (off / (n - 2.0) / across).sqrt() })
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Limits {
     pub max_av_offset_ms: Option<f64>,
     /// Stamp against the drawn time code (test picture only), either way, ms.
     pub max_stamp_error_ms: Option<f64>,
-    /// Missing packets and absences.
+    /// Missing packets and absences, told or not, and messages that cannot be read.
     pub max_gaps: Option<u64>,
 }
 
@@ -31,13 +31,16 @@ impl Limits {
             }
         };
         let at_most = |found: f64, limit: f64| found <= limit;
-        check("video", self.min_fps, study.video.rate(), |found, limit| found >= limit, "fps");
-        let latency = study.latency_ms(&study.video, 0.99).or(study.latency_ms(&study.audio, 0.99));
+        check("video", self.min_fps, study.delivered_fps(), |found, limit| found >= limit, "fps");
+        let latency = study.video.latency_ms.quantile(0.99).or(study.audio.latency_ms.quantile(0.99));
         check("latency p99", self.max_latency_ms, latency, at_most, "ms");
         check("picture against sound", self.max_av_offset_ms, av_offset(study).map(f64::abs), at_most, "ms");
         let error = worst(study.stamp_error_us().quantile(0.0), study.stamp_error_us().quantile(1.0)).map(|us| us / 1e3);
         check("the stamps' error", self.max_stamp_error_ms, error, at_most, "ms");
         check("missing", self.max_gaps.map(|n| n as f64), Some(study.missing_packets() as f64), at_most, "packets");
+        if self.max_stamp_error_ms.is_some() && study.backwards() > 0 {
+            lines.push(format!("{} stamps run backwards", study.backwards()));
+        }
         lines
     }
 }
@@ -53,10 +56,39 @@ fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 
 /// One line while it runs.
 pub fn progress(study: &Study, seconds: u64) -> String {
-    let rate = study.video.rate().map_or("no video".into(), |fps| format!("{fps:.2} fps"));
-    let latency = study.latency_ms(&study.video, 0.5).map_or(String::new(), |ms| format!(", latency {ms:.1} ms"));
-    let sound = study.audio.rate().map_or("no sound".into(), |rate| format!("{rate:.1} sound packets/s"));
-    format!("{seconds:4} s: {rate}{latency}, {sound}, {} missing", study.missing_packets())
+    let mut parts = Vec::new();
+    for (packets, name, unit) in [(&study.video, "video", "fps"), (&study.audio, "sound", "packets/s")] {
+        let Some(rate) = packets.rate() else {
+            parts.push(format!("no {name}"));
+            continue;
+        };
+        let jitter = packets.steps_ms.deviation().unwrap_or(0.0);
+        let at = |share| packets.latency_ms.quantile(share);
+        let latency = match (at(0.5), at(0.95), at(0.99)) {
+            (Some(p50), Some(p95), Some(p99)) => format!(", latency {p50:.1}/{p95:.1}/{p99:.1} ms"),
+            _ => String::new(),
+        };
+        parts.push(format!("{name} {rate:.2} {unit}, jitter {jitter:.2} ms{latency}"));
+    }
+    parts.extend(av_offset(study).map(|ms| format!("picture after sound {ms:+.1} ms")));
+    parts.extend(study.clock_offset_ms().map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}")));
+    let causes: Vec<String> = causes(study).into_iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+    parts.push(if causes.is_empty() { "nothing missing".into() } else { format!("missing: {}", causes.join(", ")) });
+    format!("{seconds:4} s: {}", parts.join("; "))
+}
+
+/// What is missing, both streams together.
+fn causes(study: &Study) -> Vec<(String, u64)> {
+    let mut causes: Vec<(String, u64)> = Vec::new();
+    for ((_, cause), missing) in &study.missing {
+        let (name, count) = (name_of(cause), missing.packets + missing.absences);
+        match causes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => causes.push((name, count)),
+        }
+    }
+    causes.extend((study.untold() > 0).then(|| ("not told".into(), study.untold())));
+    causes
 }
 
 pub fn table(study: &Study, seconds: f64) -> String {
@@ -65,11 +97,12 @@ pub fn table(study: &Study, seconds: f64) -> String {
         let _ = writeln!(out, "{name:<22}{text}");
     };
     let size = study.size.map_or(String::new(), |(w, h)| format!(", {w}x{h}"));
-    line("video", packets(&study.video, "frames", "fps", seconds) + &size);
+    let silence = |p: &Packets| study.longest_silence_ms(p).map_or(String::new(), |ms| format!(", longest silence {ms:.0} ms"));
+    line("video", packets(&study.video, "frames", "fps", seconds) + &silence(&study.video) + &size);
     let sound = study.sound.map_or(String::new(), |(rate, channels)| format!(", {rate} Hz, {channels} channel(s)"));
-    line("sound", packets(&study.audio, "packets", "packets/s", seconds) + &sound);
+    line("sound", packets(&study.audio, "packets", "packets/s", seconds) + &silence(&study.audio) + &sound);
     for (name, stream) in [("video latency", &study.video), ("sound latency", &study.audio)] {
-        let at = |share| study.latency_ms(stream, share);
+        let at = |share| stream.latency_ms.quantile(share);
         if let (Some(p50), Some(p95), Some(p99)) = (at(0.5), at(0.95), at(0.99)) {
             line(name, format!("p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival here)"));
         }
@@ -78,7 +111,7 @@ pub fn table(study: &Study, seconds: f64) -> String {
         line("picture after sound", format!("{ms:+.2} ms (arrival, medians)"));
     }
     if let Some((offset, half)) = study.clock_offset_ms() {
-        let drift = study.clock_drift_ppm().map_or(String::new(), |ppm| format!(", drifting {ppm:+.2} ppm"));
+        let drift = study.clock_drift_ppm().map_or(String::new(), |(ppm, error)| format!(", drifting {ppm:+.2} ±{error:.2} ppm"));
         line("server's clock", format!("{offset:+.3} ms against ours, ±{half:.3} ms{drift}"));
     }
     let spread = |spread: &super::numbers::Spread, unit: &str| {
@@ -119,9 +152,9 @@ fn packets(p: &Packets, what: &str, unit: &str, seconds: f64) -> String {
 
 fn faults(study: &Study) -> [(&'static str, u64); 5] {
     [
-        ("missing, not told", study.video.unreported + study.audio.unreported),
-        ("stamps backwards", study.video.backwards + study.audio.backwards),
-        ("clock steps", study.clock_steps),
+        ("missing, not told", study.untold()),
+        ("stamps backwards", study.backwards()),
+        ("clock steps", study.clock_steps()),
         ("source lost", study.sources_lost),
         ("unreadable messages", study.undecodable),
     ]
@@ -144,7 +177,8 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
     let stream = |p: &Packets, name: &str| {
         json!({
             "packets": p.count, "bytes": p.bytes, name: p.rate(), "jitter_ms": p.steps_ms.deviation(),
-            "latency_ms": { "p50": study.latency_ms(p, 0.5), "p95": study.latency_ms(p, 0.95), "p99": study.latency_ms(p, 0.99) },
+            "latency_ms": { "p50": p.latency_ms.quantile(0.5), "p95": p.latency_ms.quantile(0.95), "p99": p.latency_ms.quantile(0.99) },
+            "longest_silence_ms": study.longest_silence_ms(p),
             "unreported": p.unreported, "stamps_backwards": p.backwards,
         })
     };
@@ -156,13 +190,14 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
     json!({
         "seconds": seconds,
         "video": stream(&study.video, "fps"),
+        "delivered_fps": study.delivered_fps(),
         "audio": stream(&study.audio, "packets_per_second"),
         "size": study.size, "sound": study.sound,
         "av_offset_ms": study.av_offset_ms(),
-        "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm() },
+        "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm().map(|d| d.0), "drift_error_ppm": study.clock_drift_ppm().map(|d| d.1) },
         "test_picture": study.is_test_picture().then(|| json!({ "stamp_error_us": spread(study.stamp_error_us()), "flash_less_beep_ms": spread(study.flash_to_beep_ms()) })),
         "missing": missing,
-        "clock_steps": study.clock_steps, "sources_lost": study.sources_lost, "unreadable": study.undecodable,
+        "clock_steps": study.clock_steps(), "sources_lost": study.sources_lost, "unreadable": study.undecodable,
         "exceeded": exceeded,
     })
 }

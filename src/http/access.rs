@@ -5,13 +5,15 @@
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
 use crate::config;
+use crate::secrets::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// What a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,8 @@ pub enum Denied {
 
 /// The rules, with the tokens in memory.
 pub struct Access {
-    token: Option<String>,
-    video_token: Option<String>,
+    token: Option<Zeroizing<String>>,
+    video_token: Option<Zeroizing<String>>,
     allowed_origins: Vec<String>,
     file_origin: bool,
 }
@@ -44,34 +46,36 @@ pub struct Access {
 /// Why the rules cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    #[error("--token-file {path} cannot be read")]
-    Unreadable { path: String, source: std::io::Error },
-    #[error("--token-file {path} is empty; write the token into its first line")]
-    Empty { path: String },
+    #[error(transparent)]
+    File(#[from] TokenFileError),
+    #[error("the token cannot be read from the kernel's memory")]
+    Lost(#[from] std::io::Error),
 }
 
 impl Access {
-    /// Reads the token file, if that is where the token is: its first line, without white space around it.
+    /// Reads the token file, if that is where the token is.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
         let token = match (&config.token, &config.token_file) {
-            (Some(token), _) => Some(token.expose().to_owned()),
+            (Some(token), _) => Some(token.read()?),
+            (None, Some(file)) => Some(secrets::first_line(file)?),
             (None, None) => None,
-            (None, Some(file)) => {
-                let path = file.display().to_string();
-                let text = std::fs::read_to_string(file).map_err(|source| AccessError::Unreadable { path: path.clone(), source })?;
-                let token = text.lines().next().unwrap_or_default().trim().to_owned();
-                if token.is_empty() {
-                    return Err(AccessError::Empty { path });
-                }
-                Some(token)
-            }
         };
         Ok(Self {
             token,
-            video_token: config.video_token.as_ref().map(|t| t.expose().to_owned()),
+            video_token: config.video_token.as_ref().map(Secret::read).transpose()?,
             allowed_origins: config.allowed_origins.clone(),
             file_origin: config.file_origin,
         })
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub fn of(token: Option<&str>, video_token: Option<&str>, allowed: &[&str], file_origin: bool) -> Self {
+        Self {
+            token: token.map(|t| Zeroizing::new(t.to_owned())),
+            video_token: video_token.map(|t| Zeroizing::new(t.to_owned())),
+            allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
+            file_origin,
+        }
     }
 
     /// What the request may have. A token guards every path, known or not.
@@ -154,6 +158,8 @@ fn is_local_name(host: &str) -> bool {
     ip(host).is_some() || (!name.is_empty() && !name.contains('.')) || suffixes.iter().any(|s| name.ends_with(s))
 }
 
+const BEARER: &str = "Bearer realm=\"stampcast\"";
+
 /// Paths that need no token: whether the program lives is no secret.
 const OPEN_PATHS: [&str; 1] = ["/healthz"];
 
@@ -167,6 +173,7 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
         (Ok(_), _) | (Err(_), true) => true,
         (Err(_), false) => false,
     };
+    let browser = shows_html(&request);
     let mut response = if preflight && origin_passes {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -176,6 +183,7 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
                 request.extensions_mut().insert(scope);
                 next.run(request).await
             }
+            Err(Denied::NoToken | Denied::WrongToken) if browser => ask_for_token(),
             Err(denied) => denied.into_response(),
         }
     };
@@ -183,6 +191,25 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
         allow(response.headers_mut(), origin, preflight);
     }
     response
+}
+
+/// A person's browser opens an address, or reloads the page after its token left the address: a script's `Accept` is `*/*`.
+fn shows_html(request: &Request) -> bool {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    matches!(*request.method(), Method::GET | Method::HEAD) && accepted.is_some_and(|types| types.contains("text/html"))
+}
+
+/// The same refusal, with a form to type the token into.
+fn ask_for_token() -> Response {
+    const FORM: &str = include_str!("token.html");
+    // In another site's frame the form could be dressed up as that site's own.
+    let headers = [
+        (header::WWW_AUTHENTICATE, BEARER),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+    ];
+    (StatusCode::UNAUTHORIZED, headers, Html(FORM)).into_response()
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
@@ -205,9 +232,7 @@ impl IntoResponse for Denied {
         let body = format!("{self}\n");
         match self {
             // RFC 6750, section 3.
-            Self::NoToken | Self::WrongToken => {
-                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer realm=\"stampcast\"")], body).into_response()
-            }
+            Self::NoToken | Self::WrongToken => (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, BEARER)], body).into_response(),
             Self::Origin | Self::File => (StatusCode::FORBIDDEN, body).into_response(),
         }
     }
@@ -217,15 +242,6 @@ impl IntoResponse for Denied {
 mod tests {
     use super::*;
 
-    fn access(token: Option<&str>, video_token: Option<&str>, allowed: &[&str], file_origin: bool) -> Access {
-        Access {
-            token: token.map(Into::into),
-            video_token: video_token.map(Into::into),
-            allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
-            file_origin,
-        }
-    }
-
     fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
         let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();
         access.judge(&uri.parse().expect("an address"), &headers)
@@ -233,7 +249,7 @@ mod tests {
 
     #[test]
     fn origins_are_judged_by_whose_page_it_is() {
-        let open = access(None, None, &["https://dash.example.org"], true);
+        let open = Access::of(None, None, &["https://dash.example.org"], true);
         let everything = Ok(Scope::Everything);
         for (origin, host, expected) in [
             ("null", "192.0.2.7:8080", everything),
@@ -261,13 +277,13 @@ mod tests {
             assert_eq!(found, expected, "{origin} at {host}");
         }
         assert_eq!(judge(&open, "/stream", &[(header::HOST, "evil.example")]), everything, "a script sends no Origin");
-        let shut = access(None, None, &[], false);
+        let shut = Access::of(None, None, &[], false);
         assert_eq!(judge(&shut, "/stream", &[(header::ORIGIN, "null")]), Err(Denied::File));
     }
 
     #[test]
     fn a_token_opens_by_header_or_query_and_replaces_the_origin_check() {
-        let guarded = access(Some("s3cret"), Some("eyes"), &[], true);
+        let guarded = Access::of(Some("s3cret"), Some("eyes"), &[], true);
         let evil = (header::ORIGIN, "https://evil.example");
         for (uri, headers, expected) in [
             ("/stream", vec![], Err(Denied::NoToken)),

@@ -117,8 +117,9 @@ impl Server {
             (Some(_), None) => "video",
             _ => "audio",
         };
-        info!("viewer {peer} joined: {streams}, {:?}, {:?}", manner.format, request.delivery);
-        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits.stalled);
+        let manner_of = format!("{:?}, {:?}", manner.format, request.delivery).to_lowercase();
+        info!("viewer {peer} joined: {streams}, {manner_of}");
+        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits);
         let ended: Ended = viewer.run().await;
         drop(place);
         info!("viewer {peer} left: {ended}");

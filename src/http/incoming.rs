@@ -11,11 +11,9 @@ use crate::wire::text::{self, Command};
 use crate::wire::websocket::{Opcode, append_close, append_message};
 use std::io::{self, ErrorKind, Read, Write};
 use std::task::{Context, Poll};
-use tungstenite::error::{Error, ProtocolError};
+use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
-/// The longest message and frame that is read, bytes. The longest that means anything has 69.
-const MAX_MESSAGE: usize = 4096;
 /// tungstenite keeps a buffer of this size for each viewer.
 const READ_BUFFER: usize = 256;
 /// Answers that wait, bytes. A control frame has at most 127.
@@ -56,14 +54,14 @@ pub enum Ended {
 }
 
 impl Incoming {
-    /// `read_ahead`: what was read from the socket behind the handshake.
-    pub fn new(socket: Socket, read_ahead: Vec<u8>) -> Self {
+    /// `read_ahead`: what was read from the socket behind the handshake. `longest`: message, bytes.
+    pub fn new(socket: Socket, read_ahead: Vec<u8>, longest: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(MAX_CONTROL)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+            .max_message_size(Some(longest))
+            .max_frame_size(Some(longest));
         let link = Link { socket, control: Vec::new() };
         let ws = WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config));
         Self { ws, used_up: false, pongs: Vec::new() }
@@ -118,14 +116,14 @@ impl Incoming {
 
     /// Moves the answers to `out`, to be sent at once: `now` is what pongs give as sent.
     pub fn take_answers(&mut self, out: &mut Vec<u8>, now: impl FnOnce() -> UnixNs) {
+        if !self.pongs.is_empty() {
+            let sent = now();
+            for pong in self.pongs.drain(..) {
+                append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
+            }
+        }
+        // Last, for nothing may follow a close frame.
         out.append(&mut self.ws.get_mut().control);
-        if self.pongs.is_empty() {
-            return;
-        }
-        let sent = now();
-        for pong in self.pongs.drain(..) {
-            append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
-        }
     }
 
     /// Adds a close frame behind the answers. To be called once, when nothing more will be read.
@@ -152,7 +150,9 @@ fn ended(error: &Error) -> Ended {
         Error::ConnectionClosed | Error::AlreadyClosed => Ended::ByViewer,
         Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Gone,
         Error::Utf8(_) => Ended::refused(1007, "the text is not valid UTF-8"),
-        Error::Capacity(_) => Ended::refused(1009, format!("a message may have {MAX_MESSAGE} bytes")),
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            Ended::refused(1009, format!("a message may have {max_size} bytes"))
+        }
         other => Ended::refused(1002, other.to_string()),
     }
 }

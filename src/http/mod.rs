@@ -2,9 +2,12 @@
 
 pub mod access;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod incoming;
 mod metrics;
 mod outgoing;
+mod packets;
 mod page;
 mod pictures;
 mod problem;
@@ -49,11 +52,13 @@ pub struct Limits {
     pub head: Duration,
     /// How long anyone may take nothing although there is something to take.
     pub stalled: Duration,
+    /// The longest WebSocket message that is read, bytes; beyond it close code 1009. The longest that means anything has 69.
+    pub message: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { viewers: 600, connections: 256, head: Duration::from_secs(10), stalled: Duration::from_secs(60) }
+        Self { viewers: 600, connections: 256, head: Duration::from_secs(10), stalled: Duration::from_secs(60), message: 4096 }
     }
 }
 

@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 14] = scripts![
+const SCRIPTS: [(&str, &str); 20] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -23,7 +23,13 @@ const SCRIPTS: [(&str, &str); 14] = scripts![
     "picture.js",
     "keep.js",
     "link.js",
+    "webrtc.js",
+    "film.js",
+    "transport.js",
     "viewer.js",
+    "elements.js",
+    "card.js",
+    "panel.js",
     "ui.js",
 ];
 

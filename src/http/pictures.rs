@@ -5,8 +5,9 @@
 //! `/stream`, and a path that ends in `.mjpg` (ffmpeg, VLC, OpenCV).
 
 use super::App;
+use super::packets::Packets;
 use super::problem::Problem;
-use crate::hub::{Feed, Item, Packet, Request, Subscription};
+use crate::hub::Packet;
 use crate::packet::{Encoding, MonoNs};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
@@ -18,9 +19,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// How long a first frame may take: a camera that has to start is slower than one that runs.
@@ -56,7 +55,7 @@ pub async fn snapshot(State(app): State<App>, Query(age): Query<Age>) -> Result<
     if let Some(packet) = app.hub.latest(Encoding::Jpeg).filter(|p| p.captured >= oldest) {
         return Ok(image(&packet));
     }
-    let frames = Frames::subscribe(&app, None)?;
+    let frames = frames(&app, None)?;
     let fresh = async {
         loop {
             match frames.next().await {
@@ -70,6 +69,11 @@ pub async fn snapshot(State(app): State<App>, Query(age): Query<Age>) -> Result<
         Ok(Some(packet)) => Ok(image(&packet)),
         _ => Err(Problem::NoFrame),
     }
+}
+
+/// The newest ones: a reader that is slow misses frames.
+fn frames(app: &App, max_fps: Option<f64>) -> Result<Packets, Problem> {
+    Packets::subscribe(app, Encoding::Jpeg, Delivery::Live, max_fps)
 }
 
 fn image(packet: &Packet) -> Response {
@@ -89,7 +93,7 @@ pub async fn mjpeg(State(app): State<App>, Query(Rate { max_fps }): Query<Rate>)
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(Problem::BadRate);
     }
-    let frames = Frames::subscribe(&app, max_fps)?;
+    let frames = frames(&app, max_fps)?;
     let kind = HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.
     let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();
@@ -112,34 +116,4 @@ fn part(packet: &Packet) -> [Bytes; 3] {
         packet.sequence
     );
     [head.into(), packet.payload.clone(), Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
-}
-
-/// A place among the viewers and the newest frames with it. A reader that is slow misses frames; none waits for it.
-struct Frames {
-    subscription: Subscription,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Frames {
-    fn subscribe(app: &App, max_fps: Option<f64>) -> Result<Self, Problem> {
-        if !app.hub.has(Encoding::Jpeg) {
-            return Err(Problem::NoCamera);
-        }
-        let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
-        let request = Request { video: Some(Feed::Encoded(Encoding::Jpeg)), audio: None, delivery: Delivery::Live, max_fps, events: false };
-        let subscription = app.hub.subscribe(&request).map_err(|_| Problem::Full)?;
-        Ok(Self { subscription, _place: place })
-    }
-
-    /// The newest frame not given yet; `None` when the server stops.
-    async fn next(&self) -> Option<Arc<Packet>> {
-        loop {
-            match self.subscription.take(true) {
-                Some(Item::Packet { packet, .. }) => return Some(packet),
-                Some(Item::Notice(_)) => {}
-                None if self.subscription.is_closed() => return None,
-                None => self.subscription.news().await,
-            }
-        }
-    }
 }

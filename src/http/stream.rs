@@ -133,7 +133,9 @@ fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     let view = View { rate_hz: query.audio_rate, channels: query.audio_channels };
     let sound = if view == View::default() { Feed::Encoded(Encoding::Pcm) } else { Feed::Viewed(view) };
     let audio = query.audio.unwrap_or(has_audio).then_some(sound);
-    if video.is_none() && audio.is_none() {
+    // A page that plays by WebRTC hears here of gaps and lost devices, and asks what the time is.
+    let only_events = query.events && query.video == Some(false) && query.audio == Some(false);
+    if video.is_none() && audio.is_none() && !only_events {
         return Err(Refusal::Nothing);
     }
     Ok(Request { video, audio, delivery: query.delivery, max_fps: query.max_fps, events: query.events })

@@ -4,6 +4,7 @@
 //! the hub's queue, to be replaced by a newer frame, until the kernel takes its first byte; then it is finished. Between
 //! frames go the answers that the protocol owes (see `incoming`).
 
+use super::Limits;
 use super::incoming::{Ended, Incoming};
 use super::outgoing::{Manner, Outgoing};
 use super::socket::Socket;
@@ -47,9 +48,9 @@ enum Rest {
 }
 
 impl Viewer {
-    /// `patience`: how long the viewer may take nothing although there is something for it.
-    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, patience: Duration) -> Self {
-        Self { hub, subscription, incoming: Incoming::new(socket, read_ahead), outgoing: Outgoing::new(manner), blocked: None, patience }
+    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, limits: Limits) -> Self {
+        let incoming = Incoming::new(socket, read_ahead, limits.message);
+        Self { hub, subscription, incoming, outgoing: Outgoing::new(manner), blocked: None, patience: limits.stalled }
     }
 
     /// Serves until one side ends it; says why.

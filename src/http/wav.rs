@@ -3,8 +3,9 @@
 
 use super::App;
 use super::access::Scope;
+use super::packets::Packets;
 use super::problem::Problem;
-use crate::hub::{Feed, Item, Packet, Request, Subscription};
+use crate::hub::Packet;
 use crate::packet::{Encoding, MonoNs, Shape};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
@@ -18,7 +19,6 @@ use futures_util::stream;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// How long a first packet may take.
@@ -44,7 +44,7 @@ pub async fn wav(
     if seconds.is_some_and(|s| !(s > 0.0 && s <= 86_400.0)) {
         return Err(Problem::BadSeconds);
     }
-    let sound = Sound::subscribe(&app)?;
+    let sound = Packets::subscribe(&app, Encoding::Pcm, Delivery::All, None)?;
     let first = timeout(FIRST_PACKET, sound.next()).await.ok().flatten().ok_or(Problem::SilentMicrophone)?;
     let Shape::Audio { rate_hz, channels } = first.shape else { return Err(Problem::SilentMicrophone) };
     let frame_bytes = 2 * u64::from(channels);
@@ -67,7 +67,7 @@ pub async fn wav(
 }
 
 struct Recording {
-    sound: Sound,
+    sound: Packets,
     tape: Tape,
     ready: Option<Bytes>,
     packet: Option<Arc<Packet>>,
@@ -139,36 +139,6 @@ fn wav_header(rate_hz: u32, channels: u16, data_bytes: Option<u32>) -> Bytes {
     head.extend_from_slice(b"\x10\0data");
     head.extend_from_slice(&data_bytes.unwrap_or(UNKNOWN).to_le_bytes());
     head.into()
-}
-
-/// A place among the viewers and all the sound with it, up to the queue's size.
-struct Sound {
-    subscription: Subscription,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Sound {
-    fn subscribe(app: &App) -> Result<Self, Problem> {
-        if !app.hub.has(Encoding::Pcm) {
-            return Err(Problem::NoSound);
-        }
-        let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
-        let request =
-            Request { video: None, audio: Some(Feed::Encoded(Encoding::Pcm)), delivery: Delivery::All, max_fps: None, events: false };
-        let subscription = app.hub.subscribe(&request).map_err(|_| Problem::Full)?;
-        Ok(Self { subscription, _place: place })
-    }
-
-    async fn next(&self) -> Option<Arc<Packet>> {
-        loop {
-            match self.subscription.take(true) {
-                Some(Item::Packet { packet, .. }) => return Some(packet),
-                Some(Item::Notice(_)) => {}
-                None if self.subscription.is_closed() => return None,
-                None => self.subscription.news().await,
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,19 +11,23 @@
 
 pub mod feed;
 pub mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod intake;
 mod meter;
 mod packet;
 mod queue;
 mod report;
+mod steps;
 mod subscription;
 mod tally;
 mod view;
 mod wake;
 
 pub use packet::Packet;
-pub use queue::{Gap, Item, Notice};
+pub use queue::{Item, Notice};
 pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
+pub use tally::Gap;
 pub use view::View;
 
 use crate::clock::{ClockMap, ClockStep, Sample};
@@ -37,6 +41,7 @@ use queue::Limit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use steps::Steps;
 use subscription::Inbox;
 use tokio::sync::watch;
 use tracing::warn;
@@ -108,6 +113,8 @@ struct Source {
     kind: StreamKind,
     plan: StreamPlan,
     state: WorkerState,
+    /// When that state began.
+    since: MonoNs,
     /// Subscribers were told that it is lost.
     away: bool,
     info: Option<StreamInfo>,
@@ -120,6 +127,8 @@ struct Track {
     encoding: Encoding,
     intake: Intake,
     last_stamp: Option<UnixNs>,
+    /// Its readers get them with the packets.
+    steps: Steps,
     last_sequence: Option<u64>,
     /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
     latest: Option<Arc<Packet>>,
@@ -145,6 +154,7 @@ impl Hub {
                 encoding,
                 intake: Intake::default(),
                 last_stamp: None,
+                steps: Steps::default(),
                 last_sequence: None,
                 latest: None,
                 packets: 0,
@@ -159,6 +169,7 @@ impl Hub {
                 kind,
                 plan,
                 state: WorkerState::Starting,
+                since: MonoNs(0),
                 away: false,
                 info: None,
                 message: String::new(),
@@ -197,6 +208,12 @@ impl Hub {
         let kind = encoding.stream();
         let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
         let accepted = track.intake.accept(meta, packet::duration(encoding, meta.shape, payload.len()).unwrap_or(interval), now);
+        while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
+            let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { stream: kind, seconds } };
+            for inbox in &state.inboxes {
+                inbox.notify_readers_of(encoding, &notice);
+            }
+        }
         let mut stamp = state.clock.to_unix(accepted.captured);
         // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
         if let Some(last) = track.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
@@ -218,31 +235,36 @@ impl Hub {
         track.latest = Some(packet.clone());
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
             match made.convert(&packet) {
-                Ok(Some(packet)) => give(Feed::Viewed(made.view), &packet),
-                Ok(None) => {}
+                Ok(packets) => packets.iter().flatten().for_each(|packet| give(Feed::Viewed(made.view), packet)),
                 Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
             }
         }
         accepted.plausible
     }
 
-    /// What the status page of a worker says now. `interval`: time expected between packets.
+    /// What the status page of a worker says now. `since`: when the state began, which tells two states that are alike but
+    /// not the same. `interval`: time expected between packets.
     pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
         let mut state = self.lock();
         let stamp = state.clock.to_unix(since);
         let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
-        let was = std::mem::replace(&mut source.state, worker);
+        let (was, was_since) = (std::mem::replace(&mut source.state, worker), std::mem::replace(&mut source.since, since));
         source.interval = interval.unwrap_or(source.interval);
-        let event = match worker {
-            WorkerState::Streaming if source.away => Event::SourceBack { stream: kind },
+        let (lost, back) = (Event::SourceLost { stream: kind }, Event::SourceBack { stream: kind });
+        let events = match worker {
+            WorkerState::Streaming if source.away => vec![back],
+            // It streams anew, and what lay between was over before anybody looked.
+            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => vec![lost, back],
             // A source that only starts is not lost; one that is missing from the start is.
-            WorkerState::WaitingForDevice if !source.away => Event::SourceLost { stream: kind },
-            WorkerState::Starting if was == WorkerState::Streaming => Event::SourceLost { stream: kind },
+            WorkerState::WaitingForDevice if !source.away => vec![lost],
+            WorkerState::Starting if was == WorkerState::Streaming => vec![lost],
             _ => return,
         };
         source.away = worker != WorkerState::Streaming;
         for inbox in &state.inboxes {
-            inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+            for event in &events {
+                inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+            }
         }
     }
 
@@ -254,15 +276,14 @@ impl Hub {
         }
     }
 
-    /// Takes a new look at the clocks into account, and tells subscribers when it proves that the UNIX clock was set.
-    /// Returns UNIX time less CLOCK_MONOTONIC, ns.
+    /// Takes a new look at the clocks into account. Where it proves that the UNIX clock was set, each stream's subscribers are
+    /// told just before the first packet with the new time. Returns UNIX time less CLOCK_MONOTONIC, ns.
     pub fn observe(&self, clocks: Sample) -> i64 {
         let mut state = self.lock();
-        if let Some(ClockStep { seconds, at }) = state.clock.observe(clocks) {
-            state.last_step_seconds = Some(seconds);
-            let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { seconds } };
-            for inbox in &state.inboxes {
-                inbox.notify_once(&notice);
+        if let Some(step) = state.clock.observe(clocks) {
+            state.last_step_seconds = Some(step.seconds);
+            for track in state.tracks.iter_mut().filter(|track| track.readers > 0) {
+                track.steps.add(step);
             }
         }
         state.clock.offset_ns()
@@ -354,6 +375,7 @@ impl State {
         if !joins && track.readers == 0 {
             // What is not encoded for want of a reader is not missing.
             track.intake.pause();
+            track.steps.clear();
             track.latest = None;
             track.meter = Meter::default();
         }

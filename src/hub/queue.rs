@@ -3,7 +3,7 @@
 //! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
 //! before the next packet given.
 
-use super::tally::Tally;
+use super::tally::{Gap, Tally};
 use super::{Backlog, Packet};
 use crate::pace::Pace;
 use crate::packet::{Cause, Shape, UnixNs};
@@ -37,15 +37,6 @@ pub enum Item {
         reshaped: bool,
     },
     Notice(Notice),
-}
-
-/// Packets that are missing for one cause.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gap {
-    pub cause: Cause,
-    /// Packets, or `None` where that cannot be known and `seconds` is given.
-    pub count: Option<u64>,
-    pub seconds: Option<f64>,
 }
 
 /// Something that happened between two packets.

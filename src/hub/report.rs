@@ -3,6 +3,7 @@
 use super::{Hub, Source, State};
 use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Hub {
@@ -35,12 +36,16 @@ impl State {
             StreamKind::Video => Encoding::Jpeg,
             StreamKind::Audio => Encoding::Pcm,
         };
-        let track = self.tracks.iter().find(|t| t.encoding == encoding);
+        // While only WebRTC is watched, only its encodings are made.
+        let tracks = || self.tracks.iter().filter(|t| t.encoding.stream() == source.kind);
+        let newest = tracks().max_by_key(|t| (t.latest.as_ref().map(|p| p.captured), t.last_sequence.is_some(), t.encoding == encoding));
         let info = source.info.as_ref();
-        let mut drops: std::collections::BTreeMap<Cause, Drops> = Default::default();
-        for (cause, loss) in track.iter().flat_map(|t| t.intake.missing().iter()) {
-            let seconds = loss.absent.as_secs_f64();
-            drops.insert(cause, Drops { packets: loss.packets, absences: loss.absences.into(), seconds });
+        let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
+        for (cause, loss) in tracks().flat_map(|t| t.intake.missing().iter()) {
+            let sum = drops.entry(cause).or_default();
+            sum.packets += loss.packets;
+            sum.absences += u64::from(loss.absences);
+            sum.seconds += loss.absent.as_secs_f64();
         }
         drops.insert(Cause::ViewerQueue, Drops { packets: missed, absences: 0, seconds: 0.0 });
         Stream {
@@ -64,7 +69,7 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: track.and_then(|t| t.meter.rate(now)) },
+                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now)) },
                     }
                 }
                 StreamKind::Audio => {
@@ -75,7 +80,7 @@ impl State {
                     ShapeInfo::Audio { rate: sound.map(|s| s.0), channels: sound.map(|s| s.1), drift_ppm: info.and_then(|i| i.drift_ppm) }
                 }
             },
-            sequence: track.and_then(|t| t.last_sequence),
+            sequence: newest.and_then(|t| t.last_sequence),
             stamp: info.map(|i| Stamp {
                 marks: i.stamp_marks,
                 source: i.stamp_source,

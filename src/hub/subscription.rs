@@ -80,9 +80,13 @@ impl Hub {
             state.make_view(view)?;
         }
         let queue = |feed, max_fps| Queue::new(state.limit(feed, request.delivery), max_fps);
+        // Who asks for events alone hears of both streams, in queues that no packet enters.
+        let bare = request.events && request.video.is_none() && request.audio.is_none();
+        let video = request.video.or(bare.then_some(Feed::Encoded(Encoding::Jpeg)));
+        let audio = request.audio.or(bare.then_some(Feed::Encoded(Encoding::Pcm)));
         let queues = Queues {
-            video: request.video.map(|feed| queue(feed, request.max_fps)),
-            audio: request.audio.map(|feed| queue(feed, None)),
+            video: video.map(|feed| queue(feed, request.max_fps)),
+            audio: audio.map(|feed| queue(feed, None)),
             video_was_last: false,
             closed: state.closed,
             waiting: None,
@@ -266,9 +270,11 @@ impl Inbox {
         }
     }
 
-    /// Tells of something that concerns all streams, once.
-    pub fn notify_once(&self, notice: &Notice) {
-        self.notify_of(if self.video.is_some() { StreamKind::Video } else { StreamKind::Audio }, notice);
+    /// The same for a reader of this encoding, or of a view of it.
+    pub fn notify_readers_of(&self, encoding: Encoding, notice: &Notice) {
+        if self.feeds().any(|feed| feed.encoding() == encoding) {
+            self.notify_of(encoding.stream(), notice);
+        }
     }
 
     pub fn close(&self) {

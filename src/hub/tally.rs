@@ -1,7 +1,6 @@
 //! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
-use super::queue::Gap;
 use crate::packet::Cause;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,15 @@ pub struct Loss {
     pub absences: u32,
     /// How long the absences were together.
     pub absent: Duration,
+}
+
+/// Packets that are missing for one cause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gap {
+    pub cause: Cause,
+    /// Packets, or `None` where that cannot be known and `seconds` is given.
+    pub count: Option<u64>,
+    pub seconds: Option<f64>,
 }
 
 impl Tally {

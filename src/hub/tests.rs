@@ -7,6 +7,7 @@ use crate::packet::{Cause, Losses, Shape};
 use crate::wire::Delivery;
 use crate::wire::event::EventShape;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::task::{Context, Waker};
 
 const MS: u64 = 1_000_000;
@@ -74,6 +75,13 @@ fn an_absence_has_its_length_in_seconds_and_no_count() {
 }
 
 #[test]
+fn a_restart_that_lost_nothing_is_no_gap() {
+    let first = meta(10, SOUND);
+    let second = Meta { incarnation: 2, ..meta(11, SOUND) };
+    assert_eq!(gaps_between(first, second), []);
+}
+
+#[test]
 fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
     let mut first = meta(10, PICTURE);
     first.losses.driver = 500;
@@ -101,6 +109,26 @@ fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
     assert_eq!(accept(2, 8, 1600), (10, true));
     assert_eq!(accept(3, 9, 2000), (11, true), "the next life begins where it should");
     assert_eq!(accept(3, 9, 2100), (12, false), "within one life no number comes twice");
+}
+
+/// The worker was killed between a packet and its note, and nobody watched when the next one began.
+#[test]
+fn numbers_used_again_after_a_pause_are_numbered_on() {
+    let mut intake = Intake::default();
+    let now = MonoNs(u64::MAX / 2);
+    let before = intake.accept(&meta(8, PICTURE), INTERVAL, now);
+    intake.pause();
+    let again = Meta { incarnation: 2, captured: MonoNs(2_000 * MS), ..meta(8, PICTURE) };
+    let after = intake.accept(&again, INTERVAL, now);
+    assert_eq!((after.sequence, after.plausible, &after.missing), (9, true, &before.missing));
+    let next = Meta { sequence: 9, captured: MonoNs(2_100 * MS), ..again };
+    let next = intake.accept(&next, INTERVAL, now);
+    assert_eq!((next.sequence, next.plausible, next.missing), (10, true, before.missing));
+    // The same life cannot use a number twice, paused or not.
+    intake.pause();
+    let same = Meta { sequence: 9, captured: MonoNs(2_200 * MS), ..again };
+    let same = intake.accept(&same, INTERVAL, now);
+    assert_eq!((same.sequence, same.plausible), (11, false));
 }
 
 #[test]
@@ -367,12 +395,30 @@ fn notices_stand_between_the_packets_where_they_happened() {
         r#"{"event":"source_lost","stream":"video"}"#,
         r#"{"event":"source_back","stream":"video"}"#,
         "packet 1 0 false",
-        r#"{"event":"clock_step","seconds":1.5}"#,
+        r#"{"event":"clock_step","stream":"video","seconds":1.5}"#,
         "packet 2 1 true",
     ];
     assert_eq!(seen, expected);
     assert_eq!(drain(&quiet).len(), 3);
     assert_eq!(EventShape::from(wider.shape), EventShape::Video { width: 128, height: 96 });
+}
+
+/// A worker that was killed streams again within milliseconds: nobody may have seen it start.
+#[test]
+fn a_restart_between_two_looks_is_told_as_lost_and_back() {
+    let hub = hub();
+    let viewer = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    let streams_since = |ms: u64| hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(ms * MS), None);
+    streams_since(1_000);
+    streams_since(1_000);
+    assert!(viewer.take(true).is_none(), "a source that was never away");
+    streams_since(5_000);
+    streams_since(5_000);
+    let told: Vec<_> = std::iter::from_fn(|| viewer.take(true)).collect();
+    let [Item::Notice(lost), Item::Notice(back)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(lost.event, Event::SourceLost { stream: StreamKind::Video });
+    assert_eq!(back.event, Event::SourceBack { stream: StreamKind::Video });
+    assert_eq!(back.stamp.0, 5_000 * MS);
 }
 
 #[test]
@@ -390,9 +436,10 @@ fn a_notice_flood_is_bounded() {
     let hub = hub();
     let idle = hub.subscribe(&ask(Delivery::Live)).unwrap();
     for k in 0..1000 {
-        hub.observe(clocks(100 * (k + 1), 1_000 * (k % 2 + 1)));
+        hub.observe(clocks(20 * k, 1_000 * (k % 2 + 1)));
+        video(&hub, k);
     }
-    assert_eq!(std::iter::from_fn(|| idle.take(true)).count(), 32);
+    assert_eq!(std::iter::from_fn(|| idle.take(true)).count(), 32 + 1);
 }
 
 #[test]
@@ -414,6 +461,69 @@ fn stamps_grow_between_steps_and_follow_a_step() {
     assert_eq!(hub.unix(MonoNs(60 * MS)).0, 500_060 * MS, "every output maps as the packets were");
 }
 
+/// Pictures are told 130 ms after their capture, sound 30 ms after; the clock is looked at each 100 ms and set now and then.
+#[test]
+fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
+    let offset_ms = |at_ms: u64| match at_ms {
+        0..2_050 => 1_000_000_u64,
+        2_050..3_010 => 4_600_000, // an hour forward
+        3_010..4_000 => 1_000_000, // and back
+        4_000..4_120 => 1_000_003,
+        _ => 999_990, // twice within the pictures' way through the encoder
+    };
+    let hub = hub();
+    hub.observe(clocks(0, offset_ms(0)));
+    let both = hub.subscribe(&ask(Delivery::All)).unwrap();
+    let alone = hub.subscribe(&Request { audio: None, max_fps: Some(10.0), ..ask(Delivery::Live) }).unwrap();
+    let resampled = View { rate_hz: Some(16_000), channels: None };
+    let resampled =
+        hub.subscribe(&Request { video: None, audio: Some(Feed::Viewed(resampled)), ..ask(Delivery::All) }).expect("there is room");
+    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
+    // Per viewer and stream: the stamp less the capture instant, ms, of each packet, and the steps told of.
+    type Seen = BTreeMap<&'static str, (Vec<i64>, Vec<i64>)>;
+    let mut seen: [Seen; 4] = Default::default();
+    for at_ms in 0..6_000 {
+        if at_ms % 100 == 0 {
+            hub.observe(clocks(at_ms, offset_ms(at_ms)));
+        }
+        let captured = |behind: u64| at_ms.checked_sub(behind).filter(|t| t % 20 == 0).map(|t| (t / 20, MonoNs(at_ms * MS)));
+        if let Some((k, now)) = captured(130) {
+            hub.publish(Encoding::Jpeg, &Meta { captured: MonoNs(k * 20 * MS), ..meta(k, PICTURE) }, Bytes::from_static(b"jpeg"), now);
+        }
+        if let Some((k, now)) = captured(30) {
+            let sound = Meta { captured: MonoNs(k * 20 * MS), ..meta(k, SOUND) };
+            hub.publish(Encoding::Pcm, &sound, vec![0; SOUND_BYTES].into(), now);
+        }
+        for (viewer, seen) in [&both, &alone, &resampled, &quiet].into_iter().zip(&mut seen) {
+            while let Some(item) = viewer.take(true) {
+                match item {
+                    Item::Packet { packet, .. } => {
+                        let stream = if packet.encoding == Encoding::Jpeg { "video" } else { "audio" };
+                        let (offsets, steps) = seen.entry(stream).or_default();
+                        offsets.push(((packet.stamp.0 - packet.captured.0) / MS) as i64 - steps.iter().sum::<i64>());
+                    }
+                    Item::Notice(Notice { event: Event::ClockStep { stream, seconds }, .. }) => {
+                        let stream = if stream == StreamKind::Video { "video" } else { "audio" };
+                        seen.entry(stream).or_default().1.push((seconds * 1e3).round() as i64);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    let told = vec![3_600_000, -3_600_000, 3, -13];
+    let [both, alone, resampled, quiet] = seen;
+    for (stream, (offsets, steps)) in both.iter().chain(&alone).chain(&resampled) {
+        assert_eq!(*steps, told, "{stream}");
+        assert!(offsets.len() > 40, "{stream}: {} packets", offsets.len());
+        // With all steps told so far taken off, nothing is left of them: no packet is on the wrong side of any.
+        let wrong: Vec<_> = offsets.iter().filter(|left| **left != 1_000_000).collect();
+        assert!(wrong.is_empty(), "{stream}: {wrong:?}");
+    }
+    assert_eq!((both.len(), alone.len(), resampled.len()), (2, 1, 1));
+    assert!(quiet.values().all(|(offsets, steps)| steps.is_empty() && offsets.len() > 250), "who asks for no events gets none");
+}
+
 #[test]
 fn a_packet_is_rendered_once_for_all() {
     let hub = hub();
@@ -424,6 +534,20 @@ fn a_packet_is_rendered_once_for_all() {
         other => panic!("{other:?}"),
     };
     assert_eq!(frame(&one), frame(&two));
+}
+
+#[test]
+fn what_webrtc_alone_watches_is_in_the_report_too() {
+    let backlog = Backlog { packets: 50, bytes: 1 << 20 };
+    let video = Some(StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog });
+    let hub = Arc::new(Hub::new(Plan { video, audio: None }, clocks(0, 0)));
+    let _watching = hub.subscribe(&Request { video: Some(Feed::Encoded(Encoding::H264)), ..ask(Delivery::Live) }).unwrap();
+    for sequence in [0, 1, 2, 6] {
+        hub.publish(Encoding::H264, &meta(sequence, PICTURE), Bytes::from_static(b"h264"), MonoNs(u64::MAX / 2));
+    }
+    let video = hub.info(MonoNs(150 * MS)).video.unwrap();
+    assert_eq!((video.sequence, video.drops[&Cause::Ring].packets), (Some(6), 3));
+    assert!(matches!(video.shape, crate::wire::info::Shape::Video { fps, .. } if fps.measured.is_some()));
 }
 
 #[test]

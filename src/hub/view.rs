@@ -34,8 +34,9 @@ pub struct Conversion {
     chain: Option<Chain>,
     /// The shape that could not be converted, which was said once.
     failed: Option<Shape>,
-    /// Source packets that made no output (the filter was filling): the view's numbers leave them out.
-    silent: u64,
+    /// How far the view's numbers are behind the source's: by the packets that made no output (the filter was filling),
+    /// less those that [`Chain::finish`] made besides.
+    behind: i64,
 }
 
 /// The way from one shape to another.
@@ -56,23 +57,31 @@ struct Sound {
 
 impl Conversion {
     pub fn new(view: View) -> Self {
-        Self { view, readers: 0, chain: None, failed: None, silent: 0 }
+        Self { view, readers: 0, chain: None, failed: None, behind: 0 }
     }
 
-    /// What the next packet of the source gives: the very same packet where nothing is to be done. `None` while the filter
-    /// fills: less than 20 ms of sound at the start and after each gap, where it starts anew so that no sound is smeared
-    /// over a hole. An error is given once for each shape of the source.
-    pub fn convert(&mut self, packet: &Arc<Packet>) -> Result<Option<Arc<Packet>>, ResampleError> {
+    /// What the next packet of the source gives: the very same packet where nothing is to be done. `None` in the second
+    /// place while the filter fills: less than 20 ms of sound at the start and after each gap, where it starts anew so that no
+    /// sound is smeared over a hole. In the first place stands what was left in the filter before the gap. An error is given
+    /// once for each shape of the source.
+    pub fn convert(&mut self, packet: &Arc<Packet>) -> Result<[Option<Arc<Packet>>; 2], ResampleError> {
         if self.failed == Some(packet.shape) {
-            return Ok(None);
+            return Ok([None, None]);
         }
         self.try_convert(packet).inspect_err(|_| self.failed = Some(packet.shape))
     }
 
-    fn try_convert(&mut self, packet: &Arc<Packet>) -> Result<Option<Arc<Packet>>, ResampleError> {
-        let Shape::Audio { rate_hz, channels } = packet.shape else { return Ok(None) };
+    fn try_convert(&mut self, packet: &Arc<Packet>) -> Result<[Option<Arc<Packet>>; 2], ResampleError> {
+        let Shape::Audio { rate_hz, channels } = packet.shape else { return Ok([None, None]) };
         let from = Sound { rate_hz, channels: channels.max(1) };
         let to = Sound { rate_hz: self.view.rate_hz.unwrap_or(rate_hz), channels: self.view.channels.unwrap_or(channels).max(1) };
+        let rest = self.chain.as_mut().filter(|chain| (chain.from, chain.to) != (from, to) || !chain.is_followed_by(packet));
+        let rest = rest.and_then(|chain| Some((chain.finish()?, chain.to, chain.before.clone())));
+        let rest = rest.map(|((samples, before_end_ns), to, before)| {
+            self.behind -= 1;
+            let length_ns = before.duration().unwrap_or_default().as_nanos() as i64;
+            self.made_of(&before, &samples, length_ns - before_end_ns, to)
+        });
         if self.chain.as_ref().is_none_or(|chain| (chain.from, chain.to) != (from, to)) {
             let resampler = if from.rate_hz == to.rate_hz {
                 None
@@ -81,30 +90,39 @@ impl Conversion {
             };
             self.chain = Some(Chain { from, to, resampler, before: packet.clone() });
         }
-        let Some(chain) = &mut self.chain else { return Ok(None) };
-        if from == to && self.silent == 0 {
-            return Ok(Some(packet.clone()));
+        let Some(chain) = &mut self.chain else { return Ok([rest, None]) };
+        if from == to && self.behind == 0 {
+            return Ok([rest, Some(packet.clone())]);
         }
         let (samples, offset_ns) = chain.convert(packet);
         if samples.is_empty() {
-            self.silent += 1;
-            return Ok(None);
+            self.behind += 1;
+            return Ok([rest, None]);
         }
+        Ok([rest, Some(self.made_of(packet, &samples, offset_ns, to))])
+    }
+
+    /// The view's packet of `samples`, the first of which was captured `offset_ns` after the source packet's first.
+    fn made_of(&self, packet: &Packet, samples: &[i16], offset_ns: i64, to: Sound) -> Arc<Packet> {
         let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-        Ok(Some(Arc::new(packet.converted(
-            packet.sequence - self.silent,
+        Arc::new(packet.converted(
+            packet.sequence.saturating_add_signed(-self.behind),
             MonoNs(packet.captured.0.saturating_add_signed(offset_ns)),
             UnixNs(packet.stamp.0.saturating_add_signed(offset_ns)),
             Shape::Audio { rate_hz: to.rate_hz, channels: to.channels },
             bytes.into(),
-        ))))
+        ))
     }
 }
 
 impl Chain {
+    /// Whether no sound is missing between the packet converted last and `packet`.
+    fn is_followed_by(&self, packet: &Packet) -> bool {
+        self.before.missing == packet.missing && packet.sequence == self.before.sequence + 1
+    }
+
     /// Samples, and how much later than the packet the first of them was captured.
     fn convert(&mut self, packet: &Arc<Packet>) -> (Vec<i16>, i64) {
-        let follows = self.before.missing == packet.missing && packet.sequence == self.before.sequence + 1;
         self.before = packet.clone();
         let input = packet.payload.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]]));
         let (from, to) = (self.from.channels, self.to.channels);
@@ -115,17 +133,24 @@ impl Chain {
         }
         let mut offset_ns = 0;
         if let Some(resampler) = &mut self.resampler {
-            if !follows {
-                resampler.reset();
-            }
             let mut output = Vec::new();
             offset_ns = resampler.process(&samples, &mut output);
             samples = output;
         }
-        if to > from {
-            samples = spread(&samples, from, to);
-        }
-        (samples, offset_ns)
+        (self.widen(samples), offset_ns)
+    }
+
+    /// What the filter still holds, and how long before the end of the packet converted last its first sample was captured;
+    /// `None`: nothing. The next packet begins anew.
+    fn finish(&mut self) -> Option<(Vec<i16>, i64)> {
+        let mut samples = Vec::new();
+        let before_end_ns = self.resampler.as_mut()?.finish(&mut samples);
+        (!samples.is_empty()).then(|| (self.widen(samples), before_end_ns))
+    }
+
+    fn widen(&self, samples: Vec<i16>) -> Vec<i16> {
+        let resampled = self.from.channels.min(self.to.channels);
+        if self.to.channels > resampled { spread(&samples, resampled, self.to.channels) } else { samples }
     }
 }
 
@@ -249,6 +274,26 @@ mod tests {
         let reported: u64 = packets.iter().flat_map(|(_, gaps)| gaps).filter_map(|g| g.count).sum();
         assert_eq!(reported, 8);
         assert_eq!(last - first + 1, packets.len() as u64 + reported);
+    }
+
+    #[test]
+    fn all_sound_before_a_gap_is_given_and_ends_where_the_gap_begins() {
+        for rate in [8_000, 16_000, 44_100] {
+            let hub = hub();
+            let view = ask(&hub, Some(rate), None).unwrap();
+            for k in (0..10).chain(13..20) {
+                publish(&hub, k, 1, |_, _| 7_000);
+            }
+            let packets = taken(&view);
+            let end = |packet: &Packet| packet.captured.0 + packet.duration().expect("it is sound").as_nanos() as u64;
+            let gap = packets.iter().position(|(_, gaps)| !gaps.is_empty()).expect("packets are missing");
+            let frame_ns = 1_000_000_000 / u64::from(rate);
+            let before = &packets[gap - 1].0;
+            assert!(end(before).abs_diff(1_200_000_000) <= frame_ns, "{rate} Hz: {}", end(before));
+            assert!(packets[gap].0.captured.0.abs_diff(1_260_000_000) <= frame_ns, "{rate} Hz");
+            // Then the filter sees the silence that stands for what follows.
+            assert!(samples(before)[..samples(before).len() / 8].iter().all(|s| (6_900..7_100).contains(s)), "{:?}", samples(before));
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! The supervisor makes a [`SharedRing`] and forks; the worker calls [`SharedRing::writer`] and the server
 //! [`SharedRing::reader`]. Either may be killed at any instruction and forked again: the memory outlives both.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod label;
 mod layout;
 mod map;

@@ -17,6 +17,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"stmpstat");
 const VERSION: u64 = 1;
 /// Bytes of JSON.
 const DESCRIPTION_BYTES: usize = 8192;
+/// Bytes of a worker's note to its next life.
+const NOTE_BYTES: usize = 2048;
 /// A message longer than this is cut; what else a description holds is short.
 const MESSAGE_BYTES: usize = 1024;
 /// No source is slower than a frame an hour.
@@ -39,11 +41,14 @@ struct Page {
     reserved: [u64; 4],
     /// Sequence, length, bytes: see `page`.
     description: [u64; 2 + DESCRIPTION_BYTES / 8],
+    /// The same, for the worker's next life.
+    note: [u64; 2 + NOTE_BYTES / 8],
 }
 
-const _: () = assert!(size_of::<Page>() == 128 + 16 + DESCRIPTION_BYTES);
+const _: () = assert!(size_of::<Page>() == 128 + 16 + DESCRIPTION_BYTES + 16 + NOTE_BYTES);
 const WORDS: usize = size_of::<Page>() / 8;
 pub(super) const DESCRIPTION: Text = Text { at: offset_of!(Page, description) / 8, capacity: DESCRIPTION_BYTES };
+pub(super) const NOTE: Text = Text { at: offset_of!(Page, note) / 8, capacity: NOTE_BYTES };
 
 macro_rules! word_of {
     ($field:ident) => {
@@ -146,6 +151,18 @@ impl StatusWriter {
         self.mapping.ring();
     }
 
+    /// Leaves a note for the worker's next life. One beyond 2 KiB is not left, since half a note is none; nor is the one
+    /// before kept.
+    pub fn leave_note(&mut self, note: &[u8]) {
+        NOTE.write(&self.mapping, if note.len() > NOTE_BYTES { &[] } else { note });
+    }
+
+    /// What the life before left, at most 2 KiB. Whoever took that life over may have written it. `None` where there is none,
+    /// or its writer was killed over it.
+    pub fn note_left(&self) -> Option<Vec<u8>> {
+        NOTE.read(&self.mapping).filter(|note| !note.is_empty())
+    }
+
     fn set(&self, at: usize, value: u64) {
         self.mapping.words()[at].store(value, Release);
     }
@@ -230,7 +247,7 @@ impl StatusReader {
     }
 
     /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval, state and losses begin
-    /// anew (losses count within one life, so read them first). Numbers and description stay. Rings.
+    /// anew (losses count within one life, so read them first). Numbers, description and note stay. Rings.
     pub fn reset(&self) {
         for at in [
             word_of!(heartbeat),

@@ -240,7 +240,7 @@ fn a_change_of_state_or_description_rings_and_a_repetition_does_not() {
 }
 
 #[test]
-fn a_reset_page_keeps_numbers_and_description() {
+fn a_reset_page_keeps_numbers_description_and_note() {
     let page = SharedStatus::create("test").unwrap();
     let (mut writer, reader) = (page.writer(), page.reader());
     writer.set_state(WorkerState::Streaming);
@@ -250,6 +250,8 @@ fn a_reset_page_keeps_numbers_and_description() {
     writer.set_next_sequence(Encoding::Jpeg, 77);
     writer.set_losses(meta(0).losses);
     writer.describe(None, "the cable");
+    assert_eq!(writer.note_left(), None);
+    writer.leave_note(b"camera 7");
     assert_eq!(reader.hot().losses, meta(0).losses);
     reader.clear_event();
     reader.reset();
@@ -259,6 +261,12 @@ fn a_reset_page_keeps_numbers_and_description() {
     assert_eq!((hot.last_captured, hot.interval, hot.losses), (None, None, Losses::default()));
     assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
     assert_eq!(reader.description().unwrap().message, "the cable");
+    let mut next = page.writer();
+    assert_eq!(next.note_left().as_deref(), Some(&b"camera 7"[..]));
+    next.leave_note(&[b'x'; 2048]);
+    assert_eq!(next.note_left().map(|note| note.len()), Some(2048));
+    next.leave_note(&[b'x'; 2049]);
+    assert_eq!(next.note_left(), None, "half a note is none");
 }
 
 proptest::proptest! {
@@ -302,6 +310,7 @@ proptest::proptest! {
         proptest::prop_assert!(hot.interval.is_none_or(|d| d <= Duration::from_secs(3600)));
         proptest::prop_assert!(hot.next_sequence(Encoding::Opus) <= MAX_SEQUENCE);
         reader.description();
+        proptest::prop_assert!(page.writer().note_left().is_none_or(|note| note.len() <= 2048));
         // The writer mends what it writes.
         DESCRIPTION.write(&page.mapping, &text);
         proptest::prop_assert_eq!(reader.description(), serde_json::from_slice(&text).ok());

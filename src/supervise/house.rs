@@ -113,7 +113,8 @@ impl House {
     fn serve(&mut self, incarnation: u32) -> u8 {
         let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else { return 1 };
         let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
-        let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).collect();
+        let tokens = [&self.config.access.token, &self.config.access.video_token].into_iter().flatten().map(AsRawFd::as_raw_fd);
+        let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).chain(tokens).collect();
         super::process::close_all_but(&keep);
         self.give_up(incarnation, "this process may open no file but those that it serves with", || {
             sandbox::without_files(&self.config.files_of_the_server())
@@ -140,14 +141,14 @@ impl House {
             return;
         }
         match enter() {
-            Ok(()) if incarnation == 1 => tracing::info!("sandbox: {what}"),
+            Ok(()) if incarnation == 1 => tracing::debug!("sandbox: {what}"),
             Ok(()) => {}
             Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }
     }
 
     fn work(&mut self, role: Role, incarnation: u32) -> u8 {
-        // A worker knows no client, so it needs no token.
+        // A worker knows no client, so it needs no token. That closes the only place where they are.
         self.config.access = Access::default();
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
@@ -164,8 +165,7 @@ impl House {
                 return 1;
             }
         };
-        let exit_on_device_error = self.config.exit_on_device_error;
-        let worker = Worker { status: line.status.writer(), stop, exit_on_device_error };
+        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error);
         let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 /// A worker's loop beats several times a second; one that has not for so long hangs in a driver or a library.
 const HUNG_AFTER: Duration = Duration::from_secs(2);
-/// Opening a device is the driver's time: a USB camera has taken 4.3 s on a loaded machine.
+/// Opening a device is the driver's time: a USB camera has taken 4.3 s on a loaded machine. So is a child's start before
+/// its first beat: the server's key for WebRTC has taken more than 2 s on an emulated processor.
 const HUNG_WHILE_OPENING: Duration = Duration::from_secs(10);
-/// A device that has started may take so long for its first frame (a USB camera's exposure, rpicam's start).
+/// A device that has started may take so long for its first frame (a USB camera's exposure, rpicam's start), or three and a
+/// half intervals if that is longer: a little more than the Raspberry Pi camera's source gives it, which knows why.
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// A streaming device is stalled after so long without a frame, or after five intervals if that is longer.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
@@ -76,7 +78,7 @@ pub enum Event<'a> {
     /// Time has passed; the health of each running child.
     Tick(&'a dyn Fn(Role) -> Health),
     Ended(Role, Death),
-    /// SIGINT or SIGTERM.
+    /// SIGTERM, SIGINT or SIGHUP.
     StopAsked,
 }
 
@@ -111,8 +113,10 @@ enum Phase {
     Running {
         since: MonoNs,
     },
-    /// Killed, not yet reaped.
-    Dying,
+    /// Killed, not yet reaped. `device`: because its device stalled or hung.
+    Dying {
+        device: bool,
+    },
     Gone,
 }
 
@@ -144,7 +148,8 @@ struct Stop {
     code: u8,
 }
 
-/// A worker's exit code when its device failed and `--exit-on-device-error` was given; the program's too.
+/// A worker's exit code when its device failed and `--exit-on-device-error` was given; the program's too, also where the
+/// device stalled or hung and the worker had to be killed.
 pub const DEVICE_ERROR: u8 = 3;
 /// The server's exit code when a file that the user named (token, certificate) cannot be used. In its first life it is the
 /// program's too; later the file was good once, and may be again.
@@ -204,7 +209,7 @@ impl Machine {
                 Phase::Running { since } => {
                     let health = health(child.role);
                     if let Some(why) = fault(child.role, &health, since, self.grace_from, now) {
-                        child.phase = Phase::Dying;
+                        child.phase = Phase::Dying { device: child.role != Role::Serve };
                         actions.push(Action::Kill { role: child.role, why });
                     } else if healthy(child.role, &health, since, now) {
                         child.deaths = 0;
@@ -218,9 +223,10 @@ impl Machine {
     fn ended(&mut self, role: Role, how: Death, now: MonoNs, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
         let Some(child) = self.children.iter_mut().find(|c| c.role == role) else { return };
+        let device_failed = how == Death::Code(DEVICE_ERROR.into()) || child.phase == Phase::Dying { device: true };
         if stopping {
             child.phase = Phase::Gone;
-        } else if self.exit_on_device_error && how == Death::Code(DEVICE_ERROR.into()) {
+        } else if self.exit_on_device_error && device_failed {
             child.phase = Phase::Gone;
             self.stop(DEVICE_ERROR, now, actions);
         } else if child.incarnation == 1 && role == Role::Serve && how == Death::Code(UNUSABLE_FILE.into()) {
@@ -247,14 +253,14 @@ impl Machine {
             match child.phase {
                 Phase::Running { .. } => actions.push(Action::Terminate(child.role)),
                 Phase::Waiting { .. } => child.phase = Phase::Gone,
-                Phase::Dying | Phase::Gone => {}
+                Phase::Dying { .. } | Phase::Gone => {}
             }
         }
     }
 
     fn kill_the_rest(&mut self, why: &str, actions: &mut Vec<Action>) {
         for child in self.children.iter_mut().rev().filter(|c| matches!(c.phase, Phase::Running { .. })) {
-            child.phase = Phase::Dying;
+            child.phase = Phase::Dying { device: false };
             actions.push(Action::Kill { role: child.role, why: why.into() });
         }
     }
@@ -273,9 +279,10 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
     // A status page outlives its worker: what an earlier life wrote there does not count.
     let in_this_life = |t: Option<MonoNs>| t.filter(|&t| t >= since);
     let silence = |from: MonoNs| now.since(from.max(grace_from));
-    let hung = silence(in_this_life(health.heartbeat).unwrap_or(since));
+    let heartbeat = in_this_life(health.heartbeat);
+    let hung = silence(heartbeat.unwrap_or(since));
     let streaming = in_this_life(health.streaming_since);
-    let opening = role != Role::Serve && streaming.is_none();
+    let opening = heartbeat.is_none() || (role != Role::Serve && streaming.is_none());
     if hung > if opening { HUNG_WHILE_OPENING } else { HUNG_AFTER } {
         return Some(format!("its loop has not moved for {:.1} s", hung.as_secs_f64()));
     }
@@ -286,8 +293,11 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
             (stalled > STALLED_AFTER.max(health.interval * 5))
                 .then(|| format!("its device has delivered nothing for {:.1} s", stalled.as_secs_f64()))
         }
-        None => (silence(streaming) > FIRST_FRAME_WITHIN)
-            .then(|| format!("its device has delivered nothing within {} s of its start", FIRST_FRAME_WITHIN.as_secs())),
+        None => {
+            let within = FIRST_FRAME_WITHIN.max(health.interval * 7 / 2);
+            (silence(streaming) > within)
+                .then(|| format!("its device has delivered nothing within {:.0} s of its start", within.as_secs_f64()))
+        }
     }
 }
 

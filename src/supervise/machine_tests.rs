@@ -95,12 +95,15 @@ fn faults_are_noticed_in_their_time() {
         interval,
     };
     let slow = Duration::from_secs(1);
+    let very_slow = Duration::from_secs(10);
     for (what, health, killed_at) in [
         ("a loop that hangs while it opens its device", h(Some(1.0), None, None, interval), 11.25),
         ("a loop that hangs while streaming", h(Some(1.0), Some(0.5), Some(1.0), interval), 3.25),
         ("a stalled device", h(None, Some(0.5), Some(1.0), interval), 3.25),
         ("a stalled slow device", h(None, Some(0.5), Some(1.0), slow), 6.25),
         ("no first frame", h(None, Some(1.0), None, interval), 11.25),
+        ("no first frame of a slow device", h(None, Some(1.0), None, slow), 11.25),
+        ("no first frame of a very slow device", h(None, Some(1.0), None, very_slow), 36.25),
         ("frames of an earlier life only", h(None, Some(1.0), Some(-5.0), interval), 11.25),
     ] {
         let mut m = running(1.0);
@@ -116,15 +119,26 @@ fn a_device_that_is_away_is_nobodys_fault() {
     ticks(&mut m, 1.0, 120.0); // `alive` beats and does not stream
 }
 
+/// The server too: a slow machine takes its time over the server's keys.
 #[test]
-fn a_worker_that_never_beats_is_hung() {
-    let mut m = running(1.0);
+fn a_child_that_never_beats_is_hung_after_a_slow_machines_start() {
+    let mut m = Machine::new(&ALL, false, at(0.0));
     let silent = |_| Health::default();
-    let mut killed: Vec<Action> = Vec::new();
-    for quarter in 5..45 {
-        killed.extend(m.handle(Event::Tick(&silent), at(f64::from(quarter) / 4.0)));
-    }
-    assert_eq!(killed.len(), 3, "{killed:?}");
+    m.handle(Event::Tick(&silent), at(0.0));
+    let quarters = (1..45).map(|quarter| f64::from(quarter) / 4.0);
+    let mut killed = quarters.map(|t| (t, m.handle(Event::Tick(&silent), at(t)))).filter(|(_, actions)| !actions.is_empty());
+    let (when, actions) = killed.next().expect("nobody waits for ever");
+    assert!(matches!(actions[..], [Action::Kill { .. }, Action::Kill { .. }, Action::Kill { .. }]), "{actions:?}");
+    assert_eq!(when, 10.25);
+}
+
+#[test]
+fn a_server_whose_loop_stands_still_is_hung() {
+    let mut m = running(1.0);
+    let still = |role| Health { heartbeat: Some(at(if role == Role::Serve { 1.0 } else { 3.25 })), ..Health::default() };
+    ticks(&mut m, 1.0, 3.0);
+    let actions = m.handle(Event::Tick(&still), at(3.25));
+    assert!(matches!(actions[..], [Action::Kill { role: Role::Serve, .. }]), "{actions:?}");
 }
 
 #[test]
@@ -196,4 +210,43 @@ fn a_device_error_ends_the_program_only_when_asked() {
             assert!(matches!(actions[..], [Action::WillRestart { .. }]));
         }
     }
+}
+
+/// Of a USB camera, say, whose driver goes silent: the worker in it cannot say so itself.
+#[test]
+fn a_stalled_or_hung_device_ends_the_program_only_when_asked() {
+    let h = |heartbeat: Option<f64>, last: Option<f64>| Health {
+        heartbeat: heartbeat.map(at),
+        streaming_since: Some(at(0.5)),
+        last_captured: last.map(at),
+        interval: Duration::from_millis(66),
+    };
+    let stalled = h(None, Some(1.0));
+    let hung = h(Some(1.0), Some(1.0));
+    for (exit_on_device_error, health) in [(true, stalled), (true, hung), (false, stalled), (false, hung)] {
+        let mut m = Machine::new(&ALL, exit_on_device_error, at(0.0));
+        m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
+        ticks(&mut m, 0.0, 1.0);
+        let (t, killed) = until_it_acts(&mut m, 1.0, health);
+        assert!(matches!(killed[..], [Action::Kill { role: Role::Video, .. }]), "{killed:?}");
+        let actions = m.handle(Event::Ended(Role::Video, Death::Signal(9)), at(t));
+        if exit_on_device_error {
+            assert_eq!(actions, [Role::Audio, Role::Serve].map(Action::Terminate));
+            m.handle(Event::Ended(Role::Audio, Death::Code(0)), at(t));
+            assert_eq!(m.handle(Event::Ended(Role::Serve, Death::Code(0)), at(t)), [Action::Exit(DEVICE_ERROR)]);
+        } else {
+            assert!(matches!(actions[..], [Action::WillRestart { role: Role::Video, .. }]), "{actions:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hung_server_is_no_device_error() {
+    let mut m = Machine::new(&ALL, true, at(0.0));
+    m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
+    ticks(&mut m, 0.0, 2.0);
+    let hung = |role| Health { heartbeat: Some(at(if role == Role::Serve { 0.0 } else { 2.25 })), ..Health::default() };
+    assert!(matches!(m.handle(Event::Tick(&hung), at(2.25))[..], [Action::Kill { role: Role::Serve, .. }]));
+    let ended = m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(2.3));
+    assert!(matches!(ended[..], [Action::WillRestart { role: Role::Serve, .. }]), "{ended:?}");
 }

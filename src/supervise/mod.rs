@@ -64,10 +64,17 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
+/// What asks the program to end: SIGTERM, and SIGINT and SIGHUP unless whoever started it had them ignored, as `nohup` does
+/// and a shell's `&` without job control. (A blocked signal reaches a signalfd even where it is ignored.)
 fn signals() -> nix::Result<SignalFd> {
+    process::hear_of_children()?;
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
+    set.add(Signal::SIGCHLD);
+    set.add(Signal::SIGTERM);
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        if !process::ignores(signal)? {
+            set.add(signal);
+        }
     }
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)

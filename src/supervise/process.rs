@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::machine::Death;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 use std::os::fd::RawFd;
@@ -40,6 +40,27 @@ fn become_child(name: &'static str, parent: Pid) {
     let _ = nix::sys::prctl::set_name(&short);
     crate::log::name_process(name);
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Whether this process ignores `signal`.
+///
+/// # Errors
+/// What sigaction(2) says; it knows every [`Signal`].
+pub fn ignores(signal: Signal) -> nix::Result<bool> {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only writes the old one, to memory of its size that is ours.
+    nix::errno::Errno::result(unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), now.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded, so it has written all of it.
+    Ok(unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN)
+}
+
+/// Gives SIGCHLD its default meaning: where it was inherited as ignored, children vanish and nobody can be told.
+///
+/// # Errors
+/// What sigaction(2) says; it knows SIGCHLD.
+pub fn hear_of_children() -> nix::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
 /// Threads of this process, from procfs; 1 where procfs cannot say.

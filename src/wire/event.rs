@@ -29,8 +29,9 @@ pub enum Event {
         #[serde(flatten)]
         shape: EventShape,
     },
-    /// The server's UNIX clock was set; stamps from here on are by the new time.
+    /// The server's UNIX clock was set: the stream's stamps so far are by the old time, those from here on by the new one.
     ClockStep {
+        stream: StreamKind,
         /// New time less old time.
         seconds: f64,
     },

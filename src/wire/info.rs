@@ -46,10 +46,12 @@ pub struct Stream {
     pub format: String,
     #[serde(flatten)]
     pub shape: Shape,
-    /// The number of the newest packet.
+    /// The number of the newest packet; of the encoding that was made last (JPEG and H.264, samples and Opus are numbered
+    /// each by itself).
     pub sequence: Option<u64>,
     pub stamp: Option<Stamp>,
-    /// What was lost since the server started, by cause. `viewer_queue` is the sum over all viewers.
+    /// What was lost since the server started, by cause: the sum over the stream's encodings, a frame that was missing in two
+    /// counted twice. `viewer_queue` is the sum over all viewers.
     pub drops: BTreeMap<Cause, Drops>,
 }
 

@@ -6,6 +6,8 @@
 pub mod b64;
 pub mod binary;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod info;
 pub mod query;
 pub mod stamp;

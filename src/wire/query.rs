@@ -17,8 +17,6 @@ pub struct Query {
     pub audio_rate: Option<u32>,
     /// 1 or 2.
     pub audio_channels: Option<u16>,
-    /// Never logged.
-    pub token: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +91,8 @@ impl Query {
             "audio_channels" => {
                 self.audio_channels = Some(number("audio_channels", "1 or 2", value, 1, 2)? as u16);
             }
-            "token" => self.token = Some(value.to_owned()),
+            // Judged before the query is read (http::access), and kept nowhere.
+            "token" => {}
             _ => return Err(QueryError::Unknown(shown(name))),
         }
         Ok(())

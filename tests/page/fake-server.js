@@ -28,7 +28,9 @@ export class FakeServer {
    *   mute                true: the line is dead, nothing is sent
    *   token               asked for by /info and /stream
    *   status              answer every request with this, 0: none
-   *   old                 true: knows neither query nor pings, as the simplest server
+ *   whep                the status that offers of WebRTC get; 0: no answer at all
+   *   deaf                true: takes connections and answers nothing
+ *   old                 true: knows neither query nor pings, as the simplest server
    *   skewPpm             how much faster than its nominal rate the sound card runs
    *   rate, channels      of its sound
    *   sample(t)           the sound at UNIX second t, -32768 to 32767
@@ -37,10 +39,12 @@ export class FakeServer {
   constructor(options = {}) {
     const sending = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false };
     const sound = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
-    Object.assign(this, sending, sound, { token: "", status: 0, old: false, clockS: 0 }, options);
+    Object.assign(this, sending, sound, { token: "", status: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
     this.viewers = new Set();
+    this.unanswered = [];
     this.sequence = { v: 0, a: 0 };
     this.handshakes = [];
+    this.offers = 0;
   }
 
   async listen(port = 0) {
@@ -59,6 +63,7 @@ export class FakeServer {
   async close() {
     clearInterval(this.timer);
     for (const viewer of this.viewers) viewer.terminate();
+    for (const socket of this.unanswered) socket.destroy();
     this.http.closeAllConnections();
     await new Promise((done) => this.http.close(done));
   }
@@ -71,10 +76,17 @@ export class FakeServer {
   }
 
   answer(request, response) {
+    if (this.deaf) return undefined;
     const url = new URL(request.url, "http://x");
-    const status = this.refusal(request) || (url.pathname === "/info" ? 200 : 404);
-    response.writeHead(status, { "access-control-allow-origin": "*", "content-type": "application/json" });
-    response.end(status === 200 ? JSON.stringify(this.info()) : "{}");
+    const allow = ["origin", "methods", "headers"].map((what) => [`access-control-allow-${what}`, "*"]);
+    const headers = { ...Object.fromEntries(allow), "content-type": "application/json" };
+    if (request.method === "OPTIONS") return response.writeHead(204, headers).end();
+    const whep = url.pathname === "/whep";
+    if (whep) this.offers++;
+    if (whep && this.whep === 0) return undefined;
+    const status = this.refusal(request) || (url.pathname === "/info" ? 200 : whep ? this.whep : 404);
+    response.writeHead(status, headers);
+    return response.end(status === 200 ? JSON.stringify(this.info()) : "{}");
   }
 
   info() {
@@ -94,6 +106,10 @@ export class FakeServer {
   }
 
   upgrade(request, socket, head) {
+    if (this.deaf) {
+      this.unanswered.push(socket);
+      return;
+    }
     const url = new URL(request.url, "http://x");
     this.handshakes.push(url.search);
     const status = this.refusal(request) || (this.old && url.search ? 400 : 0);
@@ -103,6 +119,7 @@ export class FakeServer {
     }
     this.sockets.handleUpgrade(request, socket, head, (viewer) => {
       viewer.binary = url.searchParams.get("format") === "binary";
+      viewer.query = url.search;
       viewer.kinds = ["video", "audio"].filter((kind) => url.searchParams.get(kind) !== "0").map((kind) => kind[0]);
       viewer.events = url.searchParams.get("events") === "1";
       viewer.on("message", (data) => this.onmessage(viewer, String(data)));

@@ -32,6 +32,11 @@ test("binary and events are asked for; a server that knows neither is read as te
     await page.click("#start-audio");
     await until(page, "sound plays", () => viewer.heard !== null);
     await untilText(page, "f-sound", /^48000 Hz, mono$/);
+    // A server that knows both is asked for both again: one refusal may have had another cause.
+    server.old = false;
+    for (const viewer of server.viewers) viewer.terminate();
+    await until(page, "numbers and events again", () => viewer.link.ponged);
+    assert.equal(server.handshakes.at(-1), "?format=binary&events=1");
   });
 });
 
@@ -187,9 +192,12 @@ test("a refused origin and a full server say so", async () => {
 test("an undecodable picture is counted and the next one shown", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
-    const header = server.header("v", Date.now() / 1000);
-    server.send(header, Buffer.from("no picture"), () => "");
-    await until(page, "the count", () => viewer.figures.gaps.get("undecodable")?.count === 1);
+    // Again and again: on a busy machine one may give way to its successor, undecoded.
+    const sender = setInterval(() => {
+      const header = server.header("v", Date.now() / 1000);
+      server.send(header, Buffer.from("no picture"), () => "");
+    }, 100);
+    await until(page, "the count", () => viewer.figures.gaps.get("undecodable")?.count >= 1).finally(() => clearInterval(sender));
     const stamp = await page.evaluate(() => viewer.picture.last.stamp);
     await until(page, "the next", (before) => viewer.picture.last.stamp > before, stamp);
   });

@@ -19,9 +19,9 @@ test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", asyn
     await untilPhase(page, "live");
     await page.evaluate(() => {
       const save = saveSnapshot;
-      saveSnapshot = (picture, format) => {
-        globalThis.saved = { stamp: picture.last.stampText, bytes: [...picture.last.jpeg] };
-        return save(picture, format);
+      saveSnapshot = (still, format) => {
+        globalThis.saved = { stamp: still.stampText, bytes: [...still.jpeg] };
+        return save(still, format);
       };
     });
     const jpeg = await download(page, () => page.click("#snapshot"));

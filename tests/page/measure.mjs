@@ -1,6 +1,7 @@
 /*
  * measure.mjs: what the page achieves, in figures. `node measure.mjs [--fake] [--seconds 60] [--latency lowest]
- * [--skew-ppm 0] [--check]`. With --fake the sound card may be skewed; else the real program's test camera is watched.
+ * [--skew-ppm 0] [--check]`. With --fake the sound card may be skewed; else the real program's test camera is watched,
+ * by WebSocket and by WebRTC.
  * With --check a figure beyond its target makes the exit code 1: for a machine that does nothing else.
  */
 import { parseArgs } from "node:util";
@@ -24,14 +25,15 @@ const server = values.fake
   : await new Program(await freePort()).ready();
 const flash = values.fake ? { x: 580 / 640, y: 420 / 480 } : { x: 0.5, y: 0.375 };
 const browser = await launch();
+let missed = 0;
 
-async function open(sound) {
+async function open({ port, transport, sound }) {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
   await page.addInitScript(tapAudio);
-  await page.addInitScript((latency) => {
-    localStorage.setItem("stampcast.settings", JSON.stringify({ latency }));
-  }, values.latency);
-  await page.goto(pageUrl(server.port));
+  await page.addInitScript((settings) => {
+    localStorage.setItem("stampcast.settings", JSON.stringify(settings));
+  }, { latency: values.latency, transport });
+  await page.goto(pageUrl(port));
   await untilPhase(page, "live");
   if (sound) {
     await page.click("#start-audio");
@@ -57,7 +59,26 @@ async function busy(page, duration) {
   return { tasks: share("TaskDuration"), scripts: share("ScriptDuration"), layout: share("LayoutDuration") };
 }
 
-let missed = 0;
+/** Picture by WebRTC, 640x480 at 30 fps, nobody listening: latency read from the time code. */
+async function measureWebrtc() {
+  const program = await new Program(await freePort(), ["--fps", "30", "--webrtc-port", "0"]).ready();
+  try {
+    const page = await open({ port: program.port, transport: "webrtc", sound: false });
+    if (!(await page.evaluate(() => viewer.transport.plays))) throw new Error("WebRTC does not play");
+    const share = await busy(page, 15);
+    row("main thread busy, WebRTC at 30 fps, %", percent(share), share.tasks);
+    await page.evaluate(beginMeasuring, { flash, code: true });
+    await page.waitForTimeout(seconds * 1000);
+    const latencies = (await page.evaluate(() => globalThis.notes.latencies)).map((s) => s * 1000);
+    row("capture to screen, WebRTC, ms p50/p95/p99", spread(latencies), quantile(latencies, 0.5), 60);
+    row("frames seen of those captured, %", ((100 * latencies.length) / (30 * seconds)).toFixed(1));
+    row("the page's own figure, WebRTC", await page.evaluate(() => $("f-latency").textContent));
+    await page.close();
+  } finally {
+    await program.stop();
+  }
+}
+
 /** Prints a figure; `value` is compared with `limit` where there is one. */
 function row(name, text, value, limit) {
   const target = limit === undefined ? "" : `<= ${limit}`;
@@ -71,7 +92,7 @@ const percent = ({ tasks, scripts, layout }) =>
 
 try {
   for (const sound of values.fake ? [true] : [false, true]) {
-    const page = await open(sound);
+    const page = await open({ port: server.port, transport: "websocket", sound });
     const name = sound ? "sound on" : "sound off";
     const share = await busy(page, 15);
     row(`main thread busy, ${name}, %`, percent(share), share.tasks, 5);
@@ -97,6 +118,7 @@ try {
     row(`the page's own figure, ${name}`, await page.evaluate(() => $("f-latency").textContent));
     await page.close();
   }
+  if (!values.fake) await measureWebrtc();
 } finally {
   await browser.close();
   await (server.stop ? server.stop() : server.close());

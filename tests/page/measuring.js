@@ -1,5 +1,5 @@
 /*
- * measuring.js owns: the reading of what the page really puts out: the flash and the time code on its canvas, the beep
+ * measuring.js owns: the reading of what the page really puts out: the flash and the time code in its picture, the beep
  * in its audio graph. It trusts none of the page's own figures.
  */
 
@@ -19,6 +19,9 @@ export function tapAudio() {
 export async function beginMeasuring({ flash, code }) {
   const notes = { beeps: [], flashes: [], latencies: [] };
   globalThis.notes = notes;
+  /** How many beeps have a flash of their own second. */
+  globalThis.pairs = () =>
+    notes.beeps.filter((beep) => notes.flashes.some((flash) => Math.abs(flash - beep) < 400)).length;
   const node = globalThis.toLoudspeaker;
   if (node) {
     const { context } = node;
@@ -71,15 +74,19 @@ export async function beginMeasuring({ flash, code }) {
   }
 
   const canvas = document.getElementById("picture");
+  const film = document.getElementById("film");
   const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   let lit = null;
   let lastCode = null;
   const look = () => {
     const now = performance.now();
     const unix = (performance.timeOrigin + now) / 1000;
-    const { width, height } = canvas;
+    // By WebRTC, the video is what is seen.
+    const [seen, width, height] = canvas.hidden
+      ? [film, film.videoWidth, film.videoHeight]
+      : [canvas, canvas.width, canvas.height];
     if (copy.canvas.width !== width || copy.canvas.height !== height) Object.assign(copy.canvas, { width, height });
-    copy.drawImage(canvas, 0, 0);
+    copy.drawImage(seen, 0, 0);
     const pixels = copy.getImageData(0, 0, width, height).data;
     const x = Math.floor(flash.x * width);
     const y = Math.floor(flash.y * height);

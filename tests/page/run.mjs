@@ -21,6 +21,7 @@ await import("./features.js");
 await import("./look.js");
 await import("./real.js");
 await import("./whep.js");
+await import("./webrtc.js");
 const passed = await runAll(process.argv[2]);
 await closeBrowser();
 process.exit(passed ? 0 : 1);

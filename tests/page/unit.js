@@ -1,6 +1,6 @@
 /*
  * unit.js owns: the tests of the page's parts that need no browser: addresses, packets, the clock's offset, the jitter
- * buffer and its control.
+ * buffer and its control, the choice between WebSocket and WebRTC.
  */
 import assert from "node:assert/strict";
 import { load } from "./load.js";
@@ -15,6 +15,7 @@ const { ServerClock } = load(["clock.js"], ["ServerClock"]);
 const { Figures } = load(["figures.js"], ["Figures"]);
 const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
+const { Transport } = load(["transport.js"], ["Transport"]);
 
 /* Addresses */
 
@@ -341,4 +342,57 @@ test("with lowest, stalls are heard but the delay comes back down", () => {
   const heard = listen({ seconds: 300, latency: "lowest", jitterS: 0.003, stallEveryS: 60 });
   assert.ok(heard.underruns > 0 && heard.underruns < 30, JSON.stringify(heard));
   assert.ok(heard.delay < 0.1, JSON.stringify(heard));
+});
+
+/* WebSocket or WebRTC */
+
+/** 30 pictures a second from `from` to `to`, `behind(t)` seconds late, `share` of them lost; the first verdict's time. */
+function watch(transport, from, to, behind, share = 0) {
+  for (let frame = from * 30; frame < to * 30; frame++) {
+    const now = frame / 30;
+    if ((frame * 7919) % 100 < share * 100) transport.lost(now, 1);
+    else transport.picture(now, now - behind(now));
+    if (frame % 15 === 0 && transport.judge(now)) return now;
+  }
+  return null;
+}
+
+test("automatic stays with a WebSocket that keeps up, whatever the clocks say", () => {
+  assert.equal(watch(new Transport("auto"), 0, 600, () => 0.04), null);
+  assert.equal(watch(new Transport("auto"), 0, 600, (t) => 3600 + 100e-6 * t), null);
+  assert.equal(watch(new Transport("auto"), 0, 600, (t) => (t % 20 < 1.5 ? 1.9 : 0.1)), null, "hiccups");
+  assert.equal(watch(new Transport("auto"), 0, 600, () => 0.04, 0.1), null, "a few losses");
+});
+
+test("automatic leaves a WebSocket that loses pictures or falls behind", () => {
+  const losing = watch(new Transport("auto"), 0, 60, () => 0.04, 0.4);
+  assert.ok(losing >= 10 && losing < 12, `${losing}`);
+  const late = watch(new Transport("auto"), 0, 60, (t) => 0.04 + Math.max(0, t - 20));
+  assert.ok(late > 21 && late < 25, `${late}`);
+  for (const choice of ["websocket", "webrtc"]) assert.equal(watch(new Transport(choice), 0, 60, () => 0.04, 0.9), null);
+});
+
+test("who chose WebRTC waits for it and gets the WebSocket when it fails", () => {
+  const transport = new Transport("webrtc");
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, false]);
+  transport.peerFailed(0, "blocked");
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, true]);
+  transport.peerPlays();
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries, transport.failure], [true, false, null]);
+});
+
+test("automatic keeps the WebSocket until WebRTC plays, and tries more and more seldom", () => {
+  const transport = new Transport("auto");
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [false, true]);
+  let now = watch(transport, 0, 60, () => 0.04, 0.5);
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, true]);
+  for (const pause of [60, 120, 240, 480, 900, 900]) {
+    transport.peerFailed(now, "blocked");
+    assert.deepEqual([transport.wantsPeer, transport.linkCarries], [false, true]);
+    const next = watch(transport, Math.ceil(now), now + 2000, () => 0.04, 0.5);
+    assert.ok(next - now >= pause && next - now < pause + 2, `${next - now} s, not ${pause}`);
+    now = next;
+  }
+  transport.peerPlays();
+  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, false]);
 });

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{self, Access, Camera, Config, Flip, LogFormat, Logging, Microphone, Rotate, Sound, Video};
+use stampcast::config::{self, Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
@@ -211,6 +211,7 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 fn config(sound: bool) -> Config {
     Config {
+        without_effect: Vec::new(),
         access: Access { file_origin: true, ..Access::default() },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
@@ -220,18 +221,13 @@ fn config(sound: bool) -> Config {
             height: HEIGHT.into(),
             capture_width: WIDTH.into(),
             capture_height: HEIGHT.into(),
-            fps: 15.0,
-            quality: 70,
-            quality_given: false,
-            rotate: Rotate::None,
-            flip: Flip::None,
-            controls: Vec::new(),
             queue_packets: QUEUE,
+            ..Video::default()
         },
         sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
         exit_on_device_error: false,
         serve_client: false,
-        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE }, // `Limits` are given apart
+        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE, message_bytes: 4096 }, // `Limits` are given apart
         tls: None,
         sandbox: false,
         webrtc: None,

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// The kernel's virtual video driver: raw formats and faults on demand.
 ///
 /// `Vivid { index: 0 }` is /dev/video0. `Vivid { index: 1 }` is /dev/video1 with a metadata node, /dev/video2, beside it.
-/// Both are one device to the kernel: unplugging the one unplugs the other.
+/// They and [`Hdmi`] are one device to the kernel: unplugging the one unplugs the others.
 pub struct Vivid {
     pub index: u32,
 }
@@ -59,6 +59,26 @@ impl Drop for Vivid {
     }
 }
 
+/// vivid once more, as an HDMI input, /dev/video3.
+pub struct Hdmi;
+
+impl Hdmi {
+    pub const NODE: &str = "/dev/video3";
+
+    /// With a signal of the smallest size that it knows: the standard's 640x480.
+    pub fn ready() -> Self {
+        run("v4l2-ctl", &["-d", Self::NODE, "--set-dv-bt-timings", "index=0"]);
+        Self
+    }
+
+    /// The signal goes and comes back. (The driver does not let it change its size while somebody streams.)
+    pub fn change_signal(&self) {
+        for mode in ["1", "0"] {
+            run("v4l2-ctl", &["-d", Self::NODE, "-c", &format!("dv_timings_signal_mode={mode}")]);
+        }
+    }
+}
+
 /// A program that holds a camera as another video program would: streaming, frames thrown away.
 pub struct Holder(Child);
 
@@ -101,11 +121,11 @@ pub struct Usb {
 impl Usb {
     /// A camera at port 0 to 7 that sends these JPEG images in turn; its node is there when this returns.
     pub fn camera(port: u32, serial: &str, jpegs: &[Vec<u8>]) -> Self {
-        let directory = PathBuf::from(format!("/tmp/fakeusb-{serial}"));
+        let directory = PathBuf::from(format!("/tmp/fakeusb-{port}"));
         std::fs::create_dir_all(&directory).expect("/tmp is writable");
         let files = crate::jpegs::to_files(&directory, jpegs);
         let mut usb = Self::plug("camera", port, serial, &files);
-        usb.appears_as = wait_for("USB camera's node", || capture_node(serial));
+        usb.appears_as = wait_for("USB camera's node", || capture_node(port, serial));
         usb
     }
 
@@ -118,7 +138,7 @@ impl Usb {
     }
 
     fn plug(kind: &str, port: u32, serial: &str, files: &[PathBuf]) -> Self {
-        let control = PathBuf::from(format!("/tmp/fakeusb-{serial}.control"));
+        let control = PathBuf::from(format!("/tmp/fakeusb-{port}.control"));
         let child = Command::new(built("debug/examples/fakeusb"))
             .args([kind, &port.to_string(), serial])
             .arg(&control)
@@ -158,11 +178,16 @@ impl Drop for Usb {
     }
 }
 
-/// The node of the USB camera with that serial number that carries its picture.
-fn capture_node(serial: &str) -> Option<PathBuf> {
+/// The node of the USB camera at that port with that serial number that carries its picture.
+fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
     let holds = |path: PathBuf, text: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() == text);
-    let mut nodes = std::fs::read_dir("/sys/class/video4linux").ok()?.flatten();
-    let entry = nodes.find(|e| holds(e.path().join("device/../serial"), serial) && holds(e.path().join("index"), "0"))?;
+    // The kernel counts a hub's ports from 1.
+    let devpath = (port + 1).to_string();
+    let ours = |e: &std::fs::DirEntry| {
+        let usb = e.path().join("device/..");
+        holds(usb.join("serial"), serial) && holds(usb.join("devpath"), &devpath) && holds(e.path().join("index"), "0")
+    };
+    let entry = std::fs::read_dir("/sys/class/video4linux").ok()?.flatten().find(ours)?;
     let node = Path::new("/dev").join(entry.file_name());
     node.exists().then_some(node)
 }
@@ -181,6 +206,7 @@ impl LoopbackCamera {
     pub fn playing(jpegs: &[Vec<u8>]) -> Self {
         wait_for("free v4l2loopback", || (!Self::written()).then_some(()));
         let directory = PathBuf::from("/tmp/loopback");
+        let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).expect("/tmp is writable");
         crate::jpegs::to_files(&directory, jpegs);
         let child = Command::new("ffmpeg")

@@ -11,8 +11,8 @@ load() { modprobe -d "$rig/root" "$@" || echo "VM cannot load $1"; }
 echo 1 >/proc/sys/kernel/printk
 echo "VM up after $(uptime_s) s"
 
-# Two cameras with raw formats; the second has a metadata node beside it, as UVC cameras do.
-load vivid n_devs=2 node_types=0x1,0x20001 input_types=0,0
+# Two cameras with raw formats; the second has a metadata node beside it, as UVC cameras do. And an HDMI input.
+load vivid n_devs=3 node_types=0x1,0x20001,0x1 input_types=0,0,3
 # vivid has loaded what v4l2loopback needs (videodev).
 insmod "$rig/v4l2loopback.ko" video_nr=20 exclusive_caps=1 card_label=Loopback max_buffers=4 || echo "VM cannot load v4l2loopback"
 load snd-aloop index=0 id=Loopback pcm_substreams=2
@@ -28,4 +28,5 @@ echo $? >/mnt/status
 echo "VM done after $(uptime_s) s"
 sync
 echo o >/proc/sysrq-trigger
-sleep 60
+# The machine goes off under us.
+while :; do :; done

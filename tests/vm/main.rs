@@ -5,25 +5,31 @@
 //! added to /mnt/figures, which boot.sh prints.
 
 mod cameras;
+mod clock;
 mod faults;
+mod identity;
 mod idle;
 mod jpegs;
 mod microphones;
+mod processes;
 mod program;
+mod sizes;
 mod sound;
 mod sound_faults;
 mod stamps;
 mod tracepoint;
 mod video;
 mod viewer;
+mod witness;
 
+use nix::time::{ClockId, clock_gettime};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Ten times what the program aims at: the host may be busy, and the machine is emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Many times what the program aims at: the host may be busy, and the machine is emulated.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program built by cargo, found from this one's own place: target/debug/deps.
 fn built(path: &str) -> PathBuf {
@@ -57,4 +63,30 @@ fn figure(name: &str, value: impl std::fmt::Display) {
     let line = format!("{name}: {value}\n");
     let file = std::fs::OpenOptions::new().create(true).append(true).open("/mnt/figures");
     file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the share is writable");
+}
+
+/// For a figure.
+fn seconds_since(began: Instant) -> String {
+    format!("{:.2} s", began.elapsed().as_secs_f64())
+}
+
+/// UNIX time now, nanoseconds.
+fn unix_ns() -> i64 {
+    clock_ns(ClockId::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: ClockId) -> i64 {
+    let t = clock_gettime(clock).expect("the clock is there");
+    t.tv_sec() * 1_000_000_000 + t.tv_nsec()
+}
+
+/// UNIX time minus CLOCK_MONOTONIC, nanoseconds: of many paired readings the one with the shortest interval.
+fn unix_minus_monotonic_ns() -> i64 {
+    let pair = |_| {
+        let before = clock_ns(ClockId::CLOCK_MONOTONIC);
+        let unix = unix_ns();
+        let after = clock_ns(ClockId::CLOCK_MONOTONIC);
+        (after - before, unix - (before + after) / 2)
+    };
+    (0..200).map(pair).min().expect("200 pairs").1
 }

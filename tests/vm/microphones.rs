@@ -1,7 +1,11 @@
-//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to whoever captures the other.
+//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to whoever captures the other; and
+//! a program that is in the way of ours.
 
+use crate::viewer::Sound;
+use crate::{unix_minus_monotonic_ns, wait_for};
 use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
 use alsa::{Direction, ValueOr};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
@@ -44,6 +48,38 @@ impl Player {
     /// (The instant of its start will not do: the first step may be longer or shorter than the time since then.)
     pub fn began_ns(&self) -> i64 {
         self.began_ns.load(Ordering::Relaxed)
+    }
+
+    /// How late a [`click`] of this player was heard that was stamped with that UNIX time, nanoseconds.
+    pub fn click_error_ns(&self, unix_ns: i64) -> i64 {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let since = unix_ns - unix_minus_monotonic_ns() - self.began_ns();
+        (since + SECOND_NS / 2).rem_euclid(SECOND_NS) - SECOND_NS / 2
+    }
+}
+
+const LOUD: i16 = 10_000;
+
+/// A click at each whole second after the start.
+pub fn click(n: u64) -> i16 {
+    if n % u64::from(RATE_HZ) < 4 { 2 * LOUD } else { 0 }
+}
+
+/// Hears clicks in sound that comes in packets.
+#[derive(Default)]
+pub struct Ear {
+    loud_before: bool,
+}
+
+impl Ear {
+    /// The UNIX times of the clicks that begin in this packet, by its stamp, nanoseconds.
+    pub fn clicks(&mut self, sound: &Sound) -> Vec<i64> {
+        let begins = |(n, sample): (usize, &i16)| {
+            let loud = *sample > LOUD;
+            let begins = loud && !std::mem::replace(&mut self.loud_before, loud);
+            begins.then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
+        };
+        sound.samples.iter().enumerate().filter_map(begins).collect()
     }
 }
 
@@ -88,4 +124,51 @@ fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) 
     let samples: Vec<i16> = (*next..*next + count as u64).map(sample).collect();
     let written = pcm.io_i16().and_then(|io| io.writei(&samples)).expect("the player keeps up");
     *next += written as u64;
+}
+
+/// What the kernel says of the loopback's capturing end: an independent witness of what the program does with it.
+#[derive(Debug, PartialEq)]
+pub struct LoopbackState {
+    /// `RUNNING`, `XRUN`; empty when nobody has it open.
+    pub state: String,
+    /// CLOCK_MONOTONIC when it was last started.
+    pub started: String,
+    pub owner: String,
+}
+
+impl LoopbackState {
+    pub fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/asound/Loopback/pcm1c/sub0/status").expect("snd-aloop is loaded");
+        let value = |name: &str| {
+            let of = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
+            text.lines().find_map(of).unwrap_or_default()
+        };
+        Self { state: value("state"), started: value("trigger_time"), owner: value("owner_pid") }
+    }
+}
+
+/// A program that records from the USB microphone, as another would that came first.
+pub struct Holder(Child);
+
+impl Holder {
+    pub fn of_the_usb_microphone() -> Self {
+        let child = Command::new("arecord")
+            .args(["-q", "-D", "hw:CARD=Microphone", "-f", "S16_LE", "-r", "48000", "-c", "1", "-t", "raw", "/dev/null"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("arecord starts");
+        let holder = Self(child);
+        wait_for("recording", || {
+            let status = std::fs::read_to_string("/proc/asound/Microphone/pcm0c/sub0/status").unwrap_or_default();
+            status.contains("RUNNING").then_some(())
+        });
+        holder
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,9 +1,9 @@
 //! The program under test: started with options, watched by its log, stopped as a user stops it.
 
-use crate::{PATIENCE, built, wait_for};
+use crate::{PATIENCE, built, figure, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -20,12 +20,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts the release build and waits until it listens. `options` is one line, split at spaces.
+    /// Starts the release build and waits until it listens. `options` is one line, split at spaces. Without WebRTC, whose
+    /// keys take an emulated processor a second and more at each start.
     pub fn start(options: &str) -> Self {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let mut child = Command::new(built("release/stampcast"))
             .args(options.split_whitespace())
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--no-webrtc", "--host", "127.0.0.1", "--port", &port.to_string()])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -68,28 +69,45 @@ impl Program {
         log.iter().enumerate().filter(|(_, l)| holds(l)).map(|(n, l)| (n, l.clone())).collect()
     }
 
-    fn children(&self) -> String {
+    /// Its processes but the first.
+    pub fn workers(&self) -> Vec<Pid> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        std::fs::read_to_string(children).expect("the program runs")
-    }
-
-    /// All its processes.
-    pub fn tree(&self) -> Vec<u32> {
-        let children = self.children();
-        let pids = children.split_whitespace().map(|pid| pid.parse().expect("the kernel lists numbers"));
-        pids.chain([self.pid()]).collect()
+        let children = std::fs::read_to_string(children).expect("the program runs");
+        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("the kernel lists numbers"))).collect()
     }
 
     /// The process of that name below this program.
     pub fn worker(&self, name: &str) -> Pid {
-        let children = self.children();
-        let named = |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
-        let pid = children.split_whitespace().find(named).unwrap_or_else(|| panic!("no process {name} among {children}"));
-        Pid::from_raw(pid.parse().expect("the kernel lists numbers"))
+        let named = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+        self.workers().into_iter().find(named).unwrap_or_else(|| panic!("no process {name}"))
     }
 
-    /// Stops it as a service manager does and expects a clean end within the promised 2 s (20 on this machine).
+    /// `GET /info`.
+    pub fn info(&self) -> serde_json::Value {
+        let mut tcp = TcpStream::connect(("127.0.0.1", self.port)).expect("the program listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        tcp.write_all(b"GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it takes a request");
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).expect("it answers");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    /// SIGKILL for the first process alone.
+    pub fn kill_supervisor(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// All its processes.
+    pub fn tree(&self) -> Vec<u32> {
+        self.workers().into_iter().map(|pid| pid.as_raw() as u32).chain([self.pid()]).collect()
+    }
+
+    /// Stops it as a service manager does and expects a clean end. It is promised within 2 s; where it takes longer here, on a
+    /// processor that may be emulated, that is a figure.
     pub fn stop(mut self) {
+        let asked = Instant::now();
         kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM).expect("it runs");
         let end = Instant::now() + PATIENCE;
         let status = loop {
@@ -99,6 +117,10 @@ impl Program {
             assert!(Instant::now() < end, "SIGTERM did not stop it");
             std::thread::sleep(Duration::from_millis(10));
         };
+        let took = asked.elapsed();
+        if took > Duration::from_secs(2) {
+            figure("SIGTERM to the program's end, later than promised", format!("{:.2} s", took.as_secs_f64()));
+        }
         assert!(status.success(), "ended with {status}");
     }
 }

@@ -1,10 +1,11 @@
 //! Sound arrives whole: every sample that was played, at its frequency.
 
 use crate::cameras::Vivid;
-use crate::figure;
 use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
-use crate::viewer::{Sound, Viewer};
+use crate::viewer::{Body, Sound, Viewer};
+use crate::{figure, unix_ns};
+use std::process::{Child, Command, Stdio};
 
 /// Not a divisor of the rate: no number of lost samples below a second leaves the wave where it was.
 const TONE_HZ: f64 = 997.0;
@@ -65,5 +66,57 @@ fn sound_and_picture_come_together() {
     let apart = (picture.stamp_ns - sound.stamp_ns).abs();
     figure("first picture's and next sound's stamps apart", format!("{:.0} ms", apart as f64 / 1e6));
     assert!(apart < 2_000_000_000, "both are stamps of now");
+    program.stop();
+}
+
+/// Twice as many busy loops as the machine has processors, each with the program's own priority.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn machine() -> Self {
+        let processors = std::thread::available_parallelism().expect("Linux counts them").get();
+        let child = |_| Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().expect("sh starts");
+        Self((0..2 * processors).map(child).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+#[ignore = "a minute long: tests/long.sh"]
+fn no_overrun_in_a_minute_on_a_busy_machine() {
+    const MINUTE: usize = 60;
+    let _camera = Vivid::ready(0);
+    // Silence: the player itself may fall behind, and then the loopback's other end is silent too.
+    let program = Program::start(&format!("--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut pictures = Viewer::connect(program.port, "audio=0");
+    pictures.picture();
+    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1&video=0");
+    let first = viewer.sound();
+    let busy = Busy::machine();
+    let (mut packets, mut latest_ns, mut sequence) = (0, 0, first.sequence);
+    let mut samples = first.samples.len();
+    while samples < MINUTE * first.rate_hz as usize * usize::from(first.channels) {
+        let sound = viewer.wait("sound", |packet| {
+            assert!(!matches!(packet.body, Body::Event(_)), "nothing is lost: {packet:?}");
+            packet.sound()
+        });
+        sequence = sequence.map(|n| n.wrapping_add(1));
+        assert_eq!(sound.sequence, sequence);
+        latest_ns = latest_ns.max(unix_ns() - sound.end_ns());
+        samples += sound.samples.len();
+        packets += 1;
+    }
+    drop(busy);
+    let drops = program.info()["audio"]["drops"].clone();
+    figure("sound for a minute on a busy machine", format!("{packets} packets, none missing, at most {} ms late", latest_ns / 1_000_000));
+    assert!(drops.get("xrun").is_none_or(|xrun| xrun["absences"] == 0), "{drops}");
     program.stop();
 }

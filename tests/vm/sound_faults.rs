@@ -1,35 +1,33 @@
-//! Microphones that vanish, stall or are taken; and that the loss of the one stream never touches the other.
+//! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never touches the other.
 
 use crate::cameras::{Usb, Vivid};
-use crate::figure;
-use crate::microphones::{LOOPBACK_MICROPHONE, Player};
+use crate::microphones::{Ear, Holder, LOOPBACK_MICROPHONE, LoopbackState, Player, click};
 use crate::program::Program;
 use crate::viewer::{Body, Viewer};
+use crate::witness::{Stream, Witness};
+use crate::{figure, seconds_since, wait_for};
+use nix::sys::signal::{Signal, kill};
 use std::time::{Duration, Instant};
 
-/// Reads pictures until a sound comes and returns the longest time between two of their stamps, milliseconds.
-fn worst_picture_interval_until_sound(viewer: &mut Viewer) -> i64 {
-    let (mut last, mut worst) = (None, 0);
-    viewer.wait("sound", |packet| match packet.body {
-        Body::Video { .. } => {
-            worst = worst.max(last.map_or(0, |l| packet.stamp_ns - l));
-            last = Some(packet.stamp_ns);
-            None
-        }
-        Body::Audio { .. } => Some(()),
-        Body::Event(_) => None,
-    });
-    worst / 1_000_000
-}
+/// A camera that an emulated processor serves without losing a frame, whatever else it has to do.
+const EASY_CAMERA: &str = "--camera-type usb --device-id 0 --width 320 --height 180 --fps 10";
 
-#[test]
-fn an_unplugged_microphone_comes_back_and_the_picture_never_pauses() {
-    let _camera = Vivid::ready(0);
-    let microphone = Usb::microphone(0, "MIC");
-    let program = Program::start("--camera-type usb --enable-audio --audio-name MIC");
+/// A program with that camera and this microphone, a viewer that both streams have reached, and somebody who watches the
+/// picture alone.
+fn watched(microphone: &str) -> (Program, Viewer, Witness) {
+    let program = Program::start(&format!("{EASY_CAMERA} --enable-audio --audio-name {microphone}"));
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1&delivery=all");
     viewer.picture();
     viewer.sound();
+    let witness = Witness::of(&program, Stream::Video);
+    (program, viewer, witness)
+}
+
+#[test]
+fn an_unplugged_microphone_comes_back_and_the_picture_misses_nothing() {
+    let _camera = Vivid::ready(0);
+    let microphone = Usb::microphone(0, "MIC");
+    let (program, mut viewer, witness) = watched("MIC");
     let line = program.log_length();
     microphone.unplug();
     viewer.wait("lost microphone", |p| match p.body {
@@ -39,59 +37,145 @@ fn an_unplugged_microphone_comes_back_and_the_picture_never_pauses() {
     program.wait_for_line(line, &["microphone"]);
     let plugged = Instant::now();
     let _microphone = Usb::microphone(3, "MIC");
-    let pause = worst_picture_interval_until_sound(&mut viewer);
-    figure("USB microphone replugged to next sound", format!("{:.2} s", plugged.elapsed().as_secs_f64()));
-    assert!(pause < 1000, "the picture paused for {pause} ms");
+    viewer.sound();
+    figure("USB microphone replugged to next sound", seconds_since(plugged));
+    figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
 
+/// A silent stall: the driver reports no error, there is just no sound.
 #[test]
-fn a_stalled_microphone_is_noticed_and_comes_back() {
+fn a_stalled_microphone_is_noticed_and_comes_back_and_the_picture_misses_nothing() {
+    let _camera = Vivid::ready(0);
     let microphone = Usb::microphone(0, "MIC");
-    let program = Program::start("--camera-type none --enable-audio --audio-name MIC");
-    let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.sound();
-    let line = program.log_length();
+    let (program, mut viewer, witness) = watched("MIC");
+    let (line, began) = (program.log_length(), Instant::now());
     microphone.mode("stall");
-    program.wait_for_line(line, &["delivered nothing"]);
+    let told = program.wait_for_line(line, &["delivered nothing"]);
+    assert!(told.contains("stampcast-audio"), "{told}");
+    figure("microphone stalled, time until it is noticed", seconds_since(began));
+    viewer.sounds_until_quiet(Duration::from_millis(500));
+    let healed = Instant::now();
     microphone.mode("go");
     viewer.sound();
+    figure("microphone stalled, device back to next sound", seconds_since(healed));
+    figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
 
 #[test]
-fn a_busy_microphone_is_waited_for() {
-    let _player = Player::play(|_| 0);
-    let other = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
-    Viewer::connect(other.port, "").sound();
-    // snd-aloop's capture device has two substreams; a second program of ours takes the second, a third finds none.
-    let second = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
-    Viewer::connect(second.port, "").sound();
-    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
-    program.wait_for_line(0, &["in use"]);
-    let mut viewer = Viewer::connect(program.port, "");
-    viewer.drain(Duration::from_millis(500));
-    other.stop();
+fn a_microphone_in_use_is_waited_for_and_the_picture_misses_nothing() {
+    let _camera = Vivid::ready(0);
+    let _microphone = Usb::microphone(0, "MIC");
+    let holder = Holder::of_the_usb_microphone();
+    let program = Program::start(&format!("{EASY_CAMERA} --enable-audio --audio-name MIC"));
+    program.wait_for_line(0, &["microphone", "in use"]);
+    let witness = Witness::of(&program, Stream::Video);
+    let mut viewer = Viewer::connect(program.port, "video=0");
+    assert!(viewer.next_within(Duration::from_millis(500)).is_none(), "no sound while another program has it");
+    drop(holder);
+    let healed = Instant::now();
     viewer.sound();
-    second.stop();
+    figure("microphone in use, free to next sound", seconds_since(healed));
+    assert_eq!(program.lines(&["in use"]).len(), 1, "said once");
+    figure("picture meanwhile", witness.nothing_was_missing());
+    program.stop();
+}
+
+/// The worker is frozen until the kernel says that its ring of a second has overflowed, and not for so long that it is replaced.
+#[test]
+fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
+    let _camera = Vivid::ready(0);
+    let player = Player::play(click);
+    let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
+    let worker = program.worker("stampcast-audio");
+    kill(worker, Signal::SIGSTOP).expect("the worker runs");
+    wait_for("overrun", || (LoopbackState::now().state == "XRUN").then_some(()));
+    kill(worker, Signal::SIGCONT).expect("the worker is there");
+    let healed = Instant::now();
+
+    // The gap stands before the first packet after it.
+    let mut before = viewer.sound();
+    let mut told = None;
+    let after = viewer.wait("sound after the overrun", |packet| {
+        if let Body::Event(event) = &packet.body
+            && event["event"] == "gap"
+            && event["stream"] == "audio"
+        {
+            told = Some(event.clone());
+        }
+        let sound = packet.sound()?;
+        if told.is_some() {
+            return Some(sound);
+        }
+        before = sound;
+        None
+    });
+    figure("overrun, worker running again to next sound", seconds_since(healed));
+    let told = told.expect("a gap");
+    assert_eq!(told["cause"], "xrun", "{told}");
+    let missing = (after.stamp_ns - before.end_ns()) as f64 / 1e9;
+    figure("overrun, sound missing by the stamps, and as told", format!("{missing:.4} s, {} s", told["seconds"]));
+    let told = told["seconds"].as_f64().expect("an overrun's packets cannot be counted, its time can");
+    assert!((told - missing).abs() < 0.005, "told {told} s, missing {missing} s");
+    assert_eq!(program.worker("stampcast-audio"), worker, "it was not replaced");
+
+    let mut ear = Ear::default();
+    let error = viewer.wait("click", |packet| ear.clicks(&packet.sound()?).first().map(|at| player.click_error_ns(*at)));
+    figure("overrun, first click after it: stamp minus time of playing", format!("{:.2} ms", error as f64 / 1e6));
+    assert!(error.abs() <= 5_000_000, "{error} ns");
+    figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
 
 #[test]
-fn a_lost_camera_leaves_the_sound_whole() {
+fn a_killed_or_frozen_sound_process_is_replaced_and_the_picture_misses_nothing() {
+    let _camera = Vivid::ready(0);
+    let _player = Player::play(|_| 0);
+    let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
+    let camera = program.worker("stampcast-video");
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        let before = program.worker("stampcast-audio");
+        let began = Instant::now();
+        kill(before, signal).expect("the worker runs");
+        viewer.wait("gap of the restart", |p| match p.body {
+            Body::Event(e) if e["event"] == "gap" && e["cause"] == "worker_restarted" && e["stream"] == "audio" => Some(()),
+            _ => None,
+        });
+        viewer.sound();
+        figure(&format!("sound process {signal}, fault to next sound"), seconds_since(began));
+        assert_ne!(program.worker("stampcast-audio"), before);
+    }
+    assert_eq!(program.worker("stampcast-video"), camera, "the camera's process was not touched");
+    figure("picture meanwhile", witness.nothing_was_missing());
+    program.stop();
+}
+
+#[test]
+fn no_fault_of_the_camera_touches_the_sound() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let program = Program::start(&format!("--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
-    let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
+    let program = Program::start(&format!("--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut viewer = Viewer::connect(program.port, "audio=0&events=1");
     viewer.picture();
-    let first = viewer.sound().sequence.expect("binary packets are numbered");
-    camera.unplug();
-    let mut expected = first;
-    for _ in 0..100 {
-        expected = expected.wrapping_add(1);
-        assert_eq!(viewer.sound().sequence, Some(expected), "no sound is lost while the camera is away");
+    let microphone = program.worker("stampcast-audio");
+    let witness = Witness::of(&program, Stream::Audio);
+    let mut during = |fault: &dyn Fn(), healing: &dyn Fn()| {
+        fault();
+        viewer.event("source_lost");
+        healing();
+        viewer.event("source_back");
+        viewer.picture();
+    };
+    during(&|| camera.unplug(), &|| camera.plug());
+    // A new vivid begins with its own settings.
+    let camera = Vivid::ready(0);
+    during(&|| camera.set("percentage_of_dropped_buffers", 100), &|| camera.set("percentage_of_dropped_buffers", 0));
+    during(&|| camera.set("inject_fatal_streaming_error", 1), &|| ());
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        during(&|| kill(program.worker("stampcast-video"), signal).expect("the worker runs"), &|| ());
     }
-    camera.plug();
-    viewer.picture();
+    figure("sound during five faults of the camera", witness.nothing_was_missing());
+    assert_eq!(program.worker("stampcast-audio"), microphone, "the microphone's process was not touched");
     program.stop();
 }

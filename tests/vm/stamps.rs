@@ -2,28 +2,12 @@
 //! clicks were played.
 
 use crate::cameras::{Usb, Vivid};
-use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
+use crate::microphones::{Ear, LOOPBACK_MICROPHONE, Player, click};
 use crate::program::Program;
 use crate::tracepoint::Tracepoint;
 use crate::viewer::Viewer;
-use crate::{figure, jpegs};
-use nix::time::{ClockId, clock_gettime};
+use crate::{figure, jpegs, unix_minus_monotonic_ns};
 use std::path::Path;
-
-/// UNIX time minus CLOCK_MONOTONIC, nanoseconds: of many paired readings the one with the shortest interval.
-fn unix_minus_monotonic_ns() -> i64 {
-    let read = |clock| {
-        let t = clock_gettime(clock).expect("the clock is there");
-        t.tv_sec() * 1_000_000_000 + t.tv_nsec()
-    };
-    let pair = |_| {
-        let before = read(ClockId::CLOCK_MONOTONIC);
-        let unix = read(ClockId::CLOCK_REALTIME);
-        let after = read(ClockId::CLOCK_MONOTONIC);
-        (after - before, unix - (before + after) / 2)
-    };
-    (0..200).map(pair).min().expect("200 pairs").1
-}
 
 /// The value below which `share` of the sorted values lie.
 fn quantile(sorted: &[i64], share: f64) -> i64 {
@@ -38,7 +22,7 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, count: usize)
     viewer.picture();
     let witness = Tracepoint::of(node);
     let offset = unix_minus_monotonic_ns();
-    let first = crate::wait_for("buffer in the kernel's trace", || witness.stamps_ns().first().copied()) + offset;
+    let first = crate::wait_for("buffer in the kernel's trace", || witness.buffers().first().map(|b| b.stamp_ns)) + offset;
     let mut stamps = Vec::new();
     while stamps.len() < count {
         let stamp = viewer.picture().stamp_ns;
@@ -46,7 +30,7 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, count: usize)
             stamps.push(stamp);
         }
     }
-    let kernel: Vec<i64> = witness.stamps_ns().into_iter().map(|ns| ns + offset).collect();
+    let kernel: Vec<i64> = witness.buffers().into_iter().map(|b| b.stamp_ns + offset).collect();
     program.stop();
 
     assert!(kernel.len() >= count, "the kernel saw {} buffers", kernel.len());
@@ -70,27 +54,18 @@ fn a_usb_cameras_stamps_are_the_drivers_own() {
     compare_with_the_kernel("USB camera MJPEG", camera.node(), "--camera-type usb --device STAMPS", 200);
 }
 
-/// Plays a click each second at known instants and finds each in the sound by the packets' stamps.
+/// Plays a click each second and finds each in the sound by the packets' stamps: how late each was heard, nanoseconds.
 fn clicks(seconds: usize) -> Vec<i64> {
-    const LOUD: i16 = 10_000;
-    let player = Player::play(|n| if n % u64::from(RATE_HZ) < 4 { 2 * LOUD } else { 0 });
+    let player = Player::play(click);
     let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
+    let mut ear = Ear::default();
     let mut heard = Vec::new();
-    let mut quiet_before = true;
     while heard.len() < seconds {
-        let packet = viewer.sound();
-        for (n, sample) in packet.samples.iter().enumerate() {
-            if *sample > LOUD && quiet_before {
-                heard.push(packet.stamp_ns + (n as i64 * 1_000_000_000) / i64::from(packet.rate_hz) - unix_minus_monotonic_ns());
-            }
-            quiet_before = *sample <= LOUD;
-        }
+        heard.extend(ear.clicks(&viewer.sound()));
     }
     program.stop();
-    // The clicks are whole seconds after the start: the rest is the error, to either side.
-    let error = |at: i64| (at - player.began_ns() + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000;
-    heard.into_iter().map(error).collect()
+    heard.into_iter().map(|at| player.click_error_ns(at)).collect()
 }
 
 #[test]

@@ -22,13 +22,26 @@ impl Tracepoint {
         Self { minor }
     }
 
-    /// The stamps so far, CLOCK_MONOTONIC nanoseconds, in order.
-    pub fn stamps_ns(&self) -> Vec<i64> {
+    /// The buffers dequeued so far, in order.
+    pub fn buffers(&self) -> Vec<Buffer> {
         let ours = format!("minor = {},", self.minor);
         let trace = std::fs::read_to_string(path("trace")).expect("tracefs is mounted");
-        let stamp = |line: &str| line.split("timestamp = ").nth(1)?.split(',').next()?.parse().ok();
-        trace.lines().filter(|l| l.contains(&ours)).filter_map(stamp).collect()
+        let buffer = |line: &str| Some(Buffer { stamp_ns: number(line, "timestamp = ")?, sequence: number(line, "sequence = ")? });
+        trace.lines().filter(|l| l.contains(&ours)).filter_map(buffer).collect()
     }
+}
+
+/// What the driver says of a buffer.
+#[derive(Debug)]
+pub struct Buffer {
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub stamp_ns: i64,
+    /// Counts from 0 when the stream is started.
+    pub sequence: u32,
+}
+
+fn number<T: std::str::FromStr>(line: &str, before: &str) -> Option<T> {
+    line.split(before).nth(1)?.split(',').next()?.trim().parse().ok()
 }
 
 impl Drop for Tracepoint {

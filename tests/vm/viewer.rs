@@ -1,5 +1,6 @@
 //! A viewer: a plain WebSocket client with its own reading of the wire, so that the program's is checked and not trusted.
-//! It never reconnects: a lost connection fails the test, which is how "viewers stay connected" is shown.
+//! It never reconnects: a lost connection fails the test, which is how "viewers stay connected" is shown. Only
+//! [`ended`](Viewer::ended) expects it.
 
 use crate::PATIENCE;
 use base64::Engine;
@@ -45,6 +46,15 @@ impl Packet {
             _ => None,
         }
     }
+
+    pub fn sound(self) -> Option<Sound> {
+        match self.body {
+            Body::Audio { rate_hz, channels, samples } => {
+                Some(Sound { stamp_ns: self.stamp_ns, sequence: self.sequence, rate_hz, channels, samples })
+            }
+            _ => None,
+        }
+    }
 }
 
 pub struct Picture {
@@ -61,6 +71,14 @@ pub struct Sound {
     pub rate_hz: u32,
     pub channels: u16,
     pub samples: Vec<i16>,
+}
+
+impl Sound {
+    /// When the next packet begins, if nothing is missing.
+    pub fn end_ns(&self) -> i64 {
+        let frames = self.samples.len() as i64 / i64::from(self.channels);
+        self.stamp_ns + frames * 1_000_000_000 / i64::from(self.rate_hz)
+    }
 }
 
 impl Viewer {
@@ -101,12 +119,7 @@ impl Viewer {
     }
 
     pub fn sound(&mut self) -> Sound {
-        self.wait("sound", |p| match p.body {
-            Body::Audio { rate_hz, channels, samples } => {
-                Some(Sound { stamp_ns: p.stamp_ns, sequence: p.sequence, rate_hz, channels, samples })
-            }
-            _ => None,
-        })
+        self.wait("sound", Packet::sound)
     }
 
     /// The next event of that name; what comes before it is dropped.
@@ -127,6 +140,31 @@ impl Viewer {
                 return found;
             }
         }
+    }
+
+    /// Reads until no sound has come for `quiet`; pictures go on.
+    pub fn sounds_until_quiet(&mut self, quiet: Duration) {
+        let end = Instant::now() + PATIENCE;
+        let mut last = Instant::now();
+        while last.elapsed() < quiet {
+            assert!(Instant::now() < end, "sound went on for {PATIENCE:?}");
+            if self.next_within(quiet).and_then(Packet::sound).is_some() {
+                last = Instant::now();
+            }
+        }
+    }
+
+    /// Reads until the connection ends.
+    pub fn ended(mut self) {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            match self.socket.read() {
+                Err(Error::Io(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Ok(Message::Close(_)) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        panic!("the connection did not end within {PATIENCE:?}");
     }
 
     /// Reads until nothing has come for `quiet`: what was on its way when a device failed.

@@ -10,13 +10,13 @@ const DEVICE: &str = "test beep";
 const TONE_HZ: f64 = 1_000.0;
 /// Half of full scale.
 const AMPLITUDE: f64 = 16_384.0;
-/// Packets per second.
+/// Packets per second where the rate can be divided so; else they are longer by a part of a sample.
 const PACKETS: u32 = 50;
 /// A reader that is later than this has lost sound, as with a sound card's ring of the same length.
 const BACKLOG_NS: u64 = 1_000_000_000;
 
 /// Sample n stands at the instant n / rate of CLOCK_MONOTONIC; while that instant is in the first tenth of a second the
-/// tone sounds, between them there is noise of a few units. Packets hold rate / 50 samples (rounded down) and are handed
+/// tone sounds, between them there is noise of a few units. Packets hold rate / 50 samples (rounded up) and are handed
 /// over when their last sample is past.
 pub struct BeepSource {
     rate_hz: u32,
@@ -37,7 +37,7 @@ impl BeepSource {
             let why = format!("{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels");
             return Err(SourceError::Unsupported { device: DEVICE.into(), why });
         }
-        let length = u64::from(rate_hz / PACKETS);
+        let length = u64::from(rate_hz.div_ceil(PACKETS));
         let angle = std::f64::consts::TAU * TONE_HZ / f64::from(rate_hz);
         let count = (u64::from(rate_hz) * beat::ON_NS).div_ceil(beat::PERIOD_NS);
         let mut source = Self {
@@ -152,6 +152,14 @@ mod tests {
             assert!(MonoNs::now() >= chunk.first_sample + Duration::from_millis(20), "handed over before it was over");
             assert!(next.is_none_or(|n| n == chunk.first_sample) || chunk.after_xrun);
             next = Some(chunk.first_sample + Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_rate_that_20_ms_do_not_divide_makes_longer_packets_never_shorter_ones() {
+        for (rate, samples) in [(8_000, 160), (11_025, 221), (22_050, 441), (44_100, 882), (48_000, 960), (192_000, 3_840)] {
+            let mut source = BeepSource::open(rate, 1).unwrap();
+            assert_eq!(source.grab(Duration::from_secs(1)).unwrap().unwrap().samples.len(), samples, "{rate} Hz");
         }
     }
 

@@ -5,6 +5,7 @@ use super::convert::SampleFormat;
 use crate::config::Microphone;
 use alsa::pcm::{Access, Format, HwParams, PCM};
 use alsa::{Direction, card};
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
@@ -16,7 +17,7 @@ const RATES_HZ: [u32; 10] = [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_0
 
 /// What makes a device the same one under another card number. Never matches a device of another model, nor one with
 /// another serial number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// USB vendor and product ("0d8c:0014"), else the card's name.
     pub model: String,

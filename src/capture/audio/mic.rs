@@ -92,11 +92,6 @@ impl MicSource {
         self.identity.as_ref()
     }
 
-    /// What is done to the sound that was not asked for (mixing, resampling), to be told once.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     fn open_listed(sound: &config::Sound, chosen: &CapturePcm, list: &[CapturePcm]) -> Result<Self, SourceError> {
         let title = chosen.title();
         let pcm = open(&format!("hw:{},{}", chosen.card, chosen.device)).map_err(|e| open_error(&title, &e, list))?;
@@ -304,6 +299,10 @@ impl MicSource {
 }
 
 impl SoundSource for MicSource {
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     fn info(&self) -> StreamInfo {
         StreamInfo {
             device: self.title.clone(),

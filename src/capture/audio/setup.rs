@@ -93,7 +93,7 @@ fn wanted(sound: &config::Sound, known: Option<&Identity>) -> String {
         return format!("the microphone {}{serial}", known.model);
     }
     match &sound.device {
-        Microphone::Default | Microphone::Beep => "a microphone".into(),
+        Microphone::Default | Microphone::Beep => "the microphone".into(),
         Microphone::Index(n) => format!("microphone {n}"),
         Microphone::Named(name) => format!("the microphone \"{name}\""),
     }

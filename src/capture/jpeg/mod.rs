@@ -3,6 +3,8 @@
 //! Two sets of codecs: libjpeg-turbo (the feature `turbojpeg`, the default), and one in Rust alone, which is 2 to 3 times
 //! slower and needs no C compiler to build.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod markers;
 pub mod pure;
 mod repair;

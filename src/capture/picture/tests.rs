@@ -9,19 +9,7 @@ use jpeg_encoder::SamplingFactor;
 use proptest::prelude::*;
 
 fn video(width: u32, height: u32) -> Video {
-    Video {
-        width,
-        height,
-        capture_width: width,
-        capture_height: height,
-        fps: 15.0,
-        quality: 90,
-        quality_given: false,
-        rotate: Rotate::None,
-        flip: Flip::None,
-        controls: Vec::new(),
-        queue_packets: 50,
-    }
+    Video { width, height, capture_width: width, capture_height: height, quality: 90, ..Video::default() }
 }
 
 fn raw(format: PixelFormat, (width, height): (usize, usize), stride: usize, data: &[u8]) -> RawFrame<'_> {

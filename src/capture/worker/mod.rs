@@ -4,6 +4,7 @@
 mod lane;
 pub mod sound;
 pub mod thin;
+mod trouble;
 pub mod video;
 
 pub use lane::Lane;
@@ -14,8 +15,12 @@ use crate::ring::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use trouble::{Told, Trouble};
 
 /// A missing or failed device is tried again this often.
 const RETRY: Duration = Duration::from_millis(250);
@@ -49,11 +54,17 @@ impl Stop {
     }
 }
 
-/// What a worker is given at its birth.
+/// A worker: its word to the supervisor, and what it has told the user so far.
 pub struct Worker {
-    pub status: StatusWriter,
-    pub stop: Stop,
-    pub exit_on_device_error: bool,
+    status: StatusWriter,
+    stop: Stop,
+    exit_on_device_error: bool,
+    trouble: Trouble,
+    /// The message on the status page.
+    said: String,
+    /// Device and format, as they were last logged.
+    named: Option<(String, String)>,
+    notes: Told,
 }
 
 /// Why a worker's loop ended.
@@ -66,9 +77,13 @@ pub enum End {
 }
 
 impl Worker {
-    /// Opens the device, however long that takes. A fault is logged once as long as it stays the same.
+    pub fn new(status: StatusWriter, stop: Stop, exit_on_device_error: bool) -> Self {
+        let (trouble, notes) = (Trouble::default(), Told::default());
+        Self { status, stop, exit_on_device_error, trouble, said: String::new(), named: None, notes }
+    }
+
+    /// Opens the device, however long that takes. A device that is missing is looked for every 250 ms.
     fn open<S>(&mut self, mut open: impl FnMut() -> Result<S, SourceError>) -> Result<S, End> {
-        let mut told = String::new();
         loop {
             self.status.beat(MonoNs::now());
             if self.stop.asked() {
@@ -76,7 +91,7 @@ impl Worker {
             }
             match open() {
                 Ok(source) => return Ok(source),
-                Err(e) => self.away(&e, &mut told)?,
+                Err(e) => self.away(&e)?,
             }
             if self.stop.asked_within(RETRY) {
                 return Err(End::Asked);
@@ -84,25 +99,91 @@ impl Worker {
         }
     }
 
+    /// The open device failed. Returns when it may be opened again: while it goes on failing right after it was opened, that
+    /// takes longer and longer, unless something is plugged in meanwhile.
+    fn failed(&mut self, e: &SourceError) -> Result<(), End> {
+        let before = plugged();
+        self.away(e)?;
+        let pause = if matches!(e, SourceError::Missing { .. }) { RETRY } else { self.trouble.pause() };
+        let until = MonoNs::now() + pause;
+        loop {
+            let now = MonoNs::now();
+            self.status.beat(now);
+            if now >= until || plugged() != before {
+                return Ok(());
+            }
+            if self.stop.asked_within(until.since(now).min(RETRY)) {
+                return Err(End::Asked);
+            }
+        }
+    }
+
+    /// Leaves word of which very device it is, for the worker's next life: a number alone may by then lead to another one.
+    fn note_device<T: Serialize>(&mut self, device: &T) {
+        self.status.leave_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
+    }
+
+    /// The device of the life before. Whoever took that life over may have written it, and its texts get into messages.
+    fn noted_device<T: DeserializeOwned>(&self) -> Option<T> {
+        let note: Value = serde_json::from_slice(&self.status.note_left()?).ok()?;
+        serde_json::from_value(is_plain(&note).then_some(note)?).ok()
+    }
+
     /// Leaves word of the numbers, for the worker's next life.
     fn note_number(&self, lane: &Lane) {
         self.status.set_next_sequence(lane.encoding, lane.next_sequence());
     }
 
-    /// Says once that the device cannot be read, in the log and in the status page.
-    fn away(&mut self, e: &SourceError, told: &mut String) -> Result<(), End> {
+    /// Says that the device cannot be read: in the status page, and once per cause in the log.
+    fn away(&mut self, e: &SourceError) -> Result<(), End> {
         let line = crate::log::chain(e);
-        if line != *told {
-            if self.exit_on_device_error {
-                tracing::error!("{line}");
-                return Err(End::DeviceError);
-            }
+        let is_news = self.trouble.fault(&line);
+        if self.exit_on_device_error {
+            tracing::error!("{line}");
+            return Err(End::DeviceError);
+        }
+        if is_news {
             tracing::warn!("{line}; waiting for it");
+        }
+        if line != self.said {
             self.status.describe(None, &line);
-            *told = line;
+            self.said = line;
+        }
+        if matches!(e, SourceError::Missing { .. }) {
+            self.trouble.gone();
         }
         self.status.set_state(WorkerState::WaitingForDevice);
         Ok(())
+    }
+
+    /// A good frame came. True when with it the device's trouble is over, which is then said.
+    fn good(&mut self, now: MonoNs) -> bool {
+        let over = self.trouble.good(now);
+        if over {
+            tracing::info!("{} works again", self.named.as_ref().map_or("the device", |(device, _)| device));
+        }
+        over
+    }
+
+    /// Whether this is the first time that the user is told so.
+    fn is_new_note(&mut self, note: &str) -> bool {
+        self.notes.is_news(note)
+    }
+}
+
+/// Changes when a device comes or goes: then a node is made or removed in one of these folders. Cameras are in the first,
+/// sound cards in the second.
+fn plugged() -> [Option<SystemTime>; 2] {
+    ["/dev", "/dev/snd"].map(|folder| std::fs::metadata(folder).and_then(|m| m.modified()).ok())
+}
+
+/// Whether its texts are lines that a log can show.
+fn is_plain(note: &Value) -> bool {
+    match note {
+        Value::String(text) => !text.contains(char::is_control),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
@@ -116,19 +197,45 @@ struct Description {
 impl Description {
     const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) {
+    /// Whether it was time to look.
+    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) -> bool {
         if self.looked.is_some_and(|at| now.since(at) < Self::LOOK_EVERY) {
-            return;
+            return false;
         }
         self.looked = Some(now);
         let info = info();
-        let named = |i: &StreamInfo| (i.device.clone(), i.device_format.clone());
-        if self.told.as_ref().map(named) != Some(named(&info)) {
+        let named = Some((info.device.clone(), info.device_format.clone()));
+        if worker.named != named {
             tracing::info!("{}: {}", info.device, info.device_format);
+            worker.named = named;
         }
         if self.told.as_ref() != Some(&info) {
             worker.status.describe(Some(&info), "");
+            worker.said.clear();
             self.told = Some(info);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::SharedStatus;
+
+    fn life(page: &SharedStatus) -> Worker {
+        Worker::new(page.writer(), Stop::on_sigterm().expect("a signalfd"), false)
+    }
+
+    #[test]
+    fn a_note_is_read_by_the_next_life_and_a_scribbled_one_is_none() {
+        let page = SharedStatus::create("test").expect("a page");
+        assert_eq!(life(&page).noted_device::<(String, u32)>(), None);
+        life(&page).note_device(&("Fake Cam", 7));
+        assert_eq!(life(&page).noted_device(), Some(("Fake Cam".to_owned(), 7)));
+        for scribbled in [&b"\xff\xfe"[..], b"{", b"[]", b"[\"Fake Cam\", -7]", b"[\"Fake\\nERROR all is lost\", 7]", &[b'['; 2000]] {
+            life(&page).status.leave_note(scribbled);
+            assert_eq!(life(&page).noted_device::<(String, u32)>(), None, "{}", String::from_utf8_lossy(scribbled));
         }
     }
 }

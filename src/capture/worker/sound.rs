@@ -17,7 +17,7 @@ const BEEP_HZ: u32 = 48_000;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
     let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
-    let mut known = None;
+    let mut known: Option<Identity> = if sound.device == Microphone::Beep { None } else { worker.noted_device() };
     worker.status.set_interval(Duration::from_millis(20));
     for outlet in &outlets {
         worker.note_number(&outlet.lane);
@@ -27,12 +27,15 @@ pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
             Ok(source) => source,
             Err(end) => return end,
         };
+        if let Some(microphone) = &known {
+            worker.note_device(microphone);
+        }
         match stream(&mut worker, source.as_mut(), &mut outlets) {
             Ok(end) => return end,
             Err(e) => {
                 drop(source);
                 outlets.iter_mut().for_each(Outlet::source_was_away);
-                if let Err(end) = worker.away(&e, &mut String::new()) {
+                if let Err(end) = worker.failed(&e) {
                     return end;
                 }
             }
@@ -49,14 +52,16 @@ fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSour
     if let Some(identity) = source.identity() {
         *known = Some(identity.clone());
     }
-    for note in source.notes() {
-        tracing::info!("{note}");
-    }
     Ok(Box::new(source))
 }
 
 fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outlet]) -> Result<End, SourceError> {
     let mut description = Description::default();
+    for note in source.notes() {
+        if worker.is_new_note(&note) {
+            tracing::info!("{note}");
+        }
+    }
     while !worker.stop.asked() {
         let now = MonoNs::now();
         worker.status.beat(now);
@@ -67,7 +72,11 @@ fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outl
             outlet.chunk(&chunk);
             worker.note_number(&outlet.lane);
         }
-        worker.status.captured(MonoNs::now());
+        let now = MonoNs::now();
+        worker.status.captured(now);
+        if worker.good(now) {
+            outlets.iter_mut().for_each(|outlet| outlet.told.clear());
+        }
         if let Some(outlet) = outlets.first() {
             worker.status.set_losses(outlet.lane.losses());
         }

@@ -1,6 +1,6 @@
 //! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::{Description, End, GRAB, Lane, Worker, thin::Thinner};
+use super::{Description, End, GRAB, Lane, Worker, thin::Thinner, trouble::Told};
 #[cfg(feature = "webrtc")]
 use crate::capture::codec::h264::{H264Encoder, Wish};
 use crate::capture::picture::{Frame, Picture, PictureError};
@@ -14,7 +14,10 @@ use std::time::Duration;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
     let mut frames = Frames::new(video, lanes);
-    let mut known = None;
+    let mut known = match camera {
+        Camera::Usb(which) => worker.noted_device().filter(|camera: &usb::Identity| camera.fits(which)),
+        _ => None,
+    };
     worker.status.set_interval(Duration::from_secs_f64(1.0 / video.fps));
     frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
@@ -22,13 +25,13 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
             Ok(source) => source,
             Err(end) => return end,
         };
-        match stream(&mut worker, source.as_mut(), &mut frames) {
+        match stream(&mut worker, source.as_mut(), known.as_ref(), &mut frames) {
             Ok(end) => return end,
             Err(e) => {
                 // The device is closed before it is tried again.
                 drop(source);
                 frames.outlets.iter_mut().for_each(Outlet::source_was_away);
-                if let Err(end) = worker.away(&e, &mut String::new()) {
+                if let Err(end) = worker.failed(&e) {
                     return end;
                 }
             }
@@ -46,8 +49,16 @@ fn open(camera: &Camera, video: &Video, known: &mut Option<usb::Identity>) -> Re
     })
 }
 
-fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames) -> Result<End, SourceError> {
+fn stream(
+    worker: &mut Worker,
+    source: &mut dyn VideoSource,
+    camera: Option<&usb::Identity>,
+    frames: &mut Frames,
+) -> Result<End, SourceError> {
     frames.source_is_new(source)?;
+    if let Some(camera) = camera {
+        worker.note_device(camera);
+    }
     let mut description = Description::default();
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
@@ -58,8 +69,18 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames
                 worker.status.set_state(WorkerState::Streaming);
                 continue;
             }
-            Grab::Frame(frame) => frames.frame(&frame),
+            Grab::Frame(frame) => {
+                frames.frame(&frame);
+                if worker.good(MonoNs::now()) {
+                    frames.told.forget();
+                }
+            }
             Grab::Corrupt { captured, missed, why } => frames.corrupt(captured, missed, &why),
+        }
+        for note in source.notes() {
+            if worker.is_new_note(&note) {
+                tracing::warn!("{note}");
+            }
         }
         let now = MonoNs::now();
         worker.status.captured(now);
@@ -72,7 +93,11 @@ fn stream(worker: &mut Worker, source: &mut dyn VideoSource, frames: &mut Frames
             crate::memory::give_back();
         }
         if let Some((width, height)) = frames.size {
-            description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
+            let looked = description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
+            // The source learns of twins while it streams.
+            if let Some(camera) = camera.filter(|_| looked) {
+                worker.note_device(camera);
+            }
         }
         worker.status.set_state(WorkerState::Streaming);
     }
@@ -88,8 +113,10 @@ struct Frames {
     picture: Option<Picture>,
     /// The streamed size, once a frame has shown it.
     size: Option<(u16, u16)>,
-    /// The last fault of a frame that was logged.
-    told: String,
+    /// The faults of frames that were logged.
+    told: Told,
+    /// What was done to the pictures, as far as it was logged.
+    notes: Told,
 }
 
 impl Frames {
@@ -100,7 +127,8 @@ impl Frames {
             video: video.clone(),
             picture: None,
             size: None,
-            told: String::new(),
+            told: Told::default(),
+            notes: Told::default(),
         }
     }
 
@@ -110,7 +138,6 @@ impl Frames {
 
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
         self.thinner = Thinner::new(self.video.fps);
-        self.told.clear();
         self.size = None;
         let picture = Picture::new(&source.left_to_do(&self.video));
         self.picture = Some(picture.map_err(|e| SourceError::Unsupported { device: source.info().device, why: e.to_string() })?);
@@ -151,7 +178,9 @@ impl Frames {
             }
         }
         for note in std::iter::from_fn(|| picture.news()) {
-            tracing::info!("{note}");
+            if self.notes.is_news(&note.to_string()) {
+                tracing::info!("{note}");
+            }
         }
         faults.into_iter().for_each(|why| self.complain(why));
     }
@@ -172,9 +201,8 @@ impl Frames {
 
     /// A camera that sends the same fault with every frame is reported once.
     fn complain(&mut self, why: String) {
-        if self.told != why {
+        if self.told.is_new_cause(&why) {
             tracing::warn!("frame {} was dropped: {why}", self.outlets.first().map_or(0, |outlet| outlet.lane.next_sequence()));
-            self.told = why;
         }
     }
 }

@@ -1,11 +1,21 @@
 //! rpicam-vid's metadata as text: one record per frame, `Name=Value` lines ended by an empty line. Knows no pipe and no
 //! picture. The order and the set of names differ between builds, cameras and frames, so only names are looked for.
 
-use super::pairing::Fault;
 use std::time::Duration;
 
 /// A real record is about 500 bytes.
 const LONGEST_RECORD: usize = 64 << 10;
+
+/// Why what came is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecord {
+    #[error("a metadata record has no valid SensorTimestamp")]
+    NoStamp,
+    #[error("two metadata records came as one")]
+    Merged,
+    #[error("a metadata record has no end")]
+    Endless,
+}
 
 /// What is used of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +40,11 @@ impl Records {
     }
 
     /// The next whole record; `None` when it has not come yet.
-    pub fn next(&mut self) -> Result<Option<Record>, Fault> {
+    pub fn next(&mut self) -> Result<Option<Record>, BadRecord> {
         let end = |at: usize| at == 0 || self.buffer[at - 1] == b'\n';
         let Some(end) = (self.searched..self.buffer.len()).find(|&at| self.buffer[at] == b'\n' && end(at)) else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > LONGEST_RECORD { Err(Fault::EndlessRecord) } else { Ok(None) };
+            return if self.buffer.len() > LONGEST_RECORD { Err(BadRecord::Endless) } else { Ok(None) };
         };
         let record = parse(&self.buffer[..end]);
         self.buffer.drain(..=end);
@@ -43,7 +53,7 @@ impl Records {
     }
 }
 
-fn parse(record: &[u8]) -> Result<Record, Fault> {
+fn parse(record: &[u8]) -> Result<Record, BadRecord> {
     let mut stamp = None;
     let mut frame_duration = None;
     for line in record.split(|&b| b == b'\n') {
@@ -51,13 +61,13 @@ fn parse(record: &[u8]) -> Result<Record, Fault> {
         let (name, value) = (parts.next(), parts.next().and_then(number));
         match name {
             // Two in one record: the empty line between two records was lost.
-            Some(b"SensorTimestamp") if stamp.is_some() => return Err(Fault::MergedRecords),
-            Some(b"SensorTimestamp") => stamp = Some(value.ok_or(Fault::NoStamp)?),
+            Some(b"SensorTimestamp") if stamp.is_some() => return Err(BadRecord::Merged),
+            Some(b"SensorTimestamp") => stamp = Some(value.ok_or(BadRecord::NoStamp)?),
             Some(b"FrameDuration") => frame_duration = value.filter(|&us| us > 0),
             _ => {}
         }
     }
-    Ok(Record { sensor_timestamp_ns: stamp.ok_or(Fault::NoStamp)?, frame_duration: frame_duration.map(Duration::from_micros) })
+    Ok(Record { sensor_timestamp_ns: stamp.ok_or(BadRecord::NoStamp)?, frame_duration: frame_duration.map(Duration::from_micros) })
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -72,7 +82,7 @@ mod tests {
     /// What a real rpicam-vid 1.12 wrote for five frames.
     const RECORDED: &[u8] = include_bytes!("../../../../tests/data/rpicam/meta.txt");
 
-    fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, Fault> {
+    fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, BadRecord> {
         let (mut records, mut found) = (Records::default(), Vec::new());
         for part in bytes.chunks(step) {
             records.push(part);
@@ -103,12 +113,12 @@ mod tests {
 
     #[test]
     fn faulty_records_are_named() {
-        assert_eq!(all(b"Lux=1\n\n", 9), Err(Fault::NoStamp));
-        assert_eq!(all(b"\n", 9), Err(Fault::NoStamp));
-        assert_eq!(all(b"SensorTimestamp=-5\n\n", 9), Err(Fault::NoStamp));
-        assert_eq!(all(b"SensorTimestamp=99999999999999999999\n\n", 9), Err(Fault::NoStamp));
-        assert_eq!(all(b"SensorTimestamp=5\nLux=1\nSensorTimestamp=6\n\n", 9), Err(Fault::MergedRecords));
-        assert_eq!(all(&vec![b'x'; LONGEST_RECORD + 1], 4096), Err(Fault::EndlessRecord));
+        assert_eq!(all(b"Lux=1\n\n", 9), Err(BadRecord::NoStamp));
+        assert_eq!(all(b"\n", 9), Err(BadRecord::NoStamp));
+        assert_eq!(all(b"SensorTimestamp=-5\n\n", 9), Err(BadRecord::NoStamp));
+        assert_eq!(all(b"SensorTimestamp=99999999999999999999\n\n", 9), Err(BadRecord::NoStamp));
+        assert_eq!(all(b"SensorTimestamp=5\nLux=1\nSensorTimestamp=6\n\n", 9), Err(BadRecord::Merged));
+        assert_eq!(all(&vec![b'x'; LONGEST_RECORD + 1], 4096), Err(BadRecord::Endless));
     }
 
     proptest! {

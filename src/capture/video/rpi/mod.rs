@@ -3,6 +3,8 @@
 
 mod board;
 mod child;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod metadata;
 mod options;
 mod pairing;
@@ -46,6 +48,7 @@ pub struct RpiSource {
     /// were stopped (Ctrl-Z) or busy does not count.
     silent: Duration,
     patience: Duration,
+    notes: Vec<String>,
     buffer: Vec<u8>,
 }
 
@@ -75,6 +78,7 @@ impl RpiSource {
             orientation: Orientation::of(video.rotate, video.flip),
             silent: Duration::ZERO,
             patience: FIRST_FRAME.max(interval.saturating_mul(3)),
+            notes: Vec::new(),
             buffer: vec![0; pipe_bytes(width, height)],
         };
         source.ready = source.wait(OPENING)?;
@@ -176,11 +180,7 @@ impl RpiSource {
         self.silent = Duration::ZERO;
         self.patience = STALLED.max(Duration::try_from_secs_f64(STALLED_INTERVALS / self.fps).unwrap_or(Duration::MAX));
         if (pair.width, pair.height) != (self.width, self.height) {
-            tracing::warn!(
-                asked = %format_args!("{}x{}", self.width, self.height),
-                given = %format_args!("{}x{}", pair.width, pair.height),
-                "the Raspberry Pi camera adjusted the size"
-            );
+            self.notes.push(format!("{DEVICE} was asked for {}x{} and gives {}x{}", self.width, self.height, pair.width, pair.height));
             (self.width, self.height) = (pair.width, pair.height);
         }
         Ok(captured)
@@ -188,6 +188,10 @@ impl RpiSource {
 }
 
 impl VideoSource for RpiSource {
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// The program encodes at the asked quality and mirrors by itself.
     fn left_to_do(&self, asked: &Video) -> Video {
         let Orientation { left_rotate: rotate, left_flip: flip, .. } = self.orientation;

@@ -101,19 +101,7 @@ mod tests {
     use super::*;
 
     fn video() -> Video {
-        Video {
-            width: 320,
-            height: 240,
-            capture_width: 640,
-            capture_height: 480,
-            fps: 12.5,
-            quality: 70,
-            quality_given: false,
-            rotate: Rotate::None,
-            flip: Flip::None,
-            controls: Vec::new(),
-            queue_packets: 50,
-        }
+        Video { width: 320, height: 240, fps: 12.5, ..Video::default() }
     }
 
     fn with(controls: &[(&str, &str)]) -> Result<Vec<String>, String> {

@@ -6,7 +6,7 @@
 //! in a picture names its record: were a second picture and its record written before the lost one is looked for, they
 //! would be taken for the first's, until the reader has caught up. The caller keeps its pipe shorter than a picture.
 
-use super::metadata::{Record, Records};
+use super::metadata::{BadRecord, Record, Records};
 use crate::capture::jpeg::markers::{Corrupt, Layout, MAX_JPEG_BYTES, Walker};
 use std::time::Duration;
 
@@ -21,12 +21,8 @@ pub enum Fault {
     NoMetadata,
     #[error("a metadata record came without its picture")]
     MissingPicture,
-    #[error("a metadata record has no valid SensorTimestamp")]
-    NoStamp,
-    #[error("two metadata records came as one")]
-    MergedRecords,
-    #[error("a metadata record has no end")]
-    EndlessRecord,
+    #[error(transparent)]
+    Record(#[from] BadRecord),
     #[error("its sensor's time did not grow: {now} ns after {before} ns")]
     StampNotGrowing { before: u64, now: u64 },
 }

@@ -6,6 +6,7 @@
 use super::device::Device;
 use crate::capture::SourceError;
 use crate::config::UsbCamera;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -19,7 +20,7 @@ const CLASS: &str = "/sys/class/video4linux";
 pub(super) const LOOPBACK: &str = "v4l2 loopback";
 
 /// A video node as sysfs describes it. Opens nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// N of `/dev/videoN`.
     pub number: u32,
@@ -109,7 +110,8 @@ fn word(dir: &Path, file: &str) -> Option<String> {
 
 /// Which camera was opened, kept by the worker so that the same one is opened again, whatever number it then has. A clone
 /// shares what the streaming source learns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "(Node, Vec<String>)", into = "(Node, Vec<String>)")]
 pub struct Identity {
     node: Node,
     /// Where cameras that cannot be told from this one are plugged in, as last seen while this one was there too.
@@ -127,6 +129,16 @@ impl Identity {
     pub fn note_twins(&self, nodes: &[Node]) {
         let others = nodes.iter().filter(|n| self.looks_like(n) && n.place != self.node.place);
         *self.twins() = others.map(|n| n.place.clone()).collect();
+    }
+
+    /// Whether the settings could mean this camera. They say little of one that was chosen by a number, which may have changed.
+    pub fn fits(&self, camera: &UsbCamera) -> bool {
+        let missing = |device| SourceError::Missing { device, available: Vec::new() };
+        let is_camera = |_: &Node| Some(Purpose::Camera);
+        match camera {
+            UsbCamera::Named(name) => named(name, std::slice::from_ref(&self.node), &is_camera, &missing).is_ok(),
+            UsbCamera::Index(_) | UsbCamera::Path(_) => true,
+        }
     }
 
     fn twins(&self) -> MutexGuard<'_, Vec<String>> {
@@ -171,6 +183,20 @@ impl Identity {
             Some(serial) => format!("{} with serial {serial}, last at {}", self.node.name, self.node.place),
             None => format!("{}, last at {}", self.node.name, self.node.place),
         }
+    }
+}
+
+/// As a worker notes it for its next life.
+impl From<Identity> for (Node, Vec<String>) {
+    fn from(identity: Identity) -> Self {
+        let twins = identity.twins().clone();
+        (identity.node, twins)
+    }
+}
+
+impl From<(Node, Vec<String>)> for Identity {
+    fn from((node, twins): (Node, Vec<String>)) -> Self {
+        Self { node, twins: Arc::new(Mutex::new(twins)) }
     }
 }
 

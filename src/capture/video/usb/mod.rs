@@ -63,6 +63,7 @@ pub struct UsbSource {
     corrupt_since: Option<MonoNs>,
     identity: Identity,
     twins_due: Instant,
+    notes: Vec<String>,
 }
 
 impl UsbSource {
@@ -104,7 +105,7 @@ impl UsbSource {
         }
         let stream = Stream::start(device).map_err(|e| fault(&node, "starting its stream", e))?;
         let loopback = driver.starts_with(find::LOOPBACK);
-        let source = Self {
+        let mut source = Self {
             stamps: Stamps::new(stream.started()),
             stream,
             stride: stride(&format, pixels),
@@ -121,9 +122,10 @@ impl UsbSource {
             corrupt_since: None,
             identity,
             twins_due: Instant::now() + TWINS_EVERY,
+            notes: Vec::new(),
             label,
         };
-        source.log_changes(video);
+        source.note_changes(video);
         Ok(source)
     }
 
@@ -132,20 +134,14 @@ impl UsbSource {
         self.interval.map(Interval::fps)
     }
 
-    fn log_changes(&self, video: &Video) {
+    fn note_changes(&mut self, video: &Video) {
         let (width, height) = (self.format.width, self.format.height);
-        let fps = self.device_fps();
-        tracing::info!(device = %self.label, format = %self.format.code, width, height, fps, "camera is streaming");
-        if (width, height) != (video.capture_width, video.capture_height) {
-            tracing::warn!(
-                device = %self.label,
-                "the camera was asked for {}x{} and gives {width}x{height}",
-                video.capture_width,
-                video.capture_height
-            );
+        let asked = (video.capture_width, video.capture_height);
+        if (width, height) != asked {
+            self.notes.push(format!("{} was asked for {}x{} and gives {width}x{height}", self.label, asked.0, asked.1));
         }
-        if let Some(fps) = fps.filter(|fps| *fps < video.fps * 0.99) {
-            tracing::warn!(device = %self.label, "the camera was asked for {} fps and gives {fps:.2}", video.fps);
+        if let Some(fps) = self.device_fps().filter(|fps| *fps < video.fps * 0.99) {
+            self.notes.push(format!("{} was asked for {} fps and gives {fps:.2}", self.label, video.fps));
         }
     }
 
@@ -189,6 +185,10 @@ impl UsbSource {
 }
 
 impl VideoSource for UsbSource {
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// Complete once the first frame was grabbed; `stamp_source` may later fall from driver to dequeue, and an MJPEG camera's size may
     /// change.
     fn info(&self) -> StreamInfo {
@@ -343,19 +343,7 @@ mod tests {
 
     #[test]
     fn a_jpeg_stays_untouched_only_where_nothing_is_asked_of_it() {
-        let plain = Video {
-            width: 640,
-            height: 480,
-            capture_width: 640,
-            capture_height: 480,
-            fps: 15.0,
-            quality: 70,
-            quality_given: false,
-            rotate: Rotate::None,
-            flip: Flip::None,
-            controls: Vec::new(),
-            queue_packets: 50,
-        };
+        let plain = Video::default();
         assert!(wish(&plain).untouched_jpeg);
         for other in [
             Video { width: 320, height: 240, ..plain.clone() },

@@ -80,7 +80,10 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     ] {
         assert_eq!(picked(camera.clone(), None, &nodes), expected, "{camera:?}");
     }
-    assert_eq!(picked(UsbCamera::Index(0), None, &[]), "camera /dev/video0 is not there; no such device was found at all");
+    assert_eq!(
+        picked(UsbCamera::Index(0), None, &[]),
+        "camera /dev/video0 is not there; none was found at all: plug one in (stampcast --list-devices shows what there is)"
+    );
 }
 
 /// What is there while the camera (always the first) is open, what there is later, and which of that is it.
@@ -153,6 +156,28 @@ fn a_twin_that_came_later_is_noted() {
     // The twin left, so its port is nobody's.
     identity.note_twins(std::slice::from_ref(&mine));
     assert_eq!(identity.find(std::slice::from_ref(&twin)), Some(&twin));
+}
+
+#[test]
+fn a_workers_next_life_takes_no_other_camera_under_the_number() {
+    let mine = usb(0, "Fake Cam", None, "1-1");
+    let (twin, other) = (usb(2, "Fake Cam", None, "1-2"), usb(0, "HD Webcam", Some("B"), "1-3"));
+    let identity = Identity::new(&mine, &[mine.clone(), twin.clone()]);
+    let note = serde_json::to_vec(&identity).expect("plain data becomes JSON");
+    let next: Identity = serde_json::from_slice(&note).expect("it is whole");
+    let moved = usb(4, "Fake Cam", None, "1-1");
+    assert_eq!(picked(UsbCamera::Index(0), None, &[other.clone(), moved.clone()]), "video0", "the number alone would mean another");
+    assert_eq!(picked(UsbCamera::Index(0), Some(&next), &[other.clone(), moved]), "video4");
+    assert!(picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 is not there"));
+    assert!(next.find(std::slice::from_ref(&twin)).is_none(), "twins are remembered too");
+    for (camera, fits) in [
+        (UsbCamera::Index(7), true),
+        (UsbCamera::Path("/dev/video7".into()), true),
+        (UsbCamera::Named("fake".into()), true),
+        (UsbCamera::Named("HD Webcam".into()), false),
+    ] {
+        assert_eq!(next.fits(&camera), fits, "{camera:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,107 @@
+use super::*;
+use crate::config::{Microphone, UsbCamera};
+
+fn run(args: &[&str]) -> Result<Command, CliError> {
+    parse(std::iter::once("stampcast").chain(args.iter().copied()).map(Into::into))
+}
+fn config(args: &[&str]) -> Config {
+    match run(args) {
+        Ok(Command::Run(c)) => *c,
+        other => panic!("{args:?} gave {other:?}"),
+    }
+}
+fn refused(args: &[&str]) -> String {
+    match run(args) {
+        Err(CliError::Usage(line)) => line,
+        other => panic!("{args:?} gave {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let c = config(&["--camera-type", "usb"]);
+    assert_eq!((c.host.to_string().as_str(), c.port), ("0.0.0.0", 8080));
+    let v = &c.video;
+    assert_eq!((v.width, v.height, v.capture_width, v.capture_height), (640, 480, 640, 480));
+    assert_eq!((v.fps, v.quality, v.quality_given, v.queue_packets), (15.0, 70, false, 50));
+    assert_eq!(format!("{v:?}"), format!("{:?}", crate::config::Video::default()), "the library's defaults are these too");
+    assert_eq!(c.camera, Camera::Usb(UsbCamera::Index(0)));
+    assert!(c.sound.is_none() && !c.exit_on_device_error && !c.serve_client);
+    let s = config(&["--camera-type", "rpi", "--enable-audio"]).sound.expect("sound was asked for");
+    assert_eq!((s.device, s.channels, s.rate_hz, s.queue_packets), (Microphone::Default, 1, None, 500));
+}
+
+#[test]
+fn the_test_camera_beeps_unless_a_microphone_is_chosen() {
+    let device = |args: &[&str]| config(args).sound.expect("sound was asked for").device;
+    assert_eq!(device(&["--camera-type", "test", "--enable-audio"]), Microphone::Beep);
+    assert_eq!(device(&["--camera-type", "test", "--enable-audio", "--audio-device", "1"]), Microphone::Index(1));
+    assert_eq!(device(&["--camera-type", "none", "--enable-audio", "--audio-name", "Mic"]), Microphone::Named("Mic".into()));
+}
+
+#[test]
+fn options_without_effect_are_known() {
+    let without_effect = |args: &[&str]| config(args).without_effect.join(" ");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--device-id", "1", "--capture-width", "1280", "--width", "640"]), "");
+    assert_eq!(without_effect(&["--camera-type", "rpi", "--device", "C920", "--capture-width", "1280"]), "--device");
+    assert_eq!(without_effect(&["--camera-type", "test", "--capture-height", "480", "--rotate", "90"]), "--capture-height");
+    assert_eq!(without_effect(&["--camera-type", "none", "--enable-audio", "--audio-device", "1", "--fps", "30"]), "--fps");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--audio-channels", "2"]), "--audio-channels");
+    assert_eq!(without_effect(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]), "--webrtc-port");
+}
+
+#[test]
+fn every_option_out_of_range_is_one_line_that_names_it() {
+    for (option, value) in [
+        ("--port", "65536"),
+        ("--width", "0"),
+        ("--width", "15"),
+        ("--height", "8193"),
+        ("--capture-width", "-1"),
+        ("--capture-height", "x"),
+        ("--fps", "0"),
+        ("--fps", "NaN"),
+        ("--fps", "241"),
+        ("--quality", "0"),
+        ("--quality", "101"),
+        ("--device-id", "-1"),
+        ("--audio-channels", "3"),
+        ("--audio-samplerate", "7999"),
+        ("--audio-device", "one"),
+        ("--video-queue-size", "0"),
+        ("--audio-queue-size", "10001"),
+        ("--rotate", "45"),
+        ("--flip", "x"),
+        ("--camera-control", "exposure"),
+        ("--log-format", "xml"),
+    ] {
+        let line = refused(&["--camera-type", "usb", &format!("{option}={value}")]);
+        assert!(line.contains(option) && line.contains(value), "{option} {value}: {line}");
+        assert!(!line.contains('\n'), "{line}");
+    }
+    assert!(refused(&["--camera-type", "usb", "--device", "C920", "--device-id", "0"]).contains("--device-id and --device "));
+    assert!(refused(&["--camera-type", "usb", "--quiet", "--verbose"]).contains("--quiet and --verbose"));
+    assert!(refused(&["--list-devices", "--camera-type", "usb"]).contains("--camera-type"));
+    assert!(refused(&["--list-devices", "doctor"]).contains("doctor"));
+    assert!(refused(&[]).contains("--camera-type"));
+    assert!(refused(&["--camera-type", "none"]).contains("--enable-audio"));
+    assert!(refused(&["--camera-type", "usb", "--host", "no.such.host.invalid"]).contains("no.such.host.invalid"));
+}
+
+#[test]
+fn help_names_every_option_with_its_default_or_unit() {
+    let Err(CliError::Wanted(help)) = run(&["--help"]) else { panic!("--help is text") };
+    for expected in [
+        "--video-queue-size",
+        "[default: 50]",
+        "[default: 500]",
+        "[default: 15]",
+        "[default: 70]",
+        "[default: 8080]",
+        "Hz",
+        "pixels",
+        "untouched",
+    ] {
+        assert!(help.contains(expected), "{expected} is not in {help}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Fuzzed: labels that no honest worker writes. Numbers and times only grow, and every jump in the numbers is accounted for.
+
+use super::intake::{Accepted, Intake};
+use crate::fuzz::Input;
+use crate::packet::{Losses, Meta, MonoNs, Shape};
+use crate::ring::MAX_SEQUENCE;
+use std::time::Duration;
+
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// The input is a row of labels, as differences from the last one: large ones are rare in it, small ones are what decides.
+pub fn labels(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut intake = Intake::default();
+    let (mut incarnation, mut sequence, mut at) = (1, 1_000, MonoNs(1 << 40));
+    let mut losses = Losses::default();
+    let mut last: Option<Accepted> = None;
+    while !input.is_empty() {
+        let what = input.u8();
+        let paused = what & 1 != 0;
+        if paused {
+            intake.pause();
+        }
+        incarnation = if what & 2 != 0 {
+            incarnation + 1
+        } else if what & 4 != 0 {
+            input.word() as u32
+        } else {
+            incarnation
+        };
+        sequence = if what & 8 != 0 { input.word() } else { u64::wrapping_add(sequence, 1) } & MAX_SEQUENCE;
+        at = if what & 16 != 0 { MonoNs(input.word() >> 1) } else { at + INTERVAL };
+        if what & 32 != 0 {
+            let mut lost = || input.word() as u32;
+            losses = Losses { driver: lost(), corrupt: lost(), xrun: lost(), source_away: lost() };
+        }
+        let meta = Meta { incarnation, sequence, captured: at, shape: Shape::Video { width: 1, height: 1 }, keyframe: true, losses };
+        let accepted = intake.accept(&meta, INTERVAL, at);
+        if let Some(last) = last {
+            assert!(accepted.sequence > last.sequence && accepted.captured > last.captured);
+            let counted: u64 = accepted.missing.since(&last.missing).iter().filter_map(|gap| gap.count).sum();
+            if !paused && accepted.plausible {
+                assert_eq!(accepted.sequence - last.sequence, 1 + counted);
+            }
+        }
+        last = Some(accepted);
+        incarnation = incarnation.min(u32::MAX - 1);
+    }
+}

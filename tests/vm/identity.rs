@@ -1,0 +1,73 @@
+//! A camera is found again as what it is, wherever it is plugged in and whatever number it gets; its twin is not taken for it.
+
+use crate::cameras::Usb;
+use crate::faults::picture_back;
+use crate::jpegs;
+use crate::program::Program;
+use crate::viewer::Viewer;
+use std::time::{Duration, Instant};
+
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Two sets of images that have none in common.
+fn two_sets() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut first = jpegs::distinct(8, 640, 480);
+    let second = first.split_off(4);
+    (first, second)
+}
+
+#[test]
+fn a_usb_camera_on_another_port_is_found_again_by_its_serial_number() {
+    let (ours, others) = two_sets();
+    let camera = Usb::camera(0, "OURS", &ours);
+    let program = Program::start("--camera-type usb --device OURS");
+    let mut viewer = Viewer::connect(program.port, "events=1");
+    assert!(ours.contains(&viewer.picture().jpeg));
+    camera.unplug();
+    viewer.event("source_lost");
+    // An identical camera takes the first number that is free, which was ours.
+    let _other = Usb::camera(1, "OTHER", &others);
+    let camera = Usb::camera(2, "OURS", &ours);
+    let healed = Instant::now();
+    let picture = picture_back(&mut viewer, "USB camera replugged at another port under another number", healed);
+    assert!(ours.contains(&picture.jpeg), "the picture is not the other camera's");
+    drop(camera);
+    program.stop();
+}
+
+/// Cameras of one kind that differ in their serial number, or in nothing at all, as cheap ones do: then in their port alone.
+/// Both are unplugged and come back in the other order, so that each has the other's number.
+#[test]
+fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers() {
+    let (left, right) = two_sets();
+    for (left_serial, right_serial) in [("TWIN-A", "TWIN-B"), ("0001", "0001")] {
+        let left_camera = Usb::camera(0, left_serial, &left);
+        let right_camera = Usb::camera(1, right_serial, &right);
+        let number = left_camera.node().to_owned();
+        let start = |camera: &Usb| Program::start(&format!("--camera-type usb --device {}", camera.node().display()));
+        let (left_program, right_program) = (start(&left_camera), start(&right_camera));
+        let mut left_viewer = Viewer::connect(left_program.port, "events=1");
+        let mut right_viewer = Viewer::connect(right_program.port, "events=1");
+        assert!(left.contains(&left_viewer.picture().jpeg));
+        assert!(right.contains(&right_viewer.picture().jpeg));
+
+        left_camera.unplug();
+        right_camera.unplug();
+        left_viewer.event("source_lost");
+        right_viewer.event("source_lost");
+        let right_camera = Usb::camera(1, right_serial, &right);
+        assert_eq!(right_camera.node(), number, "the right camera has the left one's number");
+        let plugged = Instant::now();
+        assert!(right.contains(&picture_back(&mut right_viewer, "a twin replugged under the other's number", plugged).jpeg));
+        left_viewer.drain(QUIET);
+        let _left_camera = Usb::camera(0, left_serial, &left);
+        let plugged = Instant::now();
+        assert!(left.contains(&picture_back(&mut left_viewer, "the other twin", plugged).jpeg));
+        for _ in 0..10 {
+            assert!(left.contains(&left_viewer.picture().jpeg));
+            assert!(right.contains(&right_viewer.picture().jpeg));
+        }
+        left_program.stop();
+        right_program.stop();
+    }
+}

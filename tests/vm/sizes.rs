@@ -1,0 +1,73 @@
+//! A camera that changes the size of its picture while it streams: the viewer stays, is told, and gets the new size.
+
+use crate::cameras::{Hdmi, LoopbackCamera, Usb};
+use crate::program::Program;
+use crate::viewer::{Body, Picture, Viewer};
+use crate::{figure, jpegs, seconds_since};
+use std::time::Instant;
+
+/// The first picture of that size, and the `format` event that must stand right before it.
+fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
+    let mut told = None;
+    let picture = viewer.wait(&format!("picture of {width}x{height}"), |packet| {
+        if let Body::Event(event) = &packet.body
+            && event["event"] == "format"
+        {
+            told = Some(event.clone());
+        }
+        packet.picture().filter(|p| (p.width, p.height) == (width, height))
+    });
+    let told = told.expect("a new size is told");
+    assert_eq!(
+        (told["stream"].as_str(), told["width"].as_u64(), told["height"].as_u64()),
+        (Some("video"), Some(width.into()), Some(height.into()))
+    );
+    picture
+}
+
+/// Two sizes in turn within one stream, which no driver forbids a camera.
+fn sizes_in_turn(device: &str, large: &[Vec<u8>], small: &[Vec<u8>]) {
+    let program = Program::start(&format!("--camera-type usb --device {device}"));
+    let mut viewer = Viewer::connect(program.port, "events=1&delivery=all");
+    viewer.picture();
+    let worker = program.worker("stampcast-video");
+    for _ in 0..3 {
+        assert!(small.contains(&told_and_seen(&mut viewer, (320, 240)).jpeg));
+        assert!(large.contains(&told_and_seen(&mut viewer, (640, 480)).jpeg));
+    }
+    assert_eq!(program.worker("stampcast-video"), worker, "it streamed on");
+    program.stop();
+}
+
+#[test]
+fn a_usb_camera_may_change_its_pictures_size_at_any_time() {
+    let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
+    let _camera = Usb::camera(0, "SIZES", &[large.clone(), small.clone()].concat());
+    sizes_in_turn("SIZES", &large, &small);
+}
+
+/// One writer: when it ends while somebody reads, the driver refuses all others (docs/devices.md).
+#[test]
+fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
+    let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
+    let _camera = LoopbackCamera::playing(&[large.clone(), small.clone()].concat());
+    sizes_in_turn(LoopbackCamera::NODE, &large, &small);
+}
+
+/// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no use any more.
+#[test]
+fn an_input_whose_signal_changes_is_opened_anew() {
+    let input = Hdmi::ready();
+    let program = Program::start(&format!("--camera-type usb --device {} --width 320 --height 240", Hdmi::NODE));
+    let mut viewer = Viewer::connect(program.port, "events=1");
+    viewer.picture();
+    let worker = program.worker("stampcast-video");
+    let (line, began) = (program.log_length(), Instant::now());
+    input.change_signal();
+    viewer.event("source_lost");
+    viewer.picture();
+    figure("input's signal changed, to next picture", seconds_since(began));
+    program.wait_for_line(line, &["changed its size", "opened anew"]);
+    assert_eq!(program.worker("stampcast-video"), worker);
+    program.stop();
+}
