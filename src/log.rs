@@ -1,8 +1,10 @@
-//! Log lines on stderr: `12:00:01 INFO stampcast-video: …`, or one JSON object each. Knows nothing of what is logged.
+//! Log lines on stderr: `12:00:01 INFO stampcast-video: …`, or one JSON object each; and which lines were told already. Knows
+//! nothing of what is logged.
 //!
 //! The subscriber is set once, before the first fork; each process then sets the name that its lines carry.
 
 use crate::config::{LogFormat, Logging};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::OnceLock;
 use tracing::{Event, Subscriber};
@@ -10,6 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+/// Different lines that are remembered; then the oldest is forgotten, and told again should it come back.
+const LINES: usize = 16;
 
 static PROCESS: OnceLock<&'static str> = OnceLock::new();
 
@@ -93,4 +98,47 @@ impl FormatTime for Utc {
 pub fn chain(e: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(e.source(), |e| e.source()).map(|c| format!(": {c}"));
     std::iter::once(e.to_string()).chain(causes).collect()
+}
+
+/// Lines that were told, so that a fault that repeats is told once.
+#[derive(Debug, Default)]
+pub struct Told(VecDeque<String>);
+
+impl Told {
+    /// Whether `line` was not told yet; from now on it was.
+    pub fn is_news(&mut self, line: &str) -> bool {
+        if self.0.iter().any(|told| told == line) {
+            return false;
+        }
+        if self.0.len() == LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line.to_owned());
+        true
+    }
+
+    /// The same for a line whose numbers (times, sizes) differ although the cause does not.
+    pub fn is_new_cause(&mut self, line: &str) -> bool {
+        let cause: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
+        self.is_news(&cause)
+    }
+
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut told = Told::default();
+        for n in 0..1000 {
+            assert!(told.is_news(&format!("line {n}")));
+        }
+        assert_eq!(told.0.len(), LINES);
+        assert!(!told.is_new_cause("line ") || !told.is_new_cause("line 7"), "numbers make no new cause");
+    }
 }

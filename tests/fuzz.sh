@@ -24,7 +24,7 @@ targets=("$@")
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 mkdir -p fuzz/artifacts
-printf '%-14s %8s %10s %9s %9s\n' target runs "runs a s" features "new found"
+printf '%-14s %8s %9s %9s\n' target runs features "new found"
 failed=0
 for target in "${targets[@]}"; do
     mkdir "$new/$target"
@@ -32,7 +32,7 @@ for target in "${targets[@]}"; do
         -artifact_prefix="fuzz/artifacts/$target-" "$new/$target" "fuzz/corpus/$target" >"$new/log" 2>&1; then
         figure() { sed -n "s/^stat::$1: *//p" "$new/log"; }
         features=$(sed -n 's/.* ft: \([0-9]*\).*/\1/p' "$new/log" | tail -1)
-        printf '%-14s %8s %10s %9s %9s\n' "$target" "$(figure number_of_executed_units)" "$(figure average_exec_per_sec)" \
+        printf '%-14s %8s %9s %9s\n' "$target" "$(figure number_of_executed_units)" \
             "$features" "$(figure new_units_added)"
     else
         cat "$new/log"

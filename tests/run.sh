@@ -18,7 +18,7 @@ if [ "${1:-}" = --yes ]; then
     shift
 fi
 
-all_stages=(scripts fmt clippy test doc miri release soak page examples clients vm)
+all_stages=(scripts fmt clippy test doc miri fuzz release soak page examples clients vm)
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -82,7 +82,7 @@ need_cargo_tool() {
 }
 
 stage_scripts() {
-    shellcheck run.sh .ci/run scripts/*.sh tests/*.sh tests/vm/*.sh
+    shellcheck run.sh .ci/run fuzz/*.sh scripts/*.sh tests/*.sh tests/vm/*.sh
 }
 
 stage_fmt() {
@@ -97,8 +97,10 @@ stage_clippy() {
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
 }
 
+# The smallest build is linted above; here it runs.
 stage_test() {
     cargo test --locked
+    cargo test --locked --no-default-features --test program
 }
 
 stage_doc() {
@@ -114,6 +116,11 @@ stage_miri() {
         return 1
     }
     cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ring::core_tests
+}
+
+# What a mutation of the corpora finds in a fixed number of runs; longer: tests/fuzz.sh 10000000.
+stage_fuzz() {
+    tests/fuzz.sh 20000
 }
 
 stage_release() {

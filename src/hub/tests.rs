@@ -131,6 +131,24 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     assert_eq!((same.sequence, same.plausible), (11, false));
 }
 
+/// Found by the fuzzer: ours less the worker's is negative here, and the sum of a small number and it wrapped around.
+#[test]
+fn a_number_that_falls_after_a_pause_is_numbered_anew() {
+    let mut intake = Intake::default();
+    let mut accept = |sequence, at_ms: u64, pause: bool| {
+        if pause {
+            intake.pause();
+        }
+        let meta = Meta { captured: MonoNs(at_ms * MS), ..meta(sequence, PICTURE) };
+        let accepted = intake.accept(&meta, INTERVAL, meta.captured);
+        (accepted.sequence, accepted.plausible)
+    };
+    assert_eq!(accept(1_000, 1_000, false), (1_000, true));
+    assert_eq!(accept(1 << 40, 1_100, false), (1_001, false));
+    assert_eq!(accept(5, 1_200, true), (1_002, false));
+    assert_eq!(accept(6, 1_300, false), (1_003, true));
+}
+
 #[test]
 fn a_label_that_cannot_be_true_is_numbered_anew() {
     let now = MonoNs(10_000 * MS);

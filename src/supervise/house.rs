@@ -165,7 +165,8 @@ impl House {
                 return 1;
             }
         };
-        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error);
+        let before = line.status.reader().description().and_then(|said| said.info);
+        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error, before);
         let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),

@@ -1,12 +1,13 @@
 //! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::{Description, End, GRAB, Lane, Worker, thin::Thinner, trouble::Told};
+use super::{Description, End, GRAB, Lane, Worker, thin::Thinner};
 #[cfg(feature = "webrtc")]
 use crate::capture::codec::h264::{H264Encoder, Wish};
 use crate::capture::picture::{Frame, Picture, PictureError};
 use crate::capture::video::{rpi::RpiSource, test::TestSource, usb};
 use crate::capture::{Grab, RawFrame, SourceError, VideoSource};
 use crate::config::{Camera, Video};
+use crate::log::Told;
 use crate::packet::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::ring::TooLarge;
 use std::time::Duration;
