@@ -22,7 +22,7 @@ fn meta(sequence: u64, shape: Shape) -> Meta {
     Meta {
         incarnation: 1,
         sequence,
-        captured: MonoNs((sequence + 1) * INTERVAL.as_nanos() as u64),
+        captured: MonoNs((sequence + 1).saturating_mul(INTERVAL.as_nanos() as u64)),
         shape,
         keyframe: true,
         losses: Losses::default(),
