@@ -21,6 +21,9 @@ use tracing::error;
 /// A step of the UNIX clock is seen within this time (docs/time.md).
 const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
+/// Everything is set up, and the first viewers are in.
+const START_IS_OVER: Duration = Duration::from_secs(2);
+
 const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the supervisor hands to the server, all of it made before the fork.
@@ -99,6 +102,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
     feeds.spawn(show_life(own));
+    feeds.spawn(forget_the_start());
     if io::stderr().is_terminal() {
         feeds.spawn(tell_state(hub.clone()));
     }
@@ -162,6 +166,13 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
         own.beat(MonoNs::now());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Never ends.
+async fn forget_the_start() -> io::Result<()> {
+    tokio::time::sleep(START_IS_OVER).await;
+    crate::memory::give_back();
+    std::future::pending().await
 }
 
 /// One line now and then for a person who watches the terminal; a log file is spared it.
