@@ -116,7 +116,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 
     let (stop, stopping) = watch::channel(false);
-    let mut outputs = JoinSet::new();
+    let mut outputs: JoinSet<()> = JoinSet::new();
     #[cfg(feature = "webrtc")]
     let webrtc = start_webrtc(&config, &hub, &stopping, &mut outputs).map_err(failed("open WebRTC's port"))?;
     let door = Door {
