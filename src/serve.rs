@@ -115,10 +115,10 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
         feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
     }
 
-    let (stop, stopping) = watch::channel(false);
+    let stop = watch::Sender::new(false);
     let mut outputs: JoinSet<()> = JoinSet::new();
     #[cfg(feature = "webrtc")]
-    let webrtc = start_webrtc(&config, &hub, &stopping, &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(failed("open WebRTC's port"))?;
     let door = Door {
         access,
         serve_client: config.serve_client,
