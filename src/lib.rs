@@ -21,6 +21,8 @@ pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod log;
+pub mod memory;
+pub mod pace;
 pub mod packet;
 pub mod resample;
 pub mod ring;

@@ -20,6 +20,9 @@ use tracing::error;
 /// A step of the UNIX clock is seen within this time (docs/time.md).
 const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
+/// Everything is set up, and the first viewers are in.
+const START_IS_OVER: Duration = Duration::from_secs(2);
+
 const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the supervisor hands to the server, all of it made before the fork.
@@ -98,6 +101,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
     feeds.spawn(show_life(own));
+    feeds.spawn(forget_the_start());
     if io::stderr().is_terminal() {
         feeds.spawn(tell_state(hub.clone()));
     }
@@ -114,7 +118,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let stop = watch::Sender::new(false);
     let mut outputs: JoinSet<()> = JoinSet::new();
     #[cfg(feature = "webrtc")]
-    let webrtc = start_webrtc(&config, &hub, &stop, &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(failed("open WebRTC's port"))?;
     let door = Door {
         access,
         serve_client: config.serve_client,
@@ -146,12 +150,12 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 }
 
-/// Its tasks end with `stop`.
+/// Its tasks end with `stopping`.
 #[cfg(feature = "webrtc")]
 fn start_webrtc(
     config: &Config,
     hub: &Arc<Hub>,
-    stop: &watch::Sender<bool>,
+    stopping: &watch::Receiver<bool>,
     outputs: &mut JoinSet<()>,
 ) -> io::Result<Option<Arc<crate::webrtc::Server>>> {
     let Some(mut webrtc) = config.webrtc.clone() else { return Ok(None) };
@@ -161,10 +165,10 @@ fn start_webrtc(
     let server = Arc::new(crate::webrtc::Server::open(&webrtc, config.host, hub.clone())?);
     if let Some(whip) = webrtc.whip {
         let publisher = crate::webrtc::Publisher::new(server.clone(), whip)?;
-        let stopping = stop.subscribe();
+        let stopping = stopping.clone();
         outputs.spawn(async move { publisher.run(stopping).await });
     }
-    let (running, stopping) = (server.clone(), stop.subscribe());
+    let (running, stopping) = (server.clone(), stopping.clone());
     outputs.spawn(async move { running.run(stopping).await });
     Ok(Some(server))
 }
@@ -175,6 +179,13 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
         own.beat(MonoNs::now());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Never ends.
+async fn forget_the_start() -> io::Result<()> {
+    tokio::time::sleep(START_IS_OVER).await;
+    crate::memory::give_back();
+    std::future::pending().await
 }
 
 /// One line now and then for a person who watches the terminal; a log file is spared it.

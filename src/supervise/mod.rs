@@ -51,6 +51,8 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     let exit_on_device_error = config.exit_on_device_error;
     let house = House::build(config, listener).map_err(StartError::Memory)?;
     let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
+    // Before the children get a share of it: what reading the command line left behind.
+    crate::memory::give_back();
     Ok(Supervisor { house, machine, pids: Vec::new(), told: Default::default() }.watch(&signals))
 }
 

@@ -89,6 +89,10 @@ fn stream(
         if let Some(outlet) = frames.outlets.first() {
             worker.status.set_losses(outlet.lane.losses());
         }
+        if let (None, Some(_)) = (description.looked, frames.size) {
+            // Opening a camera is over, for a long time with luck.
+            crate::memory::give_back();
+        }
         if let Some((width, height)) = frames.size {
             let looked = description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
             // The source learns of twins while it streams.
