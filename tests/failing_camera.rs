@@ -1,5 +1,5 @@
-//! A camera that starts and fails at once, again and again: what the log says of it and how often it is started, with the
-//! stand-in for rpicam-vid (`tests/standin`).
+//! A camera that starts and fails at once, again and again, and a worker that does: what the log says of it and how often it is
+//! started. The camera is the stand-in for rpicam-vid (`tests/standin`).
 
 mod common;
 
@@ -96,4 +96,18 @@ fn a_camera_that_fails_right_after_its_start_is_told_of_once_and_started_less_an
     until("the fault to be told again", || (count(&program, "exit status: 7") == 2).then_some(()));
     assert_eq!(count(&program, "works again"), 1);
     assert_eq!(count(&program, "MJPEG 640x480"), 1, "it is the same camera as before");
+}
+
+#[test]
+fn a_worker_that_dies_again_and_again_is_told_of_once_until_it_works() {
+    let program = Program::start(&["--camera-type", "test", "--fps", "10"]);
+    let mut worker = program.child("stampcast-video", None);
+    for _ in 0..4 {
+        kill(worker, libc::SIGKILL);
+        worker = program.child("stampcast-video", Some(worker));
+    }
+    program.line(&["INFO", "stampcast-video works again"]);
+    assert_eq!(count(&program, "stampcast-video was ended by signal 9"), 1, "{:?}", program.lines());
+    kill(worker, libc::SIGKILL);
+    until("the next death to be told", || (count(&program, "stampcast-video was ended by signal 9") == 2).then_some(()));
 }

@@ -109,10 +109,15 @@ fn the_server_killed_comes_back_while_the_camera_stays_open() {
     let camera = program.child("stampcast-video", None);
     for _ in 0..3 {
         let before = program.child("stampcast-serve", None);
+        let mut watching = Viewer::connect(&url);
+        watching.frame();
+        let killed = Instant::now();
         kill(before, libc::SIGKILL);
-        program.child("stampcast-serve", Some(before));
+        while watching.message().is_ok() {}
+        let noticed = killed.elapsed();
         let mut again = until("a connection", || Viewer::try_connect(&url).ok());
         again.frame();
+        eprintln!("server killed: noticed by its viewer after {noticed:?}, a frame again after {:?}", killed.elapsed());
     }
     assert_eq!(program.child("stampcast-video", None), camera, "the camera's process is the same");
 }
@@ -123,11 +128,13 @@ fn no_orphan_survives_the_supervisor() {
     Viewer::connect(&program.url("")).frame();
     let children: Vec<u32> =
         ["stampcast-serve", "stampcast-video", "stampcast-audio"].iter().map(|name| program.child(name, None)).collect();
+    let killed = Instant::now();
     program.signal(libc::SIGKILL);
     program.wait();
     for pid in children {
         until("the child's end", || (!alive(pid) || !comm(pid).is_some_and(|c| c.starts_with("stampcast"))).then_some(()));
     }
+    eprintln!("supervisor killed: nothing of it is left after {:?}", killed.elapsed());
 }
 
 #[test]
@@ -219,4 +226,26 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
 
     let mut program = Program::start(&[&args[..], &["--exit-on-device-error"]].concat());
     assert_eq!(program.wait().code(), Some(3));
+}
+
+/// As in a driver's call that never returns.
+#[test]
+fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
+    let mut program = Program::start(&[&TEST[..], &["--exit-on-device-error"]].concat());
+    Viewer::connect(&program.url("")).frame();
+    kill(program.child("stampcast-video", None), libc::SIGSTOP);
+    assert_eq!(program.wait().code(), Some(3));
+    program.line(&["stampcast-video is killed: its loop has not moved"]);
+}
+
+#[test]
+fn each_line_of_a_json_log_names_its_process() {
+    let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
+    // That is news to the server, which may have had none before.
+    Viewer::connect(&program.url("")).frame();
+    for name in ["stampcast", "stampcast-serve", "stampcast-video", "stampcast-audio"] {
+        let line = program.line(&[&format!("\"process\":\"{name}\"")]);
+        let json: serde_json::Value = serde_json::from_str(&line).expect("a line is one object");
+        assert!(json["timestamp"].is_string() && json["fields"]["message"].is_string(), "{line}");
+    }
 }

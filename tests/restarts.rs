@@ -4,6 +4,7 @@ mod common;
 
 use common::viewer::{Text, Viewer};
 use common::{Program, descriptors, kill};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const NAMES: [&str; 2] = ["stampcast-video", "stampcast-audio"];
 /// Each kills both workers.
@@ -35,12 +36,18 @@ fn two_hundred_restarts_leave_nothing_behind() {
     let server = program.child("stampcast-serve", None);
     let mut workers = NAMES.map(|name| program.child(name, None));
     let mut warm = None;
+    let (mut killed, mut away) = (None, Vec::new());
     for round in 0..ROUNDS {
         // Until both are healthy again: who dies before is forked again only after a while.
         let (mut frames, mut sounds) = (0, 0);
         while frames < 40 || sounds < 20 {
             match viewer.next() {
-                Text::Video { .. } => frames += 1,
+                Text::Video { stamp, .. } => {
+                    frames += 1;
+                    if let Some((_, at)) = killed.take_if(|(unix, _)| stamp > *unix) {
+                        away.push(Instant::now() - at);
+                    }
+                }
                 Text::Audio { .. } => sounds += 1,
                 other => panic!("{other:?}"),
             }
@@ -48,11 +55,15 @@ fn two_hundred_restarts_leave_nothing_behind() {
         if round == WARM {
             warm = Some((held(program.pid()), held(server)));
         }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        killed = Some((unix, Instant::now()));
         for (name, worker) in NAMES.iter().zip(&mut workers) {
             kill(*worker, libc::SIGKILL);
             *worker = program.child(name, Some(*worker));
         }
     }
+    away.sort_unstable();
+    eprintln!("killed to next frame: median {:?}, at most {:?}", away[away.len() / 2], away[away.len() - 1]);
     let (supervisor_before, server_before) = warm.expect("there were so many rounds");
     for (who, before, after) in [("supervisor", supervisor_before, held(program.pid())), ("server", server_before, held(server))] {
         eprintln!("{who}: {before:?} after {WARM} rounds, {after:?} after {ROUNDS}");

@@ -7,7 +7,7 @@ use clap::{ArgAction, ValueEnum};
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Running")]
 pub(super) struct RunningArgs {
-    /// Exit with code 3 when a device is missing or fails, instead of waiting for it
+    /// Exit with code 3 when a device is missing, fails, stalls or hangs, instead of waiting for it
     #[arg(long, env = "STAMPCAST_EXIT_ON_DEVICE_ERROR", action = ArgAction::SetTrue)]
     pub(super) exit_on_device_error: bool,
 

@@ -94,11 +94,11 @@ impl Viewer {
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
         for _ in 0..TURN {
-            if !self.incoming.may_read() {
-                return Ok(Rest::Blocked);
-            }
             if self.incoming.poll_readable(cx)?.is_pending() {
                 return Ok(Rest::Idle);
+            }
+            if !self.incoming.may_read() {
+                return Ok(Rest::Blocked);
             }
             if self.incoming.read(|| self.hub.unix(MonoNs::now()))? == Some(true) {
                 self.outgoing.acknowledged();
@@ -115,7 +115,12 @@ impl Viewer {
                 incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
                 let video_allowed = outgoing.window_is_open();
                 match subscription.take_if(cx, video_allowed, |item| outgoing.begin(item, incoming.socket()))? {
-                    Taken::Yes => {}
+                    Taken::Yes { more } => {
+                        room = outgoing.send(incoming.socket())?;
+                        if room && !more {
+                            return Ok(Rest::Idle);
+                        }
+                    }
                     Taken::Refused => room = false,
                     Taken::Closed => return Err(Ended::refused(1001, STOPS)),
                     Taken::Nothing if outgoing.is_empty() => return Ok(Rest::Idle),

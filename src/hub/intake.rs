@@ -3,6 +3,7 @@
 
 use super::tally::Tally;
 use crate::packet::{Cause, Losses, Meta, MonoNs};
+use crate::ring::MAX_SEQUENCE;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ impl Intake {
                 Some(jump) => self.count(&jump, captured),
                 None => plausible = false,
             },
-            _ => plausible = sequence >= self.next_sequence,
+            // Above them all: a number that was too small for what is added to it, and has wrapped around.
+            _ => plausible = (self.next_sequence..=MAX_SEQUENCE).contains(&sequence),
         }
         if !plausible {
             sequence = self.next_sequence;

@@ -14,7 +14,7 @@ pub mod figures;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod intake;
-mod pace;
+mod meter;
 mod packet;
 mod queue;
 mod report;
@@ -36,7 +36,7 @@ use crate::wire::Event;
 use bytes::Bytes;
 use figures::{Figures, Histogram, TrackFigures};
 use intake::Intake;
-use pace::Meter;
+use meter::Meter;
 use queue::Limit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -3,9 +3,9 @@
 //! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
 //! before the next packet given.
 
-use super::pace::Pace;
 use super::tally::{Gap, Tally};
 use super::{Backlog, Packet};
+use crate::pace::Pace;
 use crate::packet::{Cause, Shape, UnixNs};
 use crate::wire::Event;
 use std::collections::VecDeque;
@@ -111,12 +111,31 @@ impl Queue {
         }
     }
 
-    /// The next item in order, which stays until [`drop_front`](Self::drop_front).
-    pub fn front(&self) -> Option<Item> {
-        let packet = match self.entries.front()? {
-            Entry::Notice(notice) => return Some(Item::Notice(notice.clone())),
-            Entry::Packet(packet) => packet.clone(),
+    /// Shows the next item in order to `accept`, and returns it when it was taken; else it stays next.
+    pub fn take_if<E>(&mut self, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Option<Item>, E> {
+        let item = match self.entries.pop_front() {
+            Some(Entry::Notice(notice)) => Item::Notice(notice),
+            Some(Entry::Packet(packet)) => self.with_gaps(packet),
+            None => return Ok(None),
         };
+        let taken = accept(&item);
+        if !matches!(taken, Ok(true)) {
+            self.entries.push_front(match item {
+                Item::Notice(notice) => Entry::Notice(notice),
+                Item::Packet { packet, .. } => Entry::Packet(packet),
+            });
+            return taken.map(|_| None);
+        }
+        if let Item::Packet { packet, .. } = &item {
+            self.packets -= 1;
+            self.bytes -= packet.payload.len();
+            self.missed = 0;
+            self.given = Some(Given { missing: packet.missing.clone(), shape: packet.shape });
+        }
+        Ok(Some(item))
+    }
+
+    fn with_gaps(&self, packet: Arc<Packet>) -> Item {
         let mut gaps = Vec::new();
         let mut reshaped = false;
         if let Some(before) = &self.given {
@@ -126,17 +145,7 @@ impl Queue {
             }
             reshaped = before.shape != packet.shape;
         }
-        Some(Item::Packet { packet, gaps, reshaped })
-    }
-
-    /// The item in front was given.
-    pub fn drop_front(&mut self) {
-        if let Some(Entry::Packet(packet)) = self.entries.pop_front() {
-            self.packets -= 1;
-            self.bytes -= packet.payload.len();
-            self.missed = 0;
-            self.given = Some(Given { missing: packet.missing.clone(), shape: packet.shape });
-        }
+        Item::Packet { packet, gaps, reshaped }
     }
 
     fn is_over(&self, newest: &Packet) -> bool {

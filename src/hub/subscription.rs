@@ -108,7 +108,10 @@ impl Hub {
 /// What became of a look into the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    Yes,
+    Yes {
+        /// Something else was waiting behind it.
+        more: bool,
+    },
     /// The item is still next, unless a newer one replaces it.
     Refused,
     Nothing,
@@ -123,39 +126,32 @@ impl Subscription {
     pub fn take_if<E>(&self, cx: &Context<'_>, video_allowed: bool, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Taken, E> {
         let mut queues = self.inbox.lock();
         queues.wake(cx);
-        if queues.closed { Ok(Taken::Closed) } else { self.give(queues, video_allowed, accept) }
+        if queues.closed {
+            return Ok(Taken::Closed);
+        }
+        if queues.next(video_allowed).is_none() {
+            return Ok(Taken::Nothing);
+        }
+        let taken = queues.take_if(video_allowed, accept)?;
+        let more = queues.next(video_allowed).is_some();
+        drop(queues);
+        Ok(taken.map_or(Taken::Refused, |item| {
+            self.note_age(&item);
+            Taken::Yes { more }
+        }))
     }
 
     /// What is next; `None` when there is nothing (then wait for [`news`](Self::news)). Video packets stay queued while
     /// `video_allowed` is false.
     pub fn take(&self, video_allowed: bool) -> Option<Item> {
-        let mut given = None;
-        let accept = |item: &Item| {
-            given = Some(item.clone());
-            Ok::<_, Infallible>(true)
-        };
-        let Ok(_) = self.give(self.inbox.lock(), video_allowed, accept);
-        given
+        let Ok(item) = self.inbox.lock().take_if(video_allowed, |_| Ok::<_, Infallible>(true));
+        item.inspect(|item| self.note_age(item))
     }
 
-    fn give<E>(
-        &self,
-        mut queues: MutexGuard<'_, Queues>,
-        video_allowed: bool,
-        accept: impl FnOnce(&Item) -> Result<bool, E>,
-    ) -> Result<Taken, E> {
-        let Some((queue, is_video)) = queues.next(video_allowed) else { return Ok(Taken::Nothing) };
-        let Some(item) = queue.front() else { return Ok(Taken::Nothing) };
-        if !accept(&item)? {
-            return Ok(Taken::Refused);
-        }
-        queue.drop_front();
-        queues.video_was_last = is_video;
-        drop(queues);
-        if let Item::Packet { packet, .. } = &item {
+    fn note_age(&self, item: &Item) {
+        if let Item::Packet { packet, .. } = item {
             self.hub.note_age(packet);
         }
-        Ok(Taken::Yes)
     }
 
     /// Returns when there is something to take, or the hub has ended. One task at a time may wait.
@@ -192,6 +188,16 @@ impl Queues {
             (None, Some(audio)) => Some((audio, false)),
             (None, None) => None,
         }
+    }
+
+    /// The item whose turn it is, if `accept` takes it.
+    fn take_if<E>(&mut self, video_allowed: bool, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Option<Item>, E> {
+        let Some((queue, is_video)) = self.next(video_allowed) else { return Ok(None) };
+        let item = queue.take_if(accept)?;
+        if item.is_some() {
+            self.video_was_last = is_video;
+        }
+        Ok(item)
     }
 
     /// Has this task woken by whatever comes.

@@ -101,6 +101,8 @@ pub enum Action {
         how: Death,
         delay: Duration,
     },
+    /// It died before, and has been well for a while.
+    Recovered(Role),
     /// All children are gone.
     Exit(u8),
 }
@@ -211,8 +213,9 @@ impl Machine {
                     if let Some(why) = fault(child.role, &health, since, self.grace_from, now) {
                         child.phase = Phase::Dying { device: child.role != Role::Serve };
                         actions.push(Action::Kill { role: child.role, why });
-                    } else if healthy(child.role, &health, since, now) {
+                    } else if child.deaths > 0 && healthy(child.role, &health, since, now) {
                         child.deaths = 0;
+                        actions.push(Action::Recovered(child.role));
                     }
                 }
                 _ => {}

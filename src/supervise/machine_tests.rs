@@ -80,7 +80,8 @@ fn good_frames_reset_the_back_off() {
         last_captured: Some(at(4.0)),
         interval: Duration::from_millis(66),
     };
-    m.handle(Event::Tick(&good), at(4.0));
+    assert_eq!(m.handle(Event::Tick(&good), at(4.0)), [Action::Recovered(Role::Video)]);
+    assert_eq!(m.handle(Event::Tick(&good), at(4.05)), [], "it is said once");
     let again = m.handle(Event::Ended(Role::Video, Death::Code(1)), at(4.1));
     assert_eq!(again, [Action::WillRestart { role: Role::Video, how: Death::Code(1), delay: Duration::ZERO }]);
 }

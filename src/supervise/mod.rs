@@ -9,6 +9,7 @@ pub mod machine;
 mod process;
 
 use crate::config::Config;
+use crate::log::Told;
 use crate::packet::MonoNs;
 use house::House;
 use machine::{Action, Event, Machine, Role};
@@ -50,7 +51,9 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     let exit_on_device_error = config.exit_on_device_error;
     let house = House::build(config, listener).map_err(StartError::Memory)?;
     let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
-    Ok(Supervisor { house, machine, pids: Vec::new() }.watch(&signals))
+    // Before the children get a share of it: what reading the command line left behind.
+    crate::memory::give_back();
+    Ok(Supervisor { house, machine, pids: Vec::new(), told: Default::default() }.watch(&signals))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -82,6 +85,8 @@ struct Supervisor {
     house: House,
     machine: Machine,
     pids: Vec<(Role, Pid)>,
+    /// Of each role: why it was killed or ended, as far as that was logged since it was last well.
+    told: [Told; 3],
 }
 
 impl Supervisor {
@@ -128,11 +133,19 @@ impl Supervisor {
                 }
                 Action::Terminate(role) => self.signal(role, Signal::SIGTERM),
                 Action::Kill { role, why } => {
-                    tracing::warn!("{} is killed: {why}", role.name());
+                    if self.told[role as usize].is_new_cause(&why) {
+                        tracing::warn!("{} is killed: {why}", role.name());
+                    }
                     self.signal(role, Signal::SIGKILL);
                 }
                 Action::WillRestart { role, how, delay } => {
-                    tracing::warn!("{} {how}; it starts again in {:.2} s", role.name(), delay.as_secs_f64());
+                    if self.told[role as usize].is_news(&how.to_string()) {
+                        tracing::warn!("{} {how}; it starts again in {:.2} s", role.name(), delay.as_secs_f64());
+                    }
+                }
+                Action::Recovered(role) => {
+                    self.told[role as usize].forget();
+                    tracing::info!("{} works again", role.name());
                 }
                 Action::Exit(code) => return Some(code),
             }

@@ -207,6 +207,17 @@ proptest! {
         prop_assert_eq!(binary::decode(&bytes), Ok(Message::Event { stamp: sent, event }));
     }
 
+    /// It is written without the formatting that shows stamps elsewhere.
+    #[test]
+    fn a_packets_head_shows_its_stamp_and_size_as_everything_else_does(stamp: u64, width: u16, height: u16) {
+        for stamp in [UnixNs(stamp), UnixNs(stamp % 2_000_000), UnixNs(u64::MAX)] {
+            let head = text::packet_prefix(stamp, Shape::Video { width, height });
+            prop_assert_eq!(head.as_bytes().to_vec(), format!("video:{}:{width}:{height}:", stamp::Seconds(stamp)).into_bytes());
+            let head = text::packet_prefix(stamp, Shape::Audio { rate_hz: 48_000, channels: 1 });
+            prop_assert_eq!(head.as_bytes().to_vec(), format!("audio:{}:", stamp::Seconds(stamp)).into_bytes());
+        }
+    }
+
     #[test]
     fn base64_comes_back(bytes: Vec<u8>, before: Vec<u8>) {
         let mut out = before.clone();

@@ -3,7 +3,9 @@
 use crate::cases::{Case, Cut};
 use crate::client::{CONTINUATION, FIN, TEXT, frame};
 
-const GREEK: &[u8] = "κόσμε".as_bytes();
+/// Its second letter is U+1F79, of three bytes.
+const GREEK_WORD: &str = "κ\u{1f79}σμε";
+const GREEK: &[u8] = GREEK_WORD.as_bytes();
 /// A surrogate half, which UTF-8 cannot have.
 const BROKEN: &[u8] = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited";
 
@@ -32,7 +34,7 @@ fn valid_and_cut() -> Vec<Case> {
     let said = "Hello-µ@ßöäüàá-UTF-8!!";
     // At 13 the cut lies between two characters, at 1 within them.
     let cut = |number: &str, text: &str, length| Case::new(number, &message(text.as_bytes(), length), Cut::Whole).said(&[text]);
-    vec![cut("6.2.1", said, 100), cut("6.2.2", said, 13), cut("6.2.3", said, 1), cut("6.2.4", "κόσμε", 1)]
+    vec![cut("6.2.1", said, 100), cut("6.2.2", said, 13), cut("6.2.3", said, 1), cut("6.2.4", GREEK_WORD, 1)]
 }
 
 fn broken_and_cut() -> Vec<Case> {

@@ -210,6 +210,19 @@ test("with a token, WebRTC asks for it and bears it", async () => {
   });
 });
 
+test("at a plain http address in the network, from the program itself, WebRTC plays with sound", async () => {
+  const program = await new Program(await freePort(), [...START, "--serve-client", "--token", "s3cret-token"]).ready();
+  const url = `http://lan.test:${program.port}/?token=s3cret-token`;
+  await withPage({ url, settings: WEBRTC }, async (page) => {
+    await plays(page);
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    await page.click("#start-audio");
+    await until(page, "the sound is on", () => !viewer.film.video.muted);
+    await until(page, "the beep in the meter", () => Number($("meter").getAttribute("aria-valuenow")) > -20);
+  });
+  await program.stop();
+});
+
 test("automatic stays with a WebSocket that is fast enough, and goes to WebRTC where it is too slow", async () => {
   const program = await new Program(await freePort(), [...START, "--audio-channels", "1"]).ready();
   const line = await new SlowLine(program.port).listen();

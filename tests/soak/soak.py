@@ -27,11 +27,26 @@ MEMORY_NOISE_KIB = 6 * 1024
 DESCRIPTOR_NOISE = 8
 
 
+# What a browser offers that wants to see and hear; nobody is behind it.
+OFFER = "\r\n".join((
+    "v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0 1",
+    *(line
+      for mid, media in enumerate((("video", 102, "H264/90000"), ("audio", 111, "opus/48000/2")))
+      for line in (
+          f"m={media[0]} 9 UDP/TLS/RTP/SAVPF {media[1]}", "c=IN IP4 0.0.0.0", "a=ice-ufrag:soak", "a=ice-pwd:" + 6 * "soak",
+          "a=fingerprint:sha-256 " + ":".join(["A5"] * 32), "a=setup:actpass", f"a=mid:{mid}", "a=recvonly", "a=rtcp-mux",
+          f"a=rtpmap:{media[1]} {media[2]}",
+          *(("a=fmtp:102 packetization-mode=1;profile-level-id=42e01f",) if mid == 0 else ()),
+      )),
+    "",
+))
+
+
 class Tally:
     """What all viewers together saw."""
 
     def __init__(self):
-        self.packets = self.connections = self.missing = self.told = 0
+        self.packets = self.connections = self.missing = self.told = self.sessions = 0
         self.causes = {}
         self.unaccounted = []
         self.faults = []
@@ -134,6 +149,35 @@ async def watch(soak, name, query, manner):
         finally:
             connection.close()
         await asyncio.sleep(random.uniform(0, manner.away))
+
+
+async def ask(port, request, body=""):
+    """One HTTP request; the answer's head."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        head = f"{request} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Type: application/sdp\r\nContent-Length: {len(body)}"
+        writer.write(f"{head}\r\n\r\n{body}".encode())
+        return (await reader.readuntil(b"\r\n\r\n")).decode()
+    finally:
+        writer.transport.abort()
+
+
+async def open_sessions(soak):
+    """WebRTC viewers that come, and go: half with a word, half without one."""
+    while not soak.over():
+        try:
+            answer = await asyncio.wait_for(ask(soak.port, "POST /whep", OFFER), PATIENCE_S)
+            location = re.search(r"(?im)^location: (\S+)", answer)
+            if not answer.startswith("HTTP/1.1 201 ") or not location:
+                raise ConnectionError(answer.split("\r\n")[0])
+            soak.tally.sessions += 1
+            await asyncio.sleep(random.uniform(0, 3))
+            if random.random() < 0.5:
+                await asyncio.wait_for(ask(soak.port, f"DELETE {location[1]}"), PATIENCE_S)
+        except (OSError, EOFError, asyncio.TimeoutError) as e:
+            if not soak.server_was_killed_lately():
+                soak.tally.faults.append(f"a WebRTC session could not be opened or ended: {e!r}")
+            await asyncio.sleep(0.05)
 
 
 class Steady:
@@ -243,7 +287,7 @@ class Soak:
             *((f"restless {n}", "", Restless()) for n in range(6)),
         ]
         tasks = [watch(self, *viewer) for viewer in viewers]
-        await asyncio.gather(self.kill(), self.sample(), *tasks)
+        await asyncio.gather(self.kill(), self.sample(), open_sessions(self), open_sessions(self), *tasks)
 
     def stop(self):
         self.program.send_signal(signal.SIGTERM)
@@ -285,6 +329,7 @@ def table(soak):
     lines = [
         f"packets seen        {tally.packets}",
         f"connections         {tally.connections}",
+        f"WebRTC sessions     {tally.sessions}",
         f"killed              {', '.join(f'{name} {n}' for name, n in sorted(soak.kills.items()))}",
         f"packets missing     {tally.missing}",
         f"of these told       {tally.told}",

@@ -196,28 +196,33 @@ fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
 pub struct LoopbackCamera(Child);
 
 impl LoopbackCamera {
+    /// A capture device only while somebody writes, as most people set it up.
     pub const NODE: &str = "/dev/video20";
+    /// Always both; a new writer may come while it is read.
+    pub const SHARED_NODE: &str = "/dev/video21";
 
-    /// The driver's own word for whether somebody writes, and what: opening the node to ask would be in ffmpeg's way.
-    fn written() -> bool {
-        std::fs::read_to_string("/sys/class/video4linux/video20/format").is_ok_and(|f| f.starts_with("MJPG"))
-    }
-
-    pub fn playing(jpegs: &[Vec<u8>]) -> Self {
-        wait_for("free v4l2loopback", || (!Self::written()).then_some(()));
+    pub fn playing(node: &str, jpegs: &[Vec<u8>]) -> Self {
+        let written = || Self::written(node);
+        wait_for("free v4l2loopback", || (!written()).then_some(()));
         let directory = PathBuf::from("/tmp/loopback");
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).expect("/tmp is writable");
         crate::jpegs::to_files(&directory, jpegs);
         let child = Command::new("ffmpeg")
             .args(["-v", "error", "-re", "-framerate", "15", "-loop", "1", "-i", "/tmp/loopback/%03d.jpg"])
-            .args(["-c", "copy", "-f", "v4l2", Self::NODE])
+            .args(["-c", "copy", "-f", "v4l2", node])
             .stdin(Stdio::null())
             .spawn()
             .expect("ffmpeg starts");
         let camera = Self(child);
-        wait_for("v4l2loopback as a capture device", || Self::written().then_some(()));
+        wait_for("v4l2loopback as a capture device", || written().then_some(()));
         camera
+    }
+
+    /// The driver's own word for whether somebody writes, and what: opening the node to ask would be in ffmpeg's way.
+    fn written(node: &str) -> bool {
+        let name = node.strip_prefix("/dev/").expect("a device node");
+        std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format")).is_ok_and(|f| f.starts_with("MJPG"))
     }
 }
 

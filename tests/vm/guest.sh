@@ -13,8 +13,8 @@ echo "VM up after $(uptime_s) s"
 
 # Two cameras with raw formats; the second has a metadata node beside it, as UVC cameras do. And an HDMI input.
 load vivid n_devs=3 node_types=0x1,0x20001,0x1 input_types=0,0,3
-# vivid has loaded what v4l2loopback needs (videodev).
-insmod "$rig/v4l2loopback.ko" video_nr=20 exclusive_caps=1 card_label=Loopback max_buffers=4 || echo "VM cannot load v4l2loopback"
+# vivid has loaded what v4l2loopback needs (videodev). The second device takes a new writer while it is read.
+insmod "$rig/v4l2loopback.ko" devices=2 video_nr=20,21 exclusive_caps=1,0 card_label=Loopback,Shared max_buffers=4 || echo "VM cannot load v4l2loopback"
 load snd-aloop index=0 id=Loopback pcm_substreams=2
 load snd-hrtimer
 # The USB host controller into which tests/vm/fakeusb plugs, and the drivers of what it plugs in.

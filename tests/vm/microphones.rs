@@ -5,9 +5,10 @@ use crate::viewer::Sound;
 use crate::{unix_minus_monotonic_ns, wait_for};
 use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
 use alsa::{Direction, ValueOr};
+use std::collections::VecDeque;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub const RATE_HZ: u32 = 48_000;
@@ -15,12 +16,15 @@ pub const RATE_HZ: u32 = 48_000;
 pub const LOOPBACK_MICROPHONE: &str = "hw:CARD=Loopback,DEV=1";
 const LOOPBACK_SPEAKER: &str = "hw:CARD=Loopback,DEV=0";
 
+/// Two seconds of them.
+const LOOKS: usize = 100;
+
 /// A sound being played, one channel at 48 kHz, until this is dropped.
 pub struct Player {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// See [`began_ns`](Self::began_ns).
-    began_ns: Arc<AtomicI64>,
+    /// What the last looks at the device said, see [`began_ns`](Self::began_ns).
+    looks: Arc<Mutex<VecDeque<i64>>>,
 }
 
 impl Player {
@@ -32,22 +36,27 @@ impl Player {
         // A quarter of a second ahead, then start.
         write(&pcm, &sample, &mut next, RATE_HZ as usize / 4);
         pcm.start().expect("the loopback starts");
-        let began_ns = Arc::new(AtomicI64::new(i64::MAX));
-        let (asked, began) = (Arc::clone(&stop), Arc::clone(&began_ns));
+        let looks = Arc::new(Mutex::new(VecDeque::from([began_by(&pcm, next)])));
+        let (asked, looked) = (Arc::clone(&stop), Arc::clone(&looks));
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
                 write(&pcm, &sample, &mut next, RATE_HZ as usize / 50);
-                began.fetch_min(began_by(&pcm, next), Ordering::Relaxed);
+                let mut looked = looked.lock().expect("no holder panics");
+                looked.push_back(began_by(&pcm, next));
+                if looked.len() > LOOKS {
+                    looked.pop_front();
+                }
             }
         });
-        Self { stop, thread: Some(thread), began_ns }
+        Self { stop, thread: Some(thread), looks }
     }
 
-    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account of how far it is, looked at
-    /// some hundred times. Its position moves in the steps of the emulator's timer and is never ahead, so the earliest wins.
-    /// (The instant of its start will not do: the first step may be longer or shorter than the time since then.)
+    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account of how far it is, at the last
+    /// looks. Its position moves in the steps of the emulator's timer and is never ahead, so the earliest wins. (The instant of
+    /// its start will not do: the first step may be longer or shorter than the time since then; and an emulator that stood
+    /// still for longer than the device's buffer has lost that time.)
     pub fn began_ns(&self) -> i64 {
-        self.began_ns.load(Ordering::Relaxed)
+        *self.looks.lock().expect("no holder panics").iter().min().expect("there was a look")
     }
 
     /// How late a [`click`] of this player was heard that was stamped with that UNIX time, nanoseconds.
@@ -76,8 +85,8 @@ impl Ear {
     pub fn clicks(&mut self, sound: &Sound) -> Vec<i64> {
         let begins = |(n, sample): (usize, &i16)| {
             let loud = *sample > LOUD;
-            let begins = loud && !std::mem::replace(&mut self.loud_before, loud);
-            begins.then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
+            let loud_before = std::mem::replace(&mut self.loud_before, loud);
+            (loud && !loud_before).then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
         };
         sound.samples.iter().enumerate().filter_map(begins).collect()
     }

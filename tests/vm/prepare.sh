@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes what the test machine boots: Debian's own kernel (unpacked, not installed), v4l2loopback built against it, and an
-# initramfs. Kept in ${XDG_CACHE_HOME:-~/.cache}/stampcast-vm; made once (half a minute), and again when this recipe changes.
+# initramfs; and the program that measures the processor's clock. Kept in ${XDG_CACHE_HOME:-~/.cache}/stampcast-vm; made once
+# (half a minute), and again when this recipe changes.
 # The packages that it uses are installed by tests/run.sh; kernel headers, whose name holds a version, here.
 set -euo pipefail
 
@@ -9,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../scripts/setup.sh"
 PATH=$PATH:/usr/sbin:/sbin
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/stampcast-vm
-recipe=$(cat "$here/prepare.sh" "$here/init" | sha256sum | cut -d' ' -f1)
+recipe=$(cat "$here/prepare.sh" "$here/init" "$here/tsc.c" | sha256sum | cut -d' ' -f1)
 
 # What the first process needs to reach the host's files; everything else is loaded from there.
 boot_modules=(virtio_pci virtio_net 9pnet_virtio 9p overlay)
@@ -81,8 +82,9 @@ cd "$work"
 unpack_kernel "$work" "$version"
 build_v4l2loopback "$work" "$version"
 build_initramfs "$work" "$version"
+cc -O2 -o "$work/tsc" "$here/tsc.c"
 rm -f "$work"/*.deb
-rm -rf "$cache"/{root,vmlinuz,v4l2loopback.ko,initrd.gz,recipe}
-mv "$work"/{root,vmlinuz,v4l2loopback.ko,initrd.gz} "$cache/"
+rm -rf "$cache"/{root,vmlinuz,v4l2loopback.ko,initrd.gz,tsc,recipe}
+mv "$work"/{root,vmlinuz,v4l2loopback.ko,initrd.gz,tsc} "$cache/"
 echo "$recipe" >"$cache/recipe"
 say "the test machine is ready: Debian kernel $version in $cache"

@@ -6,22 +6,14 @@ use crate::viewer::{Body, Picture, Viewer};
 use crate::{figure, jpegs, seconds_since};
 use std::time::Instant;
 
-/// The first picture of that size, and the `format` event that must stand right before it.
+/// The next `format` event of that size, and the picture of that size that must stand right behind it.
 fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
-    let mut told = None;
-    let picture = viewer.wait(&format!("picture of {width}x{height}"), |packet| {
-        if let Body::Event(event) = &packet.body
-            && event["event"] == "format"
-        {
-            told = Some(event.clone());
-        }
-        packet.picture().filter(|p| (p.width, p.height) == (width, height))
+    viewer.wait(&format!("format event of {width}x{height}"), |packet| {
+        let Body::Event(event) = packet.body else { return None };
+        (event["event"] == "format" && event["stream"] == "video" && event["width"] == width && event["height"] == height).then_some(())
     });
-    let told = told.expect("a new size is told");
-    assert_eq!(
-        (told["stream"].as_str(), told["width"].as_u64(), told["height"].as_u64()),
-        (Some("video"), Some(width.into()), Some(height.into()))
-    );
+    let picture = viewer.picture();
+    assert_eq!((picture.width, picture.height), (width, height), "the picture after the event");
     picture
 }
 
@@ -46,12 +38,27 @@ fn a_usb_camera_may_change_its_pictures_size_at_any_time() {
     sizes_in_turn("SIZES", &large, &small);
 }
 
-/// One writer: when it ends while somebody reads, the driver refuses all others (docs/devices.md).
 #[test]
 fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
-    let _camera = LoopbackCamera::playing(&[large.clone(), small.clone()].concat());
+    let _writer = LoopbackCamera::playing(LoopbackCamera::NODE, &[large.clone(), small.clone()].concat());
     sizes_in_turn(LoopbackCamera::NODE, &large, &small);
+}
+
+#[test]
+fn a_loopbacks_next_writer_may_write_another_size() {
+    let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
+    let writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &large);
+    let program = Program::start(&format!("--camera-type usb --device {}", LoopbackCamera::SHARED_NODE));
+    let mut viewer = Viewer::connect(program.port, "events=1");
+    assert!(large.contains(&viewer.picture().jpeg));
+    drop(writer);
+    viewer.event("source_lost");
+    let _writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &small);
+    let began = Instant::now();
+    assert!(small.contains(&told_and_seen(&mut viewer, (320, 240)).jpeg));
+    figure("v4l2loopback's next writer, of another size, to next picture", seconds_since(began));
+    program.stop();
 }
 
 /// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no use any more.

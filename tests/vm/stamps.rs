@@ -6,8 +6,9 @@ use crate::microphones::{Ear, LOOPBACK_MICROPHONE, Player, click};
 use crate::program::Program;
 use crate::tracepoint::Tracepoint;
 use crate::viewer::Viewer;
-use crate::{figure, jpegs, unix_minus_monotonic_ns};
+use crate::{PATIENCE, figure, jpegs, unix_minus_monotonic_ns};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The value below which `share` of the sorted values lie.
 fn quantile(sorted: &[i64], share: f64) -> i64 {
@@ -60,12 +61,14 @@ fn clicks(seconds: usize) -> Vec<i64> {
     let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut ear = Ear::default();
-    let mut heard = Vec::new();
-    while heard.len() < seconds {
-        heard.extend(ear.clicks(&viewer.sound()));
+    let mut errors = Vec::new();
+    let end = Instant::now() + Duration::from_secs(seconds as u64) + PATIENCE;
+    while errors.len() < seconds {
+        assert!(Instant::now() < end, "{} clicks of {seconds}", errors.len());
+        errors.extend(ear.clicks(&viewer.sound()).into_iter().map(|at| player.click_error_ns(at)));
     }
     program.stop();
-    heard.into_iter().map(|at| player.click_error_ns(at)).collect()
+    errors
 }
 
 #[test]

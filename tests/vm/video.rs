@@ -106,7 +106,7 @@ fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
 #[test]
 fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
     let sent = jpegs::distinct(30, 640, 480);
-    let _camera = LoopbackCamera::playing(&sent);
+    let _camera = LoopbackCamera::playing(LoopbackCamera::NODE, &sent);
     let program = Program::start(&format!("--camera-type usb --device {}", LoopbackCamera::NODE));
     let mut viewer = Viewer::connect(program.port, "");
     for n in 0..45 {

@@ -10,6 +10,7 @@ pub mod video;
 pub use lane::Lane;
 
 use super::SourceError;
+use crate::log::Told;
 use crate::packet::{MonoNs, StreamInfo, WorkerState};
 use crate::ring::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
-use trouble::{Told, Trouble};
+use trouble::Trouble;
 
 /// A missing or failed device is tried again this often.
 const RETRY: Duration = Duration::from_millis(250);
@@ -77,9 +78,11 @@ pub enum End {
 }
 
 impl Worker {
-    pub fn new(status: StatusWriter, stop: Stop, exit_on_device_error: bool) -> Self {
+    /// `before`: what an earlier life streamed when it ended. It was logged then.
+    pub fn new(status: StatusWriter, stop: Stop, exit_on_device_error: bool, before: Option<StreamInfo>) -> Self {
         let (trouble, notes) = (Trouble::default(), Told::default());
-        Self { status, stop, exit_on_device_error, trouble, said: String::new(), named: None, notes }
+        let named = before.map(|info| (info.device, info.device_format));
+        Self { status, stop, exit_on_device_error, trouble, said: String::new(), named, notes }
     }
 
     /// Opens the device, however long that takes. A device that is missing is looked for every 250 ms.
@@ -224,7 +227,7 @@ mod tests {
     use crate::ring::SharedStatus;
 
     fn life(page: &SharedStatus) -> Worker {
-        Worker::new(page.writer(), Stop::on_sigterm().expect("a signalfd"), false)
+        Worker::new(page.writer(), Stop::on_sigterm().expect("a signalfd"), false, None)
     }
 
     #[test]

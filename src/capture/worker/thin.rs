@@ -1,6 +1,8 @@
-//! Which frames of a faster camera are kept: evenly by stamp, never by sleeping. Pure.
+//! Which frames of a faster camera are kept, and how many of those that it did not deliver would have been. Pure.
 
+use crate::pace::Pace;
 use crate::packet::MonoNs;
+use std::time::Duration;
 
 /// Thins a camera's frames to the asked rate.
 ///
@@ -8,12 +10,11 @@ use crate::packet::MonoNs;
 /// clocks differ would be a loss that nobody asked for.
 #[derive(Debug)]
 pub struct Thinner {
-    asked_ns: f64,
-    /// The camera's own interval, measured over the last frames.
+    fps: f64,
+    pace: Pace,
+    /// The camera's own interval, measured over the last frames, ns.
     own_ns: Option<f64>,
     last: Option<MonoNs>,
-    /// When the next kept frame is due.
-    due_ns: f64,
 }
 
 /// The camera counts as running at the asked rate when its interval is at least this share of the asked one.
@@ -24,7 +25,7 @@ const NEWEST: f64 = 0.1;
 impl Thinner {
     /// `fps` > 0.
     pub fn new(fps: f64) -> Self {
-        Self { asked_ns: 1e9 / fps, own_ns: None, last: None, due_ns: 0.0 }
+        Self { fps, pace: Pace::new(fps), own_ns: None, last: None }
     }
 
     /// Takes the frame captured at `captured` and the `missed` ones that the camera made since the last and did not
@@ -32,28 +33,20 @@ impl Thinner {
     /// have been.
     pub fn take(&mut self, captured: MonoNs, missed: u32) -> (bool, u32) {
         let Some(last) = self.last.replace(captured) else {
-            self.due_ns = captured.0 as f64 + self.asked_ns;
-            return (true, 0);
+            return (self.pace.keeps(captured), 0);
         };
-        let step = captured.since(last).as_nanos() as f64 / (f64::from(missed) + 1.0);
-        let own = self.own_ns.map_or(step, |own| own + (step - own) * NEWEST);
-        self.own_ns = Some(own);
-        if own >= self.asked_ns * SAME_RATE {
-            self.due_ns = captured.0 as f64 + self.asked_ns;
+        let step_ns = captured.since(last).as_nanos() as f64 / (f64::from(missed) + 1.0);
+        let own_ns = self.own_ns.map_or(step_ns, |own| own + (step_ns - own) * NEWEST);
+        self.own_ns = Some(own_ns);
+        if own_ns >= 1e9 / self.fps * SAME_RATE {
+            // Should it run faster later, the grid begins with this frame.
+            self.pace = Pace::new(self.fps);
+            self.pace.keeps(captured);
             return (true, missed);
         }
-        let kept = (1..=missed).filter(|&i| self.keep(last.0 as f64 + step * f64::from(i), own)).count() as u32;
-        (self.keep(captured.0 as f64, own), kept)
-    }
-
-    /// Keeps the frame that lies nearest to when one is due.
-    fn keep(&mut self, stamp_ns: f64, own_ns: f64) -> bool {
-        if stamp_ns + own_ns / 2.0 < self.due_ns {
-            return false;
-        }
-        // After a pause the grid starts anew: frames that never were are not caught up with.
-        self.due_ns = (self.due_ns + self.asked_ns).max(stamp_ns);
-        true
+        let at = |n: u32| last + Duration::from_nanos((step_ns * f64::from(n)) as u64);
+        let kept = (1..=missed).filter(|&n| self.pace.keeps(at(n))).count() as u32;
+        (self.pace.keeps(captured), kept)
     }
 }
 

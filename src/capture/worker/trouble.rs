@@ -1,44 +1,14 @@
 //! What goes wrong again and again: told once per cause until it is over, and the device left alone longer and longer. Pure:
-//! knows no log, no clock and no device.
+//! writes no log, reads no clock and knows no device.
 
 use super::RETRY;
+use crate::log::Told;
 use crate::packet::MonoNs;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Once good frames have come for so long, the trouble is over.
 const OVER_AFTER: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Different lines that are remembered; then the oldest is forgotten, and told again should it come back.
-const LINES: usize = 16;
-
-/// Lines that were told.
-#[derive(Debug, Default)]
-pub struct Told(VecDeque<String>);
-
-impl Told {
-    /// Whether `line` was not told yet; from now on it was.
-    pub fn is_news(&mut self, line: &str) -> bool {
-        if self.0.iter().any(|told| told == line) {
-            return false;
-        }
-        if self.0.len() == LINES {
-            self.0.pop_front();
-        }
-        self.0.push_back(line.to_owned());
-        true
-    }
-
-    /// The same for a line whose numbers (times, sizes) differ although the cause does not.
-    pub fn is_new_cause(&mut self, line: &str) -> bool {
-        let cause: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
-        self.is_news(&cause)
-    }
-
-    pub fn forget(&mut self) {
-        self.0.clear();
-    }
-}
 
 /// The trouble with one device, from its first fault until it has worked for a while.
 #[derive(Debug, Default)]
@@ -122,15 +92,5 @@ mod tests {
         assert_eq!(pauses(&mut trouble)[..2], [250, 500]);
         trouble.gone();
         assert_eq!(pauses(&mut trouble)[..2], [250, 500], "who was away is used at once");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut told = Told::default();
-        for n in 0..1000 {
-            assert!(told.is_news(&format!("line {n}")));
-        }
-        assert_eq!(told.0.len(), LINES);
-        assert!(!told.is_new_cause("line ") || !told.is_new_cause("line 7"), "numbers make no new cause");
     }
 }

@@ -1,12 +1,13 @@
 //! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::{Description, End, GRAB, Lane, Worker, thin::Thinner, trouble::Told};
+use super::{Description, End, GRAB, Lane, Worker, thin::Thinner};
 #[cfg(feature = "webrtc")]
 use crate::capture::codec::h264::{H264Encoder, Wish};
 use crate::capture::picture::{Frame, Picture, PictureError};
 use crate::capture::video::{rpi::RpiSource, test::TestSource, usb};
 use crate::capture::{Grab, RawFrame, SourceError, VideoSource};
 use crate::config::{Camera, Video};
+use crate::log::Told;
 use crate::packet::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::ring::TooLarge;
 use std::time::Duration;
@@ -87,6 +88,10 @@ fn stream(
         frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
         if let Some(outlet) = frames.outlets.first() {
             worker.status.set_losses(outlet.lane.losses());
+        }
+        if let (None, Some(_)) = (description.looked, frames.size) {
+            // Opening a camera is over, for a long time with luck.
+            crate::memory::give_back();
         }
         if let Some((width, height)) = frames.size {
             let looked = description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
