@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SPAN: Duration = Duration::from_secs(20);
-/// Three processes that also look after each other, against one: more than this and something works that nobody wants.
-const MOST_TIMES: f64 = 6.0;
+/// Measured: half. Beyond this something works that nobody wants.
+const MOST_TIMES: f64 = 2.0;
 
 #[test]
 fn a_camera_that_nobody_watches_costs_little_more_than_its_driver() {
