@@ -30,10 +30,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the server alone reads, and what it must not close.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [Some(&whip.url), whip.token.as_ref()]);
+        [self.access.token.as_ref(), self.access.video_token.as_ref()].into_iter().chain(whip).flatten()
+    }
+
     /// The files that the server reads again while it runs.
     pub fn files_of_the_server(&self) -> Vec<&Path> {
         let tls = self.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
-        self.access.token_file.as_deref().into_iter().chain(tls).collect()
+        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [whip.token_file.as_deref(), whip.ca.as_deref()]);
+        self.access.token_file.as_deref().into_iter().chain(tls).chain(whip.flatten()).collect()
     }
 }
 
@@ -69,6 +76,42 @@ pub struct Webrtc {
     pub bitrate_bps: u32,
     /// Viewers at a time.
     pub max_sessions: usize,
+    /// HOST:PORT of a server that tells our public address.
+    pub stun: Option<String>,
+    /// `None`: nothing is published.
+    pub whip: Option<Whip>,
+}
+
+/// Publishing to a media server by WHIP (RFC 9725).
+#[derive(Clone, Debug)]
+pub struct Whip {
+    /// http or https. Some services have the key in its path.
+    pub url: Secret,
+    pub token: Option<Secret>,
+    /// Read by the server alone; its first line is the token.
+    pub token_file: Option<PathBuf>,
+    /// PEM: whom to trust beside those that the system trusts.
+    pub ca: Option<PathBuf>,
+}
+
+impl Whip {
+    /// Whether the address can be one; the error does not repeat it.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn check(&self) -> Result<(), String> {
+        let url = self.url.read().map_err(|e| format!("--whip cannot be read from the kernel's memory: {e}"))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let what = match scheme {
+            _ if !url.bytes().all(|byte| byte.is_ascii_graphic()) => "has a character that addresses do not have; write it as %XX",
+            "https" if !cfg!(feature = "tls") => "needs TLS, which this build has not",
+            "http" | "https" if authority.contains('@') => "names a user: give a token with --whip-token-file instead",
+            "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => return Ok(()),
+            _ => "is no address of a server: give http://HOST[:PORT]/PATH or https://…",
+        };
+        Err(format!("--whip {what}; see --help"))
+    }
 }
 
 /// Who may watch. In the workers it is emptied: they know no client.

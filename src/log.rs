@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::OnceLock;
 use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -22,7 +23,7 @@ static PROCESS: OnceLock<&'static str> = OnceLock::new();
 pub fn init(logging: Logging) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(logging.level)
+        .with_env_filter(filter(logging.level))
         // A line that cannot be written (a full disk under the log) is lost. Complaining of it on stderr would be a panic.
         .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
@@ -32,6 +33,12 @@ pub fn init(logging: Logging) {
             builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).map_event_format(JsonLine).try_init()
         }
     };
+}
+
+/// Libraries are heard with `--verbose` alone: what they warn of is a stranger's broken datagram or offer, which they quote.
+fn filter(level: tracing::Level) -> EnvFilter {
+    let of_libraries = if level >= tracing::Level::DEBUG { "debug" } else { "off" };
+    EnvFilter::new(format!("{of_libraries},{}={level}", env!("CARGO_PKG_NAME")))
 }
 
 /// Names this process in its log lines, once, right after the fork.

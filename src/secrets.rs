@@ -5,7 +5,7 @@
 //! tokens wait in files without a name (memfd_create(2)), which the server alone reads and the workers close.
 #![allow(unsafe_code)]
 
-use crate::config::Access;
+use crate::config::Config;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -80,13 +80,22 @@ impl std::fmt::Debug for Secret {
 pub struct Tokens {
     token: Option<Secret>,
     video_token: Option<Secret>,
+    /// The address too: some services have the key in it.
+    whip: Option<Secret>,
+    whip_token: Option<Secret>,
 }
 
 impl Tokens {
     /// Puts the tokens where the parser of the options saw their masks.
-    pub fn replace_masks(self, access: &mut Access) {
-        unmask(&mut access.token, self.token);
-        unmask(&mut access.video_token, self.video_token);
+    pub fn replace_masks(self, config: &mut Config) {
+        unmask(&mut config.access.token, self.token);
+        unmask(&mut config.access.video_token, self.video_token);
+        if let Some(whip) = config.webrtc.as_mut().and_then(|webrtc| webrtc.whip.as_mut()) {
+            unmask(&mut whip.token, self.whip_token);
+            if let Some(url) = self.whip {
+                whip.url = url;
+            }
+        }
     }
 
     /// The same for the doctor, which has the one.
@@ -99,6 +108,8 @@ impl Tokens {
         match name {
             b"--token" | b"STAMPCAST_TOKEN" => Some(&mut self.token),
             b"--video-token" | b"STAMPCAST_VIDEO_TOKEN" => Some(&mut self.video_token),
+            b"--whip" | b"STAMPCAST_WHIP" => Some(&mut self.whip),
+            b"--whip-token" | b"STAMPCAST_WHIP_TOKEN" => Some(&mut self.whip_token),
             _ => None,
         }
     }
@@ -191,9 +202,22 @@ mod tests {
 
     #[test]
     fn a_mask_is_replaced_by_what_it_stands_for() {
-        let mut access = Access { token: Some(Secret::new("xxx").expect("memory")), ..Access::default() };
-        Tokens { token: Some(Secret::new("abc").expect("memory")), video_token: None }.replace_masks(&mut access);
-        assert_eq!(access.token.as_ref().map(|t| t.read().expect("it is in memory").to_string()).as_deref(), Some("abc"));
-        assert_eq!(format!("{access:?}").matches("abc").count(), 0);
+        let secret = |text: &str| Some(Secret::new(text).expect("memory"));
+        let read = |secret: &Option<Secret>| secret.as_ref().map(|t| t.read().expect("it is in memory").to_string());
+        let (mut seen, mut given) = (secret("xxx"), None);
+        unmask(&mut seen, secret("abc"));
+        unmask(&mut given, secret("abc"));
+        assert_eq!((read(&seen).as_deref(), read(&given)), (Some("abc"), None));
+        assert_eq!(format!("{seen:?}").matches("abc").count(), 0);
+    }
+
+    #[test]
+    fn an_address_with_a_key_in_it_is_taken_too() {
+        let (mut tokens, mut bytes) =
+            (Tokens::default(), b"--whip\0http://h/k?a=b\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=t\0".to_vec());
+        tokens.take_from(&mut bytes);
+        assert_eq!(String::from_utf8_lossy(&bytes), "--whip\0xxxxxxxxxxxxxx\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=x\0");
+        let read = |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
+        assert_eq!((read(tokens.whip).as_deref(), read(tokens.whip_token).as_deref()), (Some("http://h/k?a=b"), Some("t")));
     }
 }

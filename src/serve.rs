@@ -8,7 +8,6 @@ use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
 use crate::wire::info::Shape;
-use axum::Router;
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -71,7 +70,7 @@ const AUDIO_BACKLOG_BYTES: usize = 8 << 20;
 pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start"))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("wait for SIGINT"))?;
         let shutdown = async move {
@@ -82,7 +81,10 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
         };
         let limits = limits(inputs.config.limits);
         serve(inputs, limits, shutdown).await
-    })
+    });
+    // A name that is being resolved blocks a thread, which nothing can end and nobody is to wait for.
+    runtime.shutdown_background();
+    served
 }
 
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
@@ -90,12 +92,9 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let ServeInputs { listener, config, video, audio, own } = inputs;
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
-    let door = Door {
-        access: Access::new(&config.access)?,
-        serve_client: config.serve_client,
-        #[cfg(feature = "tls")]
-        tls: config.tls.as_ref().map(http::tls::Tls::load).transpose()?,
-    };
+    let access = Access::new(&config.access)?;
+    #[cfg(feature = "tls")]
+    let tls = config.tls.as_ref().map(http::tls::Tls::load).transpose()?;
     let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
 
     let mut feeds = JoinSet::new();
@@ -116,16 +115,25 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
         feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
     }
 
-    let (stop, stopping) = watch::channel(false);
-    let mut outputs = JoinSet::new();
-    let more = outputs_over_http(&config, &hub, stopping, &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let stop = watch::Sender::new(false);
+    let mut outputs: JoinSet<()> = JoinSet::new();
+    #[cfg(feature = "webrtc")]
+    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let door = Door {
+        access,
+        serve_client: config.serve_client,
+        #[cfg(feature = "tls")]
+        tls,
+        #[cfg(feature = "webrtc")]
+        webrtc,
+    };
     let shutdown = async move {
         shutdown.await;
         // Fails only when there is no such output.
         let _ = stop.send(true);
     };
     tokio::select! {
-        () = http::serve(listener, hub, door, limits, more, shutdown) => {
+        () = http::serve(listener, hub, door, limits, shutdown) => {
             while outputs.join_next().await.is_some() {}
             Ok(())
         }
@@ -142,22 +150,27 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
 }
 
-/// What is served beside the hub's own streams, as routes; its tasks end with `stopping`.
+/// Its tasks end with `stopping`.
 #[cfg(feature = "webrtc")]
-fn outputs_over_http(config: &Config, hub: &Arc<Hub>, stopping: watch::Receiver<bool>, outputs: &mut JoinSet<()>) -> io::Result<Router> {
-    let Some(mut webrtc) = config.webrtc.clone() else { return Ok(Router::new()) };
+fn start_webrtc(
+    config: &Config,
+    hub: &Arc<Hub>,
+    stopping: &watch::Receiver<bool>,
+    outputs: &mut JoinSet<()>,
+) -> io::Result<Option<Arc<crate::webrtc::Server>>> {
+    let Some(mut webrtc) = config.webrtc.clone() else { return Ok(None) };
     if webrtc.bitrate_bps == 0 {
         webrtc.bitrate_bps = crate::capture::codec::h264::default_bps((config.video.width as usize, config.video.height as usize));
     }
     let server = Arc::new(crate::webrtc::Server::open(&webrtc, config.host, hub.clone())?);
-    let routes = http::webrtc::routes(server.clone());
-    outputs.spawn(async move { server.run(stopping).await });
-    Ok(routes)
-}
-
-#[cfg(not(feature = "webrtc"))]
-fn outputs_over_http(_: &Config, _: &Arc<Hub>, _: watch::Receiver<bool>, _: &mut JoinSet<()>) -> io::Result<Router> {
-    Ok(Router::new())
+    if let Some(whip) = webrtc.whip {
+        let publisher = crate::webrtc::Publisher::new(server.clone(), whip)?;
+        let stopping = stopping.clone();
+        outputs.spawn(async move { publisher.run(stopping).await });
+    }
+    let (running, stopping) = (server.clone(), stopping.clone());
+    outputs.spawn(async move { running.run(stopping).await });
+    Ok(Some(server))
 }
 
 /// A loop that turns: a server that hangs is killed as a worker is.

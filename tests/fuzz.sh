@@ -1,12 +1,12 @@
 #!/bin/bash
 # tests/fuzz.sh [RUNS [TARGET…]]: runs the fuzz targets, each for RUNS inputs (default 20000), from its corpus in fuzz/corpus
-# and always the same seed. Prints what each covered; exit code 1 when one broke a promise, with the input in fuzz/artifacts.
+# and always the same seed. Prints how much code each reached; exit code 1 when one broke a promise, with the input in fuzz/artifacts.
 #
 # libFuzzer and the compiler's coverage counters need neither a nightly compiler nor cargo-fuzz. No address sanitizer: what is
 # fuzzed has no unsafe code. To let a target grow its corpus, and keep what is new in it:
 #
 #   tests/fuzz.sh build && target/fuzz/release/wire_decode -max_total_time=600 -max_len=1024 new fuzz/corpus/wire_decode
-#   target/fuzz/release/wire_decode -merge=1 fuzz/corpus/wire_decode new
+#   target/fuzz/release/wire_decode -merge=1 -use_counters=0 fuzz/corpus/wire_decode new
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,16 +24,16 @@ targets=("$@")
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 mkdir -p fuzz/artifacts
-printf '%-14s %8s %9s %9s\n' target runs features "new found"
+printf '%-14s %8s %9s %9s\n' target inputs edges "to keep"
 failed=0
 for target in "${targets[@]}"; do
     mkdir "$new/$target"
-    if "target/fuzz/release/$target" -runs="$runs" -seed=1 -max_len=1024 -timeout=10 -print_final_stats=1 \
+    if "target/fuzz/release/$target" -runs="$runs" -seed=1 -max_len=1024 -timeout=60 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target-" "$new/$target" "fuzz/corpus/$target" >"$new/log" 2>&1; then
         figure() { sed -n "s/^stat::$1: *//p" "$new/log"; }
-        features=$(sed -n 's/.* ft: \([0-9]*\).*/\1/p' "$new/log" | tail -1)
+        edges=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' "$new/log" | tail -1)
         printf '%-14s %8s %9s %9s\n' "$target" "$(figure number_of_executed_units)" \
-            "$features" "$(figure new_units_added)"
+            "$edges" "$(figure new_units_added)"
     else
         cat "$new/log"
         printf '%-14s FAILED\n' "$target"

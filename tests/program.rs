@@ -228,9 +228,21 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
     assert_eq!(program.wait().code(), Some(3));
 }
 
+/// As in a driver's call that never returns.
+#[test]
+fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
+    let mut program = Program::start(&[&TEST[..], &["--exit-on-device-error"]].concat());
+    Viewer::connect(&program.url("")).frame();
+    kill(program.child("stampcast-video", None), libc::SIGSTOP);
+    assert_eq!(program.wait().code(), Some(3));
+    program.line(&["stampcast-video is killed: its loop has not moved"]);
+}
+
 #[test]
 fn each_line_of_a_json_log_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
+    // That is news to the server, which may have had none before.
+    Viewer::connect(&program.url("")).frame();
     for name in ["stampcast", "stampcast-serve", "stampcast-video", "stampcast-audio"] {
         let line = program.line(&[&format!("\"process\":\"{name}\"")]);
         let json: serde_json::Value = serde_json::from_str(&line).expect("a line is one object");

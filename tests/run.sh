@@ -18,7 +18,7 @@ if [ "${1:-}" = --yes ]; then
     shift
 fi
 
-all_stages=(scripts fmt clippy test doc miri fuzz release soak page examples clients vm)
+all_stages=(scripts fmt clippy test doc miri fuzz release soak page examples clients peers vm)
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -56,6 +56,16 @@ need_to_test() {
         need "to try VLC" vlc-bin have cvlc
         need "to try VLC" vlc-plugin-base vlc_plugins_there
     fi
+    if wants peers; then
+        need "to run aiortc" python3-venv python3 -c 'import ensurepip, venv'
+        need "to make a player's certificate" openssl have openssl
+        need "to play with GStreamer" python3-gi test -e /usr/lib/python3/dist-packages/gi/__init__.py
+        need "to play with GStreamer" gir1.2-gst-plugins-bad-1.0 gir_there GstWebRTC-1.0
+        need "to play with GStreamer" gstreamer1.0-plugins-base gst_plugin_there opus
+        need "to play with GStreamer" gstreamer1.0-plugins-good gst_plugin_there rtp
+        need "to play with GStreamer" gstreamer1.0-plugins-bad gst_plugin_there webrtc
+        need "to play with GStreamer" gstreamer1.0-nice gst_plugin_there nice
+    fi
     if wants vm; then
         # Also where there is no root's PATH.
         PATH=$PATH:/usr/sbin:/sbin
@@ -72,6 +82,8 @@ need_to_test() {
 
 vlc_plugins_there() { compgen -G "/usr/lib/*/vlc/plugins/video_filter/libscene_plugin.so"; }
 gst_plugin_there() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so"; }
+
+gir_there() { compgen -G "/usr/lib/*/girepository-1.0/$1.typelib"; }
 
 # rustup's `minimal` profile, which setup.sh installs, is without these.
 need_cargo_tool() {
@@ -146,6 +158,12 @@ stage_examples() {
 stage_clients() {
     build_release
     tests/clients.sh "$(released_program)"
+}
+
+# Other makers' WebRTC: aiortc, GStreamer.
+stage_peers() {
+    build_release
+    tests/peers.sh "$(released_program)"
 }
 
 # The test program and the program under test are built here and run in the test machine, which sees our files.

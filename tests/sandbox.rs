@@ -168,7 +168,7 @@ fn status(pid: u32, name: &str) -> String {
 
 #[test]
 fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
-    let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
+    let program = Program::start(&["--camera-type", "test", "--enable-audio", "--verbose"]);
     Viewer::connect(&program.url("")).frame();
     program.line(&["stampcast-serve", "sandbox: "]);
     for name in ["stampcast-video", "stampcast-audio"] {

@@ -129,9 +129,8 @@ impl Cli {
         if matches!(camera, Camera::None) && !self.sound.enable_audio {
             return Err(CliError::Usage("--camera-type none leaves nothing to stream; add --enable-audio".into()));
         }
-        let without_effect = sources::on_the_line(matches, |id| {
-            media::is_idle(id, &camera, self.sound.enable_audio) || (self.webrtc.is_off() && id.starts_with("webrtc_"))
-        });
+        let without_effect =
+            sources::on_the_line(matches, |id| media::is_idle(id, &camera, self.sound.enable_audio) || self.webrtc.is_idle(id));
         Ok(Command::Run(Box::new(Config {
             without_effect,
             host: self.network.address()?,
@@ -143,7 +142,7 @@ impl Cli {
             video: self.video.video(),
             sound: self.sound.sound(&camera),
             camera,
-            webrtc: self.webrtc.webrtc(),
+            webrtc: self.webrtc.webrtc()?,
             exit_on_device_error: self.running.exit_on_device_error,
             sandbox: !self.running.no_sandbox,
             logging: self.running.logging(),

@@ -129,7 +129,7 @@ impl AccessArgs {
 }
 
 /// Opened, not read: what the file holds is for the server alone.
-fn readable(option: &str, file: &Path) -> Result<(), CliError> {
+pub(super) fn readable(option: &str, file: &Path) -> Result<(), CliError> {
     match std::fs::File::open(file) {
         Ok(_) => Ok(()),
         Err(e) => Err(CliError::Usage(format!("{option} {} cannot be read: {e}", file.display()))),

@@ -9,7 +9,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 use std::ffi::OsString;
 
 /// Of each pair, one alone can hold.
-const EITHER: [(&str, &str); 4] = [("token", "token_file"), ("audio_device", "audio_name"), ("quiet", "verbose"), ("device_id", "device")];
+const EITHER: &[(&str, &str)] = &[
+    ("token", "token_file"),
+    ("audio_device", "audio_name"),
+    ("quiet", "verbose"),
+    ("device_id", "device"),
+    #[cfg(feature = "webrtc")]
+    ("whip_token", "whip_token_file"),
+];
 
 /// The options as they hold.
 pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
@@ -18,7 +25,7 @@ pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
         return Ok(matches);
     }
     let mut yielding = Vec::new();
-    for (one, other) in EITHER {
+    for &(one, other) in EITHER {
         match (given(&matches, one), given(&matches, other)) {
             (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => yielding.push(other),
             (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => yielding.push(one),

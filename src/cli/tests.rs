@@ -105,3 +105,36 @@ fn help_names_every_option_with_its_default_or_unit() {
         assert!(help.contains(expected), "{expected} is not in {help}");
     }
 }
+
+#[test]
+#[cfg(feature = "webrtc")]
+fn the_address_of_whip_is_checked_without_being_repeated() {
+    let check = |url: &str| {
+        let config = config(&["--camera-type", "test", "--whip", url]);
+        config.webrtc.and_then(|webrtc| webrtc.whip).expect("it publishes").check()
+    };
+    for url in ["http://localhost:8889/cam/whip", "http://[::1]/k?a=b", "http://192.0.2.1"] {
+        assert_eq!(check(url), Ok(()), "{url}");
+    }
+    assert_eq!(check("https://media.example.org/s3cret").is_ok(), cfg!(feature = "tls"));
+    for url in
+        ["media.example.org/s3cret", "ftp://h/s3cret", "http:///s3cret", "http://:80/s3cret", "http://u:s3cret@h/", "http://h/s3cret x"]
+    {
+        let line = check(url).expect_err(url);
+        assert!(line.starts_with("--whip ") && !line.contains("s3cret") && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+#[cfg(feature = "webrtc")]
+fn options_of_whip_need_whip() {
+    let without_effect = |args: &[&str]| config(&[&["--camera-type", "test"], args].concat()).without_effect.join(" ");
+    assert_eq!(without_effect(&["--whip-token", "t"]), "--whip-token");
+    assert_eq!(without_effect(&["--no-webrtc", "--whip", "http://h/"]), "--whip");
+    assert_eq!(without_effect(&["--whip", "http://h/", "--whip-token", "t"]), "");
+    assert!(
+        refused(&["--camera-type", "test", "--whip", "http://h/", "--whip-token", "t", "--whip-token-file", "f"])
+            .contains("--whip-token-file")
+    );
+    assert!(refused(&["--camera-type", "test", "--webrtc-stun", "stun.example.net"]).contains("HOST:PORT"));
+}

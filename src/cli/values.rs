@@ -35,3 +35,17 @@ pub(super) fn control(text: &str) -> Result<(String, String), String> {
         _ => Err("a control is NAME=VALUE, such as exposure_time_absolute=200".into()),
     }
 }
+
+pub(super) fn host_port(text: &str) -> Result<String, String> {
+    let is_one = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
+    if is_one { Ok(text.to_owned()) } else { Err("a server is HOST:PORT, such as stun.example.net:3478".into()) }
+}
+
+/// Checked once it is known: what the parser sees may be a mask.
+#[cfg(feature = "webrtc")]
+pub(super) fn address(text: &str) -> Result<Secret, String> {
+    if text.trim().is_empty() {
+        return Err("an address is http://HOST[:PORT]/PATH or https://…".into());
+    }
+    Secret::new(text).map_err(|e| format!("the kernel has no memory for it: {e}"))
+}

@@ -20,6 +20,10 @@ use std::fmt;
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("stampcast");
     registry.register_collector(Box::new(Snapshot { info: app.hub.info(MonoNs::now()), figures: app.hub.figures() }));
+    #[cfg(feature = "webrtc")]
+    if let Some(server) = &app.webrtc {
+        registry.register_collector(Box::new(super::webrtc::Snapshot(server.report())));
+    }
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => {
@@ -58,7 +62,7 @@ struct Snapshot {
     figures: Figures,
 }
 
-type Labels<'a> = Vec<(&'a str, String)>;
+pub(super) type Labels<'a> = Vec<(&'a str, String)>;
 
 impl Snapshot {
     fn streams(&self) -> impl Iterator<Item = (&'static str, &Stream)> {
@@ -134,16 +138,21 @@ fn cause_name(cause: &crate::packet::Cause) -> String {
     serde_json::to_value(cause).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+pub(super) fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
     ConstGauge::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-fn gauges<'a>(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'a>, f64)>) -> fmt::Result {
+pub(super) fn gauges<'a>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
+) -> fmt::Result {
     family(out.encode_descriptor(name, help, None, MetricType::Gauge)?, values, |value, metric| ConstGauge::new(value).encode(metric))
 }
 
 /// The encoder adds `_total` to the name.
-fn counters<'a>(
+pub(super) fn counters<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -78,6 +78,9 @@ pub struct Door {
     /// `None`: in the clear.
     #[cfg(feature = "tls")]
     pub tls: Option<tls::Tls>,
+    /// `None`: off.
+    #[cfg(feature = "webrtc")]
+    pub webrtc: Option<Arc<crate::webrtc::Server>>,
 }
 
 /// What the handlers of requests share.
@@ -86,17 +89,33 @@ struct App {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
     serve_client: bool,
+    #[cfg(feature = "webrtc")]
+    webrtc: Option<Arc<crate::webrtc::Server>>,
 }
 
-/// Serves until `shutdown`, with what other rooms serve over HTTP (`more`) behind the same door; then every viewer is told so
-/// (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, more: Router, shutdown: impl Future<Output = ()>) {
-    let app = App { hub: hub.clone(), places: Arc::new(Semaphore::new(limits.viewers)), serve_client: door.serve_client };
+impl App {
+    fn has_webrtc(&self) -> bool {
+        #[cfg(feature = "webrtc")]
+        return self.webrtc.is_some();
+        #[cfg(not(feature = "webrtc"))]
+        false
+    }
+}
+
+/// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let app = App {
+        hub: hub.clone(),
+        places: Arc::new(Semaphore::new(limits.viewers)),
+        serve_client: door.serve_client,
+        #[cfg(feature = "webrtc")]
+        webrtc: door.webrtc,
+    };
     let mut doorstep = Doorstep::new(limits.connections);
     let (stop, stopping) = watch::channel(false);
     let server = connection::Server {
         hub: hub.clone(),
-        router: router(app, door.access, more),
+        router: router(app, door.access),
         limits,
         stopping,
         #[cfg(feature = "tls")]
@@ -181,7 +200,11 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App, access: Access, more: Router) -> Router {
+fn router(app: App, access: Access) -> Router {
+    #[cfg(feature = "webrtc")]
+    let more = app.webrtc.clone().map(webrtc::routes).unwrap_or_default();
+    #[cfg(not(feature = "webrtc"))]
+    let more = Router::new();
     Router::new()
         .route("/", get(status::root))
         .route("/stream", get(stream::stream))

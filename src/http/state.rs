@@ -1,4 +1,5 @@
-//! `GET /state`: the state in ustreamer's shape, which dashboards and PiKVM's tools read. Knows the hub.
+//! `GET /state`: the state in ustreamer's shape, which dashboards and PiKVM's tools read, and WebRTC's beside it (docs/webrtc.md).
+//! Knows the hub.
 
 use super::App;
 use crate::packet::{MonoNs, WorkerState};
@@ -16,7 +17,8 @@ pub async fn state(State(app): State<App>) -> impl IntoResponse {
         Some(Shape::Video { width, height, fps }) => (*width, *height, fps.asked, fps.measured),
         _ => (None, None, None, None),
     };
-    let body = json!({
+    #[cfg_attr(not(feature = "webrtc"), allow(unused_mut))]
+    let mut body = json!({
         "ok": true,
         "result": {
             "source": {
@@ -28,5 +30,9 @@ pub async fn state(State(app): State<App>) -> impl IntoResponse {
             "stream": { "queued_fps": measured.unwrap_or(0.0).round() as u64, "clients": info.viewers, "clients_stat": {} },
         },
     });
+    #[cfg(feature = "webrtc")]
+    if let Some(server) = &app.webrtc {
+        body["result"]["webrtc"] = json!(server.report());
+    }
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
 }

@@ -23,6 +23,11 @@ stampcast
 /healthz       200 while the server lives
 ";
 
+const ADDRESSES_OF_WEBRTC: &str = "\
+/whep          POST an SDP offer: WebRTC (H.264, Opus)
+/api/webrtc/offer  the same with JSON
+";
+
 /// mjpg-streamer's dialect.
 #[derive(Debug, Default, Deserialize)]
 pub struct Action {
@@ -34,6 +39,7 @@ pub struct Action {
 pub async fn root(State(app): State<App>, Query(Action { action }): Query<Action>) -> Result<Response, Problem> {
     match action.as_deref() {
         None if app.serve_client => Ok(Html(PAGE.as_str()).into_response()),
+        None if app.has_webrtc() => Ok(format!("{ADDRESSES}{ADDRESSES_OF_WEBRTC}").into_response()),
         None => Ok(ADDRESSES.into_response()),
         Some("stream") => pictures::mjpeg(State(app), Query(Default::default())).await,
         Some("snapshot") => pictures::snapshot(State(app), Query(Default::default())).await,

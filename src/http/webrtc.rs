@@ -1,8 +1,9 @@
 //! WebRTC's signalling over HTTP: WHEP (draft-ietf-wish-whep) at `/whep` and `/{name}/whep`, and a plain JSON exchange at
-//! `/api/webrtc/offer`. Knows what a request looks like; sessions are `webrtc`'s.
+//! `/api/webrtc/offer`, and its part of `/metrics`. Knows what a request looks like; sessions are `webrtc`'s.
 
 use super::access::Scope;
-use crate::webrtc::{Answer, BadOffer, Hearing, MAX_OFFER, Refusal, Server};
+use super::metrics::{Labels, counters, gauges, plain};
+use crate::webrtc::{Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -10,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -58,7 +61,9 @@ async fn play(
         Ok(body) => body,
         Err(e) => return e.into_response(),
     };
-    let answer = std::str::from_utf8(&body).map_err(|_| BadOffer::Malformed.into()).and_then(|offer| server.answer(offer, hearing(scope)));
+    let answer = std::str::from_utf8(&body)
+        .map_err(|_| BadOffer::Malformed.into())
+        .and_then(|offer| server.answer(offer, SessionKind::Whep, hearing(scope)));
     match answer {
         Ok(Answer { id, sdp }) => {
             let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
@@ -111,9 +116,30 @@ async fn offer(
     if matches!(kind, Kind::Answer) {
         return (StatusCode::BAD_REQUEST, "an offer is expected, not an answer\n").into_response();
     }
-    match server.answer(&sdp, hearing(scope)) {
+    match server.answer(&sdp, SessionKind::Json, hearing(scope)) {
         Ok(answer) => Json(Answered { sdp: answer.sdp, kind: Kind::Answer }).into_response(),
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// WebRTC's part of `/metrics`.
+#[derive(Debug)]
+pub(super) struct Snapshot(pub Report);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let states = [("connected", true), ("connecting", false)];
+        let each = SessionKind::ALL.into_iter().flat_map(|kind| states.map(|(state, connected)| (kind, state, connected)));
+        let count = |kind, connected| self.0.sessions.iter().filter(|seen| seen.kind == kind && seen.connected == connected).count();
+        let sessions = each.map(|(kind, state, connected)| {
+            let labels: Labels<'_> = vec![("kind", kind.name().to_owned()), ("state", state.to_owned())];
+            (labels, count(kind, connected) as f64)
+        });
+        gauges(&mut out, "webrtc_sessions", "WebRTC sessions now, by how they began and whether media can flow", sessions)?;
+        let Some(whip) = &self.0.whip else { return Ok(()) };
+        plain(&mut out, "whip_up", "1 while the camera is published (--whip)", f64::from(u8::from(whip.state == WhipState::Connected)))?;
+        counters(&mut out, "whip_sessions", "How often publishing came through", [(vec![], whip.sessions as f64)])?;
+        counters(&mut out, "whip_failures", "How often publishing failed or was cut off", [(vec![], whip.failures as f64)])
     }
 }
 

@@ -123,7 +123,7 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     assert_eq!((after.sequence, after.plausible, &after.missing), (9, true, &before.missing));
     let next = Meta { sequence: 9, captured: MonoNs(2_100 * MS), ..again };
     let next = intake.accept(&next, INTERVAL, now);
-    assert_eq!((next.sequence, next.plausible, next.missing), (10, true, before.missing));
+    assert_eq!((next.sequence, next.plausible, &next.missing), (10, true, &before.missing));
     // The same life cannot use a number twice, paused or not.
     intake.pause();
     let same = Meta { sequence: 9, captured: MonoNs(2_200 * MS), ..again };
@@ -144,7 +144,7 @@ fn a_number_that_falls_after_a_pause_is_numbered_anew() {
         (accepted.sequence, accepted.plausible)
     };
     assert_eq!(accept(1_000, 1_000, false), (1_000, true));
-    assert_eq!(accept(1 << 40, 1_100, false), (1_001, false));
+    assert_eq!(accept(1 << 30, 1_100, false), (1_001, false));
     assert_eq!(accept(5, 1_200, true), (1_002, false));
     assert_eq!(accept(6, 1_300, false), (1_003, true));
 }

@@ -113,7 +113,7 @@ impl House {
     fn serve(&mut self, incarnation: u32) -> u8 {
         let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else { return 1 };
         let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
-        let tokens = [&self.config.access.token, &self.config.access.video_token].into_iter().flatten().map(AsRawFd::as_raw_fd);
+        let tokens = self.config.secrets().map(AsRawFd::as_raw_fd);
         let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).chain(tokens).collect();
         super::process::close_all_but(&keep);
         self.give_up(incarnation, "this process may open no file but those that it serves with", || {
@@ -148,8 +148,11 @@ impl House {
     }
 
     fn work(&mut self, role: Role, incarnation: u32) -> u8 {
-        // A worker knows no client, so it needs no token. That closes the only place where they are.
+        // A worker knows no client and no media server, so it needs no token. That closes the only place where they are.
         self.config.access = Access::default();
+        if let Some(webrtc) = &mut self.config.webrtc {
+            webrtc.whip = None;
+        }
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
         let (mine, other) =

@@ -3,35 +3,49 @@
 //!
 //! ```text
 //! offer ─► signalling (checks) ─► Server::answer ─► Session, a task for each viewer ─┬─► sockets (one UDP port, ICE-TCP)
+//! Publisher (WHIP) ─────────────► Server::offer ──► Session ─────────────────────────┤
 //!                                                        hub: H.264, Opus ───────────┘
 //! ```
 
+mod client;
 mod epoch;
+mod links;
 mod port;
 mod rate;
+mod reflexive;
 mod routes;
 mod session;
+mod sessions;
 mod signalling;
+mod stun;
 mod tcp;
+mod whip;
 
 #[cfg(test)]
 mod tests;
 
+pub use sessions::{Kind, Seen};
 pub use signalling::{BadOffer, MAX_OFFER};
+pub use whip::{Publisher, Report as WhipReport, State as WhipState};
 
 use crate::config;
 use crate::hub::Hub;
-use crate::packet::MonoNs;
-use epoch::Epoch;
+use crate::packet::{Encoding, MonoNs};
+use epoch::{Epoch, Shift};
 use port::Port;
 use rate::Rates;
+use reflexive::Reflexive;
 use routes::Routes;
 use session::{Ended, Ends, Session};
-use std::collections::HashMap;
+use sessions::Sessions;
+use signalling::BadAnswer;
+use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 use tokio::sync::{mpsc, watch};
@@ -47,6 +61,10 @@ const REPORTS: Duration = Duration::from_secs(1);
 /// A check that finds no answer is repeated at least so often, so that a lost datagram costs little.
 const CHECK_AGAIN: Duration = Duration::from_millis(1500);
 
+/// What we offer of H.264, all of which any decoder of baseline takes: payload types, those of repeated packets (RFC 4588), and
+/// profiles with level 3.1. Constrained baseline is what is sent; some servers know it as baseline alone.
+const OFFERED_H264: [(u8, u8, u32); 2] = [(108, 109, 0x42_e01f), (127, 121, 0x42_001f)];
+
 /// Everything that sessions share.
 pub struct Server {
     hub: Arc<Hub>,
@@ -57,17 +75,45 @@ pub struct Server {
     max_sessions: usize,
     certificate: str0m::config::DtlsCert,
     epoch: Epoch,
-    /// By id.
-    sessions: Mutex<HashMap<String, watch::Sender<bool>>>,
-    born: mpsc::UnboundedSender<Birth>,
-    births: Mutex<Option<mpsc::UnboundedReceiver<Birth>>>,
+    reflexive: Arc<Reflexive>,
+    sessions: Arc<Sessions>,
+    /// Sessions that are answered and not yet tasks. As many at most as there may be sessions.
+    born: mpsc::UnboundedSender<Session>,
+    births: Mutex<Option<mpsc::UnboundedReceiver<Session>>>,
+    /// Where publishing stands; `None`: nobody publishes.
+    publishing: Mutex<Option<Arc<Mutex<whip::Report>>>>,
 }
 
-/// A session that is answered and not yet a task. As many at most as there may be sessions.
-struct Birth {
-    id: String,
-    ufrag: String,
-    session: Session,
+/// What `/state` and `/metrics` show.
+#[derive(Debug, serde::Serialize)]
+pub struct Report {
+    pub port: u16,
+    pub max_sessions: usize,
+    /// Sessions by kind.
+    pub count: BTreeMap<&'static str, usize>,
+    /// Oldest first.
+    pub sessions: Vec<Seen>,
+    pub whip: Option<whip::Report>,
+}
+
+/// An offer of ours on its way to a media server.
+struct Draft {
+    sdp: String,
+    rtc: Rtc,
+    pending: SdpPendingOffer,
+    ends: Ends,
+    video: Option<Mid>,
+    audio: Option<Mid>,
+    connected: watch::Receiver<bool>,
+}
+
+impl Draft {
+    /// The session, and what turns true once media can flow.
+    fn accept(mut self, answer: SdpAnswer) -> Result<(Session, watch::Receiver<bool>), BadAnswer> {
+        self.rtc.sdp_api().accept_answer(self.pending, answer).map_err(|e| BadAnswer::Refused(e.to_string()))?;
+        let session = Session::publishing(self.rtc, self.ends, self.video, self.audio).ok_or(BadAnswer::NothingInCommon)?;
+        Ok((session, self.connected))
+    }
 }
 
 /// What the peer is told.
@@ -113,59 +159,84 @@ impl Server {
         drop(RtcConfig::new().build(Instant::now()));
         let epoch = Epoch::new(Instant::now(), hub.unix(MonoNs::now()));
         let rates = Rates::new(hub.clone(), config.bitrate_bps);
+        let reflexive = Arc::new(Reflexive::new(port.clone(), config.stun.as_deref()));
         let (born, births) = mpsc::unbounded_channel();
         Ok(Self {
             hub,
             port,
             routes: Arc::default(),
             rates,
+            reflexive,
             public_ip: config.public_ip,
             max_sessions: config.max_sessions,
             certificate,
             epoch,
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
             born,
             births: Mutex::new(Some(births)),
+            publishing: Mutex::default(),
         })
     }
 
-    pub fn port(&self) -> u16 {
-        self.port.number()
-    }
-
-    /// Sessions now, connected or not yet.
-    pub fn sessions(&self) -> usize {
-        self.lock().len()
+    pub fn report(&self) -> Report {
+        let whip =
+            self.publishing.lock().expect("nothing panics while it holds the slot").as_ref().map(|report| whip::lock(report).clone());
+        let sessions = self.sessions.seen();
+        let count = Kind::ALL.map(|kind| (kind.name(), sessions.iter().filter(|seen| seen.kind == kind).count())).into();
+        Report { port: self.port.number(), max_sessions: self.max_sessions, count, sessions, whip }
     }
 
     /// Answers an offer and starts its session, which ends by itself unless the peer connects soon.
-    pub fn answer(&self, offer: &str, hearing: Hearing) -> Result<Answer, Refusal> {
+    pub fn answer(&self, offer: &str, kind: Kind, hearing: Hearing) -> Result<Answer, Refusal> {
         let offer = signalling::check(offer)?;
-        let mut sessions = self.lock();
-        if sessions.len() >= self.max_sessions {
+        if self.sessions.viewers() >= self.max_sessions {
             return Err(Refusal::Full(self.max_sessions));
         }
         let now = Instant::now();
-        let shift = self.epoch.shift(now, self.hub.unix(MonoNs::now()));
-        let mut rtc = self.rtc(shift.apply(now));
+        let shift = self.shift(now);
+        let mut rtc = self.rtc(RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false), shift.apply(now));
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = signalling::readable(answer.to_sdp_string());
-        let id = self.random_id().map_err(Refusal::Failed)?;
+        let id = random_id().map_err(Refusal::Failed)?;
+        let (ends, _) = self.ends(&mut rtc, &id, kind, shift);
+        // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
+        let _ = self.born.send(Session::new(rtc, ends, hearing));
+        Ok(Answer { id, sdp })
+    }
+
+    /// Drafts an offer of what the camera and the microphone give.
+    fn offer(&self) -> io::Result<Draft> {
+        let now = Instant::now();
+        let shift = self.shift(now);
+        let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
+        for (payload_type, repairs, profile) in OFFERED_H264 {
+            config.codec_config().add_h264(Pt::new_with_value(payload_type), Some(Pt::new_with_value(repairs)), true, profile);
+        }
+        let mut rtc = self.rtc(config, shift.apply(now));
+        let mut api = rtc.sdp_api();
+        // One stream of both, so that a player keeps them in step.
+        let stream = Some("stampcast".to_owned());
+        let mut add = |encoding, kind| self.hub.has(encoding).then(|| api.add_media(kind, Direction::SendOnly, stream.clone(), None, None));
+        let (video, audio) = (add(Encoding::H264, MediaKind::Video), add(Encoding::Opus, MediaKind::Audio));
+        let (offer, pending) = api.apply().ok_or_else(|| io::Error::other("there is neither a camera nor a microphone"))?;
+        let (ends, connected) = self.ends(&mut rtc, &random_id()?, Kind::Whip, shift);
+        Ok(Draft { sdp: offer.to_sdp_string(), rtc, pending, ends, video, audio, connected })
+    }
+
+    /// Lists a session and routes what is for it to it.
+    fn ends(&self, rtc: &mut Rtc, id: &str, kind: Kind, shift: Shift) -> (Ends, watch::Receiver<bool>) {
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
-        let (stop, stopped) = watch::channel(false);
         let (inbox, datagrams) = mpsc::channel(INBOX);
         self.routes.add(&ufrag, inbox);
-        let ends = Ends { hub: self.hub.clone(), port: self.port.clone(), datagrams, stopped, rate: self.rates.share(), shift };
-        let session = Session::new(rtc, ends, hearing);
-        sessions.insert(id.clone(), stop);
-        // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
-        let _ = self.born.send(Birth { id: id.clone(), ufrag, session });
-        Ok(Answer { id, sdp })
+        let (place, stopped) = self.sessions.add(&self.routes, id, &ufrag, kind, self.unix_now());
+        let (connected, is_connected) = watch::channel(false);
+        let (hub, port, routes, rate) = (self.hub.clone(), self.port.clone(), self.routes.clone(), self.rates.share());
+        (Ends { hub, port, routes, datagrams, stopped, rate, shift, place, connected }, is_connected)
     }
 
     /// Ends a session; `false` when there is none of this name.
     pub fn end(&self, id: &str) -> bool {
-        self.lock().get(id).is_some_and(|stop| stop.send(true).is_ok())
+        self.sessions.end(id)
     }
 
     /// Serves the sessions until `stopping` says so; every peer is then told.
@@ -177,55 +248,45 @@ impl Server {
             ports.spawn(tcp::accept(self.port.clone(), listener, self.routes.clone(), self.max_sessions));
         }
         for socket in 0..self.port.sockets() {
-            let (port, routes) = (self.port.clone(), self.routes.clone());
-            ports.spawn(async move { port.receive(socket, |datagram| routes.give(datagram)).await });
+            let (port, routes, reflexive) = (self.port.clone(), self.routes.clone(), self.reflexive.clone());
+            let take = move |datagram| {
+                if !reflexive.take(&datagram) {
+                    routes.give(datagram);
+                }
+            };
+            ports.spawn(async move { port.receive(socket, take).await });
         }
+        ports.spawn(self.reflexive.clone().run());
         loop {
             tokio::select! {
-                Some(birth) = births.recv() => {
-                    let Birth { id, ufrag, session } = birth;
-                    tasks.spawn(async move { (id, ufrag, session.run().await) });
-                }
-                Some(ended) = tasks.join_next() => match ended {
-                    Ok((id, ufrag, ended)) => self.bury(&id, &ufrag, &ended),
-                    // Its entries go with the next look at the list: a panic names no session.
-                    Err(e) => { error!("a WebRTC session's task failed: {e}"); self.sweep(); }
-                },
+                Some(session) = births.recv() => drop(tasks.spawn(session.run())),
+                Some(ended) = tasks.join_next() => say(ended),
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
-        for stop in self.lock().values() {
-            let _ = stop.send(true);
-        }
+        self.sessions.end_all();
         // The caller's deadline is the limit; each says good-bye at once.
         while let Some(ended) = tasks.join_next().await {
-            if let Ok((id, ufrag, ended)) = ended {
-                self.bury(&id, &ufrag, &ended);
-            }
+            say(ended);
         }
     }
 
-    fn bury(&self, id: &str, ufrag: &str, ended: &Ended) {
-        self.lock().remove(id);
-        self.routes.remove(ufrag);
-        match ended {
-            Ended::NeverConnected => debug!("a WebRTC viewer never connected"),
-            ended => info!("WebRTC viewer left: {ended}"),
-        }
+    fn show_publisher(&self, report: Arc<Mutex<whip::Report>>) {
+        *self.publishing.lock().expect("nothing panics while it holds the slot") = Some(report);
     }
 
-    /// Forgets sessions whose task is gone.
-    fn sweep(&self) {
-        self.lock().retain(|_, stop| !stop.is_closed());
-        self.routes.sweep();
+    /// UNIX seconds, by the hub's clock.
+    fn unix_now(&self) -> f64 {
+        self.hub.unix(MonoNs::now()).0 as f64 / 1e9
+    }
+
+    fn shift(&self, now: Instant) -> Shift {
+        self.epoch.shift(now, self.hub.unix(MonoNs::now()))
     }
 
     /// `now`: by str0m's clock.
-    fn rtc(&self, now: Instant) -> Rtc {
-        let mut config = RtcConfig::new()
-            .clear_codecs()
-            .enable_h264(true)
-            .enable_opus(true, false)
+    fn rtc(&self, config: RtcConfig, now: Instant) -> Rtc {
+        let mut config = config
             .set_dtls_cert(self.certificate.clone())
             .set_stats_interval(Some(REPORTS))
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
@@ -240,25 +301,36 @@ impl Server {
     /// Where a peer can find us: over UDP and, for those whom UDP does not reach, TCP.
     fn candidates(&self) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for address in self.port.addresses() {
+        let addresses = self.port.addresses();
+        let seen = self.reflexive.mappings();
+        for address in addresses.iter().copied() {
             candidates.extend(Candidate::host(address, "udp"));
             candidates.extend(Candidate::builder().tcp().host(address).tcptype(str0m::net::TcpType::Passive).build());
             if let Some(ip) = self.public_ip.filter(|ip| ip.is_ipv4() == address.is_ipv4() && !address.ip().is_loopback()) {
                 candidates.extend(Candidate::server_reflexive((ip, address.port()).into(), address, "udp"));
             }
+            // Where there is no NAT, the address is named already.
+            let beyond = |public: SocketAddr| !addresses.contains(&public);
+            let seen = seen.iter().filter(|mapping| mapping.base == address && beyond(mapping.public));
+            candidates.extend(seen.filter_map(|mapping| Candidate::server_reflexive(mapping.public, address, "udp").ok()));
         }
         candidates
     }
+}
 
-    /// 128 bits that nobody can guess.
-    fn random_id(&self) -> io::Result<String> {
-        let mut bytes = [0; 16];
-        // The system call, not the device: the sandbox opens no file.
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+fn say(ended: Result<Ended, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ended::NeverConnected) => debug!("a WebRTC viewer never connected"),
+        Ok(ended) => info!("WebRTC viewer left: {}", crate::log::chain(&ended)),
+        // Its place in the lists went with it.
+        Err(e) => error!("a WebRTC session's task failed: {e}"),
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<bool>>> {
-        self.sessions.lock().expect("nothing panics while it holds the sessions")
-    }
+/// 128 bits that nobody can guess.
+fn random_id() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    // The system call, not the device: the sandbox opens no file.
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -106,6 +106,22 @@ impl Port {
         self.udp.iter().flat_map(of).map(|ip| SocketAddr::new(ip, self.number)).collect()
     }
 
+    /// The address of this port that a datagram to `peer` leaves from; `None` where there is no way.
+    pub fn base_towards(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        let socket = self.udp.iter().find(|socket| socket.is_ipv4 == peer.is_ipv4())?;
+        let ip = match socket.ip {
+            Some(ip) => ip,
+            None => {
+                // Connecting sends nothing: it looks up the route.
+                let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
+                probe.connect(peer).ok()?;
+                probe.local_addr().ok()?.ip()
+            }
+        };
+        Some(SocketAddr::new(ip, self.number))
+    }
+
     /// Gives each datagram of a socket to `take`, for ever.
     pub async fn receive(&self, socket: usize, take: impl Fn(Datagram)) {
         let socket = &self.udp[socket];
@@ -126,6 +142,14 @@ impl Port {
                     tokio::time::sleep(AFTER_ERROR).await;
                 }
             }
+        }
+    }
+
+    /// Waits until the sockets can send; tokio takes new ones to be full until it has looked.
+    pub async fn ready(&self) {
+        for socket in &self.udp {
+            // An error shows at the first datagram.
+            let _ = socket.socket.writable().await;
         }
     }
 

@@ -2,6 +2,7 @@
 //! section 7.2.2); everything else is told by the address that such a request came from. Knows no session and no socket.
 
 use super::port::Datagram;
+use super::stun;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -38,12 +39,9 @@ impl Routes {
         table.addresses.retain(|_, of| of != ufrag);
     }
 
-    /// Forgets the sessions that no longer take anything.
-    pub fn sweep(&self) {
-        let mut table = self.lock();
-        let Table { sessions, addresses } = &mut *table;
-        sessions.retain(|_, route| !route.inbox.is_closed());
-        addresses.retain(|_, of| sessions.contains_key(of));
+    /// What comes from this address is the session's, although its peer has not named it yet.
+    pub fn expect(&self, ufrag: &str, protocol: Protocol, from: SocketAddr) {
+        self.lock().learn(ufrag, (protocol, from));
     }
 
     /// Hands a datagram to its session. One that is nobody's, or for which there is no room, is dropped.
@@ -81,24 +79,12 @@ impl Table {
     }
 }
 
-/// Our user fragment in a STUN message; `None` where there is none, or where this is no STUN (RFC 8489, section 5).
+/// Our user fragment in a STUN request; `None` where there is none, or where this is none. An answer may have the request's USERNAME
+/// too (libnice does it), which begins with the peer's.
 fn named_session(bytes: &[u8]) -> Option<&str> {
-    const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-    const USERNAME: u16 = 6;
-    let (header, mut attributes) = bytes.split_at_checked(20)?;
-    // The two highest bits are 0: DTLS and RTP on the same port begin higher (RFC 7983).
-    if header[0] > 3 || header[4..8] != COOKIE {
-        return None;
-    }
-    while let Some((head, rest)) = attributes.split_at_checked(4) {
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let value = rest.get(..length)?;
-        if u16::from_be_bytes([head[0], head[1]]) == USERNAME {
-            return std::str::from_utf8(value).ok()?.split(':').next();
-        }
-        attributes = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
+    let (_, username) =
+        stun::Message::read(bytes).filter(stun::Message::is_request)?.attributes().find(|(kind, _)| *kind == stun::USERNAME)?;
+    std::str::from_utf8(username).ok()?.split(':').next()
 }
 
 #[cfg(test)]
@@ -107,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Instant;
 
-    fn stun(username: &str) -> Vec<u8> {
+    fn request_for(username: &str) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
         bytes.extend([7; 12]);
         bytes.extend([0x80, 0x22, 0, 3, b'a', b'b', b'c', 0]);
@@ -132,12 +118,16 @@ mod tests {
         routes.add("bbbb", b);
         routes.give(datagram(10, vec![22; 40]));
         assert!(of_a.try_recv().is_err() && of_b.try_recv().is_err(), "from nowhere");
-        routes.give(datagram(10, stun("aaaa:peer")));
-        routes.give(datagram(11, stun("bbbb:peer")));
-        routes.give(datagram(12, stun("cccc:peer")));
+        routes.give(datagram(10, request_for("aaaa:peer")));
+        routes.give(datagram(11, request_for("bbbb:peer")));
+        routes.give(datagram(12, request_for("cccc:peer")));
         routes.give(datagram(10, vec![22; 40]));
-        assert_eq!((of_a.try_recv().unwrap().bytes.len(), of_a.try_recv().unwrap().bytes), (stun("aaaa:peer").len(), vec![22; 40]));
+        // An answer that repeats the USERNAME of our request.
+        let answer = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
+        routes.give(datagram(11, answer.clone()));
+        assert_eq!((of_a.try_recv().unwrap().bytes.len(), of_a.try_recv().unwrap().bytes), (request_for("aaaa:peer").len(), vec![22; 40]));
         assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
+        assert_eq!(of_b.try_recv().unwrap().bytes, answer);
         assert!(of_b.try_recv().is_err());
         routes.remove("aaaa");
         routes.give(datagram(10, vec![22; 40]));
@@ -149,7 +139,7 @@ mod tests {
         let routes = Routes::default();
         let (inbox, _datagrams) = mpsc::channel(4);
         routes.add("aaaa", inbox);
-        (1..1000).for_each(|port| routes.give(datagram(port, stun("aaaa:peer"))));
+        (1..1000).for_each(|port| routes.give(datagram(port, request_for("aaaa:peer"))));
         assert_eq!(routes.lock().addresses.len(), ADDRESSES);
         assert!(routes.lock().addresses.contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999)))));
     }
@@ -158,7 +148,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_demux_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), real in any::<bool>(), at in 0usize..200, by in any::<u8>()) {
             if real {
-                bytes = stun("aaaa:peer");
+                bytes = request_for("aaaa:peer");
                 let at = at % bytes.len();
                 bytes[at] = by;
             }

@@ -5,6 +5,8 @@ use super::Hearing;
 use super::epoch::Shift;
 use super::port::{Datagram, Port};
 use super::rate::Share;
+use super::routes::Routes;
+use super::sessions::{Kind, Place};
 use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
 use crate::packet::{Cause, Encoding, MonoNs, OPUS_PACKET};
 use crate::wire::Delivery;
@@ -46,9 +48,13 @@ pub enum Ended {
 pub struct Ends {
     pub hub: Arc<Hub>,
     pub port: Arc<Port>,
+    pub routes: Arc<Routes>,
     pub datagrams: mpsc::Receiver<Datagram>,
     pub stopped: watch::Receiver<bool>,
     pub rate: Share,
+    pub place: Place,
+    /// Turns true when the peer is there.
+    pub connected: watch::Sender<bool>,
     /// Every instant that str0m is given or gives is moved by this.
     pub shift: Shift,
 }
@@ -100,6 +106,18 @@ impl Session {
             keyframe_asked: None,
             sound_clock: SoundClock::default(),
         }
+    }
+
+    /// The peer answered our offer of these media. str0m tells nothing of media that were offered, so they are looked up.
+    pub fn publishing(rtc: Rtc, ends: Ends, video: Option<Mid>, audio: Option<Mid>) -> Option<Self> {
+        let mut session = Self::new(rtc, ends, Hearing::Allowed);
+        let mut track = |mid: Option<Mid>, kind| {
+            let mid = mid.filter(|mid| session.rtc.media(*mid).is_some_and(|media| media.direction().is_sending() && !media.disabled()))?;
+            pick(&mut session.rtc, mid, kind)
+        };
+        let (video, audio) = (track(video, MediaKind::Video), track(audio, MediaKind::Audio));
+        (session.video, session.audio) = (video, audio);
+        (video.is_some() || audio.is_some()).then_some(session)
     }
 
     pub async fn run(mut self) -> Ended {
@@ -159,7 +177,15 @@ impl Session {
         loop {
             match self.rtc.poll_output()? {
                 Output::Timeout(deadline) => return Ok(self.ends.shift.undo(deadline)),
-                Output::Transmit(out) => self.ends.port.send(out.proto, out.source, out.destination, &out.contents),
+                Output::Transmit(out) => {
+                    if self.ends.place.kind == Kind::Whip {
+                        // A media server with ICE-lite (RFC 8445, section 2.5) asks nothing, so only its answers show where it is.
+                        // A viewer's candidates are a stranger's word: one that named another viewer's address would get what
+                        // comes from there.
+                        self.ends.routes.expect(self.ends.place.ufrag(), out.proto, out.destination);
+                    }
+                    self.ends.port.send(out.proto, out.source, out.destination, &out.contents);
+                }
                 Output::Event(event) => self.take_event(event)?,
             }
         }
@@ -170,7 +196,11 @@ impl Session {
             Event::Connected => {
                 self.connected = true;
                 self.heard = Instant::now();
-                tracing::info!("WebRTC viewer joined after {:.1} s", self.born.elapsed().as_secs_f64());
+                self.ends.place.note_connected();
+                if self.ends.place.kind != Kind::Whip {
+                    tracing::info!("WebRTC viewer joined after {:.1} s", self.born.elapsed().as_secs_f64());
+                }
+                self.ends.connected.send_replace(true);
                 self.subscribe();
             }
             // Comes before or after `Connected`.

@@ -1,6 +1,10 @@
-//! The checks of an offer before str0m sees it, and the answer's last touch. Pure; what a stranger sends is bounded here.
+//! The checks of an offer or an answer before str0m sees it, and our answer's last touch. Pure; what a stranger sends is bounded
+//! here.
 
-use str0m::change::SdpOffer;
+use str0m::change::{SdpAnswer, SdpOffer};
+
+/// The media type of both.
+pub const SDP: &str = "application/sdp";
 
 /// Far more than any browser offers: each candidate is paired with each of ours.
 const MAX_CANDIDATES: usize = 64;
@@ -26,15 +30,37 @@ pub enum BadOffer {
 
 /// Reads an offer that has something for us.
 pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
+    check_size(text)?;
+    let offer = SdpOffer::from_sdp_string(text).map_err(|_| BadOffer::Malformed)?;
+    if sections(text).any(|section| is_for_us(&section)) { Ok(offer) } else { Err(BadOffer::NothingInCommon) }
+}
+
+fn check_size(text: &str) -> Result<(), BadOffer> {
     if text.len() > MAX_OFFER {
         return Err(BadOffer::TooLarge);
     }
     let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
-    if count("m=") > MAX_MEDIA || count("a=candidate:") > MAX_CANDIDATES {
-        return Err(BadOffer::TooMuch);
-    }
-    let offer = SdpOffer::from_sdp_string(text).map_err(|_| BadOffer::Malformed)?;
-    if sections(text).any(|section| is_for_us(&section)) { Ok(offer) } else { Err(BadOffer::NothingInCommon) }
+    if count("m=") > MAX_MEDIA || count("a=candidate:") > MAX_CANDIDATES { Err(BadOffer::TooMuch) } else { Ok(()) }
+}
+
+/// Why an answer to our offer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum BadAnswer {
+    #[error("it is too large or names too much")]
+    TooMuch,
+    #[error("it is no SDP of WebRTC")]
+    Malformed,
+    #[error("it takes neither H.264 nor Opus")]
+    NothingInCommon,
+    /// str0m's words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Reads an answer.
+pub fn check_answer(text: &str) -> Result<SdpAnswer, BadAnswer> {
+    check_size(text).map_err(|_| BadAnswer::TooMuch)?;
+    SdpAnswer::from_sdp_string(text).map_err(|_| BadAnswer::Malformed)
 }
 
 /// The lines of each m-section.

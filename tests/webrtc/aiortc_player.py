@@ -1,6 +1,6 @@
-"""Plays a running stampcast through /api/webrtc/offer with aiortc (PyPI), a peer that shares no code with ours.
+"""Plays stampcast through /api/webrtc/offer with aiortc (PyPI), a peer that shares no code with ours.
 
-python3 aiortc_player.py http://127.0.0.1:8080      exit code 0 when picture and sound came
+python3 aiortc_player.py PROGRAM      exit code 0 when picture and sound came
 """
 
 import asyncio
@@ -9,6 +9,8 @@ import sys
 import urllib.request
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
+
+from program import Program
 
 FRAMES = 60
 CHUNKS = 100
@@ -43,4 +45,6 @@ async def main(server: str) -> None:
     assert got["size"] == (640, 480) and got["peak"] > 8000, got  # the test camera's picture and its beep
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8080"))
+camera = Program(sys.argv[1])
+asyncio.run(main(camera.url))
+camera.end()

@@ -2,7 +2,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod hostile;
+mod line;
 mod peer;
+mod reach;
+mod whip;
 
 use common::{PATIENCE, Program, until};
 use openh264::decoder::Decoder;
@@ -138,11 +142,49 @@ fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
     let mut peer = Peer::play(port);
     assert!(peer.watch(|_| true));
     let (path, killed) = (peer.location.clone(), Instant::now());
+    let sessions = || state(port)["sessions"].as_array().cloned().expect("a list");
+    assert_eq!((sessions()[0]["kind"].as_str(), sessions()[0]["connected"].as_bool()), (Some("whep"), Some(true)));
     drop(peer);
-    program.line(&["WebRTC viewer left"]);
+    until("an empty list", || sessions().is_empty().then_some(()));
     assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());
+    program.line(&["WebRTC viewer left"]);
     assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
     assert!(killed.elapsed() < PATIENCE);
+}
+
+/// WebRTC's part of `/state`.
+fn state(port: u16) -> serde_json::Value {
+    let state: serde_json::Value = serde_json::from_str(&request(port, "GET", "/state", "", "").body).expect("JSON");
+    state["result"]["webrtc"].clone()
+}
+
+#[test]
+fn sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    assert!(request(port, "GET", "/", "", "").body.contains("/whep"));
+    let before = unix_ns(SystemTime::now()) as f64 / 1e9;
+    let (mut whep, mut json) = (Peer::play(port), Peer::play_by_json(port));
+    let waiting = state(port);
+    assert_eq!(waiting["sessions"].as_array().map(Vec::len), Some(2), "{waiting}");
+    assert!(waiting["sessions"].as_array().is_some_and(|all| all.iter().all(|s| s["connected"] == false)), "{waiting}");
+    assert!(whep.watch(|_| true) && json.watch(|_| true));
+    let state = state(port);
+    assert_eq!(state["count"], serde_json::json!({"whep": 1, "json": 1, "whip": 0}));
+    for session in state["sessions"].as_array().expect("a list") {
+        let since = session["since"].as_f64().expect("UNIX seconds");
+        assert!(session["connected"] == true && (since - before).abs() < 20.0, "{state}");
+    }
+    let metrics = request(port, "GET", "/metrics", "", "").body;
+    for line in [
+        r#"stampcast_webrtc_sessions{kind="whep",state="connected"} 1"#,
+        r#"stampcast_webrtc_sessions{kind="json",state="connected"} 1"#,
+        r#"stampcast_webrtc_sessions{kind="whip",state="connecting"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let shown = state.to_string();
+    assert!(!shown.contains(whep.location.rsplit('/').next().expect("an id")), "a session's name is the key to its end");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! A WebRTC viewer made of str0m and one UDP socket: it plays by WHEP, can lose datagrams on purpose, and can be killed by forgetting it.
+//! A WebRTC viewer made of str0m and one socket, UDP or TCP: it plays by WHEP, can lose datagrams on purpose, and can be killed by
+//! forgetting it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use super::line::Line;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaData, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::Extension;
@@ -11,12 +13,14 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 pub struct Peer {
     rtc: Rtc,
-    socket: UdpSocket,
+    pub line: Line,
     address: SocketAddr,
     /// Of a hundred datagrams that come, so many are thrown away.
     pub loss_percent: u32,
     seen: u32,
     pub location: String,
+    pub offer: String,
+    pub answer: String,
 }
 
 /// An HTTP answer.
@@ -51,22 +55,29 @@ pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &s
 }
 
 impl Peer {
-    fn new() -> (Self, String, SdpPendingOffer) {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-        let address = socket.local_addr().expect("it is bound");
+    fn new(line: Line) -> (Self, String, SdpPendingOffer) {
+        let address = line.address();
         let config = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false);
         let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
-        rtc.add_local_candidate(Candidate::host(address, "udp").expect("an address"));
+        let protocol = if line.protocol() == Protocol::Udp { "udp" } else { "tcp" };
+        rtc.add_local_candidate(Candidate::host(address, protocol).expect("an address"));
         let mut api = rtc.sdp_api();
         api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
         let (offer, pending) = api.apply().expect("there is something to offer");
-        (Self { rtc, socket, address, loss_percent: 0, seen: 0, location: String::new() }, offer.to_sdp_string(), pending)
+        let offer = offer.to_sdp_string();
+        let peer =
+            Self { rtc, line, address, loss_percent: 0, seen: 0, location: String::new(), offer: offer.clone(), answer: String::new() };
+        (peer, offer, pending)
     }
 
     /// Plays by WHEP.
     pub fn play(port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new();
+        Self::play_over(Line::udp(), port)
+    }
+
+    pub fn play_over(line: Line, port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new(line);
         let answer = request(port, "POST", "/whep", "application/sdp", &offer);
         assert_eq!(answer.status, 201, "{}", answer.body);
         peer.location = answer.header("location").expect("a Location").to_owned();
@@ -76,7 +87,7 @@ impl Peer {
 
     /// Plays by the JSON endpoint.
     pub fn play_by_json(port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new();
+        let (mut peer, offer, pending) = Self::new(Line::udp());
         let offer = serde_json::json!({"sdp": offer, "type": "offer"}).to_string();
         let answer = request(port, "POST", "/api/webrtc/offer", "application/json", &offer);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -86,14 +97,25 @@ impl Peer {
         peer
     }
 
+    /// Takes an offer as a media server does; with ICE-lite it waits to be asked (RFC 8445, section 2.5).
+    pub fn serve(offer: &str, is_lite: bool) -> Self {
+        let line = Line::udp();
+        let address = line.address();
+        let config = RtcConfig::new().set_ice_lite(is_lite).clear_codecs().enable_h264(true).enable_opus(true, false);
+        let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("an address"));
+        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer).expect("SDP")).expect("an offer for us").to_sdp_string();
+        Self { rtc, line, address, loss_percent: 0, seen: 0, location: String::new(), offer: offer.to_owned(), answer }
+    }
+
     fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
+        self.answer = answer.to_owned();
         self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(answer).expect("SDP")).expect("an answer to our offer");
     }
 
     /// Media as it comes, until `take` has enough. Panics when patience ends first; `false` when the session ended.
     pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
         let patience = Instant::now() + super::common::PATIENCE;
-        let mut buffer = vec![0; 2048];
         loop {
             assert!(Instant::now() < patience, "waited in vain for media");
             let deadline = loop {
@@ -101,7 +123,7 @@ impl Peer {
                     Output::Timeout(at) => break at,
                     Output::Transmit(out) => {
                         if !self.is_lost() {
-                            let _ = self.socket.send_to(&out.contents, out.destination);
+                            self.line.send(out.proto, &out.contents, out.destination);
                         }
                     }
                     Output::Event(Event::MediaData(data)) => {
@@ -116,20 +138,16 @@ impl Peer {
                 return false;
             }
             let pause = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), Duration::from_millis(100));
-            self.socket.set_read_timeout(Some(pause)).expect("a timeout is settable");
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, source)) => {
+            match self.line.receive(pause) {
+                Some((bytes, source)) => {
                     if self.is_lost() {
                         continue;
                     }
-                    if let Ok(received) = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]) {
+                    if let Ok(received) = Receive::new(self.line.protocol(), source, self.address, &bytes) {
                         self.rtc.handle_input(Input::Receive(Instant::now(), received)).expect("str0m takes it");
                     }
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
-                    self.rtc.handle_input(Input::Timeout(Instant::now())).expect("str0m goes on");
-                }
-                Err(e) => panic!("{e}"),
+                None => self.rtc.handle_input(Input::Timeout(Instant::now())).expect("str0m goes on"),
             }
         }
     }

@@ -1,0 +1,142 @@
+//! What strangers send to the one port, and what the log keeps to itself.
+
+use super::common::Program;
+use super::peer::{Peer, request};
+use std::net::UdpSocket;
+use str0m::net::Protocol;
+
+const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+
+/// Numbers that are the same in each run (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        ((mixed ^ mixed >> 27) >> 16) as usize % sides
+    }
+}
+
+/// The beginnings of what comes to such a port (RFC 7983): a STUN request for a session, DTLS, RTP, RTCP.
+fn seeds(ufrag: &str) -> Vec<Vec<u8>> {
+    let username = format!("{ufrag}:abcd");
+    let padded = username.len().next_multiple_of(4);
+    let mut stun = vec![0, 1, 0, (4 + padded) as u8, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    stun.extend([0, 6, 0, username.len() as u8]);
+    stun.extend(username.as_bytes());
+    stun.resize(24 + padded, 0);
+    let mut response = stun.clone();
+    response[0] = 1;
+    response[1] = 1;
+    // A ClientHello's record and a first fragment; an alert; a record of application data.
+    let hello = [&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0, 48, 254, 253][..], &[7; 46]].concat();
+    let alert = vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0];
+    let data = [&[23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 9, 0, 40][..], &[9; 40]].concat();
+    let rtp = [&[0x90, 108, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, 0, 0, 0][..], &[5; 60]].concat();
+    let rtcp = [&[0x81, 201, 0, 7, 1, 2, 3, 4][..], &[6; 24], &[0x80, 0, 0, 1, 8, 8, 8, 8]].concat();
+    vec![stun, response, hello, alert, data, rtp, rtcp]
+}
+
+fn broken(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..dice.roll(6) {
+        let at = dice.roll(bytes.len());
+        bytes[at] = dice.roll(256) as u8;
+    }
+    match dice.roll(4) {
+        0 => bytes.truncate(dice.roll(bytes.len())),
+        1 => bytes.extend((0..dice.roll(1400)).map(|n| n as u8)),
+        _ => {}
+    }
+    bytes
+}
+
+fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
+    sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {sdp}")).trim_end()
+}
+
+/// From strangers that know the session's name, and from the viewer's own address: what is not authentic changes nothing.
+#[test]
+fn datagrams_of_any_kind_neither_end_the_server_nor_the_picture() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let serve = program.child("stampcast-serve", None);
+    let mut peer = Peer::play(port);
+    assert!(peer.watch(|_| true));
+    let ufrag = attribute(&peer.answer, "a=ice-ufrag:").to_owned();
+    let line = program.line(&["WebRTC: UDP and TCP port "]);
+    let to = format!("127.0.0.1:{}", line.rsplit(' ').next().expect("a port")).parse().expect("an address");
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let mut dice = Dice(1);
+    let seeds = seeds(&ufrag);
+    let mut sent = 0;
+    // In between the peer plays on, so that nothing waits until buffers are full.
+    while sent < 12_000 {
+        for seed in &seeds {
+            let bytes = broken(seed, &mut dice);
+            let _ = stranger.send_to(&bytes, to);
+            let bytes = broken(seed, &mut dice);
+            peer.line.send(Protocol::Udp, &bytes, to);
+            sent += 2;
+        }
+        let mut left = 2;
+        assert!(
+            peer.watch(|_| {
+                left -= 1;
+                left == 0
+            }),
+            "the session ended after {sent} datagrams"
+        );
+    }
+    let mut pictures = 0;
+    assert!(
+        peer.watch(|data| {
+            pictures += u32::from(data.params.spec().codec.is_video());
+            pictures == 10
+        }),
+        "it plays on"
+    );
+    assert!(Peer::play(port).watch(|_| true), "others can come");
+    assert_eq!(program.child("stampcast-serve", None), serve, "the server lives");
+    // Strangers cannot fill the log either.
+    let said = program.lines().iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).count();
+    assert_eq!(said, 0, "{:?}", program.lines());
+}
+
+#[test]
+fn no_viewers_address_and_no_session_description_is_logged() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let mut secrets = Vec::new();
+    let mut note = |peer: &Peer| {
+        secrets.push(peer.line.address().to_string());
+        for sdp in [&peer.offer, &peer.answer] {
+            secrets.extend(["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"].map(|name| attribute(sdp, name).to_owned()));
+        }
+        secrets.extend(peer.location.rsplit('/').next().filter(|id| !id.is_empty()).map(str::to_owned));
+    };
+    let (mut ended, mut killed, mut by_json) = (Peer::play(port), Peer::play(port), Peer::play_by_json(port));
+    for peer in [&mut ended, &mut killed, &mut by_json] {
+        assert!(peer.watch(|_| true));
+        note(peer);
+    }
+    // Broken offers, as their makers would like to see them logged.
+    let offer = by_json.offer.clone();
+    for broken in [
+        offer.replace("a=mid:", "a=mad:"),
+        offer.replace("a=recvonly", "a=sendonly"),
+        offer.replace("127.0.0.1", "\u{1b}[2Jx"),
+        offer[..300].to_owned(),
+    ] {
+        request(port, "POST", "/whep", "application/sdp", &broken);
+    }
+    assert_eq!(request(port, "DELETE", &ended.location.clone(), "", "").status, 200);
+    assert!(!ended.watch(|_| false));
+    drop((killed, by_json));
+    program.line(&["WebRTC viewer left: it went silent"]);
+    let log = program.lines().join("\n");
+    for secret in secrets.iter().map(String::as_str).chain(["a=", "candidate", "m=video", "ufrag", "typ host", "\u{1b}[2J"]) {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
