@@ -16,13 +16,22 @@ let server = null;
 
 /* Connecting */
 
-/** Goes to `address`, or to the default where it is empty; false where it is no address. */
+/** The server at `address`, or the default where it is empty; null where it is no address. */
+function serverAt(address) {
+  return address ? parseServer(address, location.protocol === "https:") : defaultServer(location.href);
+}
+
+/** The token that `address` carries, else the one that is remembered for that very server, else "". */
+function tokenFor({ token, base }) {
+  return token || settings.token(base);
+}
+
+/** Goes to `address` (as serverAt reads it), with tokenFor it where `token` is null; false where it is no address. */
 function goTo(address, token) {
-  const secure = location.protocol === "https:";
-  const next = address ? parseServer(address, secure) : defaultServer(location.href);
+  const next = serverAt(address);
   if (!next) return false;
   server = next;
-  const known = token || next.token || settings.token(next.base);
+  const known = token ?? tokenFor(next);
   settings.setToken(next.base, known);
   showServer();
   delete document.body.dataset.seen;
@@ -37,8 +46,9 @@ function showServer() {
 
 function begin() {
   const page = readPageAddress(location.href);
+  const token = page.token || null;
   if (page.cleaned) history.replaceState(null, "", page.cleaned);
-  if (!(page.server && goTo(page.server, page.token)) && !goTo(settings.get("server"), page.token)) goTo("", page.token);
+  if (!(page.server && goTo(page.server, token)) && !goTo(settings.get("server"), token)) goTo("", token);
 }
 
 /* Sound */
@@ -160,9 +170,19 @@ function applyLanguage() {
   setFullscreenLabel();
 }
 
+let tokenTyped = false;
+
+/** Until the person types one, the field holds the token of the server in the field above it, and of no other. */
+function showTokenOfServer() {
+  if (tokenTyped) return;
+  const typed = serverAt($("server").value.trim());
+  $("settings-token").value = typed ? tokenFor(typed) : "";
+}
+
 function openSettings(focus) {
   $("server").value = settings.get("server") || (server ? server.label : "");
-  $("settings-token").value = server ? settings.token(server.base) : "";
+  tokenTyped = false;
+  showTokenOfServer();
   for (const name of ["theme", "language"]) $(name).value = settings.get(name);
   $("snapshot-format").value = settings.get("snapshot");
   $("overlay").checked = settings.get("overlay");
@@ -180,13 +200,14 @@ function showServerError(wrong) {
 function submitSettings(event) {
   event.preventDefault();
   const typed = $("server").value.trim();
-  const parsed = parseServer(typed || "localhost", location.protocol === "https:");
+  const parsed = serverAt(typed);
   if (!parsed) return showServerError(true);
+  showTokenOfServer();
   const byDefault = defaultServer(location.href);
   // A token typed as part of the address is not remembered with it.
   const address = typed.replace(/[?#].*$/, "");
   settings.set("server", !typed || parsed.base === byDefault.base ? "" : address);
-  goTo(typed, $("settings-token").value.trim());
+  goTo(typed, $("settings-token").value.trim() || parsed.token);
   return $("settings").close();
 }
 
@@ -246,8 +267,12 @@ $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
 $("open-help").onclick = () => $("help").showModal();
-$("retry").onclick = () => (viewer.link.waiting ? viewer.link.retryNow() : goTo(server.base, ""));
+$("retry").onclick = () => (viewer.link.waiting ? viewer.link.retryNow() : goTo(server.base, null));
 $("settings-form").onsubmit = submitSettings;
+$("server").oninput = showTokenOfServer;
+$("settings-token").oninput = () => {
+  tokenTyped = true;
+};
 $("snapshot-format").onchange = () => settings.set("snapshot", $("snapshot-format").value);
 $("overlay").onchange = () => settings.set("overlay", $("overlay").checked);
 $("theme").onchange = () => {

@@ -173,6 +173,47 @@ test("a token in the page's address works and leaves the address at once", async
   }
 });
 
+test("a token goes to the server it was given for, and to no other", async () => {
+  const other = await new FakeServer().listen();
+  const guarded = await new FakeServer({ token: "theirs" }).listen();
+  const goTo = async (page, { port }, token) => {
+    await page.click("#open-settings");
+    await page.fill("#server", `127.0.0.1:${port}`);
+    if (token !== undefined) await page.fill("#settings-token", token);
+    await page.click("#settings-form button[type=submit]");
+  };
+  const liveOn = async (page, { port }) => {
+    const wanted = `127.0.0.1:${port}`;
+    const live = (label) => viewer.server.label === label && viewer.lastFrameAt !== null && viewer.phase === "live";
+    await until(page, `the picture of ${wanted}`, live, wanted);
+  };
+  try {
+    await withFake(
+      { token: "s3cret" },
+      async (page, server) => {
+        await liveOn(page, server);
+        await goTo(page, other);
+        await liveOn(page, other);
+        assert.deepEqual(other.handshakes, ["?format=binary&events=1"]);
+        await goTo(page, guarded, "theirs");
+        await liveOn(page, guarded);
+        // Not touched, it still holds.
+        await page.click("#open-settings");
+        await page.click("#settings-form button[type=submit]");
+        await liveOn(page, guarded);
+        await goTo(page, guarded, "");
+        await untilPhase(page, "refused");
+        await goTo(page, { port: `${guarded.port}/?token=theirs` });
+        await liveOn(page, guarded);
+      },
+      { fragment: "#token=s3cret" },
+    );
+  } finally {
+    await other.close();
+    await guarded.close();
+  }
+});
+
 test("a refused origin and a full server say so", async () => {
   await withFake({ status: 403 }, async (page, server) => {
     await untilPhase(page, "refused");
