@@ -39,6 +39,11 @@ function goTo(address, token) {
   return true;
 }
 
+/** What a person may type to come to a server: its label, where that does not lead elsewhere. */
+function addressOf({ label, base }) {
+  return serverAt(label).base === base ? label : base;
+}
+
 function showServer() {
   $("server-label").textContent = server.label;
   setLabel($("open-server"), `${server.label}: ${t("change")}`);
@@ -180,7 +185,7 @@ function showTokenOfServer() {
 }
 
 function openSettings(focus) {
-  $("server").value = settings.get("server") || (server ? server.label : "");
+  $("server").value = settings.get("server") || (server ? addressOf(server) : "");
   tokenTyped = false;
   showTokenOfServer();
   for (const name of ["theme", "language"]) $(name).value = settings.get(name);

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname } from "node:path";
 import { FakeServer } from "./fake-server.js";
-import { until, untilPhase } from "./browser.js";
+import { pageUrl, until, untilPhase } from "./browser.js";
 import { freePort } from "./program.js";
 import { withFake, withPage } from "./session.js";
 import { test } from "./suite.js";
@@ -211,6 +211,19 @@ test("a token goes to the server it was given for, and to no other", async () =>
   } finally {
     await other.close();
     await guarded.close();
+  }
+});
+
+test("the settings name the server so that Connect leads to it again", async () => {
+  for (const [server, named] of [["https://127.0.0.1:9", "https://127.0.0.1:9/"], ["127.0.0.1:9", "127.0.0.1:9"]]) {
+    const url = pageUrl(0).replace(/server=.*/, `server=${server}`);
+    await withPage({ url }, async (page) => {
+      const before = await page.evaluate(() => viewer.server.base);
+      await page.click("#open-settings");
+      assert.equal(await page.inputValue("#server"), named);
+      await page.click("#settings-form button[type=submit]");
+      assert.equal(await page.evaluate(() => viewer.server.base), before);
+    });
   }
 });
 
