@@ -99,8 +99,21 @@ async function snapshot() {
   toast(name ? t("savedAs", { name }) : t("nothingYet"));
 }
 
+let recordingStarts = false;
+
 async function toggleRecording() {
   if (viewer.recording) return viewer.recording.stop();
+  // A second click while the first one waits for the picture or the sound would start a second recorder.
+  if (recordingStarts) return undefined;
+  recordingStarts = true;
+  try {
+    return await startRecording();
+  } finally {
+    recordingStarts = false;
+  }
+}
+
+async function startRecording() {
   const first = await viewer.still();
   if (!first) return toast(t("nothingYet"));
   if (!Recording.type()) return toast(t("noRecorder"));

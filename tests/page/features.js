@@ -59,6 +59,26 @@ test("a recording has picture and sound, also for who has not started the sound"
   });
 });
 
+test("two clicks on Record at once start one recorder, which ends", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.evaluate(() => {
+      globalThis.recorders = [];
+      const { start } = MediaRecorder.prototype;
+      MediaRecorder.prototype.start = function begin(slice) {
+        globalThis.recorders.push(this);
+        return start.call(this, slice);
+      };
+      $("record").click();
+      $("record").click();
+    });
+    await until(page, "half a second", () => viewer.recording && viewer.recording.seconds() > 0.5);
+    await download(page, () => page.click("#record"));
+    const states = await page.evaluate(() => globalThis.recorders.map((recorder) => recorder.state));
+    assert.deepEqual(states, ["inactive"]);
+  });
+});
+
 test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
