@@ -58,7 +58,11 @@ function begin() {
 
 /* Sound */
 
-async function startSound() {
+/** Not remembered: whoever starts the sound wants to hear it. */
+let muted = false;
+
+async function startSound({ silent }) {
+  muted = silent;
   if (!viewer.soundFormat && viewer.lastSoundAt !== null) toast(t("noSoundFormat"));
   try {
     await viewer.startSound();
@@ -72,7 +76,6 @@ function showSoundControls() {
   const on = viewer.sound.state === "on" || viewer.sound.state === "starting";
   $("start-audio").hidden = on;
   $("sound-controls").hidden = !on;
-  const muted = settings.get("muted");
   $("mute").setAttribute("aria-pressed", String(muted));
   setLabel($("mute"), t(muted ? "unmute" : "mute"));
   setIcon($("mute"), muted ? "i-muted" : "i-sound");
@@ -82,13 +85,13 @@ function showSoundControls() {
 
 function setVolume(volume) {
   settings.set("volume", Math.min(1, Math.max(0, Math.round(volume * 100) / 100)));
-  settings.set("muted", false);
+  muted = false;
   showSoundControls();
 }
 
 function toggleSound() {
-  if (viewer.sound.state !== "on") return startSound();
-  settings.set("muted", !settings.get("muted"));
+  if (viewer.sound.state !== "on") return startSound({ silent: false });
+  muted = !muted;
   return showSoundControls();
 }
 
@@ -119,8 +122,7 @@ async function startRecording() {
   if (!Recording.type()) return toast(t("noRecorder"));
   // The recording has the sound even where the person does not want to hear it.
   if (viewer.sound.state === "off" && viewer.soundFormat && !viewer.transport.plays) {
-    settings.set("muted", true);
-    await startSound();
+    await startSound({ silent: true });
   }
   viewer.recording = new Recording(viewer.recordingStream(), first.stampText, ({ name, full }) => {
     viewer.recording = null;
@@ -273,7 +275,7 @@ function onKey(event) {
 
 /* Everything starts here */
 
-$("start-audio").onclick = startSound;
+$("start-audio").onclick = () => startSound({ silent: false });
 $("mute").onclick = toggleSound;
 $("volume").oninput = () => setVolume(Number($("volume").value));
 $("snapshot").onclick = snapshot;

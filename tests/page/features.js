@@ -79,6 +79,28 @@ test("two clicks on Record at once start one recorder, which ends", async () => 
   });
 });
 
+test("the button that starts the sound is heard, also after an earlier mute or recording", async () => {
+  const startIsHeard = async (page) => {
+    await page.reload();
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "sound on", () => viewer.sound.state === "on");
+    assert.equal(await page.evaluate(() => viewer.hears()), true);
+    assert.equal(await page.getAttribute("#mute", "aria-label"), "Mute (M)");
+  };
+  await withFake({}, async (page) => {
+    await startIsHeard(page);
+    await page.keyboard.press("m");
+    await until(page, "muted", () => viewer.sound.muted);
+    await startIsHeard(page);
+    await page.reload();
+    await untilPhase(page, "live");
+    await page.click("#record");
+    await until(page, "a silent recording", () => viewer.recording !== null && viewer.sound.muted);
+    await startIsHeard(page);
+  });
+});
+
 test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
@@ -148,7 +170,7 @@ test("keys do what the list says, and nothing while one types", async () => {
     await page.click("#open-server");
     await page.keyboard.type("mifs");
     assert.equal(await page.isVisible("#figures"), true);
-    assert.equal(await setting(page, "muted"), false);
+    assert.equal(await page.evaluate(() => viewer.sound.muted), false);
   });
 });
 
