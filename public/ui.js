@@ -84,8 +84,9 @@ function showSoundControls() {
 }
 
 function setVolume(volume) {
+  // Louder is to be heard; quieter stays muted.
+  if (volume > settings.get("volume")) muted = false;
   settings.set("volume", Math.min(1, Math.max(0, Math.round(volume * 100) / 100)));
-  muted = false;
   showSoundControls();
 }
 
@@ -267,6 +268,8 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
   // In a field, and on a control that uses the arrows itself, keys mean what they always mean.
   if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
+  // What scrolls is scrolled by them.
+  if (event.key.startsWith("Arrow") && event.target.closest("#figures, #card")) return;
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();

@@ -101,6 +101,31 @@ test("the button that starts the sound is heard, also after an earlier mute or r
   });
 });
 
+test("arrow keys scroll the figures, and making it quieter does not unmute", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.keyboard.press("m");
+      await until(page, "sound on", () => viewer.sound.state === "on");
+      await page.keyboard.press("m");
+      await page.focus("#figures");
+      await page.keyboard.press("ArrowDown");
+      await until(page, "the figures scrolled", () => $("figures").scrollTop > 0);
+      await page.keyboard.press("ArrowUp");
+      assert.equal(await setting(page, "volume"), 1);
+      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      await page.keyboard.press("i");
+      await page.keyboard.press("ArrowDown");
+      assert.equal(await setting(page, "volume"), 0.95);
+      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      await page.keyboard.press("ArrowUp");
+      assert.equal(await page.evaluate(() => viewer.sound.muted), false);
+    },
+    { viewport: { width: 1280, height: 400 } },
+  );
+});
+
 test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
