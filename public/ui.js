@@ -76,7 +76,6 @@ function showSoundControls() {
   const on = viewer.sound.state === "on" || viewer.sound.state === "starting";
   $("start-audio").hidden = on;
   $("sound-controls").hidden = !on;
-  $("mute").setAttribute("aria-pressed", String(muted));
   setLabel($("mute"), t(muted ? "unmute" : "mute"));
   setIcon($("mute"), muted ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
@@ -138,7 +137,6 @@ async function startRecording() {
 function showRecording() {
   const { recording } = viewer;
   const button = $("record");
-  button.setAttribute("aria-pressed", String(recording !== null));
   button.classList.toggle("active", recording !== null);
   setLabel(button, t(recording ? "stopRecord" : "record"));
   setIcon(button, recording ? "i-stop" : "i-record");

@@ -126,6 +126,21 @@ test("arrow keys scroll the figures, and making it quieter does not unmute", asy
   );
 });
 
+test("mute and record say their state once: by a name that changes, not also as pressed", async () => {
+  const names = (page) =>
+    page.evaluate(() => ["mute", "record"].map((id) => [$(id).ariaLabel, $(id).hasAttribute("aria-pressed")]));
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "sound on", () => viewer.sound.state === "on");
+    assert.deepEqual(await names(page), [["Mute (M)", false], ["Start recording (R)", false]]);
+    await page.keyboard.press("m");
+    await page.keyboard.press("r");
+    await until(page, "a recording", () => viewer.recording !== null);
+    assert.deepEqual(await names(page), [["Unmute (M)", false], ["Stop recording (R)", false]]);
+  });
+});
+
 test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
@@ -134,7 +149,7 @@ test("with the sound on, frames wait for it; muted, the newest is shown at once"
     await until(page, "the sound leads", () => viewer.picture.due !== null);
     await page.keyboard.press("m");
     await until(page, "newest at once", () => viewer.picture.due === null);
-    assert.equal(await page.getAttribute("#mute", "aria-pressed"), "true");
+    assert.equal(await page.getAttribute("#mute", "aria-label"), "Unmute (M)");
     await page.keyboard.press("m");
     await until(page, "the sound leads again", () => viewer.picture.due !== null);
   });
