@@ -268,66 +268,66 @@ test("a burst of frames leaves no backlog", async () => {
   });
 });
 
-test("at a plain http address in the network, sound plays without a worklet", async () => {
+/** Serves public/, under /cam/ as well, with these headers; calls body(port). */
+async function withServedPage(headers, body) {
   const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
   const files = createServer((request, response) => {
-    const name = request.url.split("?")[0].replace(/\/$/, "/index.html");
+    const name = request.url.split("?")[0].replace(/\/$/, "/index.html").replace(/^\/cam\//, "/");
     try {
-      const body = readFileSync(new URL(`../../public${name.replace("/cam", "")}`, import.meta.url));
-      response.writeHead(200, { "content-type": types[extname(name)] });
-      response.end(body);
+      const bytes = readFileSync(new URL(`../../public${name}`, import.meta.url));
+      response.writeHead(200, { "content-type": types[extname(name)], ...headers }).end(bytes);
     } catch {
       response.writeHead(404).end();
     }
   });
   await new Promise((done) => files.listen(0, "127.0.0.1", done));
-  const server = await new FakeServer({ channels: 2 }).listen();
-  const url = `http://lan.test:${files.address().port}/cam/?server=lan.test:${server.port}`;
   try {
-    await withPage({ url }, async (page) => {
-      await untilPhase(page, "live");
-      assert.equal(await page.evaluate(() => isSecureContext), false);
-      await page.click("#start-audio");
-      await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
-      await until(page, "the beep at the loudspeaker", () => {
-        globalThis.ear ??= (() => {
-          const ear = globalThis.toLoudspeaker.context.createAnalyser();
-          globalThis.toLoudspeaker.connect(ear);
-          return ear;
-        })();
-        const samples = new Float32Array(globalThis.ear.fftSize);
-        globalThis.ear.getFloatTimeDomainData(samples);
-        return samples.some((sample) => Math.abs(sample) > 0.1);
+    await body(files.address().port);
+  } finally {
+    files.closeAllConnections();
+    await new Promise((done) => files.close(done));
+  }
+}
+
+test("at a plain http address in the network, sound plays without a worklet", async () => {
+  const server = await new FakeServer({ channels: 2 }).listen();
+  try {
+    await withServedPage({}, async (port) => {
+      await withPage({ url: `http://lan.test:${port}/cam/?server=lan.test:${server.port}` }, async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(await page.evaluate(() => isSecureContext), false);
+        await page.click("#start-audio");
+        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+        await until(page, "the beep at the loudspeaker", () => {
+          globalThis.ear ??= (() => {
+            const ear = globalThis.toLoudspeaker.context.createAnalyser();
+            globalThis.toLoudspeaker.connect(ear);
+            return ear;
+          })();
+          const samples = new Float32Array(globalThis.ear.fftSize);
+          globalThis.ear.getFloatTimeDomainData(samples);
+          return samples.some((sample) => Math.abs(sample) > 0.1);
+        });
       });
     });
   } finally {
     await server.close();
-    files.closeAllConnections();
-    await new Promise((done) => files.close(done));
   }
 });
 
 test("served over http under a strict policy, the page works, sound included", async () => {
-  const files = createServer((request, response) => {
-    const name = request.url.split("?")[0].replace(/\/$/, "/index.html");
-    const type = { ".js": "text/javascript", ".css": "text/css" }[extname(name)] || "text/html";
-    // What a careful server would send with the page: no inline script or style, no data: or blob: script.
-    const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src *";
-    response.writeHead(200, { "content-type": type, "content-security-policy": policy });
-    response.end(readFileSync(new URL(`../../public${name}`, import.meta.url)));
-  });
-  await new Promise((done) => files.listen(0, "127.0.0.1", done));
+  // What a careful server would send with the page: no inline script or style, no data: or blob: script.
+  const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src *";
   const server = await new FakeServer().listen();
   try {
-    const url = `http://127.0.0.1:${files.address().port}/?server=127.0.0.1:${server.port}`;
-    await withPage({ url }, async (page) => {
-      await untilPhase(page, "live");
-      await page.click("#start-audio");
-      await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+    await withServedPage({ "content-security-policy": policy }, async (port) => {
+      await withPage({ url: `http://127.0.0.1:${port}/?server=127.0.0.1:${server.port}` }, async (page) => {
+        await untilPhase(page, "live");
+        await page.click("#start-audio");
+        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+      });
     });
   } finally {
     await server.close();
-    files.closeAllConnections();
-    await new Promise((done) => files.close(done));
   }
 });
