@@ -53,7 +53,11 @@ function begin() {
   const page = readPageAddress(location.href);
   const token = page.token || null;
   if (page.cleaned) history.replaceState(null, "", page.cleaned);
-  if (!(page.server && goTo(page.server, token)) && !goTo(settings.get("server"), token)) goTo("", token);
+  if (page.server && goTo(page.server, token)) return;
+  // Where a server sent the page, the token is that server's; of a file nobody knows another than the remembered one.
+  const remembered = settings.get("server");
+  const fits = !remembered || location.protocol === "file:";
+  if (!goTo(remembered, fits ? token : null)) goTo("", token);
 }
 
 /* Sound */

@@ -331,3 +331,19 @@ test("served over http under a strict policy, the page works, sound included", a
     await server.close();
   }
 });
+
+test("the token of the server that served the page is not for one chosen at an earlier visit", async () => {
+  const chosen = await new FakeServer().listen();
+  const settings = { server: `127.0.0.1:${chosen.port}` };
+  try {
+    await withServedPage({}, async (port) => {
+      await withPage({ url: `http://127.0.0.1:${port}/?token=s3cret`, settings }, async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(await page.evaluate(() => viewer.server.label), settings.server);
+        assert.deepEqual(chosen.handshakes, ["?format=binary&events=1"]);
+      });
+    });
+  } finally {
+    await chosen.close();
+  }
+});
