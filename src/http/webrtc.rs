@@ -48,7 +48,6 @@ async fn not_allowed() -> impl IntoResponse {
 async fn play(
     State(server): State<Arc<Server>>,
     Extension(scope): Extension<Scope>,
-    uri: axum::http::Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -66,7 +65,8 @@ async fn play(
         .and_then(|offer| server.answer(offer, SessionKind::Whep, hearing(scope)));
     match answer {
         Ok(Answer { id, sdp }) => {
-            let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
+            // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may have put a prefix before our path.
+            let location = format!("whep/{id}");
             let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location), (header::ETAG, format!("\"{id}\""))];
             (StatusCode::CREATED, headers, sdp).into_response()
         }

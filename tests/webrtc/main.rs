@@ -120,6 +120,11 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
     let port = program.port();
     let (mut one, mut two) = (Peer::play(port), Peer::play(port));
     assert_ne!(one.location, two.location);
+    // A proxy may have put a prefix before the path.
+    let answer = request(port, "POST", "/door/whep", "application/sdp", &one.offer);
+    let location = answer.header("location").expect("a Location");
+    assert!(location.starts_with("whep/"), "relative to the endpoint: {location}");
+    assert_eq!(request(port, "DELETE", &format!("/door/{location}"), "", "").status, 200);
     assert!(one.watch(|_| true) && two.watch(|_| true));
     for peer in [&mut one, &mut two] {
         let path = peer.location.clone();
