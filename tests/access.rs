@@ -84,6 +84,8 @@ fn without_a_token_other_web_sites_pages_are_turned_away() {
         assert_eq!(status(&answer), expected, "{origin}: {answer}");
         let allowed = answer.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"));
         assert_eq!(allowed, expected == 200, "{origin}: {answer}");
+        let exposed = answer.to_ascii_lowercase().lines().any(|l| l.starts_with("access-control-expose-headers: ") && l.contains("retry-after"));
+        assert_eq!(exposed, expected == 200, "{origin}: {answer}");
     }
     let shut = Program::start(&[&CAMERA[..], &["--no-file-origin"]].concat());
     assert_eq!(status(&ask(&shut, "GET", "/stream", "Origin: null\r\n")), 403);

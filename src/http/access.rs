@@ -213,7 +213,8 @@ fn ask_for_token() -> Response {
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, x-timestamp, x-sequence")];
+    const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
+    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
     const PREFLIGHT: [(HeaderName, &str); 3] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
