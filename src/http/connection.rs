@@ -145,7 +145,7 @@ fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 
 /// Answers a connection that has no place, without waiting for its request.
 pub fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections at a time; try again later\n";
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\nRetry-After: 5\r\nConnection: close\r\n\r\n{\"error\":\"too many connections at a time; try again later\"}";
     // What it already sent is read first, or the kernel would reset the connection and the answer be lost.
     let _ = stream.try_read(&mut [0; 2048]);
     let _ = stream.try_write(FULL);

@@ -2,6 +2,7 @@
 //! older text format 0.0.4. Knows the hub's figures.
 
 use super::App;
+use super::problem::refusal;
 use crate::hub::figures::{BOUNDS_S, Counted, Figures};
 use crate::packet::{MonoNs, WorkerState};
 use crate::wire::Info;
@@ -36,7 +37,7 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
             };
             ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], text).into_response()
         }
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+        Err(e) => refusal(StatusCode::INTERNAL_SERVER_ERROR, e),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -36,8 +37,9 @@ pub struct Length {
 pub async fn wav(
     State(app): State<App>,
     Extension(scope): Extension<Scope>,
-    Query(Length { seconds }): Query<Length>,
+    length: Result<Query<Length>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Query(Length { seconds }) = length.map_err(|_| Problem::BadSeconds)?;
     if scope == Scope::PictureOnly {
         return Err(Problem::SoundForbidden);
     }

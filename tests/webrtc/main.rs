@@ -210,6 +210,8 @@ fn what_is_no_offer_is_refused_for_what_it_is() {
     ] {
         let answer = request(port, method, path, kind, body);
         assert_eq!(answer.status, status, "{method} {path} {kind}: {}", answer.body);
+        let error: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
+        assert_eq!(error.is_some_and(|e| e["error"].is_string()), status >= 400, "{method} {path} {kind}: {}", answer.body);
     }
     assert!(!program.lines().iter().any(|line| line.contains("127.0.0.1:") && line.contains("WebRTC")), "no address is logged");
 }
