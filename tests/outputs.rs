@@ -147,6 +147,18 @@ fn a_wav_of_two_seconds_is_two_seconds_long() {
 }
 
 #[test]
+fn the_log_tells_of_viewers_over_plain_http() {
+    let program = Program::start(&TEST);
+    for (path, what) in [("/stream.mjpg", "joined: video, mjpeg"), ("/audio.wav", "joined: audio, wav")] {
+        let answer = get(&program, path);
+        let peer = format!("viewer {} ", answer.body.get_ref().local_addr().expect("it is connected"));
+        program.line(&[&peer, what]);
+        drop(answer);
+        program.line(&[&peer, "left"]);
+    }
+}
+
+#[test]
 fn every_refusal_is_json_that_says_why() {
     let program = Program::start(&TEST);
     for (method, path, status, said) in [

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::incoming::Ended;
+use super::packets::Peer;
 use super::socket::{self, Socket};
 use super::stream::{Admitted, Handover};
 #[cfg(feature = "tls")]
@@ -55,7 +56,7 @@ impl Server {
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone(), asked)).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), asked)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -67,18 +68,19 @@ impl Server {
     async fn serve_requests(
         &self,
         stream: TcpStream,
+        peer: SocketAddr,
         handover: Handover,
         asked: Arc<AtomicBool>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, handover, asked).await?);
+            return Ok(self.serve_http(stream, peer, handover, asked).await?);
         }
-        Ok(self.serve_http(stream, handover, asked).await?)
+        Ok(self.serve_http(stream, peer, handover, asked).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -87,6 +89,7 @@ impl Server {
             asked.store(true, Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
+            request.extensions_mut().insert(Peer(peer));
             router.call(request)
         });
         let connection = http1::Builder::new()

@@ -5,12 +5,13 @@
 //! `/stream`, and a path that ends in `.mjpg` (ffmpeg, VLC, OpenCV).
 
 use super::App;
-use super::packets::Packets;
+use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
 use crate::packet::{Encoding, MonoNs};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -91,12 +92,16 @@ fn image(packet: &Packet) -> Response {
 }
 
 /// `GET /stream.mjpg`, and `GET /stream` without an upgrade.
-pub async fn mjpeg(State(app): State<App>, rate: Result<Query<Rate>, QueryRejection>) -> Result<Response, Problem> {
+pub async fn mjpeg(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    rate: Result<Query<Rate>, QueryRejection>,
+) -> Result<Response, Problem> {
     let Query(Rate { max_fps }) = rate.map_err(|_| Problem::BadRate)?;
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(Problem::BadRate);
     }
-    let frames = frames(&app, max_fps)?;
+    let frames = frames(&app, max_fps)?.logged(peer, "video, mjpeg");
     let kind = HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.
     let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();

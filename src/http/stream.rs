@@ -4,6 +4,7 @@
 use super::App;
 use super::access::Scope;
 use super::outgoing::Manner;
+use super::packets::Peer;
 use super::pictures;
 use super::problem::refusal;
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
@@ -73,13 +74,14 @@ pub async fn stream(
     State(app): State<App>,
     Extension(handover): Extension<Handover>,
     Extension(scope): Extension<Scope>,
+    peer: Extension<Peer>,
     upgrade: Option<Extension<OnUpgrade>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
     if !headers.contains_key(header::UPGRADE) {
-        return pictures::mjpeg(State(app), extract::Query::try_from_uri(&uri)).await.into_response();
+        return pictures::mjpeg(State(app), peer, extract::Query::try_from_uri(&uri)).await.into_response();
     }
     match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
