@@ -197,7 +197,7 @@ fn state_metrics_and_the_page_are_there() {
         "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
         "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
         "stampcast_worker_restarts_total{encoding=\"pcm\"} 0",
-        "stampcast_build{version=",
+        "stampcast_build_info{version=",
         "# TYPE stampcast_packets_total counter",
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");

@@ -74,7 +74,7 @@ impl Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         let build = vec![("version", self.info.version.clone())];
-        gauges(&mut out, "build", "Always 1; the version is in the label", [(build, 1.0)])?;
+        gauges(&mut out, "build_info", "Always 1; the version is in the label", [(build, 1.0)])?;
         plain(&mut out, "viewers", "Connected viewers of any output", self.info.viewers as f64)?;
         plain(
             &mut out,
