@@ -137,7 +137,7 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
 }
 
 #[test]
-fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
+fn a_peer_that_is_gone_without_a_word_is_forgotten_within_16_s() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut peer = Peer::play(port);
@@ -147,7 +147,8 @@ fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
     assert_eq!((sessions()[0]["kind"].as_str(), sessions()[0]["connected"].as_bool()), (Some("whep"), Some(true)));
     drop(peer);
     until("an empty list", || sessions().is_empty().then_some(()));
-    assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());
+    // After 10 s, and what a loaded machine adds.
+    assert!(killed.elapsed() < Duration::from_secs(16), "{:?}", killed.elapsed());
     program.line(&["WebRTC viewer left"]);
     assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
     assert!(killed.elapsed() < PATIENCE);
