@@ -267,7 +267,11 @@ fn thirty_viewers_cost_little_each() {
     std::thread::sleep(Duration::from_secs(5));
     let (to, rss) = used();
     let percent = (to - from) as f64 / start.elapsed().as_secs_f64();
-    println!("of a core: {:.2} % for each of 30; {:.2} MB each", percent / 30.0, (rss - rss_before) as f64 / 1024.0 / 30.0);
+    let mb_each = rss.saturating_sub(rss_before) as f64 / 1024.0 / 30.0;
+    println!("of a core: {:.2} % for each of 30; {mb_each:.2} MB each", percent / 30.0);
     let frames: Vec<i32> = viewers.into_iter().map(|v| v.join().expect("it plays")).collect();
     println!("packets of media: {frames:?}");
+    assert!(mb_each <= 1.5, "{mb_each:.2} MB for each viewer");
+    // 30 pictures and 50 packets of sound a second, for 12 s.
+    assert!(frames.iter().all(|&n| n >= 480), "not everybody got half of what there was: {frames:?}");
 }
