@@ -4,6 +4,7 @@
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
+use super::problem::refusal;
 use crate::config;
 use crate::secrets::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
@@ -232,7 +233,8 @@ fn ask_for_token() -> Response {
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, x-timestamp, x-sequence")];
+    const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
+    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
     const PREFLIGHT: [(HeaderName, &str); 3] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
@@ -248,11 +250,12 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let body = format!("{self}\n");
         match self {
             // RFC 6750, section 3.
-            Self::NoToken | Self::WrongToken => (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, BEARER)], body).into_response(),
-            Self::Origin | Self::File | Self::Host => (StatusCode::FORBIDDEN, body).into_response(),
+            Self::NoToken | Self::WrongToken => {
+                ([(header::WWW_AUTHENTICATE, BEARER)], refusal(StatusCode::UNAUTHORIZED, &self)).into_response()
+            }
+            Self::Origin | Self::File | Self::Host => refusal(StatusCode::FORBIDDEN, &self),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::incoming::Ended;
+use super::packets::Peer;
 use super::socket::{self, Socket};
 use super::stream::{Admitted, Handover};
 #[cfg(feature = "tls")]
@@ -55,7 +56,7 @@ impl Server {
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone(), asked)).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), asked)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -67,18 +68,19 @@ impl Server {
     async fn serve_requests(
         &self,
         stream: TcpStream,
+        peer: SocketAddr,
         handover: Handover,
         asked: Arc<AtomicBool>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, handover, asked).await?);
+            return Ok(self.serve_http(stream, peer, handover, asked).await?);
         }
-        Ok(self.serve_http(stream, handover, asked).await?)
+        Ok(self.serve_http(stream, peer, handover, asked).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -87,6 +89,7 @@ impl Server {
             asked.store(true, Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
+            request.extensions_mut().insert(Peer(peer));
             router.call(request)
         });
         let connection = http1::Builder::new()
@@ -145,7 +148,7 @@ fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 
 /// Answers a connection that has no place, without waiting for its request.
 pub fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections at a time; try again later\n";
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\nRetry-After: 5\r\nConnection: close\r\n\r\n{\"error\":\"too many connections at a time; try again later\"}";
     // What it already sent is read first, or the kernel would reset the connection and the answer be lost.
     let _ = stream.try_read(&mut [0; 2048]);
     let _ = stream.try_write(FULL);

@@ -25,9 +25,9 @@ pub mod webrtc;
 use crate::hub::Hub;
 use access::Access;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::get;
+use problem::Problem;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -216,9 +216,10 @@ fn router(app: App, access: Access) -> Router {
         .route("/stream.mjpg", get(pictures::mjpeg))
         .route("/audio.wav", get(wav::wav))
         .route("/healthz", get(status::healthz))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
+        .fallback(async || Problem::NotFound)
         .with_state(app)
         .merge(more)
+        .method_not_allowed_fallback(async || Problem::Method)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urljoin
 
 KINDS = {b"v": "video", b"a": "audio"}
 WORKERS = ("stampcast-video", "stampcast-audio")
@@ -173,7 +174,7 @@ async def open_sessions(soak):
             soak.tally.sessions += 1
             await asyncio.sleep(random.uniform(0, 3))
             if random.random() < 0.5:
-                await asyncio.wait_for(ask(soak.port, f"DELETE {location[1]}"), PATIENCE_S)
+                await asyncio.wait_for(ask(soak.port, f"DELETE {urljoin('/whep', location[1])}"), PATIENCE_S)
         except (OSError, EOFError, asyncio.TimeoutError) as e:
             if not soak.server_was_killed_lately():
                 soak.tally.faults.append(f"a WebRTC session could not be opened or ended: {e!r}")
