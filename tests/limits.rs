@@ -134,6 +134,82 @@ fn handshakes_that_trickle_end_at_the_timeout() {
     });
 }
 
+/// Ends the attack also where the test fails.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Sends `bytes` again and again over the WebSocket of a viewer, as fast as they are taken, until the server hangs up or `over`.
+fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool) -> usize {
+    let mut tcp = connect(program);
+    tcp.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout is settable");
+    let head = "GET /stream?video=0&audio=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tcp.write_all(&[head.as_bytes(), start].concat()).expect("the server reads");
+    let many = bytes.repeat(64 * 1024 / bytes.len());
+    let (mut sent, mut at) = (0, 0);
+    while !over.load(Relaxed) {
+        match tcp.write(&many[at..]) {
+            Ok(taken) => (sent, at) = (sent + taken, (at + taken) % many.len()),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+#[test]
+fn viewers_that_flood_disturb_nobody() {
+    let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
+    let server = program.child("stampcast-serve", None);
+    let start: &[u8] = &[0x01, 0x80, 0, 0, 0, 0];
+    for (what, start, again) in [
+        ("fragments of no length", start, &[0x00, 0x80, 0, 0, 0, 0][..]),
+        ("pings", &[], &[0x89, 0x80, 0, 0, 0, 0]),
+        ("acks", &[], &[0x81, 0x83, 0, 0, 0, 0, b'a', b'c', b'k']),
+    ] {
+        let over = AtomicBool::new(false);
+        let sent: usize = std::thread::scope(|scope| {
+            let flooders: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        // Who is sent away comes back.
+                        let mut sent = 0;
+                        while !over.load(Relaxed) {
+                            sent += flood(&program, start, again, &over);
+                        }
+                        sent
+                    })
+                })
+                .collect();
+            let _over = OnDrop(&over);
+            let began = Instant::now();
+            undisturbed(&program, || {
+                while began.elapsed() < Duration::from_secs(3) {
+                    Viewer::connect(&program.url("?audio=0")).frame();
+                }
+            });
+            over.store(true, Relaxed);
+            flooders.into_iter().map(|f| f.join().expect("it flooded")).sum()
+        });
+        eprintln!("{what}: {} KiB were sent", sent >> 10);
+        assert!(sent > 1 << 20, "{what}: only {sent} bytes were sent");
+        assert_eq!(program.children("stampcast-serve"), [server], "the server is the same");
+    }
+}
+
+#[test]
+fn a_message_in_fragments_without_end_is_refused() {
+    let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
+    let sent = flood(&program, &[0x01, 0x80, 0, 0, 0, 0], &[0x00, 0x80, 0, 0, 0, 0], &AtomicBool::new(false));
+    eprintln!("{sent} bytes were sent");
+    program.line(&["viewer", "left", "1008", "fragments"]);
+}
+
 #[test]
 fn one_viewer_more_than_may_be_is_told_so_with_503() {
     let program = Program::start(&[&CAMERA[..], &["--max-clients", "2"]].concat());

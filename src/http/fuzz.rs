@@ -2,7 +2,7 @@
 //! who may watch. (The head's own syntax is hyper's, TLS is rustls'; both are fuzzed by their projects.)
 
 use super::access::Access;
-use super::incoming::{Ended, Incoming};
+use super::incoming::{Ended, Heard, Incoming};
 use super::socket::Socket;
 use crate::fuzz::Input;
 use crate::packet::UnixNs;
@@ -86,8 +86,8 @@ fn drain(incoming: &mut Incoming, answers: &mut Vec<u8>) -> Option<Ended> {
             incoming.take_answers(answers, || UnixNs(0));
         }
         match incoming.read(|| UnixNs(0)) {
-            Ok(Some(_)) => {}
-            Ok(None) => return None,
+            Ok(Heard::Ack | Heard::Other | Heard::Enough) => {}
+            Ok(Heard::Nothing) => return None,
             Err(ended) => return Some(ended),
         }
     }

@@ -4,6 +4,9 @@
 //! tungstenite reads and never writes by itself: its pongs and its answer to a close go to a small buffer, which the
 //! viewer's writer sends between two frames. While answers wait, nothing more is read: a viewer that floods us with
 //! pings fills its own socket, not our memory.
+//!
+//! One read of tungstenite's goes on until it has a whole message, which fragments can put off for ever. So the socket
+//! seems empty to it after a bounded number of bytes, and the rest of the flood waits for the viewer's next turn.
 
 use super::socket::Socket;
 use crate::packet::UnixNs;
@@ -19,6 +22,10 @@ const READ_BUFFER: usize = 256;
 /// Answers that wait, bytes. A control frame has at most 127.
 const MAX_CONTROL: usize = 1024;
 const MAX_PONGS: usize = 8;
+/// Read without a rest, bytes; then other viewers get their turn.
+const AT_A_STRETCH: usize = 64 * 1024;
+/// What a payload byte may cost on the wire: a fragment of its own has a header of 2 bytes and a mask of 4.
+const BYTES_PER_BYTE: usize = 7;
 
 pub struct Incoming {
     ws: WebSocket<Link>,
@@ -37,6 +44,25 @@ struct Pong {
 struct Link {
     socket: Socket,
     control: Vec<u8>,
+    /// Bytes that may still be read in this stretch.
+    stretch: usize,
+    /// Bytes read since the last whole message.
+    unfinished: usize,
+    /// The most that may come to.
+    most_unfinished: usize,
+}
+
+/// What one [`Incoming::read`] gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A frame was acknowledged.
+    Ack,
+    /// A message that asks nothing of the viewer's queue.
+    Other,
+    /// There is no whole message now.
+    Nothing,
+    /// There is more, but it is the turn of others.
+    Enough,
 }
 
 /// Why a viewer is not read any further.
@@ -62,7 +88,8 @@ impl Incoming {
             .max_write_buffer_size(MAX_CONTROL)
             .max_message_size(Some(longest))
             .max_frame_size(Some(longest));
-        let link = Link { socket, control: Vec::new() };
+        let most_unfinished = longest.saturating_mul(BYTES_PER_BYTE).saturating_add(AT_A_STRETCH);
+        let link = Link { socket, control: Vec::new(), stretch: AT_A_STRETCH, unfinished: 0, most_unfinished };
         let ws = WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config));
         Self { ws, used_up: false, pongs: Vec::new() }
     }
@@ -87,30 +114,36 @@ impl Incoming {
         }
     }
 
-    /// Reads one message; `None` when there is none now. `Some(true)`: it acknowledged a frame. Pings are answered here,
-    /// `now` being the time that their pongs give as received.
-    pub fn read(&mut self, now: impl FnOnce() -> UnixNs) -> Result<Option<bool>, Ended> {
-        let message = match self.ws.read() {
+    /// Reads one message. Pings are answered here, `now` being the time that their pongs give as received.
+    pub fn read(&mut self, now: impl FnOnce() -> UnixNs) -> Result<Heard, Ended> {
+        let read = self.ws.read();
+        let link = self.ws.get_mut();
+        let message = match read {
             Ok(message) => message,
+            Err(_) if link.unfinished > link.most_unfinished => {
+                return Err(Ended::refused(1008, "a message in fragments without end"));
+            }
             Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
-                self.used_up = true;
-                return Ok(None);
+                self.used_up = link.stretch > 0;
+                link.stretch = AT_A_STRETCH;
+                return Ok(if self.used_up { Heard::Nothing } else { Heard::Enough });
             }
             Err(e) => return Err(ended(&e)),
         };
         self.used_up = false;
+        link.unfinished = 0;
         match message {
             Message::Text(said) => match text::command(&said) {
-                Some(Command::Ack) => Ok(Some(true)),
+                Some(Command::Ack) => Ok(Heard::Ack),
                 Some(Command::Ping(id)) => {
                     self.pongs.push(Pong { id: id.to_owned(), received: now() });
-                    Ok(Some(false))
+                    Ok(Heard::Other)
                 }
                 None => Err(Ended::refused(1008, "what a viewer may say is: ack, and ping:<up to 64 bytes without a colon>")),
             },
             Message::Binary(_) => Err(Ended::refused(1003, "a viewer speaks in text")),
             // tungstenite answers these.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(Some(false)),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(Heard::Other),
         }
     }
 
@@ -159,7 +192,14 @@ fn ended(error: &Error) -> Ended {
 
 impl Read for Link {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_read(buf)
+        let most = buf.len().min(self.stretch);
+        if most == 0 || self.unfinished > self.most_unfinished {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let read = self.socket.try_read(&mut buf[..most])?;
+        self.stretch -= read;
+        self.unfinished += read;
+        Ok(read)
     }
 }
 

@@ -8,6 +8,9 @@ use tokio_rustls::rustls::ServerConnection;
 /// The most plaintext that is enciphered at once, bytes: what the kernel does not take of it is kept here.
 const AT_ONCE: usize = 32 * 1024;
 
+/// Reads from the kernel, of 4 KiB each, for one read of plaintext.
+const READS: usize = 4;
+
 pub struct Session {
     tls: ServerConnection,
 }
@@ -23,9 +26,10 @@ impl Session {
         self.tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
     }
 
-    /// As read(2) on a non-blocking socket; 0 at the end, orderly or not.
+    /// As read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when a few reads gave nothing but
+    /// empty records: the socket then stays readable, and the caller's turn ends.
     pub fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..READS {
             match self.tls.reader().read(buf) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(0),
@@ -39,6 +43,10 @@ impl Session {
                 _ => {}
             }
             processed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+        }
+        match self.tls.reader().read(buf) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
         }
     }
 
