@@ -51,7 +51,7 @@ fn ice_server(link: &str) -> Option<IceServer> {
     }
 }
 
-/// "host", "host:port", "[v6]", "[v6]:port" (RFC 7064).
+/// `host`, `host:port`, `[v6]`, `[v6]:port` (RFC 7064).
 fn with_port(server: &str) -> Option<String> {
     let after_brackets = server.rfind(']').map_or(server, |end| &server[end..]);
     match after_brackets.rsplit_once(':') {

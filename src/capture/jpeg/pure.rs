@@ -58,9 +58,12 @@ impl ImageBuffer for Lines<'_> {
         let [luma, u, v, _] = buffers;
         luma.extend_from_slice(self.planes.y.line(y));
         for (out, plane) in [(u, self.planes.u), (v, self.planes.v)] {
-            let end = out.len() + usize::from(self.width);
-            out.extend(plane.line(y / 2).iter().flat_map(|&sample| [sample, sample]));
-            out.truncate(end);
+            let (start, line) = (out.len(), plane.line(y / 2));
+            out.resize(start + 2 * line.len(), 0);
+            for (pair, sample) in out[start..].as_chunks_mut::<2>().0.iter_mut().zip(line) {
+                *pair = [*sample; 2];
+            }
+            out.truncate(start + usize::from(self.width));
         }
     }
 }
