@@ -234,9 +234,9 @@ impl IntoResponse for Denied {
         match self {
             // RFC 6750, section 3.
             Self::NoToken | Self::WrongToken => {
-                ([(header::WWW_AUTHENTICATE, BEARER)], refusal(StatusCode::UNAUTHORIZED, &self)).into_response()
+                ([(header::WWW_AUTHENTICATE, BEARER)], refusal(StatusCode::UNAUTHORIZED, self)).into_response()
             }
-            Self::Origin | Self::File => refusal(StatusCode::FORBIDDEN, &self),
+            Self::Origin | Self::File => refusal(StatusCode::FORBIDDEN, self),
         }
     }
 }
