@@ -242,11 +242,12 @@ fn thirty_viewers_cost_little_each() {
     let serve = program.child("stampcast-serve", None);
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
-        let fields: Vec<u64> = stat.rsplit(") ").next().expect("it has fields").split(' ').filter_map(|f| f.parse().ok()).collect();
+        // Signed: tpgid is -1 where there is no terminal.
+        let fields: Vec<i64> = stat.rsplit(") ").next().expect("it has fields").split(' ').filter_map(|f| f.parse().ok()).collect();
         let status = std::fs::read_to_string(format!("/proc/{serve}/status")).expect("it lives");
         let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("it has memory");
         // utime and stime, ticks of 10 ms; the state letter is no number, so they are two earlier than in proc(5).
-        (fields[10] + fields[11], rss.trim().trim_end_matches(" kB").parse::<u64>().expect("a number"))
+        ((fields[10] + fields[11]).unsigned_abs(), rss.trim().trim_end_matches(" kB").parse::<u64>().expect("a number"))
     };
     let (_, rss_before) = used();
     let viewers: Vec<_> = (0..30)
