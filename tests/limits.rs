@@ -210,6 +210,81 @@ fn a_message_in_fragments_without_end_is_refused() {
     program.line(&["viewer", "left", "1008", "fragments"]);
 }
 
+/// An answer's head, and the body as long as it says.
+fn answer(tcp: &mut TcpStream) -> std::io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        tcp.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+    let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    tcp.read_exact(&mut vec![0; length])?;
+    Ok(head)
+}
+
+/// The connections that are no viewers for which a program with `--max-clients 2` or 3 has room, and some more.
+const MORE_THAN_PLACES: usize = 270;
+
+#[test]
+fn who_is_refused_holds_no_place() {
+    let program = Program::start(&[&CAMERA[..], &["--max-clients", "2", "--token", "s3cret"]].concat());
+    let mut strangers: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
+    for _ in 0..2 {
+        for tcp in &mut strangers {
+            // Who was closed on is told nothing more.
+            if tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
+                && let Ok(head) = answer(tcp)
+            {
+                assert!(head.starts_with("http/1.1 401 ") && head.contains("connection: close"), "{head}");
+            }
+        }
+    }
+    Viewer::connect(&program.url("?audio=0&token=s3cret")).frame();
+}
+
+#[test]
+fn who_asks_nothing_more_gives_way() {
+    let program = Program::start(&[&CAMERA[..], &["--max-clients", "3"]].concat());
+    let mut watching = Viewer::connect(&program.url("?audio=0"));
+    let mut mjpeg = connect(&program);
+    mjpeg.write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+    assert!(answer(&mut mjpeg).expect("it is answered").starts_with("http/1.1 200 "));
+    let kept: Vec<TcpStream> = (0..MORE_THAN_PLACES)
+        .map(|_| {
+            let mut tcp = connect(&program);
+            tcp.write_all(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+            let head = answer(&mut tcp).expect("it is answered");
+            assert!(head.starts_with("http/1.1 200 "), "{head}");
+            tcp
+        })
+        .collect();
+    Viewer::connect(&program.url("?audio=0")).frame();
+    watching.frame();
+    for _ in 0..3 {
+        mjpeg.read_exact(&mut [0; 20_000]).expect("what is being answered goes on");
+    }
+    drop(kept);
+}
+
+#[cfg(feature = "webrtc")]
+#[test]
+fn a_body_that_never_comes_ends_with_408_and_holds_no_place() {
+    let program = Program::start(&[&CAMERA[..], &["--max-clients", "2", "--handshake-timeout", "3"]].concat());
+    let mut bodiless: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
+    let post = b"POST /whep HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 1000\r\n\r\n";
+    for tcp in &mut bodiless {
+        // The first of them gave way to the last.
+        let _ = tcp.write_all(post);
+    }
+    Viewer::connect(&program.url("?audio=0")).frame();
+    let mut last = bodiless.pop().expect("there are many");
+    let head = answer(&mut last).expect("it is told why");
+    assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close"), "{head}");
+    assert_eq!(last.read(&mut [0]).expect("the server closes"), 0);
+}
+
 #[test]
 fn one_viewer_more_than_may_be_is_told_so_with_503() {
     let program = Program::start(&[&CAMERA[..], &["--max-clients", "2"]].concat());

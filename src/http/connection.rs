@@ -11,17 +11,20 @@ use super::viewer::Viewer;
 use crate::hub::Hub;
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -47,16 +50,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `asked` is set with
-    /// its first request.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, asked: Arc<AtomicBool>) {
+    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `busy` is true
+    /// while a request of somebody who may ask is being answered, and for a viewer.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, busy: Arc<AtomicBool>) {
         if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), asked)).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), busy)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -70,27 +73,29 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
         handover: Handover,
-        asked: Arc<AtomicBool>,
+        busy: Arc<AtomicBool>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, peer, handover, asked).await?);
+            return Ok(self.serve_http(stream, peer, handover, busy).await?);
         }
-        Ok(self.serve_http(stream, peer, handover, asked).await?)
+        Ok(self.serve_http(stream, peer, handover, busy).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, asked: Arc<AtomicBool>) -> hyper::Result<()>
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, busy: Arc<AtomicBool>) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            asked.store(true, Relaxed);
+            // Who owes a body has not asked yet.
+            busy.store(request.body().is_end_stream(), Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
             request.extensions_mut().insert(Peer(peer));
-            router.call(request)
+            let (answer, busy) = (router.call(request), busy.clone());
+            async move { Ok::<_, Infallible>(answered(answer.await?, busy)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -126,6 +131,55 @@ impl Server {
         let ended: Ended = viewer.run().await;
         drop(place);
         info!("viewer {peer} left: {ended}");
+    }
+}
+
+/// Who is refused is hung up on; for everybody else the connection is busy until the answer is out.
+fn answered(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
+    match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
+            busy.store(false, Relaxed);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+        // For as long as the viewer stays.
+        StatusCode::SWITCHING_PROTOCOLS => {
+            busy.store(true, Relaxed);
+            response
+        }
+        _ => {
+            busy.store(true, Relaxed);
+            response.map(|body| Body::new(Underway { body, busy }))
+        }
+    }
+}
+
+/// The body of an answer; its connection is busy until hyper has taken the last of it.
+struct Underway {
+    body: Body,
+    busy: Arc<AtomicBool>,
+}
+
+impl HttpBody for Underway {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.busy.store(false, Relaxed);
     }
 }
 

@@ -25,7 +25,15 @@ pub mod webrtc;
 use crate::hub::Hub;
 use access::Access;
 use axum::Router;
+#[cfg(feature = "webrtc")]
+use axum::extract::{Request, State};
+#[cfg(feature = "webrtc")]
+use axum::http::StatusCode;
 use axum::middleware;
+#[cfg(feature = "webrtc")]
+use axum::middleware::Next;
+#[cfg(feature = "webrtc")]
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use problem::Problem;
 use std::collections::VecDeque;
@@ -45,10 +53,10 @@ use tracing::{error, warn};
 pub struct Limits {
     /// Viewers at a time; beyond them 503.
     pub viewers: usize,
-    /// Connections at a time that are no WebSocket. Beyond them the one that has waited longest without a request gives way;
-    /// where all have asked for something, 503.
+    /// Connections at a time that are no WebSocket. Beyond them the oldest that nothing is being answered to gives way; where
+    /// all are busy, 503.
     pub connections: usize,
-    /// How long a request's head may take, and a connection lie idle.
+    /// How long a request's head may take, and its body, and how long a connection may lie idle.
     pub head: Duration,
     /// How long anyone may take nothing although there is something to take.
     pub stalled: Duration,
@@ -115,7 +123,7 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
     let (stop, stopping) = watch::channel(false);
     let server = connection::Server {
         hub: hub.clone(),
-        router: router(app, door.access),
+        router: router(app, door.access, limits.head),
         limits,
         stopping,
         #[cfg(feature = "tls")]
@@ -131,9 +139,9 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
                     accept_failed = false;
                     match doorstep.place().await {
                         Some(place) => {
-                            let asked = Arc::new(AtomicBool::new(false));
-                            let task = connections.spawn(server.clone().serve(stream, peer, place, asked.clone()));
-                            doorstep.waiting.push_back(Silent { task, asked });
+                            let busy = Arc::new(AtomicBool::new(false));
+                            let task = connections.spawn(server.clone().serve(stream, peer, place, busy.clone()));
+                            doorstep.open.push_back(Open { task, busy });
                         }
                         None => connection::turn_away(&stream),
                     }
@@ -159,34 +167,35 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
     }
 }
 
-/// The places of connections that are no viewers. Whoever connects and says nothing takes no place from those who ask.
+/// The places of connections that are no viewers. Whoever says nothing, may not ask, or lies idle between two requests takes
+/// no place from those who ask.
 struct Doorstep {
     places: Arc<Semaphore>,
-    /// In the order of their coming; those that have asked or ended meanwhile are swept out as it grows.
-    waiting: VecDeque<Silent>,
+    /// In the order of their coming, and not of their last request: who asks often does not get older than who just came.
+    /// Those that have ended are swept out as it grows; viewers are among the others.
+    open: VecDeque<Open>,
     sweep_at: usize,
 }
 
-struct Silent {
+struct Open {
     task: AbortHandle,
-    asked: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
 }
 
 impl Doorstep {
     fn new(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), waiting: VecDeque::new(), sweep_at: 2 * places }
+        Self { places: Arc::new(Semaphore::new(places)), open: VecDeque::new(), sweep_at: 2 * places }
     }
 
     async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
-        let still_silent = |s: &Silent| !s.task.is_finished() && !s.asked.load(Relaxed);
-        if self.waiting.len() >= self.sweep_at {
-            self.waiting.retain(still_silent);
+        if self.open.len() >= self.sweep_at {
+            self.open.retain(|c| !c.task.is_finished());
         }
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Some(place);
         }
-        let oldest = std::iter::from_fn(|| self.waiting.pop_front()).find(still_silent)?;
-        oldest.task.abort();
+        let oldest = self.open.iter().position(|c| !c.task.is_finished() && !c.busy.load(Relaxed))?;
+        self.open.remove(oldest)?.task.abort();
         // The runtime drops it, and its place, at its next turn.
         timeout(GIVING_WAY, self.places.clone().acquire_owned()).await.ok()?.ok()
     }
@@ -200,9 +209,14 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App, access: Access) -> Router {
+/// `body`: how long a request's body may take.
+#[cfg_attr(not(feature = "webrtc"), allow(unused_variables))]
+fn router(app: App, access: Access, body: Duration) -> Router {
     #[cfg(feature = "webrtc")]
-    let more = app.webrtc.clone().map(webrtc::routes).unwrap_or_default();
+    let more = match app.webrtc.clone() {
+        Some(server) => webrtc::routes(server).layer(middleware::from_fn_with_state(body, within)),
+        None => Router::new(),
+    };
     #[cfg(not(feature = "webrtc"))]
     let more = Router::new();
     Router::new()
@@ -221,6 +235,13 @@ fn router(app: App, access: Access) -> Router {
         .merge(more)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
+}
+
+/// For handlers that wait for nothing but the request's body.
+#[cfg(feature = "webrtc")]
+async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
+    let answer = timeout(longest, next.run(request)).await;
+    answer.unwrap_or_else(|_| (StatusCode::REQUEST_TIMEOUT, "the request's body took too long\n").into_response())
 }
 
 /// The listener of the supervisor, made ready for this runtime.
