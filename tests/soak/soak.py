@@ -26,6 +26,8 @@ PATIENCE_S = 30
 # What memory and descriptors may grow by, once warm: noise of allocators and of viewers just coming in.
 MEMORY_NOISE_KIB = 6 * 1024
 DESCRIPTOR_NOISE = 8
+# The same for the server alone, in the part of a long run in which it is not killed.
+SERVER_NOISE_KIB = 2 * 1024
 
 
 # What a browser offers that wants to see and hear; nobody is behind it.
@@ -237,6 +239,11 @@ class Soak:
     def server_was_killed_lately(self):
         return time.monotonic() - self.server_killed < 10
 
+    def server_stays(self):
+        """In the last two thirds of a run of more than two minutes, so that a leak of its own has time to show."""
+        length = self.end - self.began
+        return length > 120 and time.monotonic() - self.began > length / 3
+
     def processes(self):
         """Process ids by name, the supervisor's own among them."""
         pid = self.program.pid
@@ -254,7 +261,7 @@ class Soak:
         while not self.over():
             await asyncio.sleep(5)
             turn += 1
-            name = SERVER if turn % 5 == 0 else random.choice(WORKERS)
+            name = SERVER if turn % 5 == 0 and not self.server_stays() else random.choice(WORKERS)
             pid = self.processes().get(name)
             if pid and not self.over():
                 if name == SERVER:
@@ -265,7 +272,7 @@ class Soak:
     async def sample(self):
         while not self.over():
             memory = descriptors = 0
-            own = None
+            own = server = None
             processes = self.processes()
             for name, pid in processes.items():
                 try:
@@ -274,10 +281,11 @@ class Soak:
                     memory += kib
                     descriptors += len(os.listdir(f"/proc/{pid}/fd"))
                     own = kib if name == "stampcast" else own
+                    server = kib if name == SERVER else server
                 except (OSError, TypeError):
                     processes = {}  # it ended, or is a zombie: no sample of the whole
             if len(processes) == 4:
-                self.samples.append((time.monotonic() - self.began, memory, descriptors, own))
+                self.samples.append((time.monotonic() - self.began, memory, descriptors, own, server))
             await asyncio.sleep(0.5)
 
     async def run(self):
@@ -317,6 +325,15 @@ def judge(soak, code):
         wrong.append(f"the program ended with {code}, not 0")
     wrong += [f"not accounted for: {line}" for line in tally.unaccounted[:10]]
     wrong += tally.faults[:10]
+    if not tally.sessions:
+        wrong.append("no WebRTC session came about")
+    if not soak.kills:
+        wrong.append("nothing was killed")
+    if soak.server_stays():
+        # The server that is there at the end was started in the first third: the last half is all its own.
+        warm, late = quarter(samples, 2, 4), quarter(samples, 3, 4)
+        if late > warm + SERVER_NOISE_KIB:
+            wrong.append(f"the server's memory (KiB) grew from {warm:.0f} to {late:.0f}")
     for what, column, noise in (
         ("memory of all (KiB)", 1, MEMORY_NOISE_KIB),
         ("descriptors of all", 2, DESCRIPTOR_NOISE),
@@ -343,7 +360,7 @@ def table(soak):
         "   time   memory  descriptors",
     ]
     step = max(1, len(soak.samples) // 12)
-    lines += [f"{t:6.0f} s  {kib / 1024:5.1f} MiB  {fds:6d}" for t, kib, fds, _ in soak.samples[::step]]
+    lines += [f"{t:6.0f} s  {kib / 1024:5.1f} MiB  {fds:6d}" for t, kib, fds, *_ in soak.samples[::step]]
     return "\n".join(lines)
 
 
