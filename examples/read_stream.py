@@ -1,7 +1,4 @@
-"""Both streams as an iterator that never gives you an old picture, however slow you are.
-
-    pip install websockets        (on Debian in a venv: see README.md)
-    python3 read_stream.py [HOST:PORT]
+"""Both streams as an iterator that never gives you an old picture, however slow you are. python3 read_stream.py [HOST:PORT]
 
     for packet in packets("localhost:8080"):
         packet.kind ("video", "audio", "event"), packet.stamp (UNIX seconds of capture), packet.data
@@ -9,51 +6,54 @@
 import struct
 import sys
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from urllib.parse import urlencode
 
-from websockets.sync.client import connect
+from websockets.sync.client import connect  # pip install websockets (on Debian in a venv: see README.md)
 
 
 @dataclass
 class Packet:
     kind: str  # "video": data is a JPEG; "audio": 16-bit little-endian samples; "event": JSON
     stamp: float  # UNIX seconds at which it was captured
-    sequence: int  # per kind; a jump means packets are missing
+    sequence: int  # per kind; a jump means that packets are missing
     data: bytes
-    width: int = 0  # of video
-    height: int = 0
-    rate: int = 0  # of audio, samples per second
-    channels: int = 0
-
-    @property
-    def name(self):
-        """The stamp with six decimals, good for file names."""
-        return f"{self.stamp:.6f}"
+    shape: tuple  # of video: width, height; of audio: samples per second, channels
+    name = property(lambda self: f"{self.stamp:.6f}", doc="The stamp with six decimals, good for file names.")
 
 
-def packets(server="localhost:8080", **query):
-    """Yields what arrives until the server closes. `query`: video=0, audio=0, max_fps=…, audio_rate=…, token=…"""
-    # window=1: the server sends the next picture only after "ack", so none grows old in the network's buffers.
-    query = urlencode({"format": "binary", "window": 1, **query})
-    with connect(f"ws://{server}/stream?{query}", max_size=None, compression=None) as stream:
+def read(stream, arrived):
+    """Takes everything off the network at once, so that nothing grows old there. None is the end."""
+    try:
         for message in stream:
-            kind, header_bytes, _flags, sequence, nanoseconds = struct.unpack_from("<cBHIQ", message)
-            data = message[header_bytes:]
-            stamp = nanoseconds / 1e9
+            kind, header_bytes, _, sequence, ns = struct.unpack_from("<cBHIQ", message)
+            shape = struct.unpack_from("<IH" if kind == b"a" else "<HH", message, 16)
+            arrived.put(Packet({b"v": "video", b"a": "audio", b"e": "event"}[kind], ns / 1e9, sequence, message[header_bytes:], shape))
             if kind == b"v":
-                width, height = struct.unpack_from("<HH", message, 16)
-                yield Packet("video", stamp, sequence, data, width=width, height=height)
-                stream.send("ack")  # reached when you ask for the next packet: you are done with this one
-            elif kind == b"a":
-                rate, channels = struct.unpack_from("<IH", message, 16)
-                yield Packet("audio", stamp, sequence, data, rate=rate, channels=channels)
-            elif kind == b"e":
-                yield Packet("event", stamp, sequence, data)
+                stream.send("ack")  # with window=2 no more than two pictures are ever on their way
+    finally:
+        arrived.put(None)
+
+
+def packets(server="localhost:8080", backlog=0, **query):
+    """Yields the newest picture and the last second's sound, or all of the last `backlog` seconds, until the server closes.
+    `query`: video=0, audio=0, max_fps=…, audio_rate=…, events=1, token=…"""
+    query = urlencode({"format": "binary", "window": 2, **query})
+    stays = {"video": backlog, "audio": max(backlog, 1), "event": 60}  # seconds
+    with connect(f"ws://{server}/stream?{query}", max_size=None, compression=None) as stream:
+        arrived, waiting, last = SimpleQueue(), [], ""
+        Thread(target=read, args=(stream, arrived), daemon=True).start()
+        while True:
+            while not waiting or not arrived.empty():
+                if (new := arrived.get()) is None:
+                    return
+                waiting = [p for p in waiting if p.kind != new.kind or new.stamp - p.stamp <= stays[p.kind]] + [new]
+            waiting.sort(key=lambda p: p.kind == last)  # the kinds take turns, so that none waits for all of another
+            last = waiting[0].kind
+            yield waiting.pop(0)
 
 
 if __name__ == "__main__":
     for packet in packets(*sys.argv[1:2]):
-        if packet.kind == "video":
-            print(f"{packet.name}  picture of {packet.width}x{packet.height}: {len(packet.data)} bytes", flush=True)
-        elif packet.kind == "audio":
-            print(f"{packet.name}  sound: {len(packet.data) // 2 // packet.channels} samples at {packet.rate} Hz", flush=True)
+        print(packet.name + " ", packet.kind, *packet.shape, len(packet.data), "bytes", flush=True)

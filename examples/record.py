@@ -18,7 +18,7 @@ class Sound:
 
     def __init__(self, folder, packet):
         self.path = folder / f"{packet.name}.wav"
-        self.began, self.rate, self.channels = packet.stamp, packet.rate, packet.channels
+        self.began, (self.rate, self.channels) = packet.stamp, packet.shape
         self.file = wave.open(str(self.path), "wb")
         self.file.setparams((self.channels, 2, self.rate, 0, "NONE", ""))
 
@@ -32,7 +32,7 @@ class Sound:
 def record(server, folder, seconds):
     folder.mkdir(parents=True, exist_ok=True)
     began, pictures, sound = None, 0, None
-    for packet in packets(server):
+    for packet in packets(server, backlog=60):
         began = began or packet.stamp
         if packet.stamp > began + seconds:
             break

@@ -66,7 +66,7 @@ function readPageAddress(pageUrl) {
     fragment.delete("token");
     url.searchParams.delete("token");
     if (hidden && hidden.token) {
-      server = hidden.label;
+      server = server.replace(/[?#].*$/, "");
       url.searchParams.set("server", server);
     }
     url.hash = fragment.toString();

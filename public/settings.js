@@ -9,7 +9,6 @@ const SETTINGS_DEFAULTS = {
   latency: "balanced",
   transport: "auto",
   volume: 1,
-  muted: false,
   snapshot: "jpeg",
   language: "auto",
   theme: "auto",

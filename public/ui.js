@@ -16,18 +16,32 @@ let server = null;
 
 /* Connecting */
 
-/** Goes to `address`, or to the default where it is empty; false where it is no address. */
+/** The server at `address`, or the default where it is empty; null where it is no address. */
+function serverAt(address) {
+  return address ? parseServer(address, location.protocol === "https:") : defaultServer(location.href);
+}
+
+/** The token that `address` carries, else the one that is remembered for that very server, else "". */
+function tokenFor({ token, base }) {
+  return token || settings.token(base);
+}
+
+/** Goes to `address` (as serverAt reads it), with tokenFor it where `token` is null; false where it is no address. */
 function goTo(address, token) {
-  const secure = location.protocol === "https:";
-  const next = address ? parseServer(address, secure) : defaultServer(location.href);
+  const next = serverAt(address);
   if (!next) return false;
   server = next;
-  const known = token || next.token || settings.token(next.base);
+  const known = token ?? tokenFor(next);
   settings.setToken(next.base, known);
   showServer();
   delete document.body.dataset.seen;
   viewer.connect(next, known);
   return true;
+}
+
+/** What a person may type to come to a server: its label, where that does not lead elsewhere. */
+function addressOf({ label, base }) {
+  return serverAt(label).base === base ? label : base;
 }
 
 function showServer() {
@@ -37,13 +51,22 @@ function showServer() {
 
 function begin() {
   const page = readPageAddress(location.href);
+  const token = page.token || null;
   if (page.cleaned) history.replaceState(null, "", page.cleaned);
-  if (!(page.server && goTo(page.server, page.token)) && !goTo(settings.get("server"), page.token)) goTo("", page.token);
+  if (page.server && goTo(page.server, token)) return;
+  // Where a server sent the page, the token is that server's; of a file nobody knows another than the remembered one.
+  const remembered = settings.get("server");
+  const fits = !remembered || location.protocol === "file:";
+  if (!goTo(remembered, fits ? token : null)) goTo("", token);
 }
 
 /* Sound */
 
-async function startSound() {
+/** Not remembered: whoever starts the sound wants to hear it. */
+let muted = false;
+
+async function startSound({ silent }) {
+  muted = silent;
   if (!viewer.soundFormat && viewer.lastSoundAt !== null) toast(t("noSoundFormat"));
   try {
     await viewer.startSound();
@@ -57,8 +80,6 @@ function showSoundControls() {
   const on = viewer.sound.state === "on" || viewer.sound.state === "starting";
   $("start-audio").hidden = on;
   $("sound-controls").hidden = !on;
-  const muted = settings.get("muted");
-  $("mute").setAttribute("aria-pressed", String(muted));
   setLabel($("mute"), t(muted ? "unmute" : "mute"));
   setIcon($("mute"), muted ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
@@ -66,14 +87,15 @@ function showSoundControls() {
 }
 
 function setVolume(volume) {
+  // Louder is to be heard; quieter stays muted.
+  if (volume > settings.get("volume")) muted = false;
   settings.set("volume", Math.min(1, Math.max(0, Math.round(volume * 100) / 100)));
-  settings.set("muted", false);
   showSoundControls();
 }
 
 function toggleSound() {
-  if (viewer.sound.state !== "on") return startSound();
-  settings.set("muted", !settings.get("muted"));
+  if (viewer.sound.state !== "on") return startSound({ silent: false });
+  muted = !muted;
   return showSoundControls();
 }
 
@@ -84,15 +106,27 @@ async function snapshot() {
   toast(name ? t("savedAs", { name }) : t("nothingYet"));
 }
 
+let recordingStarts = false;
+
 async function toggleRecording() {
   if (viewer.recording) return viewer.recording.stop();
+  // A second click while the first one waits for the picture or the sound would start a second recorder.
+  if (recordingStarts) return undefined;
+  recordingStarts = true;
+  try {
+    return await startRecording();
+  } finally {
+    recordingStarts = false;
+  }
+}
+
+async function startRecording() {
   const first = await viewer.still();
   if (!first) return toast(t("nothingYet"));
   if (!Recording.type()) return toast(t("noRecorder"));
   // The recording has the sound even where the person does not want to hear it.
   if (viewer.sound.state === "off" && viewer.soundFormat && !viewer.transport.plays) {
-    settings.set("muted", true);
-    await startSound();
+    await startSound({ silent: true });
   }
   viewer.recording = new Recording(viewer.recordingStream(), first.stampText, ({ name, full }) => {
     viewer.recording = null;
@@ -107,7 +141,6 @@ async function toggleRecording() {
 function showRecording() {
   const { recording } = viewer;
   const button = $("record");
-  button.setAttribute("aria-pressed", String(recording !== null));
   button.classList.toggle("active", recording !== null);
   setLabel(button, t(recording ? "stopRecord" : "record"));
   setIcon(button, recording ? "i-stop" : "i-record");
@@ -160,9 +193,19 @@ function applyLanguage() {
   setFullscreenLabel();
 }
 
+let tokenTyped = false;
+
+/** Until the person types one, the field holds the token of the server in the field above it, and of no other. */
+function showTokenOfServer() {
+  if (tokenTyped) return;
+  const typed = serverAt($("server").value.trim());
+  $("settings-token").value = typed ? tokenFor(typed) : "";
+}
+
 function openSettings(focus) {
-  $("server").value = settings.get("server") || (server ? server.label : "");
-  $("settings-token").value = server ? settings.token(server.base) : "";
+  $("server").value = settings.get("server") || (server ? addressOf(server) : "");
+  tokenTyped = false;
+  showTokenOfServer();
   for (const name of ["theme", "language"]) $(name).value = settings.get(name);
   $("snapshot-format").value = settings.get("snapshot");
   $("overlay").checked = settings.get("overlay");
@@ -180,13 +223,14 @@ function showServerError(wrong) {
 function submitSettings(event) {
   event.preventDefault();
   const typed = $("server").value.trim();
-  const parsed = parseServer(typed || "localhost", location.protocol === "https:");
+  const parsed = serverAt(typed);
   if (!parsed) return showServerError(true);
+  showTokenOfServer();
   const byDefault = defaultServer(location.href);
   // A token typed as part of the address is not remembered with it.
   const address = typed.replace(/[?#].*$/, "");
   settings.set("server", !typed || parsed.base === byDefault.base ? "" : address);
-  goTo(typed, $("settings-token").value.trim());
+  goTo(typed, $("settings-token").value.trim() || parsed.token);
   return $("settings").close();
 }
 
@@ -226,6 +270,8 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
   // In a field, and on a control that uses the arrows itself, keys mean what they always mean.
   if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
+  // What scrolls is scrolled by them.
+  if (event.key.startsWith("Arrow") && event.target.closest("#figures, #card")) return;
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
@@ -234,7 +280,7 @@ function onKey(event) {
 
 /* Everything starts here */
 
-$("start-audio").onclick = startSound;
+$("start-audio").onclick = () => startSound({ silent: false });
 $("mute").onclick = toggleSound;
 $("volume").oninput = () => setVolume(Number($("volume").value));
 $("snapshot").onclick = snapshot;
@@ -246,8 +292,12 @@ $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
 $("open-help").onclick = () => $("help").showModal();
-$("retry").onclick = () => (viewer.link.waiting ? viewer.link.retryNow() : goTo(server.base, ""));
+$("retry").onclick = () => (viewer.link.waiting ? viewer.link.retryNow() : goTo(server.base, null));
 $("settings-form").onsubmit = submitSettings;
+$("server").oninput = showTokenOfServer;
+$("settings-token").oninput = () => {
+  tokenTyped = true;
+};
 $("snapshot-format").onchange = () => settings.set("snapshot", $("snapshot-format").value);
 $("overlay").onchange = () => settings.set("overlay", $("overlay").checked);
 $("theme").onchange = () => {

@@ -96,7 +96,7 @@ class Webrtc {
     const { signal } = this.abort;
     const response = await fetch(endpoint, { method: "POST", headers, body: sdp, signal, credentials: "omit" });
     if (response.status !== 201) return { status: response.status, retryS: Number(response.headers.get("retry-after")) };
-    // Only its last part: behind a proxy that adds a prefix, the server does not know the rest.
+    // Only its last part: it is relative to the endpoint, but older servers gave their own path, which a proxy's prefix makes wrong.
     const id = (response.headers.get("location") || "").split("/").pop();
     const session = id ? `${endpoint}/${id}` : null;
     if (attempt === this.attempt) this.session = session;

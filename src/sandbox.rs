@@ -45,16 +45,22 @@ pub enum SandboxError {
     Seccomp(#[from] seccompiler::Error),
     #[error("no filter can be made for this machine")]
     Filter(#[from] seccompiler::BackendError),
+    #[error("its capabilities cannot be given up")]
+    Capabilities(#[source] nix::Error),
+    #[error("its memory cannot be kept from core dumps")]
+    Memory(#[source] nix::Error),
 }
 
 /// For the server: from here on it opens no file but those in the directories of `files` (the token, the certificate) and what
-/// name resolution needs, no device, signals nobody, and gains no privilege. What is open stays open.
+/// name resolution needs, no device, starts no program, reaches no service by a UNIX socket, signals nobody, and gains no
+/// privilege. What is open stays open.
 ///
 /// The directories and not the files, since a renewed file arrives by rename and is another file.
 ///
 /// # Errors
 /// When not all of it could be had; what could be had is in force.
 pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
+    let services = local_filter().map_err(SandboxError::from).and_then(|filter| Ok(apply_filter(&filter)?));
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let ours: BTreeSet<PathBuf> = files.iter().flat_map(|f| directories(f)).collect();
     let theirs = RESOLVER_AND_CA.into_iter().map(PathBuf::from);
@@ -64,7 +70,8 @@ pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
         .scope(Scope::from_all(ABI_CHECKED))?
         .create()?
         .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?;
-    judged(&rules.restrict_self()?)
+    let files = rules.restrict_self().map_err(SandboxError::from).and_then(|status| judged(&status));
+    files.and(services)
 }
 
 /// For the workers: from here on no network socket is made, by them or by what they start (rpicam-vid), and no other process
@@ -107,28 +114,57 @@ fn directories(file: &Path) -> Vec<PathBuf> {
     absolute.into_iter().chain(real).map(directory).filter(|d| PathFd::new(d).is_ok()).collect()
 }
 
-/// Everything is allowed but what opens a network socket or takes one from another process. Refused with EACCES, as a
-/// firewall would: a library that tries lives on.
+/// What never matters to camera, sound or network. io_uring makes sockets behind the filter's back.
+const NEVER: [i64; 7] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_ptrace,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+];
+
+/// Everything is allowed but what opens a network socket or takes one from another process.
 fn network_filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let socket_of = |wanted: &[i32]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-        let other_than = |family: &i32| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *family as u64);
-        Ok(vec![SeccompRule::new(wanted.iter().map(other_than).collect::<Result<_, _>>()?)?])
+    filter([
+        (libc::SYS_socket, vec![family_other_than(&[libc::AF_UNIX, libc::AF_NETLINK])?]),
+        (libc::SYS_socketpair, vec![family_other_than(&[libc::AF_UNIX])?]),
+    ])
+}
+
+/// Everything is allowed but what reaches a service of this machine by a UNIX socket, which Landlock does not restrict, starts
+/// a program or opens a file by its number. A pair of stream sockets stays, which tokio's signals go through: unlike
+/// datagram sockets these can never be connected elsewhere.
+fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    /// The type without its flags, SOCK_TYPE_MASK of linux/net.h.
+    const TYPE: u64 = 0xf;
+    let pair_of = |kind: i32| {
+        let kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(TYPE), kind as u64)?;
+        SeccompRule::new(vec![kind])
     };
-    let mut rules = BTreeMap::from([
-        (libc::SYS_socket, socket_of(&[libc::AF_UNIX, libc::AF_NETLINK])?),
-        (libc::SYS_socketpair, socket_of(&[libc::AF_UNIX])?),
-    ]);
-    // An empty list of rules matches every call. io_uring makes sockets behind the filter's back.
-    let never = [
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-        libc::SYS_ptrace,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-    ];
-    rules.extend(never.map(|call| (call, Vec::new())));
+    let mut pairs = vec![family_other_than(&[libc::AF_UNIX])?];
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+        pairs.push(pair_of(kind)?);
+    }
+    filter([
+        (libc::SYS_socket, vec![family_other_than(&[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?]),
+        (libc::SYS_socketpair, pairs),
+        (libc::SYS_execve, Vec::new()),
+        (libc::SYS_execveat, Vec::new()),
+        (libc::SYS_open_by_handle_at, Vec::new()),
+    ])
+}
+
+fn family_other_than(wanted: &[i32]) -> Result<SeccompRule, seccompiler::BackendError> {
+    let other_than = |family: &i32| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *family as u64);
+    SeccompRule::new(wanted.iter().map(other_than).collect::<Result<_, _>>()?)
+}
+
+/// Refuses these calls where a rule of theirs matches, always where they have none, and [`NEVER`]. With EACCES, as a firewall
+/// would: a library that tries lives on.
+fn filter(calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<_, _> = calls.into_iter().chain(NEVER.map(|call| (call, Vec::new()))).collect();
     // The same calls under the numbers of the x32 ABI, which kernels may have.
     #[cfg(target_arch = "x86_64")]
     {

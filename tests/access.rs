@@ -36,7 +36,8 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
     for path in ["/stream", "/info", "/", "/no/such/path", "/stream?token=wrong"] {
         let answer = ask(&program, "GET", path, "");
         assert_eq!(status(&answer), 401, "{path}: {answer}");
-        assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{path}: {answer}");
+        let head = answer.to_ascii_lowercase();
+        assert!(head.contains("www-authenticate: bearer") && head.contains("content-type: application/json"), "{path}: {answer}");
     }
     for path in ["/", "/no/such/path", "/?token=wrong"] {
         let answer = ask(&program, "GET", path, "Accept: text/html,*/*;q=0.8\r\n").to_ascii_lowercase();
@@ -84,6 +85,9 @@ fn without_a_token_other_web_sites_pages_are_turned_away() {
         assert_eq!(status(&answer), expected, "{origin}: {answer}");
         let allowed = answer.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"));
         assert_eq!(allowed, expected == 200, "{origin}: {answer}");
+        let exposed =
+            answer.to_ascii_lowercase().lines().any(|l| l.starts_with("access-control-expose-headers: ") && l.contains("retry-after"));
+        assert_eq!(exposed, expected == 200, "{origin}: {answer}");
     }
     let shut = Program::start(&[&CAMERA[..], &["--no-file-origin"]].concat());
     assert_eq!(status(&ask(&shut, "GET", "/stream", "Origin: null\r\n")), 403);

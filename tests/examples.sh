@@ -82,7 +82,7 @@ in_readme js >"$work/readme.mjs"
 prints "the README's Python" "${picture} of JPEG" -- "$python" -u "$work/readme.py"
 prints "the README's JavaScript" "$picture" "${stamp}sound: [0-9]+ samples" -- "${node[@]}" "$work/readme.mjs"
 
-prints read_stream.py "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- "$python" examples/read_stream.py "$server"
+prints read_stream.py "${stamp}video 640 480 [0-9]+ bytes" "${stamp}audio 48000 1 [0-9]+ bytes" -- "$python" examples/read_stream.py "$server"
 prints read_stream.mjs "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- \
     "${node[@]}" examples/read_stream.mjs "$server"
 cargo build --quiet --locked --example read_stream
@@ -96,18 +96,21 @@ import sys, time
 sys.path.insert(0, "examples")
 from read_stream import packets
 ages = []
-for packet in packets(sys.argv[1], audio=0):
+kinds = set()
+for packet in packets(sys.argv[1]):
     ages.append(time.time() - packet.stamp)
-    time.sleep(0.5)
-    if len(ages) == 12:
+    kinds.add(packet.kind)
+    time.sleep(0.1)
+    if len(ages) == 80:
         break
-# Twelve pictures take six seconds, in which 90 are captured.
-sys.exit(0 if max(ages[1:]) < 3 else f"pictures were up to {max(ages):.1f} s old")
+# Eighty packets take eight seconds, in which five hundred are captured. Sound may be a second old.
+assert kinds == {"video", "audio"}, kinds
+sys.exit(0 if max(ages[10:]) < 4 else f"packets were up to {max(ages[10:]):.1f} s old")
 END
 if timeout 60 "$python" "$work/slow.py" "$server" >"$work/out" 2>&1; then
-    ok "read_stream.py never gives a slow reader an old picture"
+    ok "read_stream.py never gives a slow reader anything old"
 else
-    not_ok "read_stream.py never gives a slow reader an old picture"
+    not_ok "read_stream.py never gives a slow reader anything old"
 fi
 
 # A recording: JPEGs named by their stamps, and a WAV in which each beep is 100 ms of 1 kHz, one second apart.

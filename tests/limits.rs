@@ -96,7 +96,7 @@ fn ten_thousand_idle_connections_disturb_nobody() {
 
 #[test]
 fn floods_of_connects_and_disconnects_leave_nothing_behind() {
-    let program = Program::start(&CAMERA);
+    let program = Program::start_open(&CAMERA);
     let server = program.child("stampcast-serve", None);
     let flood = || {
         undisturbed(&program, || {

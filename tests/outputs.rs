@@ -147,6 +147,39 @@ fn a_wav_of_two_seconds_is_two_seconds_long() {
 }
 
 #[test]
+fn the_log_tells_of_viewers_over_plain_http() {
+    let program = Program::start(&TEST);
+    for (path, what) in [("/stream.mjpg", "joined: video, mjpeg"), ("/audio.wav", "joined: audio, wav")] {
+        let answer = get(&program, path);
+        let peer = format!("viewer {} ", answer.body.get_ref().local_addr().expect("it is connected"));
+        program.line(&[&peer, what]);
+        drop(answer);
+        program.line(&[&peer, "left"]);
+    }
+}
+
+#[test]
+fn every_refusal_is_json_that_says_why() {
+    let program = Program::start(&TEST);
+    for (method, path, status, said) in [
+        ("GET", "/snapshot.jpg?max_age_ms=x", 400, "max_age_ms"),
+        ("GET", "/stream.mjpg?max_fps=x", 400, "max_fps"),
+        ("GET", "/stream?max_fps=x", 400, "max_fps"),
+        ("GET", "/audio.wav?seconds=x", 400, "seconds"),
+        ("GET", "/?action=stop", 400, "action"),
+        ("GET", "/?action=stream&action=stop", 400, "action"),
+        ("GET", "/nothing", 404, "nothing"),
+        ("PUT", "/snapshot.jpg", 405, "Allow"),
+    ] {
+        let answer = ask(&program, method, path);
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/json")), "{path}");
+        assert!(status != 405 || answer.header("allow") == Some("GET,HEAD"), "{}", answer.head);
+        let body: serde_json::Value = serde_json::from_slice(&answer.rest()).expect("JSON");
+        assert!(body["error"].as_str().is_some_and(|error| error.contains(said)), "{path}: {body}");
+    }
+}
+
+#[test]
 fn state_metrics_and_the_page_are_there() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut viewer = Viewer::connect(&program.url(""));
@@ -164,7 +197,7 @@ fn state_metrics_and_the_page_are_there() {
         "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
         "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
         "stampcast_worker_restarts_total{encoding=\"pcm\"} 0",
-        "stampcast_build{version=",
+        "stampcast_build_info{version=",
         "# TYPE stampcast_packets_total counter",
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");

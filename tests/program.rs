@@ -66,7 +66,7 @@ fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
 
 #[test]
 fn processes_are_named_and_hold_only_what_is_theirs() {
-    let program = Program::start(&TEST);
+    let program = Program::start_open(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     viewer.frame();
     for (name, rings) in [("stampcast-video", "memfd:video"), ("stampcast-audio", "memfd:audio")] {

@@ -31,7 +31,7 @@ fn held(pid: u32) -> Held {
 
 #[test]
 fn two_hundred_restarts_leave_nothing_behind() {
-    let program = Program::start(&["--camera-type", "test", "--enable-audio", "--fps", "120", "--width", "160", "--height", "120"]);
+    let program = Program::start_open(&["--camera-type", "test", "--enable-audio", "--fps", "120", "--width", "160", "--height", "120"]);
     let mut viewer = Viewer::connect(&program.url(""));
     let server = program.child("stampcast-serve", None);
     let mut workers = NAMES.map(|name| program.child(name, None));

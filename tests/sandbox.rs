@@ -87,6 +87,32 @@ fn a_worker_is_refused_every_call_that_would_get_it_a_socket_or_anothers_memory(
 }
 
 #[test]
+fn the_server_reaches_no_service_by_a_unix_socket_and_keeps_the_network() {
+    use nix::errno::Errno;
+    use std::net::ToSocketAddrs;
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("service");
+    let service = std::os::unix::net::UnixListener::bind(&path).expect("it is new");
+    apart(move || {
+        assert!(UnixStream::connect(&path).is_ok(), "before");
+        without_files(&[]).expect("this kernel has what it takes");
+        assert!(denied(UnixStream::connect(&path)));
+        assert!(denied(UnixDatagram::unbound()));
+        assert!(denied(UnixDatagram::pair()), "it could be connected elsewhere");
+        UnixStream::pair().expect("tokio's signals stay");
+        for call in [libc::SYS_execve, libc::SYS_execveat, libc::SYS_open_by_handle_at, libc::SYS_io_uring_setup, libc::SYS_ptrace] {
+            assert_eq!(errno_of(call), Errno::EACCES, "{call}");
+        }
+        assert!(nix::ifaddrs::getifaddrs().is_ok(), "netlink stays");
+        ("localhost", 80).to_socket_addrs().expect("names are still found");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the network stays");
+        TcpStream::connect(listener.local_addr().expect("it is bound")).expect("the network stays");
+        UdpSocket::bind("[::]:0").expect("the network stays");
+    });
+    drop(service);
+}
+
+#[test]
 fn a_worker_keeps_what_alsa_udev_and_its_devices_need() {
     apart(|| {
         without_network().expect("this kernel has what it takes");
@@ -179,7 +205,8 @@ fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
         let second = program.child(name, Some(first));
         until("the new worker's sandbox", || (status(second, "Seccomp") == "2").then_some(()));
     }
-    assert_eq!(status(program.child("stampcast-serve", None), "NoNewPrivs"), "1");
+    let server = program.child("stampcast-serve", None);
+    assert_eq!((status(server, "Seccomp"), status(server, "NoNewPrivs")), ("2".into(), "1".into()));
     assert_eq!(status(program.pid(), "NoNewPrivs"), "0", "the supervisor restarts them with all rights");
     Viewer::connect(&program.url("")).frame();
     assert!(!program.lines().iter().any(|l| l.contains("sandbox is not complete")));
@@ -191,4 +218,53 @@ fn without_the_sandbox_every_child_keeps_its_rights() {
     Viewer::connect(&program.url("")).frame();
     let worker = program.child("stampcast-video", None);
     assert_eq!((status(worker, "Seccomp"), status(worker, "NoNewPrivs")), ("0".into(), "0".into()));
+}
+
+/// Whoever is not root has none to give up.
+#[test]
+fn started_as_root_every_child_keeps_only_the_capabilities_that_it_needs() {
+    // CAP_DAC_READ_SEARCH, NET_BIND_SERVICE; CAP_CHOWN, DAC_OVERRIDE, FOWNER, IPC_OWNER, SYS_NICE.
+    let (server, worker) = (1 << 2 | 1 << 10, 1 | 1 << 1 | 1 << 3 | 1 << 15 | 1 << 23);
+    let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
+    Viewer::connect(&program.url("")).frame();
+    let set = |pid, name| u64::from_str_radix(&status(pid, name), 16).expect("a set of capabilities");
+    for (name, kept) in [("stampcast-serve", server), ("stampcast-video", worker), ("stampcast-audio", worker)] {
+        let pid = program.child(name, None);
+        until("its sandbox", || (status(pid, "Seccomp") == "2").then_some(()));
+        for which in ["CapEff", "CapPrm"] {
+            assert_eq!(set(pid, which), set(program.pid(), which) & kept, "{which} of {name}");
+        }
+        assert_eq!((set(pid, "CapInh"), set(pid, "CapAmb")), (0, 0), "{name}");
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(set(pid, "CapBnd"), set(program.pid(), "CapBnd") & kept, "{name}, and what it starts");
+        }
+    }
+}
+
+/// The kernel gives what procfs shows of a process that may not be looked into to root.
+#[test]
+fn the_server_leaves_no_core_dump_and_its_user_cannot_look_into_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let binary = home.path().join("stampcast");
+    std::fs::copy(env!("CARGO_BIN_EXE_stampcast"), &binary).expect("there is room");
+    let mut command = Command::new(&binary);
+    command.args(["--host", "127.0.0.1", "--port", "0", "--camera-type", "test"]).current_dir("/");
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534);
+    }
+    let program = Program::spawn(&mut command);
+    Viewer::connect(&program.url("")).frame();
+    let server = program.child("stampcast-serve", None);
+    let owner = |pid: u32| std::fs::metadata(format!("/proc/{pid}/environ")).expect("it lives").uid();
+    assert_ne!(owner(program.pid()), 0, "the supervisor, which has no token in its memory");
+    assert_eq!(owner(server), 0);
+    let limits = std::fs::read_to_string(format!("/proc/{server}/limits"));
+    if nix::unistd::geteuid().is_root() {
+        let limits = limits.expect("root reads everything");
+        let core = limits.lines().find_map(|l| l.strip_prefix("Max core file size")).expect("the kernel tells it");
+        assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"]);
+    }
 }

@@ -121,8 +121,11 @@ fn shown(url: &str) -> String {
 fn handshake<R: tungstenite::handshake::HandshakeRole>(e: tungstenite::HandshakeError<R>) -> String {
     match e {
         tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response)) => {
-            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            format!("{} {}", response.status(), body.trim()).trim_end().to_owned()
+            let body = response.body().as_deref().unwrap_or_default();
+            // The program's own answers are JSON; what a proxy says is shown as it is.
+            let error = serde_json::from_slice(body).ok().and_then(|json: serde_json::Value| Some(json.get("error")?.as_str()?.to_owned()));
+            let said = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+            format!("{} {}", response.status(), said.trim()).trim_end().to_owned()
         }
         tungstenite::HandshakeError::Failure(e) => e.to_string(),
         tungstenite::HandshakeError::Interrupted(_) => "it did not answer in time".into(),

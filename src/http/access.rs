@@ -4,6 +4,7 @@
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
+use super::problem::refusal;
 use crate::config;
 use crate::secrets::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
@@ -33,6 +34,10 @@ pub enum Denied {
     Origin,
     #[error("pages opened as a file may not watch here (--no-file-origin)")]
     File,
+    #[error(
+        "a browser may not watch by this name, which any web site could give itself; start stampcast with --allow-origin http://NAME, or with --token, or use the address"
+    )]
+    Host,
 }
 
 /// The rules, with the tokens in memory.
@@ -91,9 +96,24 @@ impl Access {
             };
         }
         match headers.get(header::ORIGIN) {
-            None => Ok(Scope::Everything),
+            None => self.judge_without_origin(headers),
             Some(origin) => self.judge_origin(origin, headers),
         }
+    }
+
+    /// A script says no `Origin`, and neither does a browser that gets something from the page's own server. So where a web site
+    /// lets its own name point to our address (DNS rebinding), only that name tells: what no local network means is to be allowed.
+    /// A browser is known by `Accept-Language`, which no page can keep it from sending, and which scripts do not send.
+    fn judge_without_origin(&self, headers: &HeaderMap) -> Result<Scope, Denied> {
+        let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(host_without_port);
+        let is_known = |asked: &str| {
+            is_local_name(asked)
+                || self.allowed_origins.iter().filter_map(|o| host_of_origin(o)).any(|host| host.eq_ignore_ascii_case(asked))
+        };
+        if headers.contains_key(header::ACCEPT_LANGUAGE) && asked.is_some_and(|asked| !is_known(asked)) {
+            return Err(Denied::Host);
+        }
+        Ok(Scope::Everything)
     }
 
     fn judge_origin(&self, origin: &HeaderValue, headers: &HeaderMap) -> Result<Scope, Denied> {
@@ -213,7 +233,8 @@ fn ask_for_token() -> Response {
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, x-timestamp, x-sequence")];
+    const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
+    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
     const PREFLIGHT: [(HeaderName, &str); 3] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
@@ -229,11 +250,12 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let body = format!("{self}\n");
         match self {
             // RFC 6750, section 3.
-            Self::NoToken | Self::WrongToken => (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, BEARER)], body).into_response(),
-            Self::Origin | Self::File => (StatusCode::FORBIDDEN, body).into_response(),
+            Self::NoToken | Self::WrongToken => {
+                ([(header::WWW_AUTHENTICATE, BEARER)], refusal(StatusCode::UNAUTHORIZED, self)).into_response()
+            }
+            Self::Origin | Self::File | Self::Host => refusal(StatusCode::FORBIDDEN, self),
         }
     }
 }
@@ -277,6 +299,20 @@ mod tests {
             assert_eq!(found, expected, "{origin} at {host}");
         }
         assert_eq!(judge(&open, "/stream", &[(header::HOST, "evil.example")]), everything, "a script sends no Origin");
+        for (host, language, expected) in [
+            ("evil.example:8080", Some("en"), Err(Denied::Host)),
+            ("evil.example:8080", Some(""), Err(Denied::Host)),
+            ("127.0.0.1.evil.example", Some("en"), Err(Denied::Host)),
+            ("evil.example:8080", None, everything),
+            ("192.0.2.7:8080", Some("en"), everything),
+            ("[::1]:8080", Some("en"), everything),
+            ("pi.local", Some("en"), everything),
+            ("dash.example.org", Some("en"), everything),
+        ] {
+            let language = language.map(|l| (header::ACCEPT_LANGUAGE, l));
+            let headers: Vec<_> = [(header::HOST, host)].into_iter().chain(language.clone()).collect();
+            assert_eq!(judge(&open, "/snapshot.jpg", &headers), expected, "{host} {language:?}");
+        }
         let shut = Access::of(None, None, &[], false);
         assert_eq!(judge(&shut, "/stream", &[(header::ORIGIN, "null")]), Err(Denied::File));
     }

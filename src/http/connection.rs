@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::incoming::Ended;
+use super::packets::Peer;
 use super::socket::{self, Socket};
 use super::stream::{Admitted, Handover};
 #[cfg(feature = "tls")]
@@ -58,7 +59,7 @@ impl Server {
         }
         let handover = Handover::default();
         // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, handover.clone(), busy)).await {
+        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), busy)).await {
             debug!("{peer}: {e}");
         }
         drop(doorstep);
@@ -70,18 +71,19 @@ impl Server {
     async fn serve_requests(
         &self,
         stream: TcpStream,
+        peer: SocketAddr,
         handover: Handover,
         busy: Arc<AtomicBool>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, handover, busy).await?);
+            return Ok(self.serve_http(stream, peer, handover, busy).await?);
         }
-        Ok(self.serve_http(stream, handover, busy).await?)
+        Ok(self.serve_http(stream, peer, handover, busy).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, handover: Handover, busy: Arc<AtomicBool>) -> hyper::Result<()>
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, busy: Arc<AtomicBool>) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -91,6 +93,7 @@ impl Server {
             busy.store(request.body().is_end_stream(), Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(handover.clone());
+            request.extensions_mut().insert(Peer(peer));
             let (answer, busy) = (router.call(request), busy.clone());
             async move { Ok::<_, Infallible>(answered(answer.await?, busy)) }
         });
@@ -199,7 +202,7 @@ fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 
 /// Answers a connection that has no place, without waiting for its request.
 pub fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections at a time; try again later\n";
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\nRetry-After: 5\r\nConnection: close\r\n\r\n{\"error\":\"too many connections at a time; try again later\"}";
     // What it already sent is read first, or the kernel would reset the connection and the answer be lost.
     let _ = stream.try_read(&mut [0; 2048]);
     let _ = stream.try_write(FULL);

@@ -2,6 +2,7 @@
 //! older text format 0.0.4. Knows the hub's figures.
 
 use super::App;
+use super::problem::refusal;
 use crate::hub::figures::{BOUNDS_S, Counted, Figures};
 use crate::packet::{MonoNs, WorkerState};
 use crate::wire::Info;
@@ -36,7 +37,7 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
             };
             ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], text).into_response()
         }
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+        Err(e) => refusal(StatusCode::INTERNAL_SERVER_ERROR, e),
     }
 }
 
@@ -73,7 +74,7 @@ impl Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         let build = vec![("version", self.info.version.clone())];
-        gauges(&mut out, "build", "Always 1; the version is in the label", [(build, 1.0)])?;
+        gauges(&mut out, "build_info", "Always 1; the version is in the label", [(build, 1.0)])?;
         plain(&mut out, "viewers", "Connected viewers of any output", self.info.viewers as f64)?;
         plain(
             &mut out,

@@ -27,13 +27,15 @@ use access::Access;
 use axum::Router;
 #[cfg(feature = "webrtc")]
 use axum::extract::{Request, State};
+#[cfg(feature = "webrtc")]
 use axum::http::StatusCode;
 use axum::middleware;
 #[cfg(feature = "webrtc")]
 use axum::middleware::Next;
 #[cfg(feature = "webrtc")]
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
+use problem::Problem;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -228,9 +230,10 @@ fn router(app: App, access: Access, body: Duration) -> Router {
         .route("/stream.mjpg", get(pictures::mjpeg))
         .route("/audio.wav", get(wav::wav))
         .route("/healthz", get(status::healthz))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"))
+        .fallback(async || Problem::NotFound)
         .with_state(app)
         .merge(more)
+        .method_not_allowed_fallback(async || Problem::Method)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 
@@ -238,7 +241,7 @@ fn router(app: App, access: Access, body: Duration) -> Router {
 #[cfg(feature = "webrtc")]
 async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let answer = timeout(longest, next.run(request)).await;
-    answer.unwrap_or_else(|_| (StatusCode::REQUEST_TIMEOUT, "the request's body took too long\n").into_response())
+    answer.unwrap_or_else(|_| problem::refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
 }
 
 /// The listener of the supervisor, made ready for this runtime.

@@ -5,13 +5,29 @@ use super::problem::Problem;
 use crate::hub::{Feed, Item, Packet, Request, Subscription};
 use crate::packet::{Encoding, StreamKind};
 use crate::wire::Delivery;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::info;
 
 /// Packets from now on, under the hub's rules for a reader that is slow. The place is free again when this is dropped.
 pub struct Packets {
     subscription: Subscription,
     _place: OwnedSemaphorePermit,
+    _visit: Option<Visit>,
+}
+
+/// Whom a request comes from; its connection says so.
+#[derive(Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// A viewer's coming and going, in the log.
+struct Visit(SocketAddr);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        info!("viewer {} left", self.0);
+    }
 }
 
 impl Packets {
@@ -28,7 +44,13 @@ impl Packets {
         let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
         let request = Request { video, audio, delivery, max_fps, events: false };
         let subscription = app.hub.subscribe(&request).map_err(|_| Problem::Full)?;
-        Ok(Self { subscription, _place: place })
+        Ok(Self { subscription, _place: place, _visit: None })
+    }
+
+    /// The log tells that this viewer has come, and, once this is dropped, that it has left. `what`: it is sent.
+    pub fn logged(self, Peer(peer): Peer, what: &str) -> Self {
+        info!("viewer {peer} joined: {what}");
+        Self { _visit: Some(Visit(peer)), ..self }
     }
 
     /// The next packet; `None` when the server stops.

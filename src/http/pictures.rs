@@ -5,13 +5,15 @@
 //! `/stream`, and a path that ends in `.mjpg` (ffmpeg, VLC, OpenCV).
 
 use super::App;
-use super::packets::Packets;
+use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
 use crate::packet::{Encoding, MonoNs};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
+use axum::Extension;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -49,7 +51,8 @@ pub struct Rate {
 }
 
 /// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed.
-pub async fn snapshot(State(app): State<App>, Query(age): Query<Age>) -> Result<Response, Problem> {
+pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejection>) -> Result<Response, Problem> {
+    let Query(age) = age.map_err(|_| Problem::BadAge)?;
     let max_age = age.max_age_ms.map_or(Duration::ZERO, Duration::from_millis);
     let oldest = MonoNs(MonoNs::now().0.saturating_sub(max_age.as_nanos() as u64));
     if let Some(packet) = app.hub.latest(Encoding::Jpeg).filter(|p| p.captured >= oldest) {
@@ -89,11 +92,16 @@ fn image(packet: &Packet) -> Response {
 }
 
 /// `GET /stream.mjpg`, and `GET /stream` without an upgrade.
-pub async fn mjpeg(State(app): State<App>, Query(Rate { max_fps }): Query<Rate>) -> Result<Response, Problem> {
+pub async fn mjpeg(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    rate: Result<Query<Rate>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Rate { max_fps }) = rate.map_err(|_| Problem::BadRate)?;
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(Problem::BadRate);
     }
-    let frames = frames(&app, max_fps)?;
+    let frames = frames(&app, max_fps)?.logged(peer, "video, mjpeg");
     let kind = HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.
     let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();

@@ -1,8 +1,14 @@
-//! What plain HTTP requests are refused with: a status and one line, as JSON for programs. Knows no hub.
+//! What requests are refused with: a status and one line, as JSON for programs. Knows no hub.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use std::fmt::Display;
+
+/// `{"error":"…"}`.
+pub fn refusal(status: StatusCode, error: impl Display) -> Response {
+    (status, Json(serde_json::json!({ "error": error.to_string() }))).into_response()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -18,24 +24,30 @@ pub enum Problem {
     SilentMicrophone,
     #[error("all places for viewers are taken; try again later")]
     Full,
-    #[error("max_fps is a number above 0")]
+    #[error("max_age_ms (or max_delay) is one whole number of milliseconds")]
+    BadAge,
+    #[error("max_fps is one number above 0")]
     BadRate,
-    #[error("seconds is a number above 0, 86400 at most")]
+    #[error("seconds is one number above 0, 86400 at most")]
     BadSeconds,
     #[error("action is stream or snapshot")]
     BadAction,
+    #[error("there is nothing here; / lists what there is")]
+    NotFound,
+    #[error("this address takes no such method; the Allow header names those that it takes")]
+    Method,
 }
 
 impl IntoResponse for Problem {
-    /// `{"error":"…"}`.
     fn into_response(self) -> Response {
         let status = match self {
-            Self::NoCamera | Self::NoSound => StatusCode::NOT_FOUND,
+            Self::NoCamera | Self::NoSound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::SoundForbidden => StatusCode::FORBIDDEN,
             Self::NoFrame | Self::SilentMicrophone | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BadRate | Self::BadSeconds | Self::BadAction => StatusCode::BAD_REQUEST,
+            Self::BadAge | Self::BadRate | Self::BadSeconds | Self::BadAction => StatusCode::BAD_REQUEST,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         };
-        let mut response = (status, Json(serde_json::json!({ "error": self.to_string() }))).into_response();
+        let mut response = refusal(status, self);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("2"));
         }

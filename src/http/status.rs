@@ -1,13 +1,15 @@
 //! `/` and `/info`: what there is, in words and in JSON.
 
+use super::packets::Peer;
 use super::page::PAGE;
 use super::problem::Problem;
 use super::{App, pictures};
 use crate::packet::MonoNs;
-use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{Html, IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 
 const ADDRESSES: &str = "\
@@ -36,13 +38,18 @@ pub struct Action {
 
 /// `/`: the page with `--serve-client`, else the addresses; `/?action=stream` and `/?action=snapshot` as mjpg-streamer has
 /// them.
-pub async fn root(State(app): State<App>, Query(Action { action }): Query<Action>) -> Result<Response, Problem> {
+pub async fn root(
+    State(app): State<App>,
+    peer: Extension<Peer>,
+    action: Result<Query<Action>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Action { action }) = action.map_err(|_| Problem::BadAction)?;
     match action.as_deref() {
         None if app.serve_client => Ok(Html(PAGE.as_str()).into_response()),
         None if app.has_webrtc() => Ok(format!("{ADDRESSES}{ADDRESSES_OF_WEBRTC}").into_response()),
         None => Ok(ADDRESSES.into_response()),
-        Some("stream") => pictures::mjpeg(State(app), Query(Default::default())).await,
-        Some("snapshot") => pictures::snapshot(State(app), Query(Default::default())).await,
+        Some("stream") => pictures::mjpeg(State(app), peer, Ok(Query(Default::default()))).await,
+        Some("snapshot") => pictures::snapshot(State(app), Ok(Query(Default::default()))).await,
         Some(_) => Err(Problem::BadAction),
     }
 }

@@ -4,7 +4,9 @@
 use super::App;
 use super::access::Scope;
 use super::outgoing::Manner;
+use super::packets::Peer;
 use super::pictures;
+use super::problem::refusal;
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
 use crate::wire::{Query, QueryError};
@@ -72,16 +74,14 @@ pub async fn stream(
     State(app): State<App>,
     Extension(handover): Extension<Handover>,
     Extension(scope): Extension<Scope>,
+    peer: Extension<Peer>,
     upgrade: Option<Extension<OnUpgrade>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
     if !headers.contains_key(header::UPGRADE) {
-        return match extract::Query::<pictures::Rate>::try_from_uri(&uri) {
-            Ok(rate) => pictures::mjpeg(State(app), rate).await.into_response(),
-            Err(refused) => refused.into_response(),
-        };
+        return pictures::mjpeg(State(app), peer, extract::Query::try_from_uri(&uri)).await.into_response();
     }
     match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
@@ -172,7 +172,7 @@ impl IntoResponse for Refusal {
             Self::Full | Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let mut response = (status, format!("{self}\n")).into_response();
+        let mut response = refusal(status, &self);
         if status == StatusCode::UPGRADE_REQUIRED {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -3,7 +3,7 @@
 
 use super::App;
 use super::access::Scope;
-use super::packets::Packets;
+use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
 use crate::packet::{Encoding, MonoNs, Shape};
@@ -11,6 +11,7 @@ use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -36,8 +37,10 @@ pub struct Length {
 pub async fn wav(
     State(app): State<App>,
     Extension(scope): Extension<Scope>,
-    Query(Length { seconds }): Query<Length>,
+    Extension(peer): Extension<Peer>,
+    length: Result<Query<Length>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Query(Length { seconds }) = length.map_err(|_| Problem::BadSeconds)?;
     if scope == Scope::PictureOnly {
         return Err(Problem::SoundForbidden);
     }
@@ -52,6 +55,7 @@ pub async fn wav(
     let header = wav_header(rate_hz, channels, whole.and_then(|n| u32::try_from(n).ok()));
     let stamp = HeaderValue::try_from(Seconds(first.stamp).to_string()).expect("digits and a point");
     let tape = Tape { rate_hz, frame_bytes, next: first.captured, left: whole };
+    let sound = sound.logged(peer, "audio, wav");
     let state = Recording { sound, tape, ready: Some(header), packet: Some(first) };
     let bytes = stream::unfold(state, |mut state| async move { state.next().await.map(|b| (Ok::<_, std::convert::Infallible>(b), state)) });
     let about = [

@@ -3,6 +3,7 @@
 
 use super::access::Scope;
 use super::metrics::{Labels, counters, gauges, plain};
+use super::problem::refusal;
 use crate::webrtc::{Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
@@ -41,32 +42,34 @@ async fn options() -> impl IntoResponse {
 }
 
 /// PATCH too: the answer names every candidate, so there is nothing to trickle and no ICE to restart.
-async fn not_allowed() -> impl IntoResponse {
-    (StatusCode::METHOD_NOT_ALLOWED, "POST an offer to the endpoint, DELETE the session; the answer names every candidate\n")
+async fn not_allowed() -> Response {
+    let error = "POST an offer to the endpoint, DELETE the session; the answer names every candidate";
+    refusal(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
 async fn play(
     State(server): State<Arc<Server>>,
     Extension(scope): Extension<Scope>,
-    uri: axum::http::Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(|v| v.split(';').next());
     if !media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(SDP)) {
         let accepted = [(ACCEPT_POST, HeaderValue::from_static(SDP))];
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, accepted, "an offer has the Content-Type application/sdp\n").into_response();
+        let error = "an offer has the Content-Type application/sdp";
+        return (accepted, refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)).into_response();
     }
     let body = match body {
         Ok(body) => body,
-        Err(e) => return e.into_response(),
+        Err(e) => return refusal(e.status(), e.body_text()),
     };
     let answer = std::str::from_utf8(&body)
         .map_err(|_| BadOffer::Malformed.into())
         .and_then(|offer| server.answer(offer, SessionKind::Whep, hearing(scope)));
     match answer {
         Ok(Answer { id, sdp }) => {
-            let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
+            // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may have put a prefix before our path.
+            let location = format!("whep/{id}");
             let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location), (header::ETAG, format!("\"{id}\""))];
             (StatusCode::CREATED, headers, sdp).into_response()
         }
@@ -78,7 +81,7 @@ async fn play(
 async fn end(State(server): State<Arc<Server>>, Path(parts): Path<Vec<(String, String)>>) -> Response {
     match parts.last() {
         Some((_, id)) if server.end(id) => StatusCode::OK.into_response(),
-        _ => (StatusCode::NOT_FOUND, "there is no such session\n").into_response(),
+        _ => refusal(StatusCode::NOT_FOUND, "there is no such session"),
     }
 }
 
@@ -111,10 +114,10 @@ async fn offer(
 ) -> Response {
     let Offer { sdp, kind } = match offer {
         Ok(Json(offer)) => offer,
-        Err(e) => return e.into_response(),
+        Err(e) => return refusal(e.status(), e.body_text()),
     };
     if matches!(kind, Kind::Answer) {
-        return (StatusCode::BAD_REQUEST, "an offer is expected, not an answer\n").into_response();
+        return refusal(StatusCode::BAD_REQUEST, "an offer is expected, not an answer");
     }
     match server.answer(&sdp, SessionKind::Json, hearing(scope)) {
         Ok(answer) => Json(Answered { sdp: answer.sdp, kind: Kind::Answer }).into_response(),
@@ -152,16 +155,15 @@ fn hearing(scope: Scope) -> Hearing {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = format!("{self}\n");
-        match self {
-            Self::BadOffer(BadOffer::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, body).into_response(),
+        match &self {
+            Self::BadOffer(BadOffer::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE, &self),
             // RFC 9725, section 4.2: understood, and yet not to be served.
-            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => (StatusCode::UNPROCESSABLE_ENTITY, body).into_response(),
-            Self::BadOffer(_) => (StatusCode::BAD_REQUEST, body).into_response(),
-            Self::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_SECONDS)], body).into_response(),
+            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &self),
+            Self::BadOffer(_) => refusal(StatusCode::BAD_REQUEST, &self),
+            Self::Full(_) => ([(header::RETRY_AFTER, RETRY_SECONDS)], refusal(StatusCode::SERVICE_UNAVAILABLE, &self)).into_response(),
             Self::Failed(e) => {
                 tracing::warn!("a WebRTC viewer was turned away: {e}");
-                (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, &self)
             }
         }
     }

@@ -247,7 +247,8 @@ impl StatusReader {
     }
 
     /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval, state and losses begin
-    /// anew (losses count within one life, so read them first). Numbers, description and note stay. Rings.
+    /// anew (losses count within one life, so read them first). Numbers, description and note stay. Does not ring, since a
+    /// hostile worker may have left an eventfd that would hold whoever rings it; the next life rings with its first word.
     pub fn reset(&self) {
         for at in [
             word_of!(heartbeat),
@@ -259,7 +260,6 @@ impl StatusReader {
         ] {
             self.mapping.words()[at].store(0, Relaxed);
         }
-        self.mapping.ring();
     }
 
     fn get(&self, at: usize) -> u64 {

@@ -239,6 +239,32 @@ fn a_change_of_state_or_description_rings_and_a_repetition_does_not() {
     assert!(readable(reader.event_fd()));
 }
 
+/// What a worker that was taken over may leave behind: O_NONBLOCK is shared by all who hold an eventfd.
+#[test]
+fn an_eventfd_made_blocking_holds_neither_the_server_nor_the_supervisor() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let (done, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (ring, page) = (ring(4, 4096), SharedStatus::create("test").unwrap());
+        for fd in [ring.reader().event_fd(), page.reader().event_fd()] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        }
+        let (server, watcher) = (ring.reader(), page.reader());
+        server.clear_event();
+        watcher.clear_event();
+        // Full: one more would wait.
+        nix::unistd::write(watcher.event_fd(), &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        watcher.reset();
+        assert!(readable(watcher.event_fd()));
+        watcher.clear_event();
+        assert!(!readable(watcher.event_fd()));
+        page.writer().set_state(WorkerState::Starting);
+        assert!(readable(watcher.event_fd()), "the next life's first word rings");
+        done.send(()).unwrap();
+    });
+    seen.recv_timeout(Duration::from_secs(20)).expect("nobody was held");
+}
+
 #[test]
 fn a_reset_page_keeps_numbers_description_and_note() {
     let page = SharedStatus::create("test").unwrap();
@@ -253,9 +279,7 @@ fn a_reset_page_keeps_numbers_description_and_note() {
     assert_eq!(writer.note_left(), None);
     writer.leave_note(b"camera 7");
     assert_eq!(reader.hot().losses, meta(0).losses);
-    reader.clear_event();
     reader.reset();
-    assert!(readable(reader.event_fd()));
     let hot = reader.hot();
     assert_eq!((hot.state, hot.state_since, hot.heartbeat), (WorkerState::Starting, None, None));
     assert_eq!((hot.last_captured, hot.interval, hot.losses), (None, None, Losses::default()));

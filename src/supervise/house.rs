@@ -1,6 +1,7 @@
 //! What the children share and inherit: the listening socket, the rings, the status pages; and who may have which.
 
 use super::machine::{Health, Role};
+use super::rights;
 use crate::capture::worker::{self, End, Lane, Stop, Worker};
 use crate::config::{Access, Camera, Config};
 use crate::packet::{Encoding, WorkerState};
@@ -13,6 +14,9 @@ use std::os::fd::{AsRawFd, RawFd};
 /// DESIGN: a ring's capacity in bytes, reached before its capacity in packets only by very large frames.
 const VIDEO_BYTES: usize = 64 << 20;
 const SOUND_BYTES: usize = 8 << 20;
+
+/// What root's workers keep: device nodes of any owner, ALSA's shared mixers (dmix), and threads that hurry.
+const DEVICES: [u32; 5] = [rights::CHOWN, rights::DAC_OVERRIDE, rights::FOWNER, rights::IPC_OWNER, rights::SYS_NICE];
 
 /// One worker's shared memory.
 struct Line {
@@ -117,7 +121,11 @@ impl House {
         let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).chain(tokens).collect();
         super::process::close_all_but(&keep);
         self.give_up(incarnation, "this process may open no file but those that it serves with", || {
-            sandbox::without_files(&self.config.files_of_the_server())
+            let memory = rights::keep_memory_private().map_err(SandboxError::Memory);
+            // As root it reads files of others (keys in a home directory), and WebRTC's port may be a low one.
+            let capabilities = rights::keep_only(&[rights::DAC_READ_SEARCH, rights::NET_BIND_SERVICE]);
+            let files = sandbox::without_files(&self.config.files_of_the_server());
+            memory.and(capabilities.map_err(SandboxError::Capabilities)).and(files)
         });
         let inputs = ServeInputs {
             listener,
@@ -160,7 +168,10 @@ impl House {
         drop(other);
         let Some(line) = mine else { return 1 };
         super::process::close_all_but(&line.fds().collect::<Vec<_>>());
-        self.give_up(incarnation, "this process may open no network connection", sandbox::without_network);
+        self.give_up(incarnation, "this process may open no network connection", || {
+            let capabilities = rights::keep_only(&DEVICES).map_err(SandboxError::Capabilities);
+            capabilities.and(sandbox::without_network())
+        });
         let stop = match Stop::on_sigterm() {
             Ok(stop) => stop,
             Err(e) => {

@@ -19,7 +19,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 const STOPPED_AFTER: Duration = Duration::from_secs(1);
 /// Children get so long to end by themselves; what is left of the promised 2 s is for killing and reaping.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
-/// After this long the server, which has no frames to show for itself, counts as healthy again.
+/// A server that beats after this long, which has no frames to show for itself, counts as healthy again.
 const SERVER_HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// `timeout`, shells and service files signal a process and then its group: that is one wish, not two.
 const SAME_WISH: Duration = Duration::from_millis(300);
@@ -213,7 +213,7 @@ impl Machine {
                     if let Some(why) = fault(child.role, &health, since, self.grace_from, now) {
                         child.phase = Phase::Dying { device: child.role != Role::Serve };
                         actions.push(Action::Kill { role: child.role, why });
-                    } else if child.deaths > 0 && healthy(child.role, &health, since, now) {
+                    } else if child.deaths > 0 && healthy(child.role, &health, since) {
                         child.deaths = 0;
                         actions.push(Action::Recovered(child.role));
                     }
@@ -304,9 +304,10 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
     }
 }
 
-fn healthy(role: Role, health: &Health, since: MonoNs, now: MonoNs) -> bool {
+fn healthy(role: Role, health: &Health, since: MonoNs) -> bool {
     match role {
-        Role::Serve => now.since(since) > SERVER_HEALTHY_AFTER,
+        // Only by a beat: one that hangs from its start on shows none, and has longer than this to show it.
+        Role::Serve => health.heartbeat.is_some_and(|beat| beat.since(since) > SERVER_HEALTHY_AFTER),
         // Ten frames: a camera that delivers one and dies again has not recovered.
         Role::Video | Role::Audio => match (health.streaming_since, health.last_captured) {
             (Some(from), Some(last)) => from >= since && last.since(from) > health.interval * 10,

@@ -251,3 +251,34 @@ fn a_hung_server_is_no_device_error() {
     let ended = m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(2.3));
     assert!(matches!(ended[..], [Action::WillRestart { role: Role::Serve, .. }]), "{ended:?}");
 }
+
+#[test]
+fn a_server_that_hangs_from_its_start_on_has_not_recovered() {
+    let mut m = running(1.0);
+    let mut t = 1.0;
+    for delay_ms in [0, 250, 500] {
+        let (how, delay) = (Death::Signal(9), Duration::from_millis(delay_ms));
+        assert_eq!(m.handle(Event::Ended(Role::Serve, how), at(t)), [Action::WillRestart { role: Role::Serve, how, delay }]);
+        // Its page may still show a beat of the life before.
+        let (before, born) = (at(t), t + delay.as_secs_f64());
+        let hung = |now| move |role| Health { heartbeat: Some(if role == Role::Serve { before } else { now }), ..Health::default() };
+        let until_killed = loop {
+            t += 0.25;
+            let actions = m.handle(Event::Tick(&hung(at(t))), at(t));
+            assert!(!actions.contains(&Action::Recovered(Role::Serve)), "at {t}");
+            if actions.iter().any(|a| matches!(a, Action::Kill { role: Role::Serve, .. })) {
+                break t - born;
+            }
+        };
+        assert!((10.0..11.0).contains(&until_killed), "{until_killed}");
+    }
+}
+
+#[test]
+fn a_server_that_still_beats_after_5_s_has_recovered() {
+    let mut m = running(1.0);
+    m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(1.0));
+    m.handle(Event::Tick(&alive(at(1.0))), at(1.0));
+    ticks(&mut m, 1.0, 6.0);
+    assert_eq!(m.handle(Event::Tick(&alive(at(6.25))), at(6.25)), [Action::Recovered(Role::Serve)]);
+}

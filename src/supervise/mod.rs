@@ -7,6 +7,7 @@ mod announce;
 pub mod house;
 pub mod machine;
 mod process;
+mod rights;
 
 use crate::config::Config;
 use crate::log::Told;

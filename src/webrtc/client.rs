@@ -182,7 +182,10 @@ impl Roots {
         let config = match self.read.get() {
             Some(config) => config.clone(),
             None => {
-                let config = std::sync::Arc::new(self.config()?);
+                let more = self.more.clone();
+                // A few hundred KB to read and parse: not on the server's one thread.
+                let read = tokio::task::spawn_blocking(move || client_config(more.as_deref())).await;
+                let config = std::sync::Arc::new(read.map_err(|e| HttpError::Tls(io::Error::other(e)))??);
                 self.read.get_or_init(|| config).clone()
             }
         };
@@ -193,29 +196,30 @@ impl Roots {
             if matches!(why, Some(InvalidCertificate(_))) { HttpError::Certificate(e) } else { HttpError::Tls(e) }
         })
     }
+}
 
-    fn config(&self) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
-        use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
-        use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-        let mut store = RootCertStore::empty();
-        // Where the system has no list, the handshake fails and says whom it does not know.
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &self.more {
-            let unusable = || HttpError::Roots(file.clone());
-            let found =
-                CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>()).map_err(|_| unusable())?;
-            if store.add_parsable_certificates(found).0 == 0 {
-                return Err(unusable());
-            }
+/// Trusts the system's list and the file `more`.
+#[cfg(feature = "tls")]
+fn client_config(more: Option<&std::path::Path>) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
+    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+    let mut store = RootCertStore::empty();
+    // Where the system has no list, the handshake fails and says whom it does not know.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(file) = more {
+        let unusable = || HttpError::Roots(file.to_owned());
+        let found = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>()).map_err(|_| unusable())?;
+        if store.add_parsable_certificates(found).0 == 0 {
+            return Err(unusable());
         }
-        let mut config = ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|e| HttpError::Tls(io::Error::other(e)))?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
     }
+    let mut config = ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| HttpError::Tls(io::Error::other(e)))?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 #[cfg(not(feature = "tls"))]

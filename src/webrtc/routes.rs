@@ -44,18 +44,18 @@ impl Routes {
         self.lock().learn(ufrag, (protocol, from));
     }
 
-    /// Hands a datagram to its session. One that is nobody's, or for which there is no room, is dropped.
-    pub fn give(&self, datagram: Datagram) {
+    /// Hands a datagram to its session; false: there is none. One that is nobody's, or for which there is no room, is dropped.
+    pub fn give(&self, datagram: Datagram) -> bool {
         let mut table = self.lock();
         let from = (datagram.protocol, datagram.source);
         let inbox = match named_session(&datagram.bytes) {
             Some(ufrag) => table.learn(ufrag, from),
             None => table.addresses.get(&from).and_then(|ufrag| table.sessions.get(ufrag)).map(|route| &route.inbox),
         };
-        if let Some(inbox) = inbox {
-            // Full: lost, as on the way here.
-            let _ = inbox.try_send(datagram);
-        }
+        let Some(inbox) = inbox else { return false };
+        // Full: lost, as on the way here.
+        let _ = inbox.try_send(datagram);
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -120,7 +120,7 @@ mod tests {
         assert!(of_a.try_recv().is_err() && of_b.try_recv().is_err(), "from nowhere");
         routes.give(datagram(10, request_for("aaaa:peer")));
         routes.give(datagram(11, request_for("bbbb:peer")));
-        routes.give(datagram(12, request_for("cccc:peer")));
+        assert!(!routes.give(datagram(12, request_for("cccc:peer"))), "nobody's");
         routes.give(datagram(10, vec![22; 40]));
         // An answer that repeats the USERNAME of our request.
         let answer = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
@@ -139,7 +139,7 @@ mod tests {
         let routes = Routes::default();
         let (inbox, _datagrams) = mpsc::channel(4);
         routes.add("aaaa", inbox);
-        (1..1000).for_each(|port| routes.give(datagram(port, request_for("aaaa:peer"))));
+        (1..1000).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
         assert_eq!(routes.lock().addresses.len(), ADDRESSES);
         assert!(routes.lock().addresses.contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999)))));
     }

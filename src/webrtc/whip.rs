@@ -68,7 +68,7 @@ enum WhipError {
     NoToken(StatusCode),
     #[error("it does not take the token ({0}): check --whip-token or --whip-token-file")]
     WrongToken(StatusCode),
-    #[error("it does not take the token ({0}), which was not sent on: it redirects to another host; give that address to --whip")]
+    #[error("it does not take the token ({0}), which was not sent on: it redirects to another address; give that one to --whip")]
     TokenNotSent(StatusCode),
     #[error("there is nothing at this address ({0}): check the path of --whip")]
     NotFound(StatusCode),

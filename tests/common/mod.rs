@@ -29,6 +29,12 @@ impl Program {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_stampcast")).args(["--host", "127.0.0.1", "--port", "0"]).args(args))
     }
 
+    /// For tests that look into the server, which in its sandbox only root can.
+    pub fn start_open(args: &[&str]) -> Self {
+        let open: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--no-sandbox"] };
+        Self::start(&[args, open].concat())
+    }
+
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname } from "node:path";
 import { FakeServer } from "./fake-server.js";
-import { until, untilPhase } from "./browser.js";
+import { pageUrl, until, untilPhase } from "./browser.js";
 import { freePort } from "./program.js";
 import { withFake, withPage } from "./session.js";
 import { test } from "./suite.js";
@@ -118,7 +118,9 @@ test("missing frames are counted by cause, told or not", async () => {
     await until(page, "12 told", () => viewer.figures.gaps.get("viewer_queue")?.count === 12);
     server.skipFrames(5, null);
     await until(page, "5 untold", () => viewer.figures.gaps.get("unknown")?.count === 5);
-    await until(page, "both shown", () => /network too slow\s*12\s*cause unknown\s*5/.test($("f-gaps").innerText));
+    // A busy machine has causes of its own, before, between and after them.
+    await untilText(page, "f-gaps", /network too slow\s*12\b/);
+    await untilText(page, "f-gaps", /cause unknown\s*5\b/);
     assert.equal(await count(page, "viewer_queue"), 12);
   });
 });
@@ -173,6 +175,60 @@ test("a token in the page's address works and leaves the address at once", async
   }
 });
 
+test("a token goes to the server it was given for, and to no other", async () => {
+  const other = await new FakeServer().listen();
+  const guarded = await new FakeServer({ token: "theirs" }).listen();
+  const goTo = async (page, { port }, token) => {
+    await page.click("#open-settings");
+    await page.fill("#server", `127.0.0.1:${port}`);
+    if (token !== undefined) await page.fill("#settings-token", token);
+    await page.click("#settings-form button[type=submit]");
+  };
+  const liveOn = async (page, { port }) => {
+    const wanted = `127.0.0.1:${port}`;
+    const live = (label) => viewer.server.label === label && viewer.lastFrameAt !== null && viewer.phase === "live";
+    await until(page, `the picture of ${wanted}`, live, wanted);
+  };
+  try {
+    await withFake(
+      { token: "s3cret" },
+      async (page, server) => {
+        await liveOn(page, server);
+        await goTo(page, other);
+        await liveOn(page, other);
+        assert.deepEqual(other.handshakes, ["?format=binary&events=1"]);
+        await goTo(page, guarded, "theirs");
+        await liveOn(page, guarded);
+        // Not touched, it still holds.
+        await page.click("#open-settings");
+        await page.click("#settings-form button[type=submit]");
+        await liveOn(page, guarded);
+        await goTo(page, guarded, "");
+        await untilPhase(page, "refused");
+        await goTo(page, { port: `${guarded.port}/?token=theirs` });
+        await liveOn(page, guarded);
+      },
+      { fragment: "#token=s3cret" },
+    );
+  } finally {
+    await other.close();
+    await guarded.close();
+  }
+});
+
+test("the settings name the server so that Connect leads to it again", async () => {
+  for (const [server, named] of [["https://127.0.0.1:9", "https://127.0.0.1:9/"], ["127.0.0.1:9", "127.0.0.1:9"]]) {
+    const url = pageUrl(0).replace(/server=.*/, `server=${server}`);
+    await withPage({ url }, async (page) => {
+      const before = await page.evaluate(() => viewer.server.base);
+      await page.click("#open-settings");
+      assert.equal(await page.inputValue("#server"), named);
+      await page.click("#settings-form button[type=submit]");
+      assert.equal(await page.evaluate(() => viewer.server.base), before);
+    });
+  }
+});
+
 test("a refused origin and a full server say so", async () => {
   await withFake({ status: 403 }, async (page, server) => {
     await untilPhase(page, "refused");
@@ -214,66 +270,82 @@ test("a burst of frames leaves no backlog", async () => {
   });
 });
 
-test("at a plain http address in the network, sound plays without a worklet", async () => {
+/** Serves public/, under /cam/ as well, with these headers; calls body(port). */
+async function withServedPage(headers, body) {
   const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
   const files = createServer((request, response) => {
-    const name = request.url.split("?")[0].replace(/\/$/, "/index.html");
+    const name = request.url.split("?")[0].replace(/\/$/, "/index.html").replace(/^\/cam\//, "/");
     try {
-      const body = readFileSync(new URL(`../../public${name.replace("/cam", "")}`, import.meta.url));
-      response.writeHead(200, { "content-type": types[extname(name)] });
-      response.end(body);
+      const bytes = readFileSync(new URL(`../../public${name}`, import.meta.url));
+      response.writeHead(200, { "content-type": types[extname(name)], ...headers }).end(bytes);
     } catch {
       response.writeHead(404).end();
     }
   });
   await new Promise((done) => files.listen(0, "127.0.0.1", done));
-  const server = await new FakeServer({ channels: 2 }).listen();
-  const url = `http://lan.test:${files.address().port}/cam/?server=lan.test:${server.port}`;
   try {
-    await withPage({ url }, async (page) => {
-      await untilPhase(page, "live");
-      assert.equal(await page.evaluate(() => isSecureContext), false);
-      await page.click("#start-audio");
-      await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
-      await until(page, "the beep at the loudspeaker", () => {
-        globalThis.ear ??= (() => {
-          const ear = globalThis.toLoudspeaker.context.createAnalyser();
-          globalThis.toLoudspeaker.connect(ear);
-          return ear;
-        })();
-        const samples = new Float32Array(globalThis.ear.fftSize);
-        globalThis.ear.getFloatTimeDomainData(samples);
-        return samples.some((sample) => Math.abs(sample) > 0.1);
+    await body(files.address().port);
+  } finally {
+    files.closeAllConnections();
+    await new Promise((done) => files.close(done));
+  }
+}
+
+test("at a plain http address in the network, sound plays without a worklet", async () => {
+  const server = await new FakeServer({ channels: 2 }).listen();
+  try {
+    await withServedPage({}, async (port) => {
+      await withPage({ url: `http://lan.test:${port}/cam/?server=lan.test:${server.port}` }, async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(await page.evaluate(() => isSecureContext), false);
+        await page.click("#start-audio");
+        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+        await until(page, "the beep at the loudspeaker", () => {
+          globalThis.ear ??= (() => {
+            const ear = globalThis.toLoudspeaker.context.createAnalyser();
+            globalThis.toLoudspeaker.connect(ear);
+            return ear;
+          })();
+          const samples = new Float32Array(globalThis.ear.fftSize);
+          globalThis.ear.getFloatTimeDomainData(samples);
+          return samples.some((sample) => Math.abs(sample) > 0.1);
+        });
       });
     });
   } finally {
     await server.close();
-    files.closeAllConnections();
-    await new Promise((done) => files.close(done));
   }
 });
 
 test("served over http under a strict policy, the page works, sound included", async () => {
-  const files = createServer((request, response) => {
-    const name = request.url.split("?")[0].replace(/\/$/, "/index.html");
-    const type = { ".js": "text/javascript", ".css": "text/css" }[extname(name)] || "text/html";
-    // What a careful server would send with the page: no inline script or style, no data: or blob: script.
-    const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src *";
-    response.writeHead(200, { "content-type": type, "content-security-policy": policy });
-    response.end(readFileSync(new URL(`../../public${name}`, import.meta.url)));
-  });
-  await new Promise((done) => files.listen(0, "127.0.0.1", done));
+  // What a careful server would send with the page: no inline script or style, no data: or blob: script.
+  const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src *";
   const server = await new FakeServer().listen();
   try {
-    const url = `http://127.0.0.1:${files.address().port}/?server=127.0.0.1:${server.port}`;
-    await withPage({ url }, async (page) => {
-      await untilPhase(page, "live");
-      await page.click("#start-audio");
-      await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+    await withServedPage({ "content-security-policy": policy }, async (port) => {
+      await withPage({ url: `http://127.0.0.1:${port}/?server=127.0.0.1:${server.port}` }, async (page) => {
+        await untilPhase(page, "live");
+        await page.click("#start-audio");
+        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+      });
     });
   } finally {
     await server.close();
-    files.closeAllConnections();
-    await new Promise((done) => files.close(done));
+  }
+});
+
+test("the token of the server that served the page is not for one chosen at an earlier visit", async () => {
+  const chosen = await new FakeServer().listen();
+  const settings = { server: `127.0.0.1:${chosen.port}` };
+  try {
+    await withServedPage({}, async (port) => {
+      await withPage({ url: `http://127.0.0.1:${port}/?token=s3cret`, settings }, async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(await page.evaluate(() => viewer.server.label), settings.server);
+        assert.deepEqual(chosen.handshakes, ["?format=binary&events=1"]);
+      });
+    });
+  } finally {
+    await chosen.close();
   }
 });

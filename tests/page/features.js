@@ -59,6 +59,88 @@ test("a recording has picture and sound, also for who has not started the sound"
   });
 });
 
+test("two clicks on Record at once start one recorder, which ends", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.evaluate(() => {
+      globalThis.recorders = [];
+      const { start } = MediaRecorder.prototype;
+      MediaRecorder.prototype.start = function begin(slice) {
+        globalThis.recorders.push(this);
+        return start.call(this, slice);
+      };
+      $("record").click();
+      $("record").click();
+    });
+    await until(page, "half a second", () => viewer.recording && viewer.recording.seconds() > 0.5);
+    await download(page, () => page.click("#record"));
+    const states = await page.evaluate(() => globalThis.recorders.map((recorder) => recorder.state));
+    assert.deepEqual(states, ["inactive"]);
+  });
+});
+
+test("the button that starts the sound is heard, also after an earlier mute or recording", async () => {
+  const startIsHeard = async (page) => {
+    await page.reload();
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "sound on", () => viewer.sound.state === "on");
+    assert.equal(await page.evaluate(() => viewer.hears()), true);
+    assert.equal(await page.getAttribute("#mute", "aria-label"), "Mute (M)");
+  };
+  await withFake({}, async (page) => {
+    await startIsHeard(page);
+    await page.keyboard.press("m");
+    await until(page, "muted", () => viewer.sound.muted);
+    await startIsHeard(page);
+    await page.reload();
+    await untilPhase(page, "live");
+    await page.click("#record");
+    await until(page, "a silent recording", () => viewer.recording !== null && viewer.sound.muted);
+    await startIsHeard(page);
+  });
+});
+
+test("arrow keys scroll the figures, and making it quieter does not unmute", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.keyboard.press("m");
+      await until(page, "sound on", () => viewer.sound.state === "on");
+      await page.keyboard.press("m");
+      await page.focus("#figures");
+      await page.keyboard.press("ArrowDown");
+      await until(page, "the figures scrolled", () => $("figures").scrollTop > 0);
+      await page.keyboard.press("ArrowUp");
+      assert.equal(await setting(page, "volume"), 1);
+      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      await page.keyboard.press("i");
+      await page.keyboard.press("ArrowDown");
+      assert.equal(await setting(page, "volume"), 0.95);
+      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      await page.keyboard.press("ArrowUp");
+      assert.equal(await page.evaluate(() => viewer.sound.muted), false);
+    },
+    { viewport: { width: 1280, height: 400 } },
+  );
+});
+
+test("mute and record say their state once: by a name that changes, not also as pressed", async () => {
+  const names = (page) =>
+    page.evaluate(() => ["mute", "record"].map((id) => [$(id).ariaLabel, $(id).hasAttribute("aria-pressed")]));
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "sound on", () => viewer.sound.state === "on");
+    assert.deepEqual(await names(page), [["Mute (M)", false], ["Start recording (R)", false]]);
+    await page.keyboard.press("m");
+    await page.keyboard.press("r");
+    await until(page, "a recording", () => viewer.recording !== null);
+    assert.deepEqual(await names(page), [["Unmute (M)", false], ["Stop recording (R)", false]]);
+  });
+});
+
 test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
@@ -67,7 +149,7 @@ test("with the sound on, frames wait for it; muted, the newest is shown at once"
     await until(page, "the sound leads", () => viewer.picture.due !== null);
     await page.keyboard.press("m");
     await until(page, "newest at once", () => viewer.picture.due === null);
-    assert.equal(await page.getAttribute("#mute", "aria-pressed"), "true");
+    assert.equal(await page.getAttribute("#mute", "aria-label"), "Unmute (M)");
     await page.keyboard.press("m");
     await until(page, "the sound leads again", () => viewer.picture.due !== null);
   });
@@ -128,7 +210,7 @@ test("keys do what the list says, and nothing while one types", async () => {
     await page.click("#open-server");
     await page.keyboard.type("mifs");
     assert.equal(await page.isVisible("#figures"), true);
-    assert.equal(await setting(page, "muted"), false);
+    assert.equal(await page.evaluate(() => viewer.sound.muted), false);
   });
 });
 

@@ -60,6 +60,9 @@ test("a token is taken out of the page's address", () => {
     assert.equal(parseServer(new URL(read.cleaned).searchParams.get("server"), false).stream, "ws://pi:8080/stream");
   }
   assert.equal(readPageAddress("file:///p/index.html?server=pi").cleaned, null);
+  const secure = readPageAddress("file:///p/index.html?server=https://pi/cam/%3Ftoken=secret");
+  assert.equal(parseServer(secure.server, false).stream, "wss://pi/cam/stream", "it leaves by TLS or not at all");
+  assert.ok(!secure.cleaned.includes("secret"), secure.cleaned);
 });
 
 /* Packets */

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urljoin
 
 KINDS = {b"v": "video", b"a": "audio"}
 WORKERS = ("stampcast-video", "stampcast-audio")
@@ -175,7 +176,7 @@ async def open_sessions(soak):
             soak.tally.sessions += 1
             await asyncio.sleep(random.uniform(0, 3))
             if random.random() < 0.5:
-                await asyncio.wait_for(ask(soak.port, f"DELETE {location[1]}"), PATIENCE_S)
+                await asyncio.wait_for(ask(soak.port, f"DELETE {urljoin('/whep', location[1])}"), PATIENCE_S)
         except (OSError, EOFError, asyncio.TimeoutError) as e:
             if not soak.server_was_killed_lately():
                 soak.tally.faults.append(f"a WebRTC session could not be opened or ended: {e!r}")
@@ -217,6 +218,9 @@ class Soak:
         self.end = self.began + seconds
         self.server_killed = 0.0
         command = [program, "--camera-type", "test", "--enable-audio", "--fps", "30", "--host", "127.0.0.1", "--port", "0"]
+        if os.geteuid() != 0:
+            # Only root can count the descriptors of a server in its sandbox.
+            command.append("--no-sandbox")
         self.log = open("target/soak.log", "w+", encoding="utf-8")
         self.program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
         self.port = self.read_port()

@@ -196,7 +196,8 @@ fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
 pub struct LoopbackCamera(Child);
 
 impl LoopbackCamera {
-    /// A capture device only while somebody writes, as most people set it up.
+    /// A capture device only while somebody writes, as most people set it up. For one test: it may take no second writer
+    /// (docs/devices.md).
     pub const NODE: &str = "/dev/video20";
     /// Always both; a new writer may come while it is read.
     pub const SHARED_NODE: &str = "/dev/video21";

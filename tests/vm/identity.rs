@@ -5,6 +5,7 @@ use crate::faults::picture_back;
 use crate::jpegs;
 use crate::program::Program;
 use crate::viewer::Viewer;
+use crate::wait_for;
 use std::time::{Duration, Instant};
 
 const QUIET: Duration = Duration::from_millis(500);
@@ -60,7 +61,7 @@ fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers(
         let plugged = Instant::now();
         assert!(right.contains(&picture_back(&mut right_viewer, "a twin replugged under the other's number", plugged).jpeg));
         left_viewer.drain(QUIET);
-        let _left_camera = Usb::camera(0, left_serial, &left);
+        let left_camera = Usb::camera(0, left_serial, &left);
         let plugged = Instant::now();
         assert!(left.contains(&picture_back(&mut left_viewer, "the other twin", plugged).jpeg));
         for _ in 0..10 {
@@ -69,5 +70,10 @@ fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers(
         }
         left_program.stop();
         right_program.stop();
+        // The next pair is to find the lowest numbers free, in this order.
+        let nodes = [left_camera.node().to_owned(), right_camera.node().to_owned()];
+        left_camera.unplug();
+        right_camera.unplug();
+        wait_for("cameras to be gone", || nodes.iter().all(|node| !node.exists()).then_some(()));
     }
 }

@@ -11,15 +11,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SPAN: Duration = Duration::from_secs(20);
-/// Three processes that also look after each other, against one: more than this and something works that nobody wants.
-const MOST_TIMES: f64 = 6.0;
+/// Measured: half. Beyond this something works that nobody wants.
+const MOST_TIMES: f64 = 2.0;
 
 #[test]
 fn a_camera_that_nobody_watches_costs_little_more_than_its_driver() {
     let camera = Vivid::ready(0);
     let reference = {
         let mut reader = Command::new("v4l2-ctl")
-            .args(["-d", &camera.node().to_string_lossy(), "--set-fmt-video=width=640,height=480,pixelformat=YUYV", "-p", "15"])
+            .args(["-d", &camera.node().to_string_lossy(), "--set-fmt-video=width=640,height=480,pixelformat=YU12", "-p", "15"])
             .args(["--stream-mmap", "--stream-count=0"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -31,7 +31,7 @@ fn a_camera_that_nobody_watches_costs_little_more_than_its_driver() {
         share
     };
     let program = Program::start("--camera-type usb --device-id 0 --fps 15");
-    program.wait_for_line(0, &["YUYV 640x480"]);
+    program.wait_for_line(0, &["YU12 640x480"]);
     let ours = share_of_a_core(&program.tree());
     program.stop();
     figure(

@@ -41,8 +41,8 @@ fn a_usb_camera_may_change_its_pictures_size_at_any_time() {
 #[test]
 fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
-    let _writer = LoopbackCamera::playing(LoopbackCamera::NODE, &[large.clone(), small.clone()].concat());
-    sizes_in_turn(LoopbackCamera::NODE, &large, &small);
+    let _writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &[large.clone(), small.clone()].concat());
+    sizes_in_turn(LoopbackCamera::SHARED_NODE, &large, &small);
 }
 
 #[test]

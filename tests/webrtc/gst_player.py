@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import gi
@@ -81,7 +82,7 @@ class Player:
         request = urllib.request.Request(url + "/whep", text.encode(), {"Content-Type": "application/sdp"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 201
-            self.location = answer.headers["Location"]
+            self.location = urllib.parse.urljoin(url + "/whep", answer.headers["Location"])
             _, sdp = GstSdp.SDPMessage.new_from_text(answer.read().decode())
         self.promised("set-remote-description", GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp))
 
@@ -128,7 +129,7 @@ class Player:
         return Gst.FlowReturn.OK
 
     def end(self):
-        urllib.request.urlopen(urllib.request.Request(self.url + self.location, method="DELETE"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(self.location, method="DELETE"), timeout=5).close()
         self.pipeline.set_state(Gst.State.NULL)
 
 

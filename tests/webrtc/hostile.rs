@@ -1,8 +1,11 @@
 //! What strangers send to the one port, and what the log keeps to itself.
 
-use super::common::Program;
+use super::common::{PATIENCE, Program};
+use super::line::Line;
 use super::peer::{Peer, request};
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 use str0m::net::Protocol;
 
 const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
@@ -138,5 +141,36 @@ fn no_viewers_address_and_no_session_description_is_logged() {
     let log = program.lines().join("\n");
     for secret in secrets.iter().map(String::as_str).chain(["a=", "candidate", "m=video", "ufrag", "typ host", "\u{1b}[2J"]) {
         assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+/// What is left of some connections once those are taken out that the server has closed.
+fn open(connections: &mut Vec<TcpStream>) -> usize {
+    connections.retain_mut(|stream| matches!(stream.read(&mut [0; 64]), Err(e) if e.kind() == ErrorKind::WouldBlock));
+    connections.len()
+}
+
+#[test]
+fn strangers_who_chatter_over_tcp_hold_no_place() {
+    // Four places.
+    let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "1"]].concat());
+    let line = program.line(&["WebRTC: UDP and TCP port "]);
+    let port: u16 = line.rsplit(' ').next().and_then(|p| p.parse().ok()).expect("a port");
+    let to: SocketAddr = ([127, 0, 0, 1], port).into();
+    let mut strangers: Vec<_> = (0..4).map(|_| TcpStream::connect(to).expect("the port listens")).collect();
+    for stream in &mut strangers {
+        stream.set_nonblocking(true).expect("it is settable");
+        stream.write_all(&[0, 1, 7]).expect("there is room");
+    }
+    let mut peer = Peer::play_over(Line::relayed(to), program.port());
+    assert!(peer.watch(|_| true), "one of them gives way");
+    let patience = Instant::now() + PATIENCE;
+    while open(&mut strangers) > 0 {
+        assert!(Instant::now() < patience, "{} strangers are still there", strangers.len());
+        for stream in &mut strangers {
+            let _ = stream.write_all(&[0, 1, 7]);
+        }
+        let chatter = Instant::now() + Duration::from_millis(300);
+        assert!(peer.watch(|_| Instant::now() > chatter), "who plays stays");
     }
 }

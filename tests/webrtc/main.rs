@@ -85,37 +85,33 @@ fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
     let program = Program::start(&TEST);
     let mut peer = Peer::play_by_json(program.port());
     let mut decoder = Decoder::new().expect("there is a decoder");
-    let (mut shown, mut lost) = (Vec::new(), 0);
     let mut whole = false;
-    peer.watch(|data| {
-        if data.params.spec().codec.is_audio() {
-            return false;
-        }
-        let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
-        whole = keyframe || (whole && data.contiguous);
-        match time_code(&mut decoder, &data.data).filter(|_| whole) {
-            Some(code) => shown.push((Instant::now(), code)),
-            None => lost += 1,
-        }
-        shown.len() + lost == 15 || shown.len() + lost >= 240
-    });
+    // When something was shown, between the first instant and the last, and how many units were not.
+    let mut play = |peer: &mut Peer, units| {
+        let (mut shown, mut lost) = (vec![Instant::now()], 0);
+        let alive = peer.watch(|data| {
+            if data.params.spec().codec.is_audio() {
+                return false;
+            }
+            let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
+            whole = keyframe || (whole && data.contiguous);
+            match time_code(&mut decoder, &data.data).filter(|_| whole) {
+                Some(_) => shown.push(Instant::now()),
+                None => lost += 1,
+            }
+            shown.len() - 1 + lost >= units
+        });
+        assert!(alive);
+        shown.push(Instant::now());
+        (shown, lost)
+    };
+    play(&mut peer, 15);
     peer.loss_percent = 5;
-    let before = shown.len();
-    peer.watch(|data| {
-        if data.params.spec().codec.is_audio() {
-            return false;
-        }
-        let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
-        whole = keyframe || (whole && data.contiguous);
-        match time_code(&mut decoder, &data.data).filter(|_| whole) {
-            Some(code) => shown.push((Instant::now(), code)),
-            None => lost += 1,
-        }
-        shown.len() - before + lost >= 240
-    });
-    let freeze = shown.windows(2).map(|w| w[1].0 - w[0].0).max().expect("there are frames");
-    println!("shown {} of {}, longest pause {freeze:?}", shown.len(), shown.len() + lost);
+    let (shown, lost) = play(&mut peer, 240);
+    let freeze = shown.windows(2).map(|w| w[1] - w[0]).max().expect("there are frames");
+    println!("shown {} of 240, longest pause {freeze:?}", 240 - lost);
     assert!(freeze < Duration::from_secs(1), "{freeze:?}");
+    assert!(lost <= 40, "{lost} of 240 units were not shown");
 }
 
 #[test]
@@ -124,6 +120,11 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
     let port = program.port();
     let (mut one, mut two) = (Peer::play(port), Peer::play(port));
     assert_ne!(one.location, two.location);
+    // A proxy may have put a prefix before the path.
+    let answer = request(port, "POST", "/door/whep", "application/sdp", &one.offer);
+    let location = answer.header("location").expect("a Location");
+    assert!(location.starts_with("whep/"), "relative to the endpoint: {location}");
+    assert_eq!(request(port, "DELETE", &format!("/door/{location}"), "", "").status, 200);
     assert!(one.watch(|_| true) && two.watch(|_| true));
     for peer in [&mut one, &mut two] {
         let path = peer.location.clone();
@@ -136,7 +137,7 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
 }
 
 #[test]
-fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
+fn a_peer_that_is_gone_without_a_word_is_forgotten_within_16_s() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut peer = Peer::play(port);
@@ -146,7 +147,8 @@ fn a_peer_that_is_gone_without_a_word_is_forgotten_within_12_s() {
     assert_eq!((sessions()[0]["kind"].as_str(), sessions()[0]["connected"].as_bool()), (Some("whep"), Some(true)));
     drop(peer);
     until("an empty list", || sessions().is_empty().then_some(()));
-    assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());
+    // After 10 s, and what a loaded machine adds.
+    assert!(killed.elapsed() < Duration::from_secs(16), "{:?}", killed.elapsed());
     program.line(&["WebRTC viewer left"]);
     assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
     assert!(killed.elapsed() < PATIENCE);
@@ -209,6 +211,8 @@ fn what_is_no_offer_is_refused_for_what_it_is() {
     ] {
         let answer = request(port, method, path, kind, body);
         assert_eq!(answer.status, status, "{method} {path} {kind}: {}", answer.body);
+        let error: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
+        assert_eq!(error.is_some_and(|e| e["error"].is_string()), status >= 400, "{method} {path} {kind}: {}", answer.body);
     }
     assert!(!program.lines().iter().any(|line| line.contains("127.0.0.1:") && line.contains("WebRTC")), "no address is logged");
 }
@@ -238,11 +242,12 @@ fn thirty_viewers_cost_little_each() {
     let serve = program.child("stampcast-serve", None);
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
-        let fields: Vec<u64> = stat.rsplit(") ").next().expect("it has fields").split(' ').filter_map(|f| f.parse().ok()).collect();
+        // Signed: tpgid is -1 where there is no terminal.
+        let fields: Vec<i64> = stat.rsplit(") ").next().expect("it has fields").split(' ').filter_map(|f| f.parse().ok()).collect();
         let status = std::fs::read_to_string(format!("/proc/{serve}/status")).expect("it lives");
         let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("it has memory");
         // utime and stime, ticks of 10 ms; the state letter is no number, so they are two earlier than in proc(5).
-        (fields[10] + fields[11], rss.trim().trim_end_matches(" kB").parse::<u64>().expect("a number"))
+        ((fields[10] + fields[11]).unsigned_abs(), rss.trim().trim_end_matches(" kB").parse::<u64>().expect("a number"))
     };
     let (_, rss_before) = used();
     let viewers: Vec<_> = (0..30)
@@ -263,7 +268,11 @@ fn thirty_viewers_cost_little_each() {
     std::thread::sleep(Duration::from_secs(5));
     let (to, rss) = used();
     let percent = (to - from) as f64 / start.elapsed().as_secs_f64();
-    println!("of a core: {:.2} % for each of 30; {:.2} MB each", percent / 30.0, (rss - rss_before) as f64 / 1024.0 / 30.0);
+    let mb_each = rss.saturating_sub(rss_before) as f64 / 1024.0 / 30.0;
+    println!("of a core: {:.2} % for each of 30; {mb_each:.2} MB each", percent / 30.0);
     let frames: Vec<i32> = viewers.into_iter().map(|v| v.join().expect("it plays")).collect();
     println!("packets of media: {frames:?}");
+    assert!(mb_each <= 1.5, "{mb_each:.2} MB for each viewer");
+    // 30 pictures and 50 packets of sound a second, for 12 s.
+    assert!(frames.iter().all(|&n| n >= 480), "not everybody got half of what there was: {frames:?}");
 }

@@ -18,6 +18,7 @@ pub struct Peer {
     /// Of a hundred datagrams that come, so many are thrown away.
     pub loss_percent: u32,
     seen: u32,
+    /// The session's path.
     pub location: String,
     pub offer: String,
     pub answer: String,
@@ -80,7 +81,8 @@ impl Peer {
         let (mut peer, offer, pending) = Self::new(line);
         let answer = request(port, "POST", "/whep", "application/sdp", &offer);
         assert_eq!(answer.status, 201, "{}", answer.body);
-        peer.location = answer.header("location").expect("a Location").to_owned();
+        // It is relative to `/whep`.
+        peer.location = format!("/{}", answer.header("location").expect("a Location"));
         peer.accept(pending, &answer.body);
         peer
     }

@@ -1,9 +1,9 @@
 //! The camera published to media servers that are made of str0m and a socket: what they get, and what the log says of those that
 //! do not take it.
 
-use super::common::{PATIENCE, Program};
+use super::common::{PATIENCE, Program, until};
 use super::peer::{Peer, request};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
@@ -19,7 +19,9 @@ struct Asked {
 
 impl Sink {
     fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").expect("a port is free"))
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        listener.set_nonblocking(true).expect("it is settable");
+        Self(listener)
     }
 
     fn url(&self) -> String {
@@ -27,7 +29,11 @@ impl Sink {
     }
 
     fn next(&self) -> Asked {
-        let (mut stream, _) = self.0.accept().expect("it listens");
+        let mut stream = until("a request", || match self.0.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(e) => (e.kind() != ErrorKind::WouldBlock).then(|| panic!("it listens: {e}")),
+        });
+        stream.set_nonblocking(false).expect("it is settable");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
         let (mut text, mut buffer) = (String::new(), [0; 4096]);
         loop {
