@@ -33,7 +33,7 @@ use axum::middleware;
 #[cfg(feature = "webrtc")]
 use axum::middleware::Next;
 #[cfg(feature = "webrtc")]
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use problem::Problem;
 use std::collections::VecDeque;
@@ -241,7 +241,7 @@ fn router(app: App, access: Access, body: Duration) -> Router {
 #[cfg(feature = "webrtc")]
 async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let answer = timeout(longest, next.run(request)).await;
-    answer.unwrap_or_else(|_| (StatusCode::REQUEST_TIMEOUT, "the request's body took too long\n").into_response())
+    answer.unwrap_or_else(|_| problem::refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
 }
 
 /// The listener of the supervisor, made ready for this runtime.
