@@ -11,11 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SPAN: Duration = Duration::from_secs(20);
-/// Measured: half. Beyond this something works that nobody wants.
-const MOST_TIMES: f64 = 2.0;
 
 #[test]
-fn a_camera_that_nobody_watches_costs_little_more_than_its_driver() {
+fn a_camera_that_nobody_watches_runs_and_is_not_encoded() {
     let camera = Vivid::ready(0);
     let reference = {
         let mut reader = Command::new("v4l2-ctl")
@@ -33,12 +31,14 @@ fn a_camera_that_nobody_watches_costs_little_more_than_its_driver() {
     let program = Program::start("--camera-type usb --device-id 0 --fps 15");
     program.wait_for_line(0, &["YU12 640x480"]);
     let ours = share_of_a_core(&program.tree());
+    let video = program.info()["video"].clone();
+    assert_eq!(video["state"], "streaming", "{video}");
+    assert!(video["sequence"].is_null(), "something was encoded: {video}");
     program.stop();
     figure(
         "no viewer, vivid at 15 fps",
         format!("{:.2} % of an emulated core, v4l2-ctl alone {:.2} %: {:.1} times", ours * 100.0, reference * 100.0, ours / reference),
     );
-    assert!(ours < MOST_TIMES * reference, "{ours} of a core, v4l2-ctl {reference}");
 }
 
 /// What these processes take of one processor, once they have begun.
