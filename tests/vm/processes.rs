@@ -5,8 +5,9 @@ use crate::microphones::{LOOPBACK_MICROPHONE, LoopbackState, Player};
 use crate::program::Program;
 use crate::tracepoint::Tracepoint;
 use crate::viewer::Viewer;
-use crate::{figure, seconds_since, wait_for};
+use crate::{clock_ns, figure, seconds_since, wait_for};
 use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
 use nix::unistd::Pid;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -26,7 +27,7 @@ fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
     let witness = Tracepoint::of(&camera.node());
     wait_for("buffer before the fault", || witness.buffers().first().map(|_| ()));
 
-    let began = Instant::now();
+    let (began, killed_ns) = (Instant::now(), clock_ns(ClockId::CLOCK_MONOTONIC));
     kill(program.worker("stampcast-serve"), Signal::SIGKILL).expect("the server runs");
     viewer.ended();
     let mut viewer = Viewer::connect(program.port, "format=binary");
@@ -38,9 +39,12 @@ fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
 
     assert_eq!(workers(), before, "neither worker was replaced");
     assert_eq!(LoopbackState::now(), microphone, "the kernel knows of one start of the microphone only");
+    // The ring still held a picture for the next server: the viewer may have it before the camera has given another.
+    let after_the_fault = || witness.buffers().last().is_some_and(|b| b.stamp_ns > killed_ns);
+    wait_for("buffer after the fault", || after_the_fault().then_some(()));
     // A stream that is started counts from 0.
     let numbers: Vec<u32> = witness.buffers().iter().map(|b| b.sequence).collect();
-    assert!(numbers[0] > 0 && numbers.len() > 1, "{numbers:?}");
+    assert!(numbers[0] > 0, "{numbers:?}");
     assert!(numbers.is_sorted(), "the camera streamed on: {numbers:?}");
     program.stop();
 }
