@@ -277,13 +277,19 @@ impl Hub {
     }
 
     /// Takes a new look at the clocks into account. Where it proves that the UNIX clock was set, each stream's subscribers are
-    /// told just before the first packet with the new time. Returns UNIX time less CLOCK_MONOTONIC, ns.
+    /// told just before the first packet with the new time; who asked for events alone, at once. Returns UNIX time less
+    /// CLOCK_MONOTONIC, ns.
     pub fn observe(&self, clocks: Sample) -> i64 {
         let mut state = self.lock();
         if let Some(step) = state.clock.observe(clocks) {
             state.last_step_seconds = Some(step.seconds);
             for track in state.tracks.iter_mut().filter(|track| track.readers > 0) {
                 track.steps.add(step);
+            }
+            let stamp = state.clock.to_unix(step.at);
+            for stream in state.sources.iter().map(|source| source.kind) {
+                let notice = Notice { stamp, event: Event::ClockStep { stream, seconds: step.seconds } };
+                state.inboxes.iter().filter(|inbox| inbox.is_bare()).for_each(|inbox| inbox.notify_of(stream, &notice));
             }
         }
         state.clock.offset_ns()

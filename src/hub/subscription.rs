@@ -277,6 +277,11 @@ impl Inbox {
         }
     }
 
+    /// No packet will come.
+    pub fn is_bare(&self) -> bool {
+        self.feeds().next().is_none()
+    }
+
     pub fn close(&self) {
         let mut queues = self.lock();
         queues.closed = true;

@@ -449,6 +449,21 @@ fn who_comes_while_a_source_is_away_is_told_so() {
     assert!(late.take(true).is_none());
 }
 
+/// The page does while its picture comes by WebRTC. No packet will come that the step could stand before.
+#[test]
+fn who_asks_for_events_alone_is_told_of_a_clock_step_at_once_and_of_both_streams() {
+    let hub = hub();
+    hub.observe(clocks(0, 1_000));
+    let bare = hub.subscribe(&Request { video: None, audio: None, ..ask(Delivery::Live) }).unwrap();
+    hub.observe(clocks(100, 3_500));
+    video(&hub, 0);
+    let told: Vec<_> = std::iter::from_fn(|| bare.take(true)).collect();
+    let [Item::Notice(video), Item::Notice(audio)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(video.event, Event::ClockStep { stream: StreamKind::Video, seconds: 2.5 });
+    assert_eq!(audio.event, Event::ClockStep { stream: StreamKind::Audio, seconds: 2.5 });
+    assert_eq!(video.stamp.0, 3_600 * MS, "in the new time");
+}
+
 #[test]
 fn a_notice_flood_is_bounded() {
     let hub = hub();
