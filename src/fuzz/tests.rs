@@ -1,0 +1,34 @@
+//! Every target on every input that libFuzzer kept.
+
+use std::path::Path;
+
+/// A name, and what is done with the bytes. A target's corpus is the directory of its name in fuzz/corpus.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 7] = [
+    ("access", crate::http::fuzz::access),
+    ("hub_labels", crate::hub::fuzz::labels),
+    ("incoming", crate::http::fuzz::incoming),
+    ("jpeg_markers", crate::capture::jpeg::fuzz::markers),
+    ("ring_memory", crate::ring::fuzz::memory),
+    ("rpicam_pipes", crate::capture::video::rpi::fuzz::pipes),
+    ("wire_decode", crate::wire::fuzz::decode),
+];
+
+#[test]
+fn every_corpus_passes_and_is_run_by_a_target() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut found: Vec<_> = std::fs::read_dir(&corpora).expect("corpora").map(|d| d.expect("a directory").file_name()).collect();
+    found.sort();
+    assert_eq!(found, TARGETS.map(|(name, _)| name));
+    for (name, target) in TARGETS {
+        let mut files = 0;
+        for file in std::fs::read_dir(corpora.join(name)).expect("a directory") {
+            let path = file.expect("a file").path();
+            eprintln!("{}", path.display());
+            target(&std::fs::read(path).expect("it is readable"));
+            files += 1;
+        }
+        assert!(files > 0, "{name}");
+    }
+}
