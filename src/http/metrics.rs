@@ -2,8 +2,9 @@
 //! older text format 0.0.4. Knows the hub's figures.
 
 use super::App;
+use super::exposition::{Labels, counters, gauges, histograms, plain};
 use super::problem::refusal;
-use crate::hub::figures::{BOUNDS_S, Counted, Figures};
+use crate::hub::figures::Figures;
 use crate::packet::{MonoNs, WorkerState};
 use crate::wire::Info;
 use crate::wire::info::{Shape, Stream};
@@ -11,11 +12,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
 use std::fmt;
 
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -62,8 +60,6 @@ struct Snapshot {
     info: Info,
     figures: Figures,
 }
-
-pub(super) type Labels<'a> = Vec<(&'a str, String)>;
 
 impl Snapshot {
     fn streams(&self) -> impl Iterator<Item = (&'static str, &Stream)> {
@@ -137,58 +133,6 @@ impl Collector for Snapshot {
 
 fn cause_name(cause: &crate::packet::Cause) -> String {
     serde_json::to_value(cause).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-pub(super) fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
-    ConstGauge::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
-}
-
-pub(super) fn gauges<'a>(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
-) -> fmt::Result {
-    family(out.encode_descriptor(name, help, None, MetricType::Gauge)?, values, |value, metric| ConstGauge::new(value).encode(metric))
-}
-
-/// The encoder adds `_total` to the name.
-pub(super) fn counters<'a>(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
-) -> fmt::Result {
-    family(out.encode_descriptor(name, help, None, MetricType::Counter)?, values, |value, metric| ConstCounter::new(value).encode(metric))
-}
-
-fn family<'a>(
-    mut metric: MetricEncoder<'_>,
-    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
-    encode: fn(f64, MetricEncoder<'_>) -> fmt::Result,
-) -> fmt::Result {
-    for (labels, value) in values {
-        if labels.is_empty() {
-            return encode(value, metric);
-        }
-        encode(value, metric.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-fn histograms<'a>(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl Iterator<Item = ((&'static str, String), &'a Counted)>,
-) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-    for (label, counted) in values {
-        let buckets: Vec<(f64, u64)> = BOUNDS_S.into_iter().chain([f64::MAX]).zip(counted.counts).collect();
-        let total = counted.counts.iter().sum();
-        metric.encode_family(&[label])?.encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod connection;
+mod exposition;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod incoming;
@@ -25,15 +26,7 @@ pub mod webrtc;
 use crate::hub::Hub;
 use access::Access;
 use axum::Router;
-#[cfg(feature = "webrtc")]
-use axum::extract::{Request, State};
-#[cfg(feature = "webrtc")]
-use axum::http::StatusCode;
 use axum::middleware;
-#[cfg(feature = "webrtc")]
-use axum::middleware::Next;
-#[cfg(feature = "webrtc")]
-use axum::response::Response;
 use axum::routing::get;
 use problem::Problem;
 use std::collections::VecDeque;
@@ -74,7 +67,6 @@ impl Default for Limits {
 const DRAIN: Duration = Duration::from_secs(1);
 /// When no connection can be accepted (no descriptors left), the wait before the next try.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
 /// How long the end of a connection that gives way may take.
 const GIVING_WAY: Duration = Duration::from_millis(100);
 
@@ -123,7 +115,7 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
     let (stop, stopping) = watch::channel(false);
     let server = connection::Server {
         hub: hub.clone(),
-        router: router(app, door.access, limits.head),
+        router: router(app, door.access, &limits),
         limits,
         stopping,
         #[cfg(feature = "tls")]
@@ -209,16 +201,8 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// `body`: how long a request's body may take.
-#[cfg_attr(not(feature = "webrtc"), allow(unused_variables))]
-fn router(app: App, access: Access, body: Duration) -> Router {
-    #[cfg(feature = "webrtc")]
-    let more = match app.webrtc.clone() {
-        Some(server) => webrtc::routes(server).layer(middleware::from_fn_with_state(body, within)),
-        None => Router::new(),
-    };
-    #[cfg(not(feature = "webrtc"))]
-    let more = Router::new();
+fn router(app: App, access: Access, limits: &Limits) -> Router {
+    let more = routes_of_webrtc(&app, limits);
     Router::new()
         .route("/", get(status::root))
         .route("/stream", get(stream::stream))
@@ -237,11 +221,14 @@ fn router(app: App, access: Access, body: Duration) -> Router {
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
 }
 
-/// For handlers that wait for nothing but the request's body.
 #[cfg(feature = "webrtc")]
-async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
-    let answer = timeout(longest, next.run(request)).await;
-    answer.unwrap_or_else(|_| problem::refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
+fn routes_of_webrtc(app: &App, limits: &Limits) -> Router {
+    app.webrtc.clone().map_or_else(Router::new, |server| webrtc::routes(server, limits.head))
+}
+
+#[cfg(not(feature = "webrtc"))]
+fn routes_of_webrtc(_: &App, _: &Limits) -> Router {
+    Router::new()
 }
 
 /// The listener of the supervisor, made ready for this runtime.

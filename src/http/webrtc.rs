@@ -2,12 +2,13 @@
 //! `/api/webrtc/offer`, and its part of `/metrics`. Knows what a request looks like; sessions are `webrtc`'s.
 
 use super::access::Scope;
-use super::metrics::{Labels, counters, gauges, plain};
+use super::exposition::{Labels, counters, gauges, plain};
 use super::problem::refusal;
 use crate::webrtc::{Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use axum::{Json, Router};
@@ -16,6 +17,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 const SDP: &str = "application/sdp";
 /// An offer as JSON has two bytes for each line's end and a frame around it.
@@ -23,8 +26,8 @@ const MAX_BODY: usize = 2 * MAX_OFFER;
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
-/// The paths, to be put behind the access layer.
-pub fn routes(server: Arc<Server>) -> Router {
+/// The paths, to be put behind the access layer. `body`: how long a request's body may take.
+pub fn routes(server: Arc<Server>, body: Duration) -> Router {
     let endpoint = || post(play).options(options).fallback(not_allowed);
     let session = || -> MethodRouter<Arc<Server>> { axum::routing::delete(end).options(options).fallback(not_allowed) };
     Router::new()
@@ -34,7 +37,14 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/{name}/whep/{session}", session())
         .route("/api/webrtc/offer", post(offer).options(options))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(body, within))
         .with_state(server)
+}
+
+/// These handlers wait for nothing but the request's body.
+async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
+    let answer = timeout(longest, next.run(request)).await;
+    answer.unwrap_or_else(|_| refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
 }
 
 async fn options() -> impl IntoResponse {
