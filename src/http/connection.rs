@@ -123,7 +123,8 @@ impl Server {
         let streams = match (request.video, request.audio) {
             (Some(_), Some(_)) => "video and audio",
             (Some(_), None) => "video",
-            _ => "audio",
+            (None, Some(_)) => "audio",
+            (None, None) => "events",
         };
         let manner_of = format!("{:?}, {:?}", manner.format, request.delivery).to_lowercase();
         info!("viewer {peer} joined: {streams}, {manner_of}");
