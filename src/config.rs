@@ -1,6 +1,6 @@
 //! Settings after validation: what the rooms are given. Knows neither clap nor the environment.
 
-use crate::secrets::Secret;
+use crate::secrets::{Secret, Tokens, unmask};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +30,18 @@ pub struct Config {
 }
 
 impl Config {
+    /// Puts the tokens where the parser of the options saw their masks.
+    pub fn unmask(&mut self, tokens: Tokens) {
+        unmask(&mut self.access.token, tokens.token);
+        unmask(&mut self.access.video_token, tokens.video_token);
+        if let Some(whip) = self.webrtc.as_mut().and_then(|webrtc| webrtc.whip.as_mut()) {
+            unmask(&mut whip.token, tokens.whip_token);
+            if let Some(url) = tokens.whip {
+                whip.url = url;
+            }
+        }
+    }
+
     /// What the server alone reads, and what it must not close.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [Some(&whip.url), whip.token.as_ref()]);

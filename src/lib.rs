@@ -39,7 +39,7 @@ use config::Config;
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
 /// `tokens`: what [`secrets::take`] found before the options were read.
 pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
-    tokens.replace_masks(&mut config);
+    config.unmask(tokens);
     if let Some(whip) = config.webrtc.iter().flat_map(|webrtc| &webrtc.whip).next() {
         whip.check()?;
     }

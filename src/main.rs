@@ -1,17 +1,18 @@
 //! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
 
 use stampcast::cli::{self, CliError, Command};
+use stampcast::secrets;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: the parser copies what it reads.
-    let tokens = stampcast::secrets::take();
+    let tokens = secrets::take();
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Run(config)) => stampcast::run(*config, tokens),
         Ok(Command::ListDevices) => stampcast::list_devices(),
         Ok(Command::Doctor(mut options)) => {
-            tokens.replace_mask(&mut options.token);
+            secrets::unmask(&mut options.token, tokens.token);
             stampcast::doctor::run(&options).map_err(|e| e.to_string())
         }
         Err(CliError::Wanted(text)) => stampcast::print(&text).map(|()| 0),

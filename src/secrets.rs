@@ -5,7 +5,6 @@
 //! tokens wait in files without a name (memfd_create(2)), which the server alone reads and the workers close.
 #![allow(unsafe_code)]
 
-use crate::config::Config;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -78,31 +77,14 @@ impl std::fmt::Debug for Secret {
 /// What [`take`] found.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    token: Option<Secret>,
-    video_token: Option<Secret>,
+    pub token: Option<Secret>,
+    pub video_token: Option<Secret>,
     /// The address too: some services have the key in it.
-    whip: Option<Secret>,
-    whip_token: Option<Secret>,
+    pub whip: Option<Secret>,
+    pub whip_token: Option<Secret>,
 }
 
 impl Tokens {
-    /// Puts the tokens where the parser of the options saw their masks.
-    pub fn replace_masks(self, config: &mut Config) {
-        unmask(&mut config.access.token, self.token);
-        unmask(&mut config.access.video_token, self.video_token);
-        if let Some(whip) = config.webrtc.as_mut().and_then(|webrtc| webrtc.whip.as_mut()) {
-            unmask(&mut whip.token, self.whip_token);
-            if let Some(url) = self.whip {
-                whip.url = url;
-            }
-        }
-    }
-
-    /// The same for the doctor, which has the one.
-    pub fn replace_mask(self, token: &mut Option<Secret>) {
-        unmask(token, self.token);
-    }
-
     /// Where a token that follows `name` belongs.
     fn place(&mut self, name: &[u8]) -> Option<&mut Option<Secret>> {
         match name {
@@ -144,7 +126,8 @@ impl Tokens {
     }
 }
 
-fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
+/// Puts what was taken where the parser of the options saw its mask.
+pub fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
     if seen.is_some() && taken.is_some() {
         *seen = taken;
     }
