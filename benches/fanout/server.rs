@@ -3,7 +3,7 @@
 
 use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
-use stampcast::config::{Camera, Config, Flip, LogFormat, Logging, Rotate, Video};
+use stampcast::config::{Camera, Config, LogFormat, Logging, Video};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, SharedRing, SharedStatus};
@@ -162,19 +162,7 @@ fn config(fps: u32) -> Config {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         camera: Camera::Test,
-        video: Video {
-            width: 640,
-            height: 480,
-            capture_width: 640,
-            capture_height: 480,
-            fps: fps.into(),
-            quality: 70,
-            quality_given: false,
-            rotate: Rotate::None,
-            flip: Flip::None,
-            controls: Vec::new(),
-            queue_packets: 50,
-        },
+        video: Video { fps: fps.into(), ..Video::default() },
         sound: None,
         exit_on_device_error: false,
         serve_client: false,
