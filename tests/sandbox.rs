@@ -194,7 +194,7 @@ fn status(pid: u32, name: &str) -> String {
 
 #[test]
 fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
-    let program = Program::start(&["--camera-type", "test", "--enable-audio", "--verbose"]);
+    let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
     Viewer::connect(&program.url("")).frame();
     program.line(&["stampcast-serve", "sandbox: "]);
     for name in ["stampcast-video", "stampcast-audio"] {
@@ -209,7 +209,9 @@ fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
     assert_eq!((status(server, "Seccomp"), status(server, "NoNewPrivs")), ("2".into(), "1".into()));
     assert_eq!(status(program.pid(), "NoNewPrivs"), "0", "the supervisor restarts them with all rights");
     Viewer::connect(&program.url("")).frame();
-    assert!(!program.lines().iter().any(|l| l.contains("sandbox is not complete")));
+    let lines = program.lines();
+    assert!(!lines.iter().any(|l| l.contains("sandbox is not complete")));
+    assert_eq!(lines.iter().filter(|l| l.contains("sandbox: ")).count(), 3, "once for each of the three: {lines:?}");
 }
 
 #[test]
