@@ -112,7 +112,7 @@ stage_clippy() {
 # The smallest build is linted above; here it runs.
 stage_test() {
     cargo test --locked
-    cargo test --locked --no-default-features --test program
+    cargo test --locked --no-default-features --lib --test program
 }
 
 stage_doc() {
