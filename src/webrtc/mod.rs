@@ -9,6 +9,8 @@
 
 mod client;
 mod epoch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod links;
 mod port;
 mod rate;
