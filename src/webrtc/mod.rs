@@ -7,6 +7,7 @@
 //!                                                        hub: H.264, Opus ───────────┘
 //! ```
 
+mod back_off;
 mod client;
 mod epoch;
 #[cfg(any(test, fuzzing))]
@@ -16,6 +17,7 @@ mod port;
 mod rate;
 mod reflexive;
 mod routes;
+mod rtp_time;
 mod session;
 mod sessions;
 mod signalling;
