@@ -95,7 +95,10 @@ fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
         assert!(kind.starts_with("multipart/x-mixed-replace"), "{kind}");
         let mut bytes = Vec::new();
         let mut stamps = Vec::new();
-        while stamps.len() < 6 {
+        let expected = if path.contains("max_fps") { 0.2 } else { 1.0 / 15.0 };
+        // On a loaded machine frames may be missing, so the shortest step tells the rate.
+        let shortest = |stamps: &[f64]| stamps.windows(2).map(|w| w[1] - w[0]).fold(f64::MAX, f64::min);
+        while stamps.len() < 6 || (shortest(&stamps) > expected * 1.5 && stamps.len() < 100) {
             bytes.extend(answer.chunk().expect("the stream does not end"));
             let open = format!("--{boundary}\r\n");
             let Some(head_end) = find(&bytes, b"\r\n\r\n") else { continue };
@@ -115,9 +118,7 @@ fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
             stamps.push(field("X-Timestamp: ").parse::<f64>().expect("seconds"));
             bytes.drain(..end + 2);
         }
-        let step = (stamps[5] - stamps[0]) / 5.0;
-        let expected = if path.contains("max_fps") { 0.2 } else { 1.0 / 15.0 };
-        assert!((step - expected).abs() < expected * 0.5, "{path}: {stamps:?}");
+        assert!((shortest(&stamps) - expected).abs() < expected * 0.5, "{path}: {stamps:?}");
     }
     assert_eq!(get(&program, "/stream.mjpg?max_fps=0").status, 400);
 }
@@ -180,6 +181,16 @@ fn every_refusal_is_json_that_says_why() {
 }
 
 #[test]
+fn options_names_the_methods_of_every_path() {
+    let program = Program::start(&TEST);
+    for path in ["/", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/stream.mjpg", "/audio.wav", "/healthz"] {
+        let answer = ask(&program, "OPTIONS", path);
+        assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD")), "{path}: {}", answer.head);
+    }
+    assert_eq!(ask(&program, "OPTIONS", "/nothing").status, 404);
+}
+
+#[test]
 fn state_metrics_and_the_page_are_there() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut viewer = Viewer::connect(&program.url(""));
@@ -202,6 +213,12 @@ fn state_metrics_and_the_page_are_there() {
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
     }
+    // histogram_quantile() of Prometheus gives NaN without this bucket.
+    let of_all = |name: &str, labels: &str| {
+        let line = metrics.lines().find_map(|l| l.strip_prefix(&format!("stampcast_packet_age_seconds_{name}{{{labels}}} ")));
+        line.unwrap_or_else(|| panic!("no {name} {labels} in\n{metrics}")).to_owned()
+    };
+    assert_eq!(of_all("bucket", "le=\"+Inf\",stream=\"video\""), of_all("count", "stream=\"video\""));
     let page = String::from_utf8(get(&program, "/").rest()).expect("text");
     assert!(page.contains("Click to Start Audio"));
     let plain = Program::start(&TEST[..2]);
