@@ -332,9 +332,7 @@ setTransport(settings.get("transport"));
 showFiguresPanel(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
 begin();
 applyLanguage();
-setInterval(() => performance.now() - meterShownAt > 300 && showMeter(), 200);
+setInterval(() => showMeasured(200), 200);
 setInterval(() => {
-  if (document.hidden) return;
-  if (!$("figures").hidden) showFigures();
-  if (viewer.recording) showRecording();
+  if (viewer.recording && !document.hidden) showRecording();
 }, 500);
