@@ -18,8 +18,27 @@ function showFrame(frame) {
   if (stamp.hidden) return;
   const date = new Date(frame.stamp * 1000);
   const thousandths = String(date.getMilliseconds()).padStart(3, "0");
-  setText($("stamp-time"), `${clockTime(date)}.${thousandths}`);
-  setText($("stamp-unix"), frame.stampText);
+  drawStamp(stamp, `${clockTime(date)}.${thousandths}`, frame.stampText);
+}
+
+/**
+ * Drawn, not written: for a text that changes with each picture the browser lays out the page again, and looks up what
+ * is under the pointer.
+ */
+function drawStamp(canvas, time, unix) {
+  const [width, height, left, base] = [250, 23, 9, 16];
+  const context = canvas.getContext("2d");
+  if (canvas.height !== Math.round(height * devicePixelRatio)) {
+    canvas.width = Math.round(width * devicePixelRatio);
+    canvas.height = Math.round(height * devicePixelRatio);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.font = `500 12px ${getComputedStyle(canvas).fontFamily}`;
+  }
+  context.clearRect(0, 0, width, height);
+  context.fillStyle = "#fff";
+  context.fillText(time, left, base);
+  context.fillStyle = "#c4ced8";
+  context.fillText(unix, left + context.measureText(`${time}  `).width, base);
 }
 
 let meterShownAt = 0;
