@@ -9,6 +9,36 @@ import { test } from "./suite.js";
 
 const setting = (page, name) => page.evaluate((key) => settings.get(key), name);
 
+test("a picture with its stamp does not have the page laid out", async () => {
+  await withFake(
+    {},
+    async (page, server, context) => {
+      await untilPhase(page, "live");
+      const devtools = await context.newCDPSession(page);
+      await devtools.send("Performance.enable");
+      const layouts = async () => {
+        const { metrics } = await devtools.send("Performance.getMetrics");
+        return metrics.find(({ name }) => name === "LayoutCount").value;
+      };
+      const count = () => {
+        globalThis.shown = 0;
+        const show = viewer.onframe;
+        viewer.onframe = (frame) => {
+          globalThis.shown++;
+          show(frame);
+        };
+      };
+      await page.evaluate(count);
+      await until(page, "the first pictures", () => globalThis.shown > 10 && !$("stamp").hidden);
+      const [before, shownBefore] = [await layouts(), await page.evaluate(() => globalThis.shown)];
+      await until(page, "40 more pictures", (shown) => globalThis.shown > shown + 40, shownBefore);
+      const laidOut = (await layouts()) - before;
+      assert.ok(laidOut < 10, `${laidOut} times for 40 pictures`);
+    },
+    { settings: { figures: false } },
+  );
+});
+
 test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
