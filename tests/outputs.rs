@@ -180,6 +180,16 @@ fn every_refusal_is_json_that_says_why() {
 }
 
 #[test]
+fn options_names_the_methods_of_every_path() {
+    let program = Program::start(&TEST);
+    for path in ["/", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/stream.mjpg", "/audio.wav", "/healthz"] {
+        let answer = ask(&program, "OPTIONS", path);
+        assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD")), "{path}: {}", answer.head);
+    }
+    assert_eq!(ask(&program, "OPTIONS", "/nothing").status, 404);
+}
+
+#[test]
 fn state_metrics_and_the_page_are_there() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut viewer = Viewer::connect(&program.url(""));
@@ -202,6 +212,12 @@ fn state_metrics_and_the_page_are_there() {
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
     }
+    // histogram_quantile() of Prometheus gives NaN without this bucket.
+    let of_all = |name: &str, labels: &str| {
+        let line = metrics.lines().find_map(|l| l.strip_prefix(&format!("stampcast_packet_age_seconds_{name}{{{labels}}} ")));
+        line.unwrap_or_else(|| panic!("no {name} {labels} in\n{metrics}")).to_owned()
+    };
+    assert_eq!(of_all("bucket", "le=\"+Inf\",stream=\"video\""), of_all("count", "stream=\"video\""));
     let page = String::from_utf8(get(&program, "/").rest()).expect("text");
     assert!(page.contains("Click to Start Audio"));
     let plain = Program::start(&TEST[..2]);

@@ -56,7 +56,7 @@ pub fn histograms<'a>(
 ) -> fmt::Result {
     let mut metric = out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     for (label, counted) in values {
-        let buckets: Vec<(f64, u64)> = BOUNDS_S.into_iter().chain([f64::MAX]).zip(counted.counts).collect();
+        let buckets: Vec<(f64, u64)> = BOUNDS_S.into_iter().chain([f64::INFINITY]).zip(counted.counts).collect();
         let total = counted.counts.iter().sum();
         metric.encode_family(&[label])?.encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
     }

@@ -12,6 +12,7 @@ mod packets;
 mod page;
 mod pictures;
 mod problem;
+mod renewed;
 mod socket;
 mod state;
 mod status;
@@ -26,7 +27,9 @@ pub mod webrtc;
 use crate::hub::Hub;
 use access::Access;
 use axum::Router;
+use axum::http::{Method, StatusCode};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use problem::Problem;
 use std::collections::VecDeque;
@@ -217,8 +220,16 @@ fn router(app: App, access: Access, limits: &Limits) -> Router {
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .merge(more)
-        .method_not_allowed_fallback(async || Problem::Method)
+        .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
+}
+
+/// The router adds the `Allow` header: to whoever asks for it with OPTIONS (RFC 9110, section 9.3.7), and to a refusal.
+async fn no_such_method(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => Problem::Method.into_response(),
+    }
 }
 
 #[cfg(feature = "webrtc")]

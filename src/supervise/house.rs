@@ -143,14 +143,14 @@ impl House {
         }
     }
 
-    /// Puts a child into its sandbox, and says so once; what fails is said each time.
+    /// Puts a child into its sandbox, and says what came of it when the first of its kind starts: the next meet the same kernel.
     fn give_up(&self, incarnation: u32, what: &str, enter: impl FnOnce() -> Result<(), SandboxError>) {
         if !self.config.sandbox {
             return;
         }
         match enter() {
-            Ok(()) if incarnation == 1 => tracing::debug!("sandbox: {what}"),
-            Ok(()) => {}
+            _ if incarnation > 1 => {}
+            Ok(()) => tracing::info!("sandbox: {what}"),
             Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }
     }
