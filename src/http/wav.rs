@@ -26,7 +26,7 @@ use tokio::time::timeout;
 const FIRST_PACKET: Duration = Duration::from_secs(5);
 /// An absence is filled with so much silence at most: memory is bounded, and nobody listens to an hour of nothing.
 const MOST_SILENCE: Duration = Duration::from_secs(10);
-/// What a size field holds where the size is not known (as ffmpeg and sox write it to a pipe).
+/// What a size field holds where the size is not known (as ffmpeg writes it to a pipe; docs/recipes.md says what readers make of it).
 const UNKNOWN: u32 = u32::MAX;
 
 #[derive(Debug, Default, Deserialize)]
