@@ -320,6 +320,11 @@ impl Hub {
         self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
     }
 
+    /// The time expected between two packets of a source; zero while its worker has not said.
+    pub fn interval(&self, kind: StreamKind) -> Duration {
+        self.lock().sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval)
+    }
+
     pub fn figures(&self) -> Figures {
         let state = self.lock();
         let track = |t: &Track| TrackFigures {

@@ -69,7 +69,7 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now)) },
+                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now, source.interval)) },
                     }
                 }
                 StreamKind::Audio => {
