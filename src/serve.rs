@@ -100,6 +100,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
+    let restarts = own.incarnation().saturating_sub(1);
     feeds.spawn(show_life(own));
     feeds.spawn(forget_the_start());
     if io::stderr().is_terminal() {
@@ -122,6 +123,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let door = Door {
         access,
         serve_client: config.serve_client,
+        restarts,
         #[cfg(feature = "tls")]
         tls,
         #[cfg(feature = "webrtc")]

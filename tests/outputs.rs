@@ -190,6 +190,26 @@ fn options_names_the_methods_of_every_path() {
 }
 
 #[test]
+fn restarts_are_counted_by_worker_though_nobody_watches() {
+    let program = Program::start(&TEST);
+    for (times, name) in [(1, "video"), (1, "serve"), (2, "video")] {
+        let process = format!("stampcast-{name}");
+        let before = program.child(&process, None);
+        common::kill(before, libc::SIGKILL);
+        program.child(&process, Some(before));
+        let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}\n");
+        common::until(&row, || metrics(&program).contains(&row).then_some(()));
+    }
+    for row in ["worker=\"serve\"} 1\n", "worker=\"audio\"} 0\n"] {
+        assert!(metrics(&program).contains(row), "{}", metrics(&program));
+    }
+}
+
+fn metrics(program: &Program) -> String {
+    String::from_utf8(get(program, "/metrics").rest()).expect("text")
+}
+
+#[test]
 fn state_metrics_and_the_page_are_there() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut viewer = Viewer::connect(&program.url(""));
@@ -199,14 +219,14 @@ fn state_metrics_and_the_page_are_there() {
     let state: serde_json::Value = serde_json::from_slice(&get(&program, "/state").rest()).expect("JSON");
     assert_eq!(state["result"]["source"]["resolution"], serde_json::json!({ "width": 640, "height": 480 }));
     assert_eq!((&state["ok"], &state["result"]["source"]["online"]), (&true.into(), &true.into()));
-    let metrics = String::from_utf8(get(&program, "/metrics").rest()).expect("text");
+    let metrics = metrics(&program);
     for expected in [
         "stampcast_viewers 1",
         "stampcast_packets_total{encoding=\"jpeg\"}",
         "stampcast_packets_dropped_total{stream=\"video\",cause=\"viewer_queue\"}",
         "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
         "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
-        "stampcast_worker_restarts_total{encoding=\"pcm\"} 0",
+        "stampcast_worker_restarts_total{worker=\"audio\"} 0",
         "stampcast_build_info{version=",
         "# TYPE stampcast_packets_total counter",
     ] {

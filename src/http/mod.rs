@@ -77,6 +77,8 @@ pub struct Door {
     pub access: Access,
     /// The page is at `/`.
     pub serve_client: bool,
+    /// How often the server itself was started again.
+    pub restarts: u32,
     /// `None`: in the clear.
     #[cfg(feature = "tls")]
     pub tls: Option<tls::Tls>,
@@ -91,6 +93,7 @@ struct App {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
     serve_client: bool,
+    restarts: u32,
     #[cfg(feature = "webrtc")]
     webrtc: Option<Arc<crate::webrtc::Server>>,
 }
@@ -110,6 +113,7 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
         hub: hub.clone(),
         places: Arc::new(Semaphore::new(limits.viewers)),
         serve_client: door.serve_client,
+        restarts: door.restarts,
         #[cfg(feature = "webrtc")]
         webrtc: door.webrtc,
     };

@@ -120,6 +120,8 @@ struct Source {
     info: Option<StreamInfo>,
     message: String,
     interval: Duration,
+    /// How often its worker was started again.
+    restarts: u32,
 }
 
 /// The packets of one encoding.
@@ -134,7 +136,6 @@ struct Track {
     latest: Option<Arc<Packet>>,
     packets: u64,
     bytes: u64,
-    incarnation: u32,
     /// Capture to here.
     latency: Histogram,
     meter: Meter,
@@ -159,7 +160,6 @@ impl Hub {
                 latest: None,
                 packets: 0,
                 bytes: 0,
-                incarnation: 0,
                 latency: Histogram::default(),
                 meter: Meter::default(),
                 readers: 0,
@@ -174,6 +174,7 @@ impl Hub {
                 info: None,
                 message: String::new(),
                 interval: Duration::ZERO,
+                restarts: 0,
             });
         }
         let state = State {
@@ -224,7 +225,6 @@ impl Hub {
         track.meter.note(accepted.captured);
         track.packets += 1;
         track.bytes += payload.len() as u64;
-        track.incarnation = meta.incarnation;
         track.latency.note(now.since(accepted.captured));
         let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
         let give = |feed, packet: &Arc<Packet>| {
@@ -266,6 +266,12 @@ impl Hub {
                 inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
             }
         }
+    }
+
+    /// How often a source's worker was started again.
+    pub fn set_restarts(&self, kind: StreamKind, restarts: u32) {
+        let mut state = self.lock();
+        state.sources.iter_mut().filter(|s| s.kind == kind).for_each(|s| s.restarts = restarts);
     }
 
     pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
@@ -327,15 +333,10 @@ impl Hub {
 
     pub fn figures(&self) -> Figures {
         let state = self.lock();
-        let track = |t: &Track| TrackFigures {
-            encoding: t.encoding,
-            packets: t.packets,
-            bytes: t.bytes,
-            latency: t.latency.read(),
-            incarnation: t.incarnation,
-        };
+        let track = |t: &Track| TrackFigures { encoding: t.encoding, packets: t.packets, bytes: t.bytes, latency: t.latency.read() };
         let age = [(StreamKind::Video, self.age_video.read()), (StreamKind::Audio, self.age_audio.read())];
-        Figures { tracks: state.tracks.iter().map(track).collect(), age }
+        let restarts = state.sources.iter().map(|s| (s.kind, s.restarts)).collect();
+        Figures { tracks: state.tracks.iter().map(track).collect(), age, restarts }
     }
 
     /// An output took a packet.

@@ -155,7 +155,7 @@ impl Supervisor {
     }
 
     fn fork(&mut self, role: Role, incarnation: u32) -> Option<u8> {
-        self.house.forget(role);
+        self.house.forget(role, incarnation);
         let house = &mut self.house;
         match process::fork(role.name(), || house.live(role, incarnation)) {
             Ok(pid) => {
