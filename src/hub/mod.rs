@@ -43,6 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use steps::Steps;
 use subscription::Inbox;
+use tally::Once;
 use tokio::sync::watch;
 use tracing::warn;
 use view::Conversion;
@@ -122,6 +123,7 @@ struct Source {
     interval: Duration,
     /// How often its worker was started again.
     restarts: u32,
+    lost: Once,
 }
 
 /// The packets of one encoding.
@@ -175,6 +177,7 @@ impl Hub {
                 message: String::new(),
                 interval: Duration::ZERO,
                 restarts: 0,
+                lost: Once::default(),
             });
         }
         let state = State {
@@ -207,8 +210,14 @@ impl Hub {
         let state = &mut *state;
         let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
         let kind = encoding.stream();
-        let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
+        let source = state.sources.iter_mut().find(|s| s.kind == kind);
+        let interval = source.as_ref().map_or(Duration::ZERO, |s| s.interval);
+        let (before, since) = (track.intake.missing().clone(), track.intake.latest());
         let accepted = track.intake.accept(meta, packet::duration(encoding, meta.shape, payload.len()).unwrap_or(interval), now);
+        // Nearly always nothing is missing, and the totals are the same ones.
+        if let Some(source) = source.filter(|_| !Arc::ptr_eq(&before, &accepted.missing)) {
+            source.lost.count(since..accepted.captured, &before, &accepted.missing);
+        }
         while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
             let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { stream: kind, seconds } };
             for inbox in &state.inboxes {
