@@ -197,10 +197,10 @@ fn restarts_are_counted_by_worker_though_nobody_watches() {
         let before = program.child(&process, None);
         common::kill(before, libc::SIGKILL);
         program.child(&process, Some(before));
-        let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}\n");
+        let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}");
         common::until(&row, || metrics(&program).contains(&row).then_some(()));
     }
-    for row in ["worker=\"serve\"} 1\n", "worker=\"audio\"} 0\n"] {
+    for row in ["worker=\"serve\"} 1", "worker=\"audio\"} 0"] {
         assert!(metrics(&program).contains(row), "{}", metrics(&program));
     }
 }
