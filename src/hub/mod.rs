@@ -134,7 +134,8 @@ struct Track {
     /// Its readers get them with the packets.
     steps: Steps,
     last_sequence: Option<u64>,
-    /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
+    /// For whoever asks for a picture and not for the stream. It stays when the last reader leaves: its age says whether it
+    /// will do.
     latest: Option<Arc<Packet>>,
     packets: u64,
     bytes: u64,
@@ -330,7 +331,7 @@ impl Hub {
         self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
     }
 
-    /// The newest packet; `None` when there is none or nobody reads this encoding.
+    /// The newest packet, which is an old one where nobody reads this encoding any more; `None` when there was none.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
         self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
     }
@@ -397,7 +398,6 @@ impl State {
             // What is not encoded for want of a reader is not missing.
             track.intake.pause();
             track.steps.clear();
-            track.latest = None;
             track.meter = Meter::default();
         }
         let wanted = track.readers > 0;
