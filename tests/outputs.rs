@@ -75,8 +75,6 @@ fn a_snapshot_is_captured_after_its_request() {
         assert!(answer.header("x-sequence").is_some());
         assert_eq!(size_of(&answer.rest()), Some((640, 480)), "{path}");
     }
-    let head = ask(&program, "HEAD", "/snapshot.jpg");
-    assert_eq!((head.status, head.rest().len()), (200, 0));
 }
 
 #[test]
@@ -90,8 +88,9 @@ fn a_snapshot_may_be_an_older_one_though_nobody_else_watches() {
 #[test]
 fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
     let program = Program::start(&TEST);
-    for path in ["/stream.mjpg", "/stream", "/?action=stream", "/stream.mjpg?max_fps=5"] {
+    for path in ["/stream.mjpg", "/stream", "/?action=stream", "/stream.mjpg?max_fps=5", "/?action=stream&max_fps=5"] {
         let mut answer = get(&program, path);
+        assert_eq!(answer.header("connection"), Some("close"), "{}", answer.head);
         let kind = answer.header("content-type").expect("a type").to_owned();
         let boundary = kind.split("boundary=").nth(1).expect("a boundary");
         assert!(kind.starts_with("multipart/x-mixed-replace"), "{kind}");
@@ -170,6 +169,9 @@ fn every_refusal_is_json_that_says_why() {
         ("GET", "/audio.wav?seconds=x", 400, "seconds"),
         ("GET", "/?action=stop", 400, "action"),
         ("GET", "/?action=stream&action=stop", 400, "action"),
+        ("GET", "/?action=stream&max_fps=x", 400, "max_fps"),
+        ("GET", "/?action=snapshot&max_age_ms=x", 400, "max_age_ms"),
+        ("GET", "/index.html", 404, "nothing"),
         ("GET", "/nothing", 404, "nothing"),
         ("PUT", "/snapshot.jpg", 405, "Allow"),
     ] {
@@ -181,10 +183,30 @@ fn every_refusal_is_json_that_says_why() {
     }
 }
 
+const PATHS: [&str; 11] =
+    ["/", "/index.html", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/snapshot", "/stream.mjpg", "/audio.wav", "/healthz"];
+
+#[test]
+fn head_is_get_without_the_body() {
+    let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
+    let mut asked_by = Vec::new();
+    for path in PATHS {
+        let (head, got) = (ask(&program, "HEAD", path), get(&program, path));
+        assert_eq!((head.status, got.status), (200, 200), "{path}: {}", head.head);
+        assert_eq!(head.header("content-type"), got.header("content-type"), "{path}");
+        asked_by.push(format!("viewer {} ", head.body.get_ref().local_addr().expect("it is connected")));
+        assert_eq!(head.rest().len(), 0, "{path}");
+    }
+    let last = get(&program, "/stream.mjpg");
+    program.line(&[&format!("viewer {} joined", last.body.get_ref().local_addr().expect("it is connected"))]);
+    let logged = program.lines();
+    assert!(asked_by.iter().all(|viewer| !logged.iter().any(|line| line.contains(viewer))), "HEAD is no viewer: {asked_by:?}");
+}
+
 #[test]
 fn options_names_the_methods_of_every_path() {
-    let program = Program::start(&TEST);
-    for path in ["/", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/stream.mjpg", "/audio.wav", "/healthz"] {
+    let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
+    for path in PATHS {
         let answer = ask(&program, "OPTIONS", path);
         assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD")), "{path}: {}", answer.head);
     }
@@ -240,9 +262,13 @@ fn state_metrics_and_the_page_are_there() {
         line.unwrap_or_else(|| panic!("no {name} {labels} in\n{metrics}")).to_owned()
     };
     assert_eq!(of_all("bucket", "le=\"+Inf\",stream=\"video\""), of_all("count", "stream=\"video\""));
-    let page = String::from_utf8(get(&program, "/").rest()).expect("text");
-    assert!(page.contains("Click to Start Audio"));
+    for path in ["/", "/index.html"] {
+        assert!(String::from_utf8(get(&program, path).rest()).expect("text").contains("Click to Start Audio"), "{path}");
+    }
+    program.line(&["listening on http://127.0.0.1:", "(the page; stream: ws://127.0.0.1:"]);
     let plain = Program::start(&TEST[..2]);
-    assert!(String::from_utf8(get(&plain, "/").rest()).expect("text").contains("/snapshot.jpg"));
+    let addresses = String::from_utf8(get(&plain, "/").rest()).expect("text");
+    assert!(["/snapshot.jpg", "--serve-client"].iter().all(|said| addresses.contains(said)), "{addresses}");
+    plain.line(&["the page: public/index.html"]);
     assert_eq!((get(&plain, "/nothing").status, ask(&plain, "POST", "/info").status), (404, 405));
 }

@@ -209,8 +209,8 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 fn router(app: App, access: Access, limits: &Limits) -> Router {
     let more = routes_of_webrtc(&app, limits);
-    Router::new()
-        .route("/", get(status::root))
+    let page = if app.serve_client { Router::new().route("/index.html", get(status::page)) } else { Router::new() };
+    page.route("/", get(status::root))
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
         .route("/state", get(state::state))

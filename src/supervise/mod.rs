@@ -45,7 +45,7 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
     if let Ok(at) = listener.local_addr() {
-        announce::announce(at, &config.access, config.tls.is_some());
+        announce::announce(at, &config.access, config.tls.is_some(), config.serve_client);
     }
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
