@@ -4,7 +4,7 @@
 mod common;
 
 use common::viewer::{Text, Viewer, unix_now};
-use common::{Program, alive, comm, descriptors, kill, run, until};
+use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
 use stampcast::capture::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -236,6 +236,19 @@ fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
     kill(program.child("stampcast-video", None), libc::SIGSTOP);
     assert_eq!(program.wait().code(), Some(3));
     program.line(&["stampcast-video is killed: its loop has not moved"]);
+}
+
+#[test]
+fn a_terminal_has_a_status_line_with_the_bit_rate() {
+    let program = Program::on_terminal(&TEST);
+    let mut viewer = Viewer::connect(&program.url(""));
+    // The first of them may be of a moment in which the viewer has just come.
+    let rate = |line: &String| -> Option<f64> { line.split(" kbit/s encoded").next()?.rsplit(' ').next()?.parse().ok() };
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while !program.lines().iter().any(|line| line.contains(" 1 viewer, ") && rate(line).is_some_and(|kbits| kbits > 0.0)) {
+        assert!(Instant::now() < deadline, "no status line in {:?}", program.lines());
+        viewer.frame();
+    }
 }
 
 #[test]
