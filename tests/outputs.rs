@@ -214,6 +214,25 @@ fn options_names_the_methods_of_every_path() {
 }
 
 #[test]
+fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
+    let program = Program::start(&["--camera-type", "usb", "--device", "/dev/video-that-is-not-there"]);
+    // Until the server has heard of it, a request waits, and is told so.
+    let said = |answer: Answer| (answer.status, String::from_utf8(answer.rest()).expect("text"));
+    common::until("a refusal without a wait", || {
+        let (status, body) = said(get(&program, "/snapshot.jpg"));
+        (status == 503 && body.contains("the camera is away")).then_some(())
+    });
+}
+
+#[test]
+fn the_rate_of_a_camera_that_nobody_watches_is_the_one_it_runs_at() {
+    let program = Program::start(&["--camera-type", "test", "--fps", "20"]);
+    let state = || serde_json::from_slice::<serde_json::Value>(&get(&program, "/state").rest()).expect("JSON");
+    let result = common::until("the camera", || Some(state()["result"].clone()).filter(|result| result["source"]["online"] == true));
+    assert_eq!((&result["source"]["captured_fps"], &result["stream"]["queued_fps"]), (&20.into(), &0.into()), "{result}");
+}
+
+#[test]
 fn restarts_are_counted_by_worker_though_nobody_watches() {
     let program = Program::start(&TEST);
     for (times, name) in [(1, "video"), (1, "serve"), (2, "video")] {

@@ -8,7 +8,7 @@ use super::App;
 use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
-use crate::packet::{Encoding, MonoNs, StreamKind};
+use crate::packet::{Encoding, MonoNs, StreamKind, WorkerState};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
@@ -54,7 +54,8 @@ pub struct Rate {
     max_fps: Option<f64>,
 }
 
-/// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed.
+/// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed. While the camera is known
+/// to be away, nobody waits for it.
 pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejection>) -> Result<Response, Problem> {
     let Query(age) = age.map_err(|_| Problem::BadAge)?;
     let max_age = age.max_age_ms.map_or(Duration::ZERO, Duration::from_millis);
@@ -63,6 +64,9 @@ pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejec
         return Ok(image(&packet));
     }
     let frames = frames(&app, None)?;
+    if app.hub.info(MonoNs::now()).video.is_some_and(|video| video.state == WorkerState::WaitingForDevice) {
+        return Err(Problem::CameraAway);
+    }
     let fresh = async {
         loop {
             match frames.next().await {
