@@ -1,6 +1,7 @@
 //! The hub's state as `GET /info` shows it.
 
-use super::{Hub, Source, State};
+use super::source::Source;
+use super::{Hub, State};
 use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ impl Hub {
     pub fn info(&self, now: MonoNs) -> Info {
         let state = self.lock();
         let stream = |kind| {
-            let source = state.sources.iter().find(|s| s.kind == kind)?;
+            let source = state.source(kind)?;
             Some(state.stream(source, self.missed(kind).load(Relaxed), now))
         };
         Info {
@@ -66,7 +67,7 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now, source.interval)) },
+                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.rate(now, source.interval)) },
                     }
                 }
                 StreamKind::Audio => {

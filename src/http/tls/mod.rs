@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
@@ -42,10 +45,13 @@ pub enum TlsError {
 pub struct Tls {
     files: config::Tls,
     current: Mutex<Current>,
+    /// For a handshake's one long computation, the signature: 4 ms with an RSA key of 4,096 bits. Between two of them everybody
+    /// else has a turn, however many strangers come at once.
+    signing: Semaphore,
 }
 
 struct Current {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     loaded: Option<[Stamp; 2]>,
     looked: Instant,
 }
@@ -56,8 +62,8 @@ type Stamp = (u64, u64, u64, i64, i64);
 impl Tls {
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let loaded = stamps(files);
-        let current = Current { acceptor: acceptor(files)?, loaded, looked: Instant::now() };
-        Ok(Self { files: files.clone(), current: Mutex::new(current) })
+        let current = Current { config: server_config(files)?, loaded, looked: Instant::now() };
+        Ok(Self { files: files.clone(), current: Mutex::new(current), signing: Semaphore::new(1) })
     }
 
     /// The handshake. A client that speaks plain HTTP is told so, and is an error.
@@ -69,21 +75,26 @@ impl Tls {
             let _ = stream.try_write(PLAIN);
             return Err(io::Error::other("it does not speak TLS"));
         }
-        let acceptor = self.acceptor();
-        acceptor.accept(stream).await
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let turn = self.signing.acquire().await.expect("it is never closed");
+        let handshake = hello.into_stream(self.config());
+        // Returns when the runtime has looked at sockets and timers, which it otherwise does once in 61 tasks.
+        yield_now().await;
+        drop(turn);
+        handshake.await
     }
 
     /// Of changed files that cannot be used (one of two may still be on its way), the last good pair stays.
-    fn acceptor(&self) -> TlsAcceptor {
+    fn config(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().expect("nothing panics while it holds the certificate");
         if current.looked.elapsed() >= LOOK_EVERY {
             current.looked = Instant::now();
             let now = stamps(&self.files);
             if now != current.loaded {
-                match acceptor(&self.files) {
-                    Ok(acceptor) => {
+                match server_config(&self.files) {
+                    Ok(config) => {
                         info!("the TLS certificate was read again");
-                        current.acceptor = acceptor;
+                        current.config = config;
                     }
                     Err(e) => warn!("{}; the last certificate stays in use", crate::log::chain(&e)),
                 }
@@ -91,7 +102,7 @@ impl Tls {
                 current.loaded = now;
             }
         }
-        current.acceptor.clone()
+        current.config.clone()
     }
 }
 
@@ -101,7 +112,7 @@ fn stamps(files: &config::Tls) -> Option<[Stamp; 2]> {
     Some([of(&files.cert)?, of(&files.key)?])
 }
 
-fn acceptor(files: &config::Tls) -> Result<TlsAcceptor, TlsError> {
+fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let read = |option, path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Unreadable { option, path: path.clone(), source });
     let chain = CertificateDer::pem_slice_iter(&read("--tls-cert", &files.cert)?).collect::<Result<Vec<_>, _>>();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
@@ -111,5 +122,5 @@ fn acceptor(files: &config::Tls) -> Result<TlsAcceptor, TlsError> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(TlsError::Pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
