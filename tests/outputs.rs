@@ -276,6 +276,8 @@ fn state_metrics_and_the_page_are_there() {
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
     }
+    let sent = metrics.lines().find_map(|l| l.strip_prefix("stampcast_sent_bytes_total{stream=\"video\"} ")?.parse::<f64>().ok());
+    assert!(sent.is_some_and(|bytes| bytes > 5_000.0), "five frames were sent: {sent:?}");
     // histogram_quantile() of Prometheus gives NaN without this bucket.
     let of_all = |name: &str, labels: &str| {
         let line = metrics.lines().find_map(|l| l.strip_prefix(&format!("stampcast_packet_age_seconds_{name}{{{labels}}} ")));

@@ -132,6 +132,9 @@ impl Collector for Snapshot {
             "How often a process was started again since the program started: its capture processes and its server",
             restarts.map(|(worker, n)| (vec![("worker", worker)], f64::from(n))),
         )?;
+        let sent =
+            self.figures.sent_bytes.iter().map(|(kind, bytes)| (vec![("stream", format!("{kind:?}").to_lowercase())], *bytes as f64));
+        counters(&mut out, "sent_bytes", "Payload that viewers' connections took, of all viewers; as text it is a third longer", sent)?;
         let latencies = tracks.iter().map(|t| (("encoding", format!("{:?}", t.encoding).to_lowercase()), &t.latency));
         histograms(&mut out, "capture_latency", "Capture to the server's hub", latencies)?;
         let ages = self.figures.age.iter().map(|(kind, age)| (("stream", format!("{kind:?}").to_lowercase()), age));

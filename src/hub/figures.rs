@@ -50,6 +50,8 @@ pub struct Figures {
     pub tracks: Vec<TrackFigures>,
     /// Capture to the moment at which an output took the packet, of all outputs.
     pub age: [(StreamKind, Counted); 2],
+    /// Payload of the packets that outputs took, all of them together.
+    pub sent_bytes: [(StreamKind, u64); 2],
     /// How often each source's worker was started again since the program started.
     pub restarts: Vec<(StreamKind, u32)>,
 }

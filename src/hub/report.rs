@@ -12,7 +12,7 @@ impl Hub {
         let state = self.lock();
         let stream = |kind| {
             let source = state.source(kind)?;
-            Some(state.stream(source, self.missed(kind).load(Relaxed), now))
+            Some(state.stream(source, self.outputs(kind).missed.load(Relaxed), now))
         };
         Info {
             name: env!("CARGO_PKG_NAME").into(),
