@@ -159,11 +159,10 @@ fn completions(shell: clap_complete::Shell) -> String {
 
 /// One page: each subcommand's options are a section of it, since nobody installs a page for each.
 fn manual() -> String {
-    let mut text = Vec::new();
+    let (mut command, mut text) = (Cli::command().disable_help_subcommand(true), Vec::new());
     // Writing to memory does not fail.
-    let _ = Man::new(Cli::command().mut_subcommands(|subcommand| subcommand.hide(true))).render(&mut text);
+    let _ = Man::new(command.clone().mut_subcommands(|subcommand| subcommand.hide(true))).render(&mut text);
     let mut page = String::from_utf8_lossy(&text).into_owned();
-    let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     for subcommand in command.get_subcommands() {
         let (man, mut text) = (Man::new(subcommand.clone()), Vec::new());
