@@ -82,6 +82,7 @@ pub async fn watch_status(hub: &Hub, kind: StreamKind, page: StatusReader) -> io
         }
         let hot = page.hot();
         hub.set_source(kind, hot.state, hot.state_since.unwrap_or_else(MonoNs::now), hot.interval);
+        hub.set_restarts(kind, hot.incarnation.saturating_sub(1));
         match page.description() {
             Some(said) => hub.describe_source(kind, said.info, said.message),
             // Being written just now, or not yet: the next look finds it.
