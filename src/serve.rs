@@ -107,12 +107,13 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else { continue };
+        let status = Arc::new(status);
         for (encoding, ring) in rings {
-            let (hub, offsets) = (hub.clone(), offsets.clone());
-            feeds.spawn(async move { feed::pump(&hub, encoding, ring, offsets).await });
+            let (hub, status, offsets) = (hub.clone(), status.clone(), offsets.clone());
+            feeds.spawn(async move { feed::pump(&hub, encoding, ring, &status, offsets).await });
         }
         let hub = hub.clone();
-        feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
+        feeds.spawn(async move { feed::watch_status(&hub, kind, &status).await });
     }
 
     let stop = watch::Sender::new(false);
