@@ -216,7 +216,9 @@ async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
 /// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.
 async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> {
     loop {
-        offset.send_replace(hub.observe(Sample::take()));
+        let now = hub.observe(Sample::take());
+        // Whoever waits for another one is not woken for the same.
+        offset.send_if_modified(|told| std::mem::replace(told, now) != now);
         tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
 }
