@@ -126,7 +126,6 @@ pub struct Meta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StampMark {
-    StartOfExposure,
     /// The first line leaves the sensor or the first bytes reach the host (V4L2 SOE, CSI frame start).
     FrameStart,
     /// The last bytes of the frame reached the host (V4L2 EOF).
