@@ -55,6 +55,8 @@ pub enum AccessError {
     File(#[from] TokenFileError),
     #[error("the token cannot be read from the kernel's memory")]
     Lost(#[from] std::io::Error),
+    #[error("--video-token is the same as --token, so it would open the sound too; give two tokens that differ")]
+    SameTokens,
 }
 
 impl Access {
@@ -65,12 +67,11 @@ impl Access {
             (None, Some(file)) => Some(secrets::first_line(file)?),
             (None, None) => None,
         };
-        Ok(Self {
-            token,
-            video_token: config.video_token.as_ref().map(Secret::read).transpose()?,
-            allowed_origins: config.allowed_origins.clone(),
-            file_origin: config.file_origin,
-        })
+        let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
+        if token.is_some() && token == video_token {
+            return Err(AccessError::SameTokens);
+        }
+        Ok(Self { token, video_token, allowed_origins: config.allowed_origins.clone(), file_origin: config.file_origin })
     }
 
     #[cfg(any(test, fuzzing))]
@@ -263,6 +264,14 @@ impl IntoResponse for Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_token_for_both_is_refused() {
+        let secret = |text: &str| Some(Secret::new(text).expect("the kernel has memory"));
+        let access = |video: &str| Access::new(&config::Access { token: secret("a"), video_token: secret(video), ..Default::default() });
+        assert!(matches!(access("a"), Err(AccessError::SameTokens)));
+        assert!(access("b").is_ok());
+    }
 
     fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
         let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();
