@@ -12,6 +12,7 @@ mod packets;
 mod page;
 mod pictures;
 mod problem;
+mod renewed;
 mod socket;
 mod state;
 mod status;
