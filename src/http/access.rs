@@ -63,15 +63,14 @@ pub enum AccessError {
 impl Access {
     /// Reads the token file, if that is where the token is, and again when it changes.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
+        let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
+        let other = video_token.clone();
+        let alone = move |token| if Some(&token) == other.as_ref() { Err(AccessError::SameTokens) } else { Ok(Arc::new(token)) };
         let token = match (config.token.clone(), config.token_file.clone()) {
-            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || token.read().map(Arc::new))?),
-            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || secrets::first_line(&file).map(Arc::new))?),
+            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || alone(token.read()?))?),
+            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || alone(secrets::first_line(&file)?))?),
             (None, None) => None,
         };
-        let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
-        if token.is_some() && token == video_token {
-            return Err(AccessError::SameTokens);
-        }
         Ok(Self { token, video_token, allowed_origins: config.allowed_origins.clone(), file_origin: config.file_origin })
     }
 
