@@ -107,12 +107,13 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     }
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else { continue };
+        let status = Arc::new(status);
         for (encoding, ring) in rings {
-            let (hub, offsets) = (hub.clone(), offsets.clone());
-            feeds.spawn(async move { feed::pump(&hub, encoding, ring, offsets).await });
+            let (hub, status, offsets) = (hub.clone(), status.clone(), offsets.clone());
+            feeds.spawn(async move { feed::pump(&hub, encoding, ring, &status, offsets).await });
         }
         let hub = hub.clone();
-        feeds.spawn(async move { feed::watch_status(&hub, kind, status).await });
+        feeds.spawn(async move { feed::watch_status(&hub, kind, &status).await });
     }
 
     let stop = watch::Sender::new(false);
@@ -192,7 +193,9 @@ async fn forget_the_start() -> io::Result<()> {
 /// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.
 async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> {
     loop {
-        offset.send_replace(hub.observe(Sample::take()));
+        let now = hub.observe(Sample::take());
+        // Whoever waits for another one is not woken for the same.
+        offset.send_if_modified(|told| std::mem::replace(told, now) != now);
         tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
 }

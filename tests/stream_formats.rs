@@ -161,12 +161,20 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
 async fn a_source_that_goes_and_returns_is_told() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?events=1").await;
+    rig.video.push(b"before");
+    assert!(viewer.text().await.starts_with("video:"));
     rig.video.status.set_state(WorkerState::WaitingForDevice);
     assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"video"}"#));
     rig.audio.push(&[0, 0]);
     assert!(viewer.text().await.starts_with("audio:"), "the other stream goes on");
+    // As a worker does: first the word that it is back, then the first packet.
     rig.video.status.set_state(WorkerState::Streaming);
+    rig.video.meta.losses.source_away = 1;
+    rig.video.push(b"after");
     assert!(viewer.text().await.ends_with(r#"{"event":"source_back","stream":"video"}"#));
+    let gap = viewer.text().await;
+    assert!(gap.contains(r#""event":"gap""#) && gap.contains(r#""cause":"source_away""#), "{gap}");
+    assert!(viewer.text().await.starts_with("video:"));
     rig.stop().await;
 }
 

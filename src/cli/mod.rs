@@ -16,8 +16,8 @@ use clap_mangen::Man;
 
 /// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
 ///
-/// Every option can also come from the environment: STAMPCAST_PORT=8081 for --port 8081, STAMPCAST_ENABLE_AUDIO=1 for
-/// --enable-audio. What is given here goes before that.
+/// Every option but --list-devices can also come from the environment: STAMPCAST_PORT=8081 for --port 8081,
+/// STAMPCAST_ENABLE_AUDIO=1 for --enable-audio. What is given here goes before that.
 #[derive(Parser, Debug)]
 #[command(
     name = "stampcast",
