@@ -199,7 +199,7 @@ mod tests {
             status.set_state(WorkerState::Streaming);
             push(1, 1, 1);
             assert_eq!([next().await, next().await, next().await], [lost, back, "packet 1"]);
-            page.reader().reset(1);
+            page.reader().reset(2);
             status.set_state(WorkerState::Streaming);
             push(2, 2, 0);
             push(3, 2, 0);
