@@ -6,6 +6,7 @@
 
 mod cameras;
 mod clock;
+mod devices;
 mod faults;
 mod identity;
 mod idle;
