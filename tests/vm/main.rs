@@ -8,6 +8,7 @@ mod cameras;
 mod clock;
 mod devices;
 mod faults;
+mod formats;
 mod identity;
 mod idle;
 mod jpegs;
