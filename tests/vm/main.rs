@@ -18,6 +18,7 @@ mod program;
 mod sizes;
 mod sound;
 mod sound_faults;
+mod speech;
 mod stamps;
 mod tracepoint;
 mod video;
