@@ -165,6 +165,10 @@ fn family_other_than(wanted: &[i32]) -> Result<SeccompRule, seccompiler::Backend
 /// would: a library that tries lives on.
 fn filter(calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<_, _> = calls.into_iter().chain(NEVER.map(|call| (call, Vec::new()))).collect();
+    // The terminal is shared with the person who started the program: what is put into its input is typed into their shell.
+    let typing =
+        [libc::TIOCSTI, libc::TIOCLINUX].map(|request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request));
+    rules.insert(libc::SYS_ioctl, typing.into_iter().map(|is| SeccompRule::new(vec![is?])).collect::<Result<_, _>>()?);
     // The same calls under the numbers of the x32 ABI, which kernels may have.
     #[cfg(target_arch = "x86_64")]
     {

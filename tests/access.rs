@@ -72,6 +72,29 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
 }
 
 #[test]
+fn a_renewed_token_file_counts_without_a_restart() {
+    let home = tempfile::tempdir().expect("a directory");
+    let put = |token: &str| {
+        std::fs::write(home.path().join("next"), token).expect("it is writable");
+        std::fs::rename(home.path().join("next"), home.path().join("token")).expect("it is there");
+    };
+    put("first");
+    let file = home.path().join("token");
+    let program = Program::start(&[&CAMERA[..], &["--token-file", file.to_str().expect("a plain path")]].concat());
+    let info = |token: &str| status(&ask(&program, "GET", &format!("/info?token={token}"), ""));
+    assert_eq!((info("first"), info("second")), (200, 401));
+    put("second\n");
+    until("the new token opens", || (info("second") == 200).then_some(()));
+    assert_eq!(info("first"), 401, "and the old one no more");
+    put("\n");
+    let complained = |lines: Vec<String>| lines.iter().any(|l| l.contains("is empty") && l.contains("the last token stays in use"));
+    until("a complaint about the empty file", || {
+        assert_eq!((info("second"), info("")), (200, 401));
+        complained(program.lines()).then_some(())
+    });
+}
+
+#[test]
 fn without_a_token_other_web_sites_pages_are_turned_away() {
     let program = Program::start(&[&CAMERA[..], &["--allow-origin", "https://dash.example"]].concat());
     for (origin, expected) in [

@@ -249,7 +249,12 @@ fn startup_failures_are_quoted_at_once() {
         Err(e) => e,
     };
     let e = refused("no-cameras");
-    assert!(matches!(e, SourceError::Missing { .. }) && e.to_string().contains("ERROR: *** no cameras available ***"), "{e}");
+    assert!(
+        matches!(e, SourceError::Missing { .. })
+            && e.to_string().contains("ERROR: *** no cameras available ***")
+            && e.to_string().contains(" --list-cameras shows what it finds"),
+        "{e}"
+    );
     let e = refused("not-available");
     assert!(matches!(e, SourceError::Missing { .. }) && e.to_string().contains("*** selected camera is not available ***"), "{e}");
     let e = refused("busy");
@@ -329,7 +334,8 @@ fn camera_that_is_deaf_to_sigint_is_killed_in_time() {
     drop(source);
     let took = start.elapsed();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped");
-    assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(2), "{took:?}");
+    // The child sleeps for ever, so its end is the kill; in time, but for what a loaded machine adds.
+    assert!(took >= Duration::from_millis(500) && took < PATIENCE, "{took:?}");
 }
 
 #[test]

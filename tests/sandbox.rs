@@ -112,6 +112,26 @@ fn the_server_reaches_no_service_by_a_unix_socket_and_keeps_the_network() {
     drop(service);
 }
 
+/// The terminal that they share with the person who started the program is that of the person's shell, too.
+#[test]
+fn neither_server_nor_worker_types_into_a_terminal() {
+    use nix::errno::Errno;
+    use std::os::fd::AsRawFd;
+    // No terminal, so that nothing is typed anywhere: whose request is not refused hears that.
+    let null = std::sync::Arc::new(File::open("/dev/null").expect("it is there"));
+    // SAFETY: what the kernel would read is one byte.
+    let said = move |request| Errno::result(unsafe { libc::ioctl(null.as_raw_fd(), request, c"x".as_ptr()) }).err();
+    for enter in [|| without_network(), || without_files(&[])] {
+        let said = said.clone();
+        apart(move || {
+            assert_eq!([libc::TIOCSTI, libc::TIOCLINUX].map(&said), [Some(Errno::ENOTTY); 2], "before");
+            enter().expect("this kernel has what it takes");
+            assert_eq!([libc::TIOCSTI, libc::TIOCLINUX].map(&said), [Some(Errno::EACCES); 2]);
+            assert_eq!(said(libc::TCSBRK), Some(Errno::ENOTTY), "other requests pass");
+        });
+    }
+}
+
 #[test]
 fn a_worker_keeps_what_alsa_udev_and_its_devices_need() {
     apart(|| {

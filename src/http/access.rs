@@ -5,6 +5,7 @@
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
 use super::problem::refusal;
+use super::renewed::Renewed;
 use crate::config;
 use crate::secrets::{self, Secret, TokenFileError};
 use axum::extract::{Request, State};
@@ -42,7 +43,7 @@ pub enum Denied {
 
 /// The rules, with the tokens in memory.
 pub struct Access {
-    token: Option<Zeroizing<String>>,
+    token: Option<Renewed<Arc<Zeroizing<String>>>>,
     video_token: Option<Zeroizing<String>>,
     allowed_origins: Vec<String>,
     file_origin: bool,
@@ -55,28 +56,32 @@ pub enum AccessError {
     File(#[from] TokenFileError),
     #[error("the token cannot be read from the kernel's memory")]
     Lost(#[from] std::io::Error),
+    #[error("--video-token is the same as --token, so it would open the sound too; give two tokens that differ")]
+    SameTokens,
 }
 
 impl Access {
-    /// Reads the token file, if that is where the token is.
+    /// Reads the token file, if that is where the token is, and again when it changes.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
-        let token = match (&config.token, &config.token_file) {
-            (Some(token), _) => Some(token.read()?),
-            (None, Some(file)) => Some(secrets::first_line(file)?),
+        let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
+        let other = video_token.clone();
+        let alone = move |token| if Some(&token) == other.as_ref() { Err(AccessError::SameTokens) } else { Ok(Arc::new(token)) };
+        let token = match (config.token.clone(), config.token_file.clone()) {
+            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || alone(token.read()?))?),
+            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || alone(secrets::first_line(&file)?))?),
             (None, None) => None,
         };
-        Ok(Self {
-            token,
-            video_token: config.video_token.as_ref().map(Secret::read).transpose()?,
-            allowed_origins: config.allowed_origins.clone(),
-            file_origin: config.file_origin,
-        })
+        Ok(Self { token, video_token, allowed_origins: config.allowed_origins.clone(), file_origin: config.file_origin })
     }
 
     #[cfg(any(test, fuzzing))]
     pub fn of(token: Option<&str>, video_token: Option<&str>, allowed: &[&str], file_origin: bool) -> Self {
+        let fixed = |token: &str| {
+            let token = Arc::new(Zeroizing::new(token.to_owned()));
+            Renewed::new("token", Vec::new(), move || Ok::<_, std::convert::Infallible>(token.clone())).expect("it is at hand")
+        };
         Self {
-            token: token.map(|t| Zeroizing::new(t.to_owned())),
+            token: token.map(fixed),
             video_token: video_token.map(|t| Zeroizing::new(t.to_owned())),
             allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
             file_origin,
@@ -87,7 +92,7 @@ impl Access {
     pub fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, Denied> {
         if let Some(token) = &self.token {
             let given = bearer(headers).or_else(|| token_of(uri)).ok_or(Denied::NoToken)?;
-            return if same(&given, token) {
+            return if same(&given, &token.get()) {
                 Ok(Scope::Everything)
             } else if self.video_token.as_ref().is_some_and(|t| same(&given, t)) {
                 Ok(Scope::PictureOnly)
@@ -103,14 +108,16 @@ impl Access {
 
     /// A script says no `Origin`, and neither does a browser that gets something from the page's own server. So where a web site
     /// lets its own name point to our address (DNS rebinding), only that name tells: what no local network means is to be allowed.
-    /// A browser is known by `Accept-Language`, which no page can keep it from sending, and which scripts do not send.
+    /// A browser is known by `Accept-Language`, which no page can keep it from sending and which scripts do not send, or by its name.
     fn judge_without_origin(&self, headers: &HeaderMap) -> Result<Scope, Denied> {
         let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(host_without_port);
         let is_known = |asked: &str| {
             is_local_name(asked)
                 || self.allowed_origins.iter().filter_map(|o| host_of_origin(o)).any(|host| host.eq_ignore_ascii_case(asked))
         };
-        if headers.contains_key(header::ACCEPT_LANGUAGE) && asked.is_some_and(|asked| !is_known(asked)) {
+        let is_browser = headers.contains_key(header::ACCEPT_LANGUAGE)
+            || headers.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"));
+        if is_browser && asked.is_some_and(|asked| !is_known(asked)) {
             return Err(Denied::Host);
         }
         Ok(Scope::Everything)
@@ -189,10 +196,7 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
     let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let verdict = access.judge(request.uri(), request.headers());
     // A preflight bears no token, and its answer says only which pages may ask.
-    let origin_passes = match (&verdict, access.token.is_some()) {
-        (Ok(_), _) | (Err(_), true) => true,
-        (Err(_), false) => false,
-    };
+    let origin_passes = verdict.is_ok() || access.token.is_some();
     let browser = shows_html(&request);
     let mut response = if preflight && origin_passes {
         StatusCode::NO_CONTENT.into_response()
@@ -264,6 +268,14 @@ impl IntoResponse for Denied {
 mod tests {
     use super::*;
 
+    #[test]
+    fn one_token_for_both_is_refused() {
+        let secret = |text: &str| Some(Secret::new(text).expect("the kernel has memory"));
+        let access = |video: &str| Access::new(&config::Access { token: secret("a"), video_token: secret(video), ..Default::default() });
+        assert!(matches!(access("a"), Err(AccessError::SameTokens)));
+        assert!(access("b").is_ok());
+    }
+
     fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
         let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();
         access.judge(&uri.parse().expect("an address"), &headers)
@@ -313,6 +325,8 @@ mod tests {
             let headers: Vec<_> = [(header::HOST, host)].into_iter().chain(language.clone()).collect();
             assert_eq!(judge(&open, "/snapshot.jpg", &headers), expected, "{host} {language:?}");
         }
+        let unsaid = [(header::HOST, "evil.example"), (header::USER_AGENT, "Mozilla/5.0 (X11; Linux) QtWebEngine/6.5")];
+        assert_eq!(judge(&open, "/snapshot.jpg", &unsaid), Err(Denied::Host), "a browser that says no language");
         let shut = Access::of(None, None, &[], false);
         assert_eq!(judge(&shut, "/stream", &[(header::ORIGIN, "null")]), Err(Denied::File));
     }

@@ -1,6 +1,7 @@
 //! The hub's state as `GET /info` shows it.
 
-use super::{Hub, Source, State};
+use super::source::Source;
+use super::{Hub, State};
 use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ impl Hub {
     pub fn info(&self, now: MonoNs) -> Info {
         let state = self.lock();
         let stream = |kind| {
-            let source = state.sources.iter().find(|s| s.kind == kind)?;
-            Some(state.stream(source, self.missed(kind).load(Relaxed), now))
+            let source = state.source(kind)?;
+            Some(state.stream(source, self.outputs(kind).missed.load(Relaxed), now))
         };
         Info {
             name: env!("CARGO_PKG_NAME").into(),
@@ -41,11 +42,8 @@ impl State {
         let newest = tracks().max_by_key(|t| (t.latest.as_ref().map(|p| p.captured), t.last_sequence.is_some(), t.encoding == encoding));
         let info = source.info.as_ref();
         let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
-        for (cause, loss) in tracks().flat_map(|t| t.intake.missing().iter()) {
-            let sum = drops.entry(cause).or_default();
-            sum.packets += loss.packets;
-            sum.absences += u64::from(loss.absences);
-            sum.seconds += loss.absent.as_secs_f64();
+        for (cause, loss) in source.lost.total().iter() {
+            drops.insert(cause, Drops { packets: loss.packets, absences: loss.absences.into(), seconds: loss.absent.as_secs_f64() });
         }
         drops.insert(Cause::ViewerQueue, Drops { packets: missed, absences: 0, seconds: 0.0 });
         Stream {
@@ -69,7 +67,7 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now)) },
+                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.rate(now, source.interval)) },
                     }
                 }
                 StreamKind::Audio => {

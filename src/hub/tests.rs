@@ -220,10 +220,25 @@ proptest! {
 fn the_rate_is_that_of_the_last_frames() {
     let mut meter = Meter::default();
     let at = |k: u64| MonoNs(1_000 * MS + k * 50 * MS);
-    assert_eq!(meter.rate(at(0)), None);
+    let rate = |meter: &Meter, now| meter.rate(now, Duration::from_millis(50));
+    assert_eq!(rate(&meter, at(0)), None);
     (0..100).for_each(|k| meter.note(at(k)));
-    assert!((meter.rate(at(100)).unwrap() - 20.0).abs() < 1e-9);
-    assert_eq!(meter.rate(at(1000)), None, "the frames are too long ago");
+    assert!((rate(&meter, at(100)).unwrap() - 20.0).abs() < 1e-9);
+    assert_eq!(rate(&meter, at(1000)), None, "the frames are too long ago");
+}
+
+#[test]
+fn a_slow_cameras_rate_is_known_all_the_time() {
+    let mut meter = Meter::default();
+    let interval = Duration::from_secs(10);
+    let at = |seconds: u64| MonoNs(seconds * 1_000 * MS);
+    meter.note(at(10));
+    assert_eq!(meter.rate(at(19), interval), None, "one frame is no rate");
+    (2..6).for_each(|k| meter.note(at(10 * k)));
+    for late in [50, 59, 65, 75] {
+        assert_eq!(meter.rate(at(late), interval), Some(0.1), "after {late} s");
+    }
+    assert_eq!(meter.rate(at(100), interval), None, "the camera has stalled");
 }
 
 // The hub as a whole.
@@ -256,6 +271,51 @@ fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
         }
     }
     taken
+}
+
+#[test]
+fn a_loss_that_two_encodings_tell_of_is_counted_once() {
+    let backlog = Backlog { packets: 5, bytes: 1 << 20 };
+    let plan = StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog };
+    let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, clocks(0, 0)));
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(1), Some(INTERVAL));
+    let watch = |encoding| {
+        let feed = Some(Feed::Encoded(encoding));
+        hub.subscribe(&Request { video: feed, audio: None, delivery: Delivery::Live, max_fps: None, events: false }).unwrap()
+    };
+    let lost = |driver, source_away| Losses { driver, source_away, ..Losses::default() };
+    // The encodings are numbered each by itself: so many apart.
+    let frame = |encoding, at: u64, sequence: u64, losses| {
+        let number = if encoding == Encoding::Jpeg { sequence } else { sequence + 700 };
+        let meta = Meta { captured: MonoNs(at * MS), losses, ..meta(number, PICTURE) };
+        hub.publish(encoding, &meta, Bytes::from_static(b"picture"), MonoNs(at * MS));
+    };
+    let told = || hub.info(MonoNs(5_000 * MS)).video.unwrap().drops;
+    let (jpeg, h264) = (watch(Encoding::Jpeg), watch(Encoding::H264));
+    for encoding in [Encoding::Jpeg, Encoding::H264] {
+        frame(encoding, 1_000, 0, lost(0, 0));
+        frame(encoding, 1_080, 4, lost(3, 0));
+    }
+    for encoding in [Encoding::H264, Encoding::Jpeg] {
+        frame(encoding, 3_100, 5, lost(3, 1));
+    }
+    let drops = told();
+    assert_eq!((drops[&Cause::Driver].packets, drops[&Cause::SourceAway].absences), (3, 1), "{drops:?}");
+    assert!((drops[&Cause::SourceAway].seconds - 2.0).abs() < 1e-9, "{drops:?}");
+    // Each ring's own loss is another one; the device's, within the same time, is not.
+    frame(Encoding::Jpeg, 3_200, 8, lost(3, 1));
+    frame(Encoding::H264, 3_220, 10, lost(4, 1));
+    frame(Encoding::Jpeg, 3_220, 10, lost(4, 1));
+    let drops = told();
+    assert_eq!((drops[&Cause::Ring].packets, drops[&Cause::Driver].packets), (2 + 3, 4), "{drops:?}");
+    // Who is there alone is enough to tell of it.
+    drop(h264);
+    frame(Encoding::Jpeg, 3_260, 12, lost(5, 1));
+    drop(jpeg);
+    let _h264 = watch(Encoding::H264);
+    frame(Encoding::H264, 3_280, 13, lost(5, 1));
+    frame(Encoding::H264, 3_320, 15, lost(6, 1));
+    assert_eq!(told()[&Cause::Driver].packets, 6);
 }
 
 #[test]

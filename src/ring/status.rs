@@ -1,11 +1,11 @@
 //! The page on which a worker says how it is, readable when no packet flows: hot values as single words, and a description
 //! (JSON) under a seqlock. Written by the worker, read by the supervisor (is it alive?) and by the server (`/info`).
 
-use super::label::{MAX_SEQUENCE, pair, unpair};
+use super::label::MAX_SEQUENCE;
 use super::map::Mapping;
 use super::memory::Memory;
 use super::page::Text;
-use crate::packet::{Encoding, Losses, MonoNs, StreamInfo, WorkerState};
+use crate::packet::{Encoding, MonoNs, StreamInfo, WorkerState};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::{offset_of, size_of};
@@ -33,12 +33,10 @@ struct Page {
     /// When it began (ns), times 4, plus the state: one word, so that the two belong together.
     state: u64,
     interval_ns: u64,
-    /// Packets lost: driver, corrupt.
-    lost_packets: u64,
-    /// Absences: xrun, source_away.
-    absences: u64,
     next_sequence: [u64; 4],
-    reserved: [u64; 4],
+    /// Written by the supervisor.
+    incarnation: u64,
+    reserved: [u64; 5],
     /// Sequence, length, bytes: see `page`.
     description: [u64; 2 + DESCRIPTION_BYTES / 8],
     /// The same, for the worker's next life.
@@ -126,11 +124,6 @@ impl StatusWriter {
         self.set(word_of!(next_sequence) + lane(encoding), next);
     }
 
-    pub fn set_losses(&self, losses: Losses) {
-        self.set(word_of!(lost_packets), pair(losses.driver, losses.corrupt));
-        self.set(word_of!(absences), pair(losses.xrun, losses.source_away));
-    }
-
     /// What the source is (`None`: there is none now), and its last fault in one line, or an empty text; a line beyond 1 KiB
     /// is cut. Rings.
     pub fn describe(&mut self, info: Option<&StreamInfo>, message: &str) {
@@ -163,6 +156,11 @@ impl StatusWriter {
         NOTE.read(&self.mapping).filter(|note| !note.is_empty())
     }
 
+    /// Which life this is, from 1, as the supervisor counts; 0 where there is none.
+    pub fn incarnation(&self) -> u32 {
+        incarnation(&self.mapping)
+    }
+
     fn set(&self, at: usize, value: u64) {
         self.mapping.words()[at].store(value, Release);
     }
@@ -180,8 +178,9 @@ pub struct Hot {
     pub state_since: Option<MonoNs>,
     /// Time expected between frames; `None` while unknown; at most an hour.
     pub interval: Option<Duration>,
+    /// Which life of the worker this is, from 1, as the supervisor counts; 0 before the first.
+    pub incarnation: u32,
     next_sequence: [u64; 4],
-    pub losses: Losses,
 }
 
 impl Hot {
@@ -212,8 +211,6 @@ impl StatusReader {
         let instant = |ns: u64| (ns != 0).then_some(MonoNs(ns).min(now));
         let state = self.get(word_of!(state));
         let interval = Duration::from_nanos(self.get(word_of!(interval_ns))).min(MAX_INTERVAL);
-        let (driver, corrupt) = unpair(self.get(word_of!(lost_packets)));
-        let (xrun, source_away) = unpair(self.get(word_of!(absences)));
         let next = |i| self.get(word_of!(next_sequence) + i).min(MAX_SEQUENCE);
         Hot {
             heartbeat: instant(self.get(word_of!(heartbeat))),
@@ -225,8 +222,8 @@ impl StatusReader {
             },
             state_since: instant(state >> 2),
             interval: (!interval.is_zero()).then_some(interval),
+            incarnation: incarnation(&self.mapping),
             next_sequence: std::array::from_fn(next),
-            losses: Losses { driver, corrupt, xrun, source_away },
         }
     }
 
@@ -246,18 +243,12 @@ impl StatusReader {
         self.mapping.clear();
     }
 
-    /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval, state and losses begin
-    /// anew (losses count within one life, so read them first). Numbers, description and note stay. Does not ring, since a
-    /// hostile worker may have left an eventfd that would hold whoever rings it; the next life rings with its first word.
-    pub fn reset(&self) {
-        for at in [
-            word_of!(heartbeat),
-            word_of!(last_captured),
-            word_of!(state),
-            word_of!(interval_ns),
-            word_of!(lost_packets),
-            word_of!(absences),
-        ] {
+    /// For the supervisor, before a worker's life with this number: heartbeat, last frame, interval and state begin anew.
+    /// Numbers, description and note stay. Does not ring, since a hostile worker may have left an eventfd that would hold
+    /// whoever rings it; the next life rings with its first word.
+    pub fn reset(&self, incarnation: u32) {
+        self.mapping.words()[word_of!(incarnation)].store(incarnation.into(), Relaxed);
+        for at in [word_of!(heartbeat), word_of!(last_captured), word_of!(state), word_of!(interval_ns)] {
             self.mapping.words()[at].store(0, Relaxed);
         }
     }
@@ -265,6 +256,10 @@ impl StatusReader {
     fn get(&self, at: usize) -> u64 {
         self.mapping.words()[at].load(Relaxed)
     }
+}
+
+fn incarnation(mapping: &Mapping) -> u32 {
+    u32::try_from(mapping.words()[word_of!(incarnation)].load(Relaxed)).unwrap_or(u32::MAX)
 }
 
 fn code(state: WorkerState) -> u64 {

@@ -4,24 +4,36 @@ use crate::config::Access;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Logs a line for each address: every interface's own where the listener is on all of them.
+/// Logs a line for each address: every interface's own where the listener is on all of them; and where the page is, which
+/// with `serve_client` is at these addresses.
 ///
-/// Where others than this machine can connect and no token is asked for, one more line says what that means.
-pub fn announce(listening: SocketAddr, access: &Access, tls: bool) {
+/// Where no token is asked for, one more line says what is open to whom.
+pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool) {
     let port = listening.port();
     let s = if tls { "s" } else { "" };
     for ip in addresses(listening.ip()) {
         let at = SocketAddr::new(ip, port);
-        tracing::info!("listening on http{s}://{at} (stream: ws{s}://{at}/stream)");
+        tracing::info!("listening on http{s}://{at} ({}stream: ws{s}://{at}/stream)", if serve_client { "the page; " } else { "" });
     }
-    if access.token.is_none() && access.token_file.is_none() && !listening.ip().is_loopback() {
-        let pages = if access.file_origin {
-            "; any web page that a viewer opens can watch too, from a sandboxed frame (--no-file-origin)"
-        } else {
-            ""
-        };
-        tracing::warn!("no --token: everybody who can reach this machine can see and hear{pages}");
+    if !serve_client {
+        tracing::info!("the page: public/index.html, opened as a file; --serve-client serves it at / too");
     }
+    if let Some(open) = what_is_open(listening.ip(), access) {
+        tracing::warn!("no --token: {open}");
+    }
+}
+
+fn what_is_open(ip: IpAddr, access: &Access) -> Option<String> {
+    if access.token.is_some() || access.token_file.is_some() {
+        return None;
+    }
+    let machines = (!ip.is_loopback()).then_some("everybody who can reach this machine can see and hear");
+    // A file's origin is `null`, and so is that of a sandboxed frame in any page.
+    let pages = access.file_origin.then_some(
+        "any web page that is open in a browser with a way to this address can watch, from a sandboxed frame (--no-file-origin)",
+    );
+    let open: Vec<_> = machines.into_iter().chain(pages).collect();
+    (!open.is_empty()).then(|| open.join("; "))
 }
 
 fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
@@ -50,5 +62,24 @@ mod tests {
         assert!(found.contains(&IpAddr::from([127, 0, 0, 1])), "{found:?}");
         assert!(found.iter().all(IpAddr::is_ipv4));
         assert_eq!(addresses(IpAddr::from([127, 0, 0, 1])), [IpAddr::from([127, 0, 0, 1])].into());
+    }
+
+    #[test]
+    fn what_no_token_guards_is_said_and_to_whom_it_is_open() {
+        let open = Access { file_origin: true, ..Access::default() };
+        let no_files = Access { file_origin: false, ..Access::default() };
+        let guarded = Access { token_file: Some("/etc/token".into()), ..open.clone() };
+        let (network, loopback) = (IpAddr::from([192, 0, 2, 7]), IpAddr::from([127, 0, 0, 1]));
+        let said = |ip, access| what_is_open(ip, access).unwrap_or_default();
+        for (ip, access, machines, pages) in [
+            (network, &open, true, true),
+            (network, &no_files, true, false),
+            (loopback, &open, false, true),
+            (loopback, &no_files, false, false),
+            (network, &guarded, false, false),
+        ] {
+            let said = said(ip, access);
+            assert_eq!((said.contains("everybody"), said.contains("web page")), (machines, pages), "{ip} {access:?}: {said}");
+        }
     }
 }

@@ -64,12 +64,12 @@ fn stream(
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
         source.clock_offset(frames.clock_offset_ns());
-        match source.grab(GRAB)? {
-            Grab::TimedOut => {
-                // A device that is open and gives nothing is the supervisor's to judge.
-                worker.status.set_state(WorkerState::Streaming);
-                continue;
-            }
+        let grabbed = source.grab(GRAB)?;
+        // Before the frame is handed over, so that whoever gets it knows that the camera is back. A device that is open and gives
+        // nothing is the supervisor's to judge.
+        worker.status.set_state(WorkerState::Streaming);
+        match grabbed {
+            Grab::TimedOut => continue,
             Grab::Frame(frame) => {
                 frames.frame(&frame);
                 if worker.good(MonoNs::now()) {
@@ -86,9 +86,6 @@ fn stream(
         let now = MonoNs::now();
         worker.status.captured(now);
         frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
-        if let Some(outlet) = frames.outlets.first() {
-            worker.status.set_losses(outlet.lane.losses());
-        }
         if let (None, Some(_)) = (description.looked, frames.size) {
             // Opening a camera is over, for a long time with luck.
             crate::memory::give_back();
@@ -100,7 +97,6 @@ fn stream(
                 worker.note_device(camera);
             }
         }
-        worker.status.set_state(WorkerState::Streaming);
     }
     Ok(End::Asked)
 }

@@ -3,13 +3,11 @@
 
 pub mod session;
 
+use super::renewed::Renewed;
 use crate::config;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -20,10 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
-use tracing::{info, warn};
 
-/// The files are looked at with a handshake, and no more often than this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 0x16;
 const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 62\r\nConnection: close\r\n\r\nthis server speaks TLS: use https:// or wss:// in the address\n";
@@ -43,27 +38,17 @@ pub enum TlsError {
 
 /// Hands out the newest certificate.
 pub struct Tls {
-    files: config::Tls,
-    current: Mutex<Current>,
+    config: Renewed<Arc<ServerConfig>>,
     /// For a handshake's one long computation, the signature: 4 ms with an RSA key of 4,096 bits. Between two of them everybody
     /// else has a turn, however many strangers come at once.
     signing: Semaphore,
 }
 
-struct Current {
-    config: Arc<ServerConfig>,
-    loaded: Option<[Stamp; 2]>,
-    looked: Instant,
-}
-
-/// What changes when a file is written to or replaced: device, inode, size, time of change in s and ns.
-type Stamp = (u64, u64, u64, i64, i64);
-
 impl Tls {
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
-        let loaded = stamps(files);
-        let current = Current { config: server_config(files)?, loaded, looked: Instant::now() };
-        Ok(Self { files: files.clone(), current: Mutex::new(current), signing: Semaphore::new(1) })
+        let (watched, files) = (vec![files.cert.clone(), files.key.clone()], files.clone());
+        let config = Renewed::new("TLS certificate", watched, move || server_config(&files))?;
+        Ok(Self { config, signing: Semaphore::new(1) })
     }
 
     /// The handshake. A client that speaks plain HTTP is told so, and is an error.
@@ -77,39 +62,12 @@ impl Tls {
         }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let turn = self.signing.acquire().await.expect("it is never closed");
-        let handshake = hello.into_stream(self.config());
+        let handshake = hello.into_stream(self.config.get());
         // Returns when the runtime has looked at sockets and timers, which it otherwise does once in 61 tasks.
         yield_now().await;
         drop(turn);
         handshake.await
     }
-
-    /// Of changed files that cannot be used (one of two may still be on its way), the last good pair stays.
-    fn config(&self) -> Arc<ServerConfig> {
-        let mut current = self.current.lock().expect("nothing panics while it holds the certificate");
-        if current.looked.elapsed() >= LOOK_EVERY {
-            current.looked = Instant::now();
-            let now = stamps(&self.files);
-            if now != current.loaded {
-                match server_config(&self.files) {
-                    Ok(config) => {
-                        info!("the TLS certificate was read again");
-                        current.config = config;
-                    }
-                    Err(e) => warn!("{}; the last certificate stays in use", crate::log::chain(&e)),
-                }
-                // A bad pair too: it is complained of once, and read again when it changes.
-                current.loaded = now;
-            }
-        }
-        current.config.clone()
-    }
-}
-
-fn stamps(files: &config::Tls) -> Option<[Stamp; 2]> {
-    let stamp = |m: Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
-    let of = |path: &Path| std::fs::metadata(path).ok().map(stamp);
-    Some([of(&files.cert)?, of(&files.key)?])
 }
 
 fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
