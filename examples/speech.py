@@ -25,7 +25,7 @@ def words(server="localhost:8080", vocabulary=(), **query):
         decoder.activate_search("words")
     waiting = b""
     received = 0  # samples before this packet
-    for packet in packets(server, backlog=60, video=0, audio_rate=RATE, audio_channels=1, **query):
+    for packet in packets(server, backlog=60, delivery="all", video=0, audio_rate=RATE, audio_channels=1, **query):
         # The UNIX time of the recogniser's second 0, anew with each packet: no drift.
         origin = packet.stamp - received / RATE
         received += len(packet.data) // 2

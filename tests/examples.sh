@@ -1,7 +1,6 @@
 #!/bin/bash
 # tests/examples.sh PROGRAM: runs the README's programs and each one of examples/ against PROGRAM with its test camera, and
-# looks at what it really printed or wrote. The speech recogniser listens to espeak-ng, which the test beep
-# cannot replace: a stand-in server says its sentence.
+# looks at what it really printed or wrote. (But examples/speech.py, to which somebody must speak: tests/vm/speech.rs.)
 set -euo pipefail
 
 program=$(realpath "$1")
@@ -63,10 +62,8 @@ prints() {
 servers+=($!)
 server=$(address_in "$work/log")
 
+tests/examples-python.sh
 python=$PWD/target/examples-python/bin/python3
-[ -x "$python" ] || python3 -m venv target/examples-python
-"$python" -c 'import cv2, pocketsphinx, websockets' 2>/dev/null ||
-    "$python" -m pip install --quiet --disable-pip-version-check websockets opencv-python-headless pocketsphinx
 
 # A global WebSocket since Node 22; before, behind an option.
 node=(node)
@@ -193,32 +190,6 @@ loud = numpy.flatnonzero(abs(samples) > 1000)
 starts = loud[numpy.flatnonzero(numpy.diff(loud, prepend=-48000) > 24000)]
 assert len(starts) >= 3 and max(abs(numpy.diff(starts)[1:] - 48000)) < 480, f"beeps begin at {starts}"
 END
-
-# Speech: the words, and their times against the time at which the sentence was said.
-[ -d tests/page/node_modules/ws ] || (cd tests/page && npm ci --no-audit --no-fund)
-espeak-ng -v en-us -s 130 -w "$work/sentence.wav" "left. right. stop. forward. stop"
-node tests/page/fake-server.js 0 "$work/sentence.wav" >"$work/said" &
-servers+=($!)
-speaker=$(address_in "$work/said")
-words=(left right stop forward back)
-sentence=()
-for word in left right stop forward stop; do sentence+=("^[0-9.]+ [0-9.]+ $word\$"); done
-prints speech.py "${sentence[@]}" -- "$python" examples/speech.py "$speaker" "${words[@]}"
-if "$python" - "$work/said" "$work/out" >"$work/judged" 2>&1 <<'END'; then
-import re, sys
-said = [tuple(map(float, span)) for span in re.findall(r"speech from (\S+) to (\S+)", open(sys.argv[1]).read())]
-heard = [(float(a), float(b), word) for a, b, word in re.findall(r"^(\S+) (\S+) (\w+)$", open(sys.argv[2]).read(), re.M)]
-for begin, end, word in heard:
-    # A tenth of a second of silence goes with the first word.
-    assert any(a - 0.2 <= begin < end <= b + 0.2 for a, b in said), f"{word} at {begin} to {end}; said {said}"
-begins = [begin for begin, _, _ in heard]
-assert len(heard) >= 5 and begins == sorted(begins), heard
-END
-    ok "speech.py's word times lie within the sentence"
-else
-    cat "$work/judged" >>"$work/out"
-    not_ok "speech.py's word times lie within the sentence"
-fi
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -42,9 +42,7 @@ need_to_test() {
     if wants examples; then
         need "to run the Python examples" python3-venv python3 -c 'import ensurepip, venv'
         need "to run the JavaScript examples" nodejs have node
-        need "to run the stand-in for a microphone" npm have npm
         need "to run the shell example" curl have curl
-        need "to speak to the speech recogniser" espeak-ng have espeak-ng
     fi
     if wants clients; then
         need "to try the HTTP outputs" curl have curl
@@ -77,6 +75,8 @@ need_to_test() {
         need "to drive the tests' cameras" v4l-utils have v4l2-ctl
         need "to drive the tests' cameras" ffmpeg have ffmpeg
         need "to drive the tests' sound cards" alsa-utils have aplay
+        need "to run the speech example" python3-venv python3 -c 'import ensurepip, venv'
+        need "to speak to the speech example" espeak-ng have espeak-ng
     fi
 }
 
@@ -172,6 +172,7 @@ stage_peers() {
 stage_vm() {
     build_release
     cargo build --locked --example fakeusb
+    tests/examples-python.sh
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/tests/vm/boot.sh --" \
         cargo test --locked --test vm -- --test-threads=1
 }

@@ -2,8 +2,7 @@
  * fake-server.js owns: a server that speaks /stream and /info and misbehaves on demand, for the faults that the real
  * program cannot be made to show. Frames flash and sound beeps during the first 100 ms of each UNIX second.
  *
- * `node fake-server.js [PORT [WAV]]` runs a well-behaved one; with a WAV (16 bits, mono) that is its sound, again and
- * again, at 16 kHz, with two seconds of silence between.
+ * `node fake-server.js [PORT]` runs a well-behaved one.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -221,29 +220,7 @@ export class FakeServer {
   }
 }
 
-/** A sample(t) that says the WAV again and again; `onbegin(t)` is told when it begins. */
-function speaker(file, onbegin) {
-  const bytes = readFileSync(file);
-  const rate = bytes.readUInt32LE(24);
-  const data = bytes.indexOf("data") + 8;
-  const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset + data, bytes.byteOffset + (bytes.length & ~1)));
-  const period = Math.ceil(samples.length / rate + 2);
-  let told = 0;
-  return (t) => {
-    const from = t % period;
-    const x = from * rate;
-    const i = Math.floor(x);
-    if (i + 1 >= samples.length) return 0;
-    const began = Math.round(t - from);
-    if (began !== told) onbegin((told = began), samples.length / rate);
-    return Math.round(samples[i] + (samples[i + 1] - samples[i]) * (x - i));
-  };
-}
-
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const wav = process.argv[3];
-  const says = (t, seconds) => console.log(`speech from ${t} to ${(t + seconds).toFixed(3)}`);
-  const options = wav ? { rate: 16_000, sample: speaker(wav, says) } : {};
-  const server = await new FakeServer(options).listen(Number(process.argv[2] || 8080));
+  const server = await new FakeServer().listen(Number(process.argv[2] || 8080));
   console.log(`ws://127.0.0.1:${server.port}/stream`);
 }

@@ -192,7 +192,7 @@ fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
     node.exists().then_some(node)
 }
 
-/// ffmpeg, feeding JPEG files to v4l2loopback at 15 per second for as long as this lives.
+/// ffmpeg, feeding pictures to v4l2loopback at 15 per second for as long as this lives.
 pub struct LoopbackCamera(Child);
 
 impl LoopbackCamera {
@@ -202,15 +202,28 @@ impl LoopbackCamera {
     /// Always both; a new writer may come while it is read.
     pub const SHARED_NODE: &str = "/dev/video21";
 
+    /// JPEG images in turn.
     pub fn playing(node: &str, jpegs: &[Vec<u8>]) -> Self {
-        let written = || Self::written(node);
-        wait_for("free v4l2loopback", || (!written()).then_some(()));
         let directory = PathBuf::from("/tmp/loopback");
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).expect("/tmp is writable");
         crate::jpegs::to_files(&directory, jpegs);
+        Self::start(node, "-framerate 15 -loop 1 -i /tmp/loopback/%03d.jpg")
+    }
+
+    /// One raw picture again and again, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`, `gray`.
+    pub fn playing_raw(node: &str, pixel_format: &str, (width, height): (usize, usize), picture: &[u8]) -> Self {
+        std::fs::write("/tmp/loopback.raw", picture).expect("/tmp is writable");
+        let format = format!("-f rawvideo -pixel_format {pixel_format} -video_size {width}x{height}");
+        Self::start(node, &format!("-stream_loop -1 {format} -framerate 15 -i /tmp/loopback.raw"))
+    }
+
+    fn start(node: &str, input: &str) -> Self {
+        let written = || Self::written(node);
+        wait_for("free v4l2loopback", || (!written()).then_some(()));
         let child = Command::new("ffmpeg")
-            .args(["-v", "error", "-re", "-framerate", "15", "-loop", "1", "-i", "/tmp/loopback/%03d.jpg"])
+            .args(["-v", "error", "-re"])
+            .args(input.split(' '))
             .args(["-c", "copy", "-f", "v4l2", node])
             .stdin(Stdio::null())
             .spawn()
@@ -220,10 +233,10 @@ impl LoopbackCamera {
         camera
     }
 
-    /// The driver's own word for whether somebody writes, and what: opening the node to ask would be in ffmpeg's way.
+    /// The driver's own word for whether somebody writes: opening the node to ask would be in ffmpeg's way.
     fn written(node: &str) -> bool {
         let name = node.strip_prefix("/dev/").expect("a device node");
-        std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format")).is_ok_and(|f| f.starts_with("MJPG"))
+        std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format")).is_ok_and(|f| !f.trim().is_empty())
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod cameras;
 mod clock;
+mod devices;
 mod faults;
+mod formats;
 mod identity;
 mod idle;
 mod jpegs;
@@ -16,6 +18,7 @@ mod program;
 mod sizes;
 mod sound;
 mod sound_faults;
+mod speech;
 mod stamps;
 mod tracepoint;
 mod video;

@@ -1,0 +1,93 @@
+//! Every pixel format of a camera gives the right picture, turned and mirrored as asked: four quarters of known colours come
+//! out where they belong.
+
+use crate::cameras::LoopbackCamera;
+use crate::jpegs;
+use crate::program::Program;
+use crate::viewer::Viewer;
+
+const WIDTH: usize = 320;
+const HEIGHT: usize = 240;
+
+/// Y, Cb and Cr of ITU-R BT.601.
+const RED: [u8; 3] = [81, 90, 240];
+const GREEN: [u8; 3] = [145, 54, 34];
+const BLUE: [u8; 3] = [41, 240, 110];
+const WHITE: [u8; 3] = [235, 128, 128];
+/// Above left and right, below left and right.
+const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
+const QUARTERS_RGB: [[u8; 3]; 4] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
+/// What `--rotate 90` makes of them: their places before the turn. Then that mirrored top to bottom.
+const TURNED: [usize; 4] = [2, 0, 3, 1];
+const TURNED_AND_MIRRORED: [usize; 4] = [3, 1, 2, 0];
+
+/// Each is what it should be, or very near: coded and decoded again, and the range of what comes is the driver's word.
+fn look_like(seen: [[u8; 3]; 4], expected: [[u8; 3]; 4]) -> bool {
+    seen.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| a.abs_diff(*b) < 30)
+}
+
+fn quarter(x: usize, y: usize) -> [u8; 3] {
+    QUARTERS[2 * (2 * y / HEIGHT) + 2 * x / WIDTH]
+}
+
+fn picture(pixel: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
+    (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect()
+}
+
+fn yuyv() -> Vec<u8> {
+    picture(|x, y| {
+        let [luma, cb, cr] = quarter(x, y);
+        vec![luma, if x % 2 == 0 { cb } else { cr }]
+    })
+}
+
+fn nv12() -> Vec<u8> {
+    let luma = picture(|x, y| vec![quarter(x, y)[0]]);
+    let chroma = picture(|x, y| if x % 2 == 0 && y % 2 == 0 { quarter(x, y)[1..].to_vec() } else { vec![] });
+    [luma, chroma].concat()
+}
+
+/// The loopback's first picture is of that size and looks like that.
+fn gives(format: &str, options: &str, size: (usize, usize), expected: [[u8; 3]; 4]) {
+    let device = LoopbackCamera::SHARED_NODE;
+    let program = Program::start(&format!("--camera-type usb --device {device} --width {WIDTH} --height {HEIGHT} {options}"));
+    let picture = Viewer::connect(program.port, "").picture();
+    let (width, height, seen) = jpegs::quarters(&picture.jpeg);
+    let told = (picture.width as usize, picture.height as usize);
+    assert_eq!((told, (width, height)), (size, size), "{format} {options}");
+    assert!(look_like(seen, expected), "{format} {options}: {seen:?} for {expected:?}");
+    program.wait_for_line(0, &[&format!("{format} {WIDTH}x{HEIGHT}")]);
+    program.stop();
+}
+
+#[test]
+fn nv12_gives_the_cameras_picture() {
+    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "nv12", (WIDTH, HEIGHT), &nv12());
+    gives("NV12", "", (WIDTH, HEIGHT), QUARTERS_RGB);
+}
+
+#[test]
+fn grey_gives_the_cameras_picture() {
+    let grey = picture(|x, y| vec![quarter(x, y)[0]]);
+    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "gray", (WIDTH, HEIGHT), &grey);
+    gives("GREY", "", (WIDTH, HEIGHT), QUARTERS.map(|[luma, ..]| [luma; 3]));
+}
+
+#[test]
+fn yuyv_is_turned_and_mirrored_as_asked() {
+    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "yuyv422", (WIDTH, HEIGHT), &yuyv());
+    turned_and_mirrored("YUYV");
+}
+
+#[test]
+fn jpeg_is_turned_and_mirrored_as_asked() {
+    let jpeg = jpegs::of_quarters(WIDTH as u16, HEIGHT as u16, QUARTERS_RGB);
+    let _camera = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &[jpeg.clone(), jpeg]);
+    turned_and_mirrored("MJPG");
+}
+
+fn turned_and_mirrored(format: &str) {
+    for (options, places) in [("--rotate 90", TURNED), ("--rotate 90 --flip vertical", TURNED_AND_MIRRORED)] {
+        gives(format, options, (HEIGHT, WIDTH), places.map(|place| QUARTERS_RGB[place]));
+    }
+}
