@@ -191,7 +191,8 @@ impl Publisher {
             Ok(asked) => asked,
             Err(e) => return e.into(),
         };
-        let session = client::location(&answer);
+        // A session that has no address, or one that a token must not go to, ends at the server's own time-out.
+        let session = client::location(&answer).map_err(|e| debug!("WHIP: the session's end will not be told: {}", chain(&e))).ok();
         self.note_ice_servers(&answer, told);
         let outcome = match self.accept(draft, &answer) {
             Ok((media, connected)) => self.keep(media, connected, stopping, told).await,
