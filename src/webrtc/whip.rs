@@ -215,7 +215,7 @@ impl Publisher {
         let sdp = std::str::from_utf8(&answer.body).map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
         let answer = signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
         let (session, connected) = draft.accept(answer).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
-        Ok((session.run(), connected))
+        Ok((async { session.run().await.why }, connected))
     }
 
     async fn keep(
