@@ -58,6 +58,11 @@ class Figures {
     this.sequences = { video: null, audio: null };
   }
 
+  /** Pictures come each `frameS` seconds: what comes seldom is measured over a longer time. */
+  widen(frameS) {
+    for (const window of [this.latency, this.shown, this.bytes]) window.windowS = Math.max(Figures.WINDOW_S, 5 * frameS);
+  }
+
   /** A gap event, or a loss of the page's own. `count` null: only the time is known. */
   gap(cause, count, seconds) {
     const entry = this.gaps.get(cause) || { count: 0, seconds: 0, times: 0 };

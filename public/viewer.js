@@ -94,7 +94,7 @@ class Viewer {
     else if (state.name === "open") {
       this.forgetTimes();
       this.lost = { video: null, audio: null };
-      const flows = this.transport.plays && performance.now() / 1000 - this.lastFrameAt < 1;
+      const flows = this.transport.plays && this.framesCome(performance.now() / 1000, 1);
       if (this.transport.wantsPeer && !flows) this.webrtc.again();
     }
     this.review();
@@ -364,6 +364,7 @@ class Viewer {
       this.onnotice("tooSlow", {});
       this.steer();
     }
+    this.figures.widen(this.expectedS());
     const next = this.judge(now);
     this.phase = next.phase;
     this.onphase(next);
@@ -375,10 +376,20 @@ class Viewer {
     }
   }
 
+  /** Seconds between two pictures: as the last came, or as the camera was asked for where that is longer. */
+  expectedS() {
+    const asked = this.info && this.info.video && this.info.video.fps && this.info.video.fps.asked;
+    return Math.max(this.frameS, asked > 0 ? 1 / asked : 0);
+  }
+
+  /** Whether there was a picture lately: in the last `leastS` seconds, or in five intervals where that is longer. */
+  framesCome(now, leastS) {
+    return this.lastFrameAt !== null && now - this.lastFrameAt < Math.max(leastS, 5 * this.expectedS());
+  }
+
   judge(now) {
     const state = this.linkState;
-    const missedS = Math.max(Viewer.MISSED_S, 5 * this.frameS);
-    const fresh = this.lastFrameAt !== null && now - this.lastFrameAt < missedS;
+    const fresh = this.framesCome(now, Viewer.MISSED_S);
     // WebRTC needs no link once it plays.
     if (this.transport.plays && fresh && !this.lost.video) return { phase: "live" };
     const waitsForPeer = !this.transport.linkCarries && this.webrtc.state.name !== "connected";

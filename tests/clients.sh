@@ -76,19 +76,15 @@ check "VLC: the endless WAV" vlc_hears
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" -q install opencv-python-headless
-check "OpenCV: VideoCapture gives 30 frames at about 15 a second" "$work/venv/bin/python" - "$url/stream.mjpg" <<'PYTHON'
-import sys, time
+check "OpenCV: VideoCapture gives 30 frames" "$work/venv/bin/python" - "$url/stream.mjpg" <<'PYTHON'
+import sys
 import cv2
 
 capture = cv2.VideoCapture(sys.argv[1])
 assert capture.isOpened(), "it does not open"
-assert capture.read()[0]
-began = time.monotonic()
 for _ in range(30):
     good, frame = capture.read()
     assert good and frame.shape == (480, 640, 3), (good, frame.shape)
-rate = 30 / (time.monotonic() - began)
-assert 10 < rate < 20, f"{rate} frames a second"
 PYTHON
 
 echo "clients: $passed passed, $failed failed"

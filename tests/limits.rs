@@ -7,7 +7,7 @@ use common::{PATIENCE, Program, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const CAMERA: [&str; 4] = ["--camera-type", "test", "--fps", "30"];
@@ -30,7 +30,8 @@ fn connect(program: &Program) -> TcpStream {
 
 /// Runs `attack` beside a viewer, for whom no frame may be missing nor late.
 fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
-    let mut viewer = Viewer::connect(&program.url("?audio=0&events=1&delivery=all"));
+    // Where the time for a handshake is short, ours may be late.
+    let mut viewer = until("a viewer", || Viewer::try_connect(&program.url("?audio=0&events=1&delivery=all")).ok());
     viewer.frame();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -144,22 +145,25 @@ impl Drop for OnDrop<'_> {
 }
 
 /// Sends `bytes` again and again over the WebSocket of a viewer, as fast as they are taken, until the server hangs up or `over`.
-fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool) -> usize {
+/// Adds to `sent` how many were taken.
+fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool, sent: &AtomicUsize) {
     let mut tcp = connect(program);
     tcp.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout is settable");
     let head = "GET /stream?video=0&audio=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     tcp.write_all(&[head.as_bytes(), start].concat()).expect("the server reads");
     let many = bytes.repeat(64 * 1024 / bytes.len());
-    let (mut sent, mut at) = (0, 0);
+    let mut at = 0;
     while !over.load(Relaxed) {
         match tcp.write(&many[at..]) {
-            Ok(taken) => (sent, at) = (sent + taken, (at + taken) % many.len()),
+            Ok(taken) => {
+                sent.fetch_add(taken, Relaxed);
+                at = (at + taken) % many.len();
+            }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => break,
         }
     }
-    sent
 }
 
 #[test]
@@ -172,32 +176,30 @@ fn viewers_that_flood_disturb_nobody() {
         ("pings", &[], &[0x89, 0x80, 0, 0, 0, 0]),
         ("acks", &[], &[0x81, 0x83, 0, 0, 0, 0, b'a', b'c', b'k']),
     ] {
-        let over = AtomicBool::new(false);
-        let sent: usize = std::thread::scope(|scope| {
+        let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
             let flooders: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
                         // Who is sent away comes back.
-                        let mut sent = 0;
                         while !over.load(Relaxed) {
-                            sent += flood(&program, start, again, &over);
+                            flood(&program, start, again, &over, &sent);
                         }
-                        sent
                     })
                 })
                 .collect();
             let _over = OnDrop(&over);
             let began = Instant::now();
             undisturbed(&program, || {
-                while began.elapsed() < Duration::from_secs(3) {
+                while began.elapsed() < Duration::from_secs(3) || sent.load(Relaxed) <= 1 << 20 {
                     Viewer::connect(&program.url("?audio=0")).frame();
                 }
             });
             over.store(true, Relaxed);
-            flooders.into_iter().map(|f| f.join().expect("it flooded")).sum()
+            flooders.into_iter().for_each(|f| f.join().expect("it flooded"));
         });
+        let sent = sent.into_inner();
         eprintln!("{what}: {} KiB were sent", sent >> 10);
-        assert!(sent > 1 << 20, "{what}: only {sent} bytes were sent");
         assert_eq!(program.children("stampcast-serve"), [server], "the server is the same");
     }
 }
@@ -205,8 +207,9 @@ fn viewers_that_flood_disturb_nobody() {
 #[test]
 fn a_message_in_fragments_without_end_is_refused() {
     let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
-    let sent = flood(&program, &[0x01, 0x80, 0, 0, 0, 0], &[0x00, 0x80, 0, 0, 0, 0], &AtomicBool::new(false));
-    eprintln!("{sent} bytes were sent");
+    let sent = AtomicUsize::new(0);
+    flood(&program, &[0x01, 0x80, 0, 0, 0, 0], &[0x00, 0x80, 0, 0, 0, 0], &AtomicBool::new(false), &sent);
+    eprintln!("{sent:?} bytes were sent");
     program.line(&["viewer", "left", "1008", "fragments"]);
 }
 
@@ -322,7 +325,7 @@ fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
 
 #[test]
 fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
-    let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "0.5"]].concat());
+    let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "2"]].concat());
     let _stalled = Viewer::connect(&program.url("?delivery=all"));
     undisturbed(&program, || program.line(&["left: took nothing for too long"]));
 }

@@ -95,7 +95,10 @@ fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
         assert!(kind.starts_with("multipart/x-mixed-replace"), "{kind}");
         let mut bytes = Vec::new();
         let mut stamps = Vec::new();
-        while stamps.len() < 6 {
+        let expected = if path.contains("max_fps") { 0.2 } else { 1.0 / 15.0 };
+        // On a loaded machine frames may be missing, so the shortest step tells the rate.
+        let shortest = |stamps: &[f64]| stamps.windows(2).map(|w| w[1] - w[0]).fold(f64::MAX, f64::min);
+        while stamps.len() < 6 || (shortest(&stamps) > expected * 1.5 && stamps.len() < 100) {
             bytes.extend(answer.chunk().expect("the stream does not end"));
             let open = format!("--{boundary}\r\n");
             let Some(head_end) = find(&bytes, b"\r\n\r\n") else { continue };
@@ -115,9 +118,7 @@ fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
             stamps.push(field("X-Timestamp: ").parse::<f64>().expect("seconds"));
             bytes.drain(..end + 2);
         }
-        let step = (stamps[5] - stamps[0]) / 5.0;
-        let expected = if path.contains("max_fps") { 0.2 } else { 1.0 / 15.0 };
-        assert!((step - expected).abs() < expected * 0.5, "{path}: {stamps:?}");
+        assert!((shortest(&stamps) - expected).abs() < expected * 0.5, "{path}: {stamps:?}");
     }
     assert_eq!(get(&program, "/stream.mjpg?max_fps=0").status, 400);
 }

@@ -24,7 +24,10 @@ fn main() {
     });
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let began = Instant::now();
-    for life in 1..=KILLS {
+    let mut life = 0;
+    // On a slow machine it takes more until enough has been read to mean something.
+    while life < KILLS || rings.iter().any(|(_, follower)| follower.seen <= 1_000) {
+        life += 1;
         let (ring, follower) = &mut rings[life as usize % 3];
         let writer = start_writer(ring, life);
         // Each lives this long from its first packet on; every tenth from its fork on, and so may never push.
@@ -45,9 +48,9 @@ fn main() {
         }
     }
     for (ring, follower) in &mut rings {
-        let writer = start_writer(ring, KILLS + 1);
+        let writer = start_writer(ring, life + 1);
         let deadline = Instant::now() + PATIENCE;
-        while follower.read() != Some(KILLS + 1) {
+        while follower.read() != Some(life + 1) {
             assert!(Instant::now() < deadline, "the ring did not go on");
         }
         kill(writer, Signal::SIGKILL).expect("our own child");
@@ -56,9 +59,8 @@ fn main() {
     let seen: Vec<u64> = rings.iter().map(|(_, f)| f.seen).collect();
     let dropped: Vec<u64> = rings.iter().map(|(_, f)| f.reader.dropped()).collect();
     let overtaken: u64 = rings.iter().map(|(_, f)| f.overtaken).sum();
-    assert!(seen.iter().all(|&seen| seen > 1_000), "too few packets to mean anything: {seen:?}");
     println!(
-        "ring_kill: {KILLS} writers killed in {:.1} s; packets read whole {seen:?}, dropped {dropped:?}, overtaken {overtaken} times",
+        "ring_kill: {life} writers killed in {:.1} s; packets read whole {seen:?}, dropped {dropped:?}, overtaken {overtaken} times",
         began.elapsed().as_secs_f64()
     );
 }

@@ -329,7 +329,8 @@ fn camera_that_is_deaf_to_sigint_is_killed_in_time() {
     drop(source);
     let took = start.elapsed();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped");
-    assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(2), "{took:?}");
+    // The child sleeps for ever, so its end is the kill; in time, but for what a loaded machine adds.
+    assert!(took >= Duration::from_millis(500) && took < PATIENCE, "{took:?}");
 }
 
 #[test]

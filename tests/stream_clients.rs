@@ -167,7 +167,9 @@ async fn half_a_handshake_ends_at_its_deadline() {
         let mut answer = Vec::new();
         patient(stream.read_to_end(&mut answer)).await.unwrap();
     }
-    assert_eq!(rig.get("/info").await.0, 200);
+    // Our own handshake may be late for so short a deadline, too.
+    let url = format!("ws://{}/stream", rig.address);
+    until(async || patient(tokio_tungstenite::connect_async(&url)).await.is_ok()).await;
     rig.stop().await;
 }
 
@@ -252,7 +254,9 @@ async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
 
 #[tokio::test]
 async fn every_viewer_is_told_when_the_server_stops() {
-    let mut rig = Rig::start().await;
+    // Far beyond our patience: neither deadline may be what ends it.
+    let limits = Limits { head: 10 * PATIENCE, stalled: 10 * PATIENCE, ..Limits::default() };
+    let mut rig = Rig::with(true, limits).await;
     let mut reading = rig.connect_and_wait("").await;
     let stalled = rig.connect_and_wait("?audio=0").await;
     // A request that never comes must not hold the end up.
@@ -261,10 +265,8 @@ async fn every_viewer_is_told_when_the_server_stops() {
         rig.video.push(&[7; 300_000]);
         assert!(reading.text().await.starts_with("video:"));
     }
-    let start = std::time::Instant::now();
     let (closed, ()) = tokio::join!(reading.closed(), rig.stop());
     assert_eq!(closed, (1001, "the server stops".into()));
-    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
     drop(stalled);
     assert!(TcpStream::connect(rig.address).await.is_err(), "the port is free");
 }

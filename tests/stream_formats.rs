@@ -196,7 +196,9 @@ async fn a_ping_is_answered_with_the_servers_times() {
         let after = unix_now();
         let Ok(Message::Pong { id, received, sent }) = wire::text::decode(&text) else { panic!("{text}") };
         assert_eq!(id, "round trip 1");
-        let slack = Duration::from_millis(2);
+        // The server's mapping is as good as the best of its looks at the clocks, which on a loaded machine took long.
+        let uncertainty_ns = rig.info().await["clock"]["uncertainty_ns"].as_u64().unwrap();
+        let slack = Duration::from_millis(2) + Duration::from_nanos(uncertainty_ns);
         assert!(Duration::from_nanos(received.0) + slack >= before && received <= sent, "{text}");
         assert!(Duration::from_nanos(sent.0) <= after + slack, "{text}");
     }
@@ -308,7 +310,9 @@ async fn info_tells_what_text_cannot() {
     viewer.text().await;
     until(async || rig.info().await["video"]["sequence"] == 5).await;
 
+    let asked = unix_now().as_secs_f64();
     let info = rig.info().await;
+    let answered = unix_now().as_secs_f64();
     let read: wire::Info = serde_json::from_value(info.clone()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), info, "a script reads with the type what the server writes");
     let video = &info["video"];
@@ -324,7 +328,7 @@ async fn info_tells_what_text_cannot() {
     assert_eq!(audio["message"], "an overrun");
     assert_eq!(info["viewers"], 1);
     let now = info["clock"]["now"].as_f64().unwrap();
-    assert!((now - unix_now().as_secs_f64()).abs() < 1.0);
+    assert!((asked - 1.0..answered + 1.0).contains(&now));
     rig.stop().await;
 }
 

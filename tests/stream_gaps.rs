@@ -6,6 +6,8 @@ use futures_util::StreamExt;
 use stampcast::packet::{Cause, Losses, MonoNs};
 use stampcast::wire::{self, Event, Label, Message};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use stream_rig::*;
 use tokio_tungstenite::tungstenite;
@@ -65,8 +67,29 @@ impl Account {
     }
 }
 
+/// How far a reader is, for whoever waits for it: of each stream, how many packets, and the last one's number.
+#[derive(Default)]
+struct Progress([(AtomicU64, AtomicU64); 2]);
+
+impl Progress {
+    fn note(&self, accounts: &[Account; 2]) {
+        for ((received, last), account) in self.0.iter().zip(accounts) {
+            received.store(account.received, Relaxed);
+            last.store(account.last.into(), Relaxed);
+        }
+    }
+
+    fn received(&self) -> [u64; 2] {
+        self.0.each_ref().map(|(received, _)| received.load(Relaxed))
+    }
+
+    fn last(&self) -> [u64; 2] {
+        self.0.each_ref().map(|(_, last)| last.load(Relaxed))
+    }
+}
+
 /// Reads at its own pace until the server closes; stalls now and then.
-async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64) -> [Account; 2] {
+async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64, progress: Arc<Progress>) -> [Account; 2] {
     let mut dice = Dice(seed);
     let mut accounts: [Account; 2] = Default::default();
     loop {
@@ -80,6 +103,7 @@ async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64) -> [Account; 2] {
             Some(Ok(tungstenite::Message::Close(_))) => return accounts,
             other => panic!("{other:?}"),
         }
+        progress.note(&accounts);
         if stall_ms > 0 && dice.roll(40) == 0 {
             tokio::time::sleep(Duration::from_millis(dice.roll(stall_ms))).await;
         }
@@ -89,7 +113,7 @@ async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64) -> [Account; 2] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills() {
     let mut rig = Rig::start().await;
-    let mut readers = Vec::new();
+    let (mut readers, mut progress) = (Vec::new(), Vec::new());
     for (k, query) in [
         "&delivery=all",
         "&delivery=all",
@@ -104,13 +128,23 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
     {
         let viewer = rig.connect_and_wait(&format!("?format=binary&events=1{query}")).await;
         let stall_ms = [0, 300][k % 2];
-        readers.push(tokio::spawn(account(viewer, k as u64, stall_ms)));
+        let wanted = ["video=0", "audio=0"].map(|not| !query.contains(not));
+        let theirs = Arc::new(Progress::default());
+        readers.push(tokio::spawn(account(viewer, k as u64, stall_ms, theirs.clone())));
+        progress.push((wanted, theirs));
     }
+    // What each of them misses counts from its first packet on.
+    rig.video.push(b"first");
+    rig.audio.push(&[0; 1_920]);
+    let (_, first) = &progress[0];
+    until(async || first.received() == [1, 1]).await;
+    let enough = || progress.iter().all(|(wanted, theirs)| wanted.iter().zip(theirs.received()).all(|(wanted, n)| !wanted || n > 50));
     let mut dice = Dice(7);
     let mut pushed = 0;
     // Large enough that a stalled viewer's socket fills.
     let picture = vec![0x5a; 150_000];
-    for _ in 0..400 {
+    // On a slow machine it takes more until each has read enough to prove something.
+    while pushed < 400 || (pushed < 10_000 && !enough()) {
         match dice.roll(20) {
             // The driver skips frames, or gives faulty ones.
             0 => {
@@ -144,7 +178,6 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
         rig.audio.push(&[0; 1_920]);
         pushed += 1;
     }
-    // What is still queued for a stalled viewer must come before the end.
     rig.video.push(b"last");
     rig.audio.push(&[9, 9]);
     let (last_video, last_audio) = (rig.video.meta.sequence - 1, rig.audio.meta.sequence - 1);
@@ -153,7 +186,7 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
         info["video"]["sequence"] == last_video && info["audio"]["sequence"] == last_audio
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until(async || first.last() == [last_video, last_audio]).await;
     let info = rig.info().await;
     rig.stop().await;
     let mut gaps = 0;
@@ -172,7 +205,7 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
             assert!(account.received > 50, "{account:?}");
         }
     }
-    assert!(pushed == 400 && gaps > 100, "{gaps} gaps of {pushed} packets: this proved little");
+    assert!(gaps > 100, "{gaps} gaps of {pushed} packets: this proved little");
 }
 
 #[tokio::test]

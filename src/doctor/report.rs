@@ -59,7 +59,7 @@ pub fn progress(study: &Study, seconds: u64) -> String {
     let mut parts = Vec::new();
     for (packets, name, unit) in [(&study.video, "video", "fps"), (&study.audio, "sound", "packets/s")] {
         let Some(rate) = packets.rate() else {
-            parts.push(format!("no {name}"));
+            parts.push(if packets.count == 0 { format!("no {name}") } else { format!("{name}: too few for a rate") });
             continue;
         };
         let jitter = packets.steps_ms.deviation().unwrap_or(0.0);
@@ -144,7 +144,9 @@ pub fn table(study: &Study, seconds: f64) -> String {
 }
 
 fn packets(p: &Packets, what: &str, unit: &str, seconds: f64) -> String {
-    let Some(rate) = p.rate() else { return "none".into() };
+    let Some(rate) = p.rate() else {
+        return if p.count == 0 { "none".into() } else { format!("{} {what}, too few for a rate; --seconds watches for longer", p.count) };
+    };
     let jitter = p.steps_ms.deviation().unwrap_or(0.0);
     let kbits = p.bytes as f64 * 8.0 / 1e3 / seconds.max(1e-9);
     format!("{} {what}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s", p.count)

@@ -8,7 +8,7 @@ use super::App;
 use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
-use crate::packet::{Encoding, MonoNs};
+use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
@@ -26,6 +26,10 @@ use tokio::time::timeout;
 
 /// How long a first frame may take: a camera that has to start is slower than one that runs.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
+/// So much more is given to a slow one, for the frame that is due and for one that may be lost.
+const INTERVALS: u32 = 2;
+/// What a camera's process can say of its rate keeps no request longer: enough for a frame each 10 s, the slowest `--fps`.
+const LONGEST: Duration = Duration::from_secs(30);
 /// Capture time in UNIX seconds, the digits of `/stream`; the frame's number beside it.
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 const X_SEQUENCE: HeaderName = HeaderName::from_static("x-sequence");
@@ -68,10 +72,15 @@ pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejec
             }
         }
     };
-    match timeout(FIRST_FRAME, fresh).await {
+    match timeout(patience(app.hub.interval(StreamKind::Video)), fresh).await {
         Ok(Some(packet)) => Ok(image(&packet)),
         _ => Err(Problem::NoFrame),
     }
+}
+
+/// How long to wait for a frame of a camera that gives one each `interval`.
+fn patience(interval: Duration) -> Duration {
+    FIRST_FRAME.saturating_add(interval.saturating_mul(INTERVALS)).min(LONGEST)
 }
 
 /// The newest ones: a reader that is slow misses frames.
@@ -124,4 +133,19 @@ fn part(packet: &Packet) -> [Bytes; 3] {
         packet.sequence
     );
     [head.into(), packet.payload.clone(), Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_camera_is_given_its_intervals_and_no_camera_for_ever() {
+        let within = |interval_s: f64| patience(Duration::from_secs_f64(interval_s)).as_secs_f64();
+        assert_eq!(within(0.0), 5.0, "unknown");
+        assert_eq!(within(0.5), 6.0);
+        assert_eq!(within(10.0), 25.0, "--fps 0.1");
+        assert_eq!(within(3600.0), 30.0);
+        assert_eq!(patience(Duration::MAX), LONGEST);
+    }
 }

@@ -10,8 +10,10 @@ pub struct Meter(VecDeque<MonoNs>);
 
 impl Meter {
     const FRAMES: usize = 32;
-    /// Older frames say nothing of the rate now.
+    /// Older frames say nothing of the rate now …
     const SPAN: Duration = Duration::from_secs(4);
+    /// … unless so few intervals take longer.
+    const INTERVALS: u32 = 5;
 
     pub fn note(&mut self, captured: MonoNs) {
         if self.0.len() == Self::FRAMES {
@@ -20,9 +22,10 @@ impl Meter {
         self.0.push_back(captured);
     }
 
-    /// Frames per second; `None` until two recent frames are there.
-    pub fn rate(&self, now: MonoNs) -> Option<f64> {
-        let recent = |at: &&MonoNs| now.since(**at) < Self::SPAN;
+    /// Frames per second; `None` until two recent frames are there. `interval`: the time expected between two.
+    pub fn rate(&self, now: MonoNs, interval: Duration) -> Option<f64> {
+        let span = Self::SPAN.max(interval.saturating_mul(Self::INTERVALS));
+        let recent = |at: &&MonoNs| now.since(**at) < span;
         let count = self.0.iter().filter(recent).count();
         let first = self.0.iter().find(recent)?;
         let seconds = self.0.back()?.since(*first).as_secs_f64();

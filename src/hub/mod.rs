@@ -18,9 +18,11 @@ mod meter;
 mod packet;
 mod queue;
 mod report;
+mod source;
 mod steps;
 mod subscription;
 mod tally;
+mod track;
 mod view;
 mod wake;
 
@@ -34,21 +36,18 @@ use crate::clock::{ClockMap, ClockStep, Sample};
 use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
 use crate::wire::Event;
 use bytes::Bytes;
-use figures::{Figures, Histogram, TrackFigures};
-use intake::Intake;
-use meter::Meter;
+use figures::{Figures, Histogram};
 use queue::Limit;
+use source::Source;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use steps::Steps;
 use subscription::Inbox;
 use tokio::sync::watch;
 use tracing::warn;
+use track::Track;
 use view::Conversion;
 
-/// Far more than rounding can make, far less than the smallest clock step.
-const ROUNDING_NS: u64 = 1_000;
 /// What is kept for a live subscriber of sound, or of a picture that builds on the one before.
 const LIVE: Duration = Duration::from_millis(500);
 
@@ -108,41 +107,6 @@ struct State {
     closed: bool,
 }
 
-/// What a worker says of its device.
-struct Source {
-    kind: StreamKind,
-    plan: StreamPlan,
-    state: WorkerState,
-    /// When that state began.
-    since: MonoNs,
-    /// Subscribers were told that it is lost.
-    away: bool,
-    info: Option<StreamInfo>,
-    message: String,
-    interval: Duration,
-}
-
-/// The packets of one encoding.
-struct Track {
-    encoding: Encoding,
-    intake: Intake,
-    last_stamp: Option<UnixNs>,
-    /// Its readers get them with the packets.
-    steps: Steps,
-    last_sequence: Option<u64>,
-    /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
-    latest: Option<Arc<Packet>>,
-    packets: u64,
-    bytes: u64,
-    incarnation: u32,
-    /// Capture to here.
-    latency: Histogram,
-    meter: Meter,
-    /// Subscribers that read this encoding, or a view made of it.
-    readers: usize,
-    demand: watch::Sender<Demand>,
-}
-
 impl Hub {
     /// `clock`: a first look at the clocks, for the packets before the first [`observe`](Self::observe).
     pub fn new(plan: Plan, clock: Sample) -> Self {
@@ -150,31 +114,8 @@ impl Hub {
         let mut tracks = Vec::new();
         for (kind, plan) in [(StreamKind::Video, plan.video), (StreamKind::Audio, plan.audio)] {
             let Some(plan) = plan else { continue };
-            tracks.extend(plan.encodings.iter().map(|&encoding| Track {
-                encoding,
-                intake: Intake::default(),
-                last_stamp: None,
-                steps: Steps::default(),
-                last_sequence: None,
-                latest: None,
-                packets: 0,
-                bytes: 0,
-                incarnation: 0,
-                latency: Histogram::default(),
-                meter: Meter::default(),
-                readers: 0,
-                demand: watch::Sender::new(Demand::default()),
-            }));
-            sources.push(Source {
-                kind,
-                plan,
-                state: WorkerState::Starting,
-                since: MonoNs(0),
-                away: false,
-                info: None,
-                message: String::new(),
-                interval: Duration::ZERO,
-            });
+            tracks.extend(plan.encodings.iter().map(|&encoding| Track::new(encoding)));
+            sources.push(Source::new(kind, plan));
         }
         let state = State {
             sources,
@@ -196,7 +137,7 @@ impl Hub {
 
     /// Whether there is such a stream, its device present or not.
     pub fn has(&self, encoding: Encoding) -> bool {
-        self.lock().tracks.iter().any(|t| t.encoding == encoding)
+        self.lock().track(encoding).is_some()
     }
 
     /// One packet from a ring to everybody who wants it. `false` when the label was not plausible: it was then numbered
@@ -207,32 +148,19 @@ impl Hub {
         let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
         let kind = encoding.stream();
         let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
-        let accepted = track.intake.accept(meta, packet::duration(encoding, meta.shape, payload.len()).unwrap_or(interval), now);
+        let accepted = track.accept(meta, &payload, interval, now);
         while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
             let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { stream: kind, seconds } };
             for inbox in &state.inboxes {
                 inbox.notify_readers_of(encoding, &notice);
             }
         }
-        let mut stamp = state.clock.to_unix(accepted.captured);
-        // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
-        if let Some(last) = track.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
-            stamp = UnixNs(last.0 + 1);
-        }
-        track.last_stamp = Some(stamp);
-        track.last_sequence = Some(accepted.sequence);
-        track.meter.note(accepted.captured);
-        track.packets += 1;
-        track.bytes += payload.len() as u64;
-        track.incarnation = meta.incarnation;
-        track.latency.note(now.since(accepted.captured));
-        let packet = Arc::new(Packet::new(encoding, &accepted, stamp, meta, payload));
+        let packet = track.packet(&accepted, meta, payload, &state.clock, now);
         let give = |feed, packet: &Arc<Packet>| {
             let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
             self.missed(kind).fetch_add(missed, Relaxed);
         };
         give(Feed::Encoded(encoding), &packet);
-        track.latest = Some(packet.clone());
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
             match made.convert(&packet) {
                 Ok(packets) => packets.iter().flatten().for_each(|packet| give(Feed::Viewed(made.view), packet)),
@@ -248,19 +176,7 @@ impl Hub {
         let mut state = self.lock();
         let stamp = state.clock.to_unix(since);
         let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
-        let (was, was_since) = (std::mem::replace(&mut source.state, worker), std::mem::replace(&mut source.since, since));
-        source.interval = interval.unwrap_or(source.interval);
-        let (lost, back) = (Event::SourceLost { stream: kind }, Event::SourceBack { stream: kind });
-        let events = match worker {
-            WorkerState::Streaming if source.away => vec![back],
-            // It streams anew, and what lay between was over before anybody looked.
-            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => vec![lost, back],
-            // A source that only starts is not lost; one that is missing from the start is.
-            WorkerState::WaitingForDevice if !source.away => vec![lost],
-            WorkerState::Starting if was == WorkerState::Streaming => vec![lost],
-            _ => return,
-        };
-        source.away = worker != WorkerState::Streaming;
+        let events = source.is(worker, since, interval);
         for inbox in &state.inboxes {
             for event in &events {
                 inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
@@ -283,9 +199,7 @@ impl Hub {
         let mut state = self.lock();
         if let Some(step) = state.clock.observe(clocks) {
             state.last_step_seconds = Some(step.seconds);
-            for track in state.tracks.iter_mut().filter(|track| track.readers > 0) {
-                track.steps.add(step);
-            }
+            state.tracks.iter_mut().for_each(|track| track.clock_was_set(step));
             let stamp = state.clock.to_unix(step.at);
             for stream in state.sources.iter().map(|source| source.kind) {
                 let notice = Notice { stamp, event: Event::ClockStep { stream, seconds: step.seconds } };
@@ -312,25 +226,23 @@ impl Hub {
 
     /// What is wanted of this encoding's worker. `None` when the hub has no such stream.
     pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<Demand>> {
-        self.lock().tracks.iter().find(|t| t.encoding == encoding).map(|t| t.demand.subscribe())
+        self.lock().track(encoding).map(Track::demand)
     }
 
     /// The newest packet; `None` when there is none or nobody reads this encoding.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
-        self.lock().tracks.iter().find(|t| t.encoding == encoding)?.latest.clone()
+        self.lock().track(encoding)?.latest.clone()
+    }
+
+    /// The time expected between two packets of a source; zero while its worker has not said.
+    pub fn interval(&self, kind: StreamKind) -> Duration {
+        self.lock().source(kind).map_or(Duration::ZERO, |s| s.interval)
     }
 
     pub fn figures(&self) -> Figures {
         let state = self.lock();
-        let track = |t: &Track| TrackFigures {
-            encoding: t.encoding,
-            packets: t.packets,
-            bytes: t.bytes,
-            latency: t.latency.read(),
-            incarnation: t.incarnation,
-        };
         let age = [(StreamKind::Video, self.age_video.read()), (StreamKind::Audio, self.age_audio.read())];
-        Figures { tracks: state.tracks.iter().map(track).collect(), age }
+        Figures { tracks: state.tracks.iter().map(Track::figures).collect(), age }
     }
 
     /// An output took a packet.
@@ -368,6 +280,14 @@ impl Hub {
 }
 
 impl State {
+    fn track(&self, encoding: Encoding) -> Option<&Track> {
+        self.tracks.iter().find(|t| t.encoding == encoding)
+    }
+
+    fn source(&self, kind: StreamKind) -> Option<&Source> {
+        self.sources.iter().find(|s| s.kind == kind)
+    }
+
     /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
     fn count_reader(&mut self, feed: Feed, joins: bool) {
         if let Feed::Viewed(view) = feed {
@@ -377,30 +297,18 @@ impl State {
             self.views.retain(|made| made.readers > 0);
         }
         let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
-        track.readers = if joins { track.readers + 1 } else { track.readers.saturating_sub(1) };
-        if !joins && track.readers == 0 {
-            // What is not encoded for want of a reader is not missing.
-            track.intake.pause();
-            track.steps.clear();
-            track.latest = None;
-            track.meter = Meter::default();
-        }
-        let wanted = track.readers > 0;
-        self.change_demand(feed.encoding(), |demand| demand.wanted = wanted);
+        track.count_reader(joins);
     }
 
     fn change_demand(&self, encoding: Encoding, change: impl FnOnce(&mut Demand)) {
-        let Some(track) = self.tracks.iter().find(|t| t.encoding == encoding) else { return };
-        track.demand.send_if_modified(|demand| {
-            let before = *demand;
-            change(demand);
-            *demand != before
-        });
+        if let Some(track) = self.track(encoding) {
+            track.change_demand(change);
+        }
     }
 
     fn limit(&self, feed: Feed, delivery: crate::wire::Delivery) -> Limit {
         let kind = feed.encoding().stream();
-        match (delivery, kind, self.sources.iter().find(|s| s.kind == kind)) {
+        match (delivery, kind, self.source(kind)) {
             (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
             // A unit of H.264 is of no use without those before it.
             (_, StreamKind::Video, _) if feed.encoding() != Encoding::H264 => Limit::Newest,

@@ -1,6 +1,7 @@
 //! The hub's state as `GET /info` shows it.
 
-use super::{Hub, Source, State};
+use super::source::Source;
+use super::{Hub, State};
 use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ impl Hub {
     pub fn info(&self, now: MonoNs) -> Info {
         let state = self.lock();
         let stream = |kind| {
-            let source = state.sources.iter().find(|s| s.kind == kind)?;
+            let source = state.source(kind)?;
             Some(state.stream(source, self.missed(kind).load(Relaxed), now))
         };
         Info {
@@ -41,7 +42,7 @@ impl State {
         let newest = tracks().max_by_key(|t| (t.latest.as_ref().map(|p| p.captured), t.last_sequence.is_some(), t.encoding == encoding));
         let info = source.info.as_ref();
         let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
-        for (cause, loss) in tracks().flat_map(|t| t.intake.missing().iter()) {
+        for (cause, loss) in tracks().flat_map(|t| t.missing().iter()) {
             let sum = drops.entry(cause).or_default();
             sum.packets += loss.packets;
             sum.absences += u64::from(loss.absences);
@@ -69,7 +70,7 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.meter.rate(now)) },
+                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.rate(now, source.interval)) },
                     }
                 }
                 StreamKind::Audio => {

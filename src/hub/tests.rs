@@ -220,10 +220,25 @@ proptest! {
 fn the_rate_is_that_of_the_last_frames() {
     let mut meter = Meter::default();
     let at = |k: u64| MonoNs(1_000 * MS + k * 50 * MS);
-    assert_eq!(meter.rate(at(0)), None);
+    let rate = |meter: &Meter, now| meter.rate(now, Duration::from_millis(50));
+    assert_eq!(rate(&meter, at(0)), None);
     (0..100).for_each(|k| meter.note(at(k)));
-    assert!((meter.rate(at(100)).unwrap() - 20.0).abs() < 1e-9);
-    assert_eq!(meter.rate(at(1000)), None, "the frames are too long ago");
+    assert!((rate(&meter, at(100)).unwrap() - 20.0).abs() < 1e-9);
+    assert_eq!(rate(&meter, at(1000)), None, "the frames are too long ago");
+}
+
+#[test]
+fn a_slow_cameras_rate_is_known_all_the_time() {
+    let mut meter = Meter::default();
+    let interval = Duration::from_secs(10);
+    let at = |seconds: u64| MonoNs(seconds * 1_000 * MS);
+    meter.note(at(10));
+    assert_eq!(meter.rate(at(19), interval), None, "one frame is no rate");
+    (2..6).for_each(|k| meter.note(at(10 * k)));
+    for late in [50, 59, 65, 75] {
+        assert_eq!(meter.rate(at(late), interval), Some(0.1), "after {late} s");
+    }
+    assert_eq!(meter.rate(at(100), interval), None, "the camera has stalled");
 }
 
 // The hub as a whole.

@@ -71,10 +71,10 @@ fn audio(shape: u64) -> Result<Shape, &'static str> {
     }
 }
 
-pub fn pair(high: u32, low: u32) -> u64 {
+fn pair(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-pub fn unpair(word: u64) -> (u32, u32) {
+fn unpair(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
 }

@@ -1,11 +1,11 @@
 //! The page on which a worker says how it is, readable when no packet flows: hot values as single words, and a description
 //! (JSON) under a seqlock. Written by the worker, read by the supervisor (is it alive?) and by the server (`/info`).
 
-use super::label::{MAX_SEQUENCE, pair, unpair};
+use super::label::MAX_SEQUENCE;
 use super::map::Mapping;
 use super::memory::Memory;
 use super::page::Text;
-use crate::packet::{Encoding, Losses, MonoNs, StreamInfo, WorkerState};
+use crate::packet::{Encoding, MonoNs, StreamInfo, WorkerState};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::{offset_of, size_of};
@@ -33,12 +33,8 @@ struct Page {
     /// When it began (ns), times 4, plus the state: one word, so that the two belong together.
     state: u64,
     interval_ns: u64,
-    /// Packets lost: driver, corrupt.
-    lost_packets: u64,
-    /// Absences: xrun, source_away.
-    absences: u64,
     next_sequence: [u64; 4],
-    reserved: [u64; 4],
+    reserved: [u64; 6],
     /// Sequence, length, bytes: see `page`.
     description: [u64; 2 + DESCRIPTION_BYTES / 8],
     /// The same, for the worker's next life.
@@ -126,11 +122,6 @@ impl StatusWriter {
         self.set(word_of!(next_sequence) + lane(encoding), next);
     }
 
-    pub fn set_losses(&self, losses: Losses) {
-        self.set(word_of!(lost_packets), pair(losses.driver, losses.corrupt));
-        self.set(word_of!(absences), pair(losses.xrun, losses.source_away));
-    }
-
     /// What the source is (`None`: there is none now), and its last fault in one line, or an empty text; a line beyond 1 KiB
     /// is cut. Rings.
     pub fn describe(&mut self, info: Option<&StreamInfo>, message: &str) {
@@ -181,7 +172,6 @@ pub struct Hot {
     /// Time expected between frames; `None` while unknown; at most an hour.
     pub interval: Option<Duration>,
     next_sequence: [u64; 4],
-    pub losses: Losses,
 }
 
 impl Hot {
@@ -212,8 +202,6 @@ impl StatusReader {
         let instant = |ns: u64| (ns != 0).then_some(MonoNs(ns).min(now));
         let state = self.get(word_of!(state));
         let interval = Duration::from_nanos(self.get(word_of!(interval_ns))).min(MAX_INTERVAL);
-        let (driver, corrupt) = unpair(self.get(word_of!(lost_packets)));
-        let (xrun, source_away) = unpair(self.get(word_of!(absences)));
         let next = |i| self.get(word_of!(next_sequence) + i).min(MAX_SEQUENCE);
         Hot {
             heartbeat: instant(self.get(word_of!(heartbeat))),
@@ -226,7 +214,6 @@ impl StatusReader {
             state_since: instant(state >> 2),
             interval: (!interval.is_zero()).then_some(interval),
             next_sequence: std::array::from_fn(next),
-            losses: Losses { driver, corrupt, xrun, source_away },
         }
     }
 
@@ -246,18 +233,11 @@ impl StatusReader {
         self.mapping.clear();
     }
 
-    /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval, state and losses begin
-    /// anew (losses count within one life, so read them first). Numbers, description and note stay. Does not ring, since a
-    /// hostile worker may have left an eventfd that would hold whoever rings it; the next life rings with its first word.
+    /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval and state begin anew.
+    /// Numbers, description and note stay. Does not ring, since a hostile worker may have left an eventfd that would hold
+    /// whoever rings it; the next life rings with its first word.
     pub fn reset(&self) {
-        for at in [
-            word_of!(heartbeat),
-            word_of!(last_captured),
-            word_of!(state),
-            word_of!(interval_ns),
-            word_of!(lost_packets),
-            word_of!(absences),
-        ] {
+        for at in [word_of!(heartbeat), word_of!(last_captured), word_of!(state), word_of!(interval_ns)] {
             self.mapping.words()[at].store(0, Relaxed);
         }
     }

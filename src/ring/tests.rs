@@ -274,15 +274,13 @@ fn a_reset_page_keeps_numbers_description_and_note() {
     writer.captured(MonoNs(6));
     writer.set_interval(Duration::from_secs(1));
     writer.set_next_sequence(Encoding::Jpeg, 77);
-    writer.set_losses(meta(0).losses);
     writer.describe(None, "the cable");
     assert_eq!(writer.note_left(), None);
     writer.leave_note(b"camera 7");
-    assert_eq!(reader.hot().losses, meta(0).losses);
     reader.reset();
     let hot = reader.hot();
     assert_eq!((hot.state, hot.state_since, hot.heartbeat), (WorkerState::Starting, None, None));
-    assert_eq!((hot.last_captured, hot.interval, hot.losses), (None, None, Losses::default()));
+    assert_eq!((hot.last_captured, hot.interval), (None, None));
     assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
     assert_eq!(reader.description().unwrap().message, "the cable");
     let mut next = page.writer();

@@ -172,6 +172,19 @@ test("a jump of the sequence is a loss, unless a gap event told of it", () => {
   assert.equal(figures.follow("video", 1, 0), 1);
 });
 
+test("pictures that come each ten seconds have a rate and a latency all the time", () => {
+  const figures = new Figures();
+  figures.widen(10);
+  for (const local of [0, 10, 20, 30]) {
+    figures.shown.add(local, 1);
+    figures.latency.add(local, 0.04);
+  }
+  assert.equal(figures.shown.perSecond(39), 0.1);
+  assert.equal(figures.latency.quantile(39, 0.5), 0.04);
+  figures.widen(1 / 15);
+  assert.equal(figures.latency.quantile(39, 0.5), null);
+});
+
 /* Sound */
 
 const RATE = 48_000;

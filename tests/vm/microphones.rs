@@ -59,37 +59,75 @@ impl Player {
         *self.looks.lock().expect("no holder panics").iter().min().expect("there was a look")
     }
 
-    /// How late a [`click`] of this player was heard that was stamped with that UNIX time, nanoseconds.
-    pub fn click_error_ns(&self, unix_ns: i64) -> i64 {
+    /// How late a [`click`] of this player was heard, nanoseconds.
+    pub fn click_error_ns(&self, click: &Click) -> i64 {
         const SECOND_NS: i64 = 1_000_000_000;
-        let since = unix_ns - unix_minus_monotonic_ns() - self.began_ns();
-        (since + SECOND_NS / 2).rem_euclid(SECOND_NS) - SECOND_NS / 2
+        click.unix_ns - unix_minus_monotonic_ns() - self.began_ns() - i64::from(click.number) * SECOND_NS
     }
 }
 
 const LOUD: i16 = 10_000;
+/// A click is a row of cells of so many samples, each of which begins with a few loud ones or is silent.
+const CELL_SAMPLES: usize = 32;
+/// The first is loud; then come two for each bit of the click's number, one of which is.
+const BITS: usize = 12;
+const CELLS: usize = 1 + 2 * BITS;
 
-/// A click at each whole second after the start.
+/// A click at each whole second after the start, numbered from 0 (for more than an hour), so that each is known by itself.
 pub fn click(n: u64) -> i16 {
-    if n % u64::from(RATE_HZ) < 4 { 2 * LOUD } else { 0 }
+    let (second, at) = (n / u64::from(RATE_HZ), (n % u64::from(RATE_HZ)) as usize);
+    let loud = at / CELL_SAMPLES < CELLS && at % CELL_SAMPLES < 4 && is_loud(second, at / CELL_SAMPLES);
+    if loud { 2 * LOUD } else { 0 }
+}
+
+fn is_loud(number: u64, cell: usize) -> bool {
+    let Some(cell) = cell.checked_sub(1) else { return true };
+    (number >> (cell / 2) & 1 == 1) != (cell % 2 == 1)
+}
+
+/// A click that was heard.
+pub struct Click {
+    /// The second after the player's start at which it was played.
+    pub number: u32,
+    /// When it began, by the stamp of its packet.
+    pub unix_ns: i64,
 }
 
 /// Hears clicks in sound that comes in packets.
 #[derive(Default)]
 pub struct Ear {
-    loud_before: bool,
+    /// Samples since the last loud one.
+    silent: usize,
+    /// A click that has begun: when, and which of its samples were loud.
+    begun: Option<(i64, Vec<bool>)>,
 }
 
 impl Ear {
-    /// The UNIX times of the clicks that begin in this packet, by its stamp, nanoseconds.
-    pub fn clicks(&mut self, sound: &Sound) -> Vec<i64> {
-        let begins = |(n, sample): (usize, &i16)| {
+    /// The clicks that end in this packet. One of which a part is missing is none.
+    pub fn clicks(&mut self, sound: &Sound) -> Vec<Click> {
+        let mut clicks = Vec::new();
+        for (n, sample) in sound.samples.iter().enumerate() {
             let loud = *sample > LOUD;
-            let loud_before = std::mem::replace(&mut self.loud_before, loud);
-            (loud && !loud_before).then(|| sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz))
-        };
-        sound.samples.iter().enumerate().filter_map(begins).collect()
+            if loud && self.begun.is_none() && self.silent > CELLS * CELL_SAMPLES {
+                self.begun = Some((sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz), Vec::new()));
+            }
+            self.silent = if loud { 0 } else { self.silent + 1 };
+            if let Some((_, samples)) = &mut self.begun {
+                samples.push(loud);
+            }
+            if let Some((unix_ns, samples)) = self.begun.take_if(|(_, samples)| samples.len() == CELLS * CELL_SAMPLES) {
+                clicks.extend(number(&samples).map(|number| Click { number, unix_ns }));
+            }
+        }
+        clicks
     }
+}
+
+/// The number in a click's samples.
+fn number(samples: &[bool]) -> Option<u32> {
+    let cells: Vec<bool> = samples.chunks(CELL_SAMPLES).map(|cell| cell[1]).collect();
+    let bits = cells[1..].chunks(2).enumerate();
+    bits.map(|(at, pair)| (pair[0] != pair[1]).then_some(u32::from(pair[0]) << at)).sum()
 }
 
 /// When the first sample must have been played, after `written` were handed over.

@@ -121,7 +121,7 @@ fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
     assert_eq!(program.worker("stampcast-audio"), worker, "it was not replaced");
 
     let mut ear = Ear::default();
-    let error = viewer.wait("click", |packet| ear.clicks(&packet.sound()?).first().map(|at| player.click_error_ns(*at)));
+    let error = viewer.wait("click", |packet| ear.clicks(&packet.sound()?).first().map(|click| player.click_error_ns(click)));
     figure("overrun, first click after it: stamp minus time of playing", format!("{:.2} ms", error as f64 / 1e6));
     assert!(error.abs() <= 5_000_000, "{error} ns");
     figure("picture meanwhile", witness.nothing_was_missing());

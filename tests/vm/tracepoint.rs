@@ -36,7 +36,7 @@ impl Tracepoint {
 pub struct Buffer {
     /// CLOCK_MONOTONIC nanoseconds.
     pub stamp_ns: i64,
-    /// Counts from 0 when the stream is started.
+    /// Counts from 0 when the stream is started; what the driver could not deliver is numbered too.
     pub sequence: u32,
 }
 

@@ -147,7 +147,7 @@ def main(program):
     late = sorted(at - code for at, code in read)
     middle = late[len(late) // 2]
     print(f"webrtcbin: {len(player.codes)} pictures, {len(read)} with their time, late by {middle * 1000:.0f} ms in the middle")
-    assert len(read) >= 85 and 0 < middle < 1, late
+    assert len(read) >= 85 and 0 < middle < 5, late
     assert all(size == (640, 480) for *_, size in player.codes)
     camera.end()
 

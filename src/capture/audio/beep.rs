@@ -167,10 +167,10 @@ mod tests {
     fn late_reader_gets_its_backlog_and_then_a_gap_that_is_told() {
         let mut source = BeepSource::open(8_000, 1).unwrap();
         let now = source.newest(MonoNs::now());
-        source.next = now - 4_000;
+        source.next = now - 800;
         let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
         assert!(!chunk.after_xrun);
-        assert_eq!(chunk.first_sample.0, (now - 4_000) * 125_000);
+        assert_eq!(chunk.first_sample.0, (now - 800) * 125_000);
         source.next = now - 12_000;
         let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
         assert!(chunk.after_xrun);
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn wait_ends_with_the_timeout() {
         let mut source = BeepSource::open(48_000, 1).unwrap();
-        source.next += 48_000;
+        source.next += 48_000 * 60;
         assert!(source.grab(Duration::from_millis(5)).unwrap().is_none());
     }
 

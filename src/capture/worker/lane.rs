@@ -32,10 +32,6 @@ impl Lane {
         self.next
     }
 
-    pub fn losses(&self) -> Losses {
-        self.losses
-    }
-
     /// Numbers that the source meant to send and could not.
     pub fn lose(&mut self, driver: u32, corrupt: u32) {
         self.next += u64::from(driver) + u64::from(corrupt);

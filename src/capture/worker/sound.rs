@@ -77,9 +77,6 @@ fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outl
         if worker.good(now) {
             outlets.iter_mut().for_each(|outlet| outlet.told.clear());
         }
-        if let Some(outlet) = outlets.first() {
-            worker.status.set_losses(outlet.lane.losses());
-        }
     }
     Ok(End::Asked)
 }

@@ -86,9 +86,6 @@ fn stream(
         let now = MonoNs::now();
         worker.status.captured(now);
         frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
-        if let Some(outlet) = frames.outlets.first() {
-            worker.status.set_losses(outlet.lane.losses());
-        }
         if let (None, Some(_)) = (description.looked, frames.size) {
             // Opening a camera is over, for a long time with luck.
             crate::memory::give_back();

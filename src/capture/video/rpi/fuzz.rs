@@ -1,6 +1,6 @@
 //! Fuzzed: what rpicam-vid writes to its three pipes, in any order and in any reads.
 
-use super::metadata::{Record, Records};
+use super::metadata;
 use super::pairing::{Fault, Pairing};
 use super::words::LastWords;
 use crate::capture::jpeg::size_of;
@@ -43,16 +43,6 @@ fn take_pairs(pairing: &mut Pairing, last: &mut Option<u64>) -> Result<(), Fault
 }
 
 fn reads_do_not_change_the_records(bytes: &[u8]) {
-    let all = |step: usize| -> Result<Vec<Record>, Fault> {
-        let (mut records, mut found) = (Records::default(), Vec::new());
-        for part in bytes.chunks(step) {
-            records.push(part);
-            while let Some(record) = records.next()? {
-                found.push(record);
-            }
-        }
-        Ok(found)
-    };
     let step = bytes.first().map_or(1, |&b| usize::from(b).max(1));
-    assert_eq!(all(step), all(usize::MAX));
+    assert_eq!(metadata::all(bytes, step), metadata::all(bytes, usize::MAX));
 }

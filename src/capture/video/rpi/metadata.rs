@@ -74,6 +74,19 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
+/// All records of these bytes, read `step` at a time.
+#[cfg(any(test, fuzzing))]
+pub fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, BadRecord> {
+    let (mut records, mut found) = (Records::default(), Vec::new());
+    for part in bytes.chunks(step) {
+        records.push(part);
+        while let Some(record) = records.next()? {
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,17 +94,6 @@ mod tests {
 
     /// What a real rpicam-vid 1.12 wrote for five frames.
     const RECORDED: &[u8] = include_bytes!("../../../../tests/data/rpicam/meta.txt");
-
-    fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, BadRecord> {
-        let (mut records, mut found) = (Records::default(), Vec::new());
-        for part in bytes.chunks(step) {
-            records.push(part);
-            while let Some(record) = records.next()? {
-                found.push(record);
-            }
-        }
-        Ok(found)
-    }
 
     #[test]
     fn recorded_metadata_is_read_whatever_the_reads() {

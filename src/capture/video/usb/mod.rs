@@ -107,6 +107,7 @@ impl UsbSource {
         let loopback = driver.starts_with(find::LOOPBACK);
         let mut source = Self {
             stamps: Stamps::new(stream.started()),
+            gaps: Gaps::new(stream.buffers()),
             stream,
             stride: stride(&format, pixels),
             picture_bytes: formats::picture_bytes(pixels, stride(&format, pixels), format.height),
@@ -115,7 +116,6 @@ impl UsbSource {
             format,
             interval,
             fps_asked: video.fps,
-            gaps: Gaps::default(),
             mark: StampMark::EndOfFrame,
             copy: loopback.then(Vec::new),
             skip_first: loopback,

@@ -1,6 +1,7 @@
 //! Whether a driver's stamps and sequence numbers can be believed, and what to use where not. Pure: `now` is an argument.
 
 use crate::packet::{MonoNs, StampSource};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Stamps without the monotonic flag are taken for CLOCK_MONOTONIC when they are at most this old (v4l2loopback).
@@ -59,17 +60,31 @@ impl Stamps {
 }
 
 /// Counts the frames that a driver numbered and did not deliver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gaps {
-    last: Option<(u32, MonoNs)>,
+    last: Option<u32>,
+    buffers: usize,
+    /// When the last frames were dequeued, oldest first: one more than there are buffers.
+    dequeued: VecDeque<MonoNs>,
 }
 
 impl Gaps {
+    /// `buffers`: frames that the driver can hold.
+    pub fn new(buffers: usize) -> Self {
+        Self { last: None, buffers, dequeued: VecDeque::with_capacity(buffers + 1) }
+    }
+
     /// Frames missing between the last one and the one numbered `sequence`, dequeued at `now`, when one comes every
-    /// `interval`. A jump that the time between the two cannot hold, or one backwards, is a counter that was reset, or a driver
-    /// that does not count: 0.
+    /// `interval`. A jump that the time cannot hold, or one backwards, is a counter that was reset, or a driver that does not
+    /// count: 0. The time is that since the last frame which cannot have waited with this one: who was held up finds all
+    /// buffers full, and what the driver had no buffer for is missing behind the last of these.
     pub fn missed(&mut self, sequence: u32, now: MonoNs, interval: Duration) -> u32 {
-        let Some((last, then)) = self.last.replace((sequence, now)) else { return 0 };
+        let then = self.dequeued.front().copied();
+        if self.dequeued.len() > self.buffers {
+            self.dequeued.pop_front();
+        }
+        self.dequeued.push_back(now);
+        let (Some(last), Some(then)) = (self.last.replace(sequence), then) else { return 0 };
         let missed = sequence.wrapping_sub(last).wrapping_sub(1);
         let possible = 2 * now.since(then).as_nanos() / interval.as_nanos().max(1) + 8;
         if u128::from(missed) <= possible { missed } else { 0 }
@@ -150,10 +165,21 @@ mod tests {
             ("reset to zero", [(500, 0), (0, 66)], 0),
             ("a driver that does not count", [(0, 0), (0, 66)], 0),
         ] {
-            let mut gaps = Gaps::default();
+            let mut gaps = Gaps::new(4);
             let [(first, at), (second, later)] = sequences;
             assert_eq!(gaps.missed(first, ms(at), interval), 0);
             assert_eq!(gaps.missed(second, ms(later), interval), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn what_was_lost_while_the_process_was_held_up_is_counted() {
+        let mut gaps = Gaps::new(4);
+        let mut missed = |sequence, at| gaps.missed(sequence, ms(at), Duration::from_millis(33));
+        let until = (0..20).map(|k| missed(k, 33 * u64::from(k))).sum::<u32>();
+        // A second later all four buffers are full, and the next frame is the first for which one was free again.
+        let waited = (20..24).map(|k| missed(k, 1_700)).sum::<u32>();
+        assert_eq!((until, waited, missed(51, 1_710), missed(52, 1_733)), (0, 0, 27, 0));
+        assert_eq!(missed(10_000, 1_766), 0, "more than time allows");
     }
 }

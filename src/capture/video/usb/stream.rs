@@ -72,6 +72,11 @@ impl Stream {
         Ok(stream)
     }
 
+    /// How many frames the driver can hold.
+    pub fn buffers(&self) -> usize {
+        self.mappings.len()
+    }
+
     /// When the stream was started.
     pub fn started(&self) -> MonoNs {
         self.started

@@ -1,0 +1,54 @@
+//! What a worker says of its device, and what viewers are told of it. Pure: knows no status page and no viewer.
+
+use super::StreamPlan;
+use crate::packet::{MonoNs, StreamInfo, StreamKind, WorkerState};
+use crate::wire::Event;
+use std::time::Duration;
+
+pub struct Source {
+    pub kind: StreamKind,
+    pub plan: StreamPlan,
+    pub state: WorkerState,
+    /// When that state began.
+    since: MonoNs,
+    /// Subscribers were told that it is lost.
+    pub away: bool,
+    pub info: Option<StreamInfo>,
+    /// Its last fault in one line, or empty.
+    pub message: String,
+    /// Expected between two packets; zero while it has not said.
+    pub interval: Duration,
+}
+
+impl Source {
+    pub fn new(kind: StreamKind, plan: StreamPlan) -> Self {
+        Self {
+            kind,
+            plan,
+            state: WorkerState::Starting,
+            since: MonoNs(0),
+            away: false,
+            info: None,
+            message: String::new(),
+            interval: Duration::ZERO,
+        }
+    }
+
+    /// The worker's state, which began at `since`, and what subscribers are to be told of it.
+    pub fn is(&mut self, state: WorkerState, since: MonoNs, interval: Option<Duration>) -> Vec<Event> {
+        let (was, was_since) = (std::mem::replace(&mut self.state, state), std::mem::replace(&mut self.since, since));
+        self.interval = interval.unwrap_or(self.interval);
+        let (lost, back) = (Event::SourceLost { stream: self.kind }, Event::SourceBack { stream: self.kind });
+        let events = match state {
+            WorkerState::Streaming if self.away => vec![back],
+            // It streams anew, and what lay between was over before anybody looked.
+            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => vec![lost, back],
+            // A source that only starts is not lost; one that is missing from the start is.
+            WorkerState::WaitingForDevice if !self.away => vec![lost],
+            WorkerState::Starting if was == WorkerState::Streaming => vec![lost],
+            _ => return Vec::new(),
+        };
+        self.away = state != WorkerState::Streaming;
+        events
+    }
+}
