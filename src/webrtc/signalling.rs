@@ -112,7 +112,7 @@ pub fn check_answer(text: &str) -> Result<SdpAnswer, BadAnswer> {
     SdpAnswer::from_sdp_string(&few_candidates(text)).map_err(|_| BadAnswer::Malformed)
 }
 
-/// Whether a payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and repeats one other at most: str0m panics
+/// Whether a payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and repeats one other at most: str0m may panic
 /// where it finds otherwise.
 fn is_sound(text: &str) -> bool {
     let mut known: HashMap<u8, Vec<&str>> = HashMap::new();

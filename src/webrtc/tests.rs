@@ -35,7 +35,7 @@ fn offers_are_taken_or_refused_for_what_they_are() {
     assert_eq!(refused(&"x".repeat(MAX_OFFER + 1)), BadOffer::TooLarge);
 }
 
-/// str0m panics at these.
+/// At some of these str0m panics.
 #[test]
 fn payload_types_that_contradict_each_other_are_no_offer() {
     let video = "a=rtpmap:96 H264/90000\r\n";
