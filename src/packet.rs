@@ -126,7 +126,6 @@ pub struct Meta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StampMark {
-    StartOfExposure,
     /// The first line leaves the sensor or the first bytes reach the host (V4L2 SOE, CSI frame start).
     FrameStart,
     /// The last bytes of the frame reached the host (V4L2 EOF).
@@ -160,7 +159,8 @@ pub struct StreamInfo {
     pub stamp_source: StampSource,
     /// The clock that the device's stamps are in: "CLOCK_MONOTONIC".
     pub stamp_clock: String,
-    /// Half width of the interval that holds the true instant, as far as it can be measured here; null when it cannot.
+    /// What the stamps scatter by: half width of the interval about the true instant that holds nine of ten stamps, as far as
+    /// it can be measured on this side of the cable (docs/time.md); null until it is measured and where it cannot be.
     pub uncertainty_ns: Option<u64>,
     /// How much faster than the host's clock the device's own runs, parts per million (sound only).
     pub drift_ppm: Option<f64>,

@@ -74,6 +74,24 @@ fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
 }
 
 #[test]
+fn ctrl_c_ends_the_doctor_with_what_it_has_found() {
+    let program = Program::start(&TEST);
+    let at = format!("127.0.0.1:{}", program.port());
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_stampcast"));
+    let doctor = doctor.args(["doctor", &at, "--seconds", "3600", "--json"]).stdout(std::process::Stdio::piped());
+    let doctor = doctor.spawn().expect("the program starts");
+    until("the doctor to watch", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", doctor.id())).ok()?;
+        let blocked = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigBlk:")?.trim(), 16).ok())?;
+        (blocked >> (libc::SIGINT - 1) & 1 == 1).then_some(())
+    });
+    kill(doctor.id(), libc::SIGINT);
+    let out = doctor.wait_with_output().expect("it ends");
+    let found: serde_json::Value = serde_json::from_slice(&out.stdout).expect("the findings");
+    assert!(out.status.code().is_some() && found["seconds"].as_f64().is_some_and(|seconds| seconds < 3600.0), "{out:?}");
+}
+
+#[test]
 fn processes_are_named_and_hold_only_what_is_theirs() {
     let program = Program::start_open(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
@@ -244,6 +262,19 @@ fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
     kill(program.child("stampcast-video", None), libc::SIGSTOP);
     assert_eq!(program.wait().code(), Some(3));
     program.line(&["stampcast-video is killed: its loop has not moved"]);
+}
+
+#[test]
+fn a_terminal_has_a_status_line_with_the_bit_rate() {
+    let program = Program::on_terminal(&TEST);
+    let mut viewer = Viewer::connect(&program.url(""));
+    // The first of them may be of a moment in which the viewer has just come.
+    let rate = |line: &String| -> Option<f64> { line.split(" kbit/s encoded").next()?.rsplit(' ').next()?.parse().ok() };
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while !program.lines().iter().any(|line| line.contains(" 1 viewer, ") && rate(line).is_some_and(|kbits| kbits > 0.0)) {
+        assert!(Instant::now() < deadline, "no status line in {:?}", program.lines());
+        viewer.frame();
+    }
 }
 
 #[test]

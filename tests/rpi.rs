@@ -249,7 +249,12 @@ fn startup_failures_are_quoted_at_once() {
         Err(e) => e,
     };
     let e = refused("no-cameras");
-    assert!(matches!(e, SourceError::Missing { .. }) && e.to_string().contains("ERROR: *** no cameras available ***"), "{e}");
+    assert!(
+        matches!(e, SourceError::Missing { .. })
+            && e.to_string().contains("ERROR: *** no cameras available ***")
+            && e.to_string().contains(" --list-cameras shows what it finds"),
+        "{e}"
+    );
     let e = refused("not-available");
     assert!(matches!(e, SourceError::Missing { .. }) && e.to_string().contains("*** selected camera is not available ***"), "{e}");
     let e = refused("busy");

@@ -161,12 +161,20 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
 async fn a_source_that_goes_and_returns_is_told() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?events=1").await;
+    rig.video.push(b"before");
+    assert!(viewer.text().await.starts_with("video:"));
     rig.video.status.set_state(WorkerState::WaitingForDevice);
     assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"video"}"#));
     rig.audio.push(&[0, 0]);
     assert!(viewer.text().await.starts_with("audio:"), "the other stream goes on");
+    // As a worker does: first the word that it is back, then the first packet.
     rig.video.status.set_state(WorkerState::Streaming);
+    rig.video.meta.losses.source_away = 1;
+    rig.video.push(b"after");
     assert!(viewer.text().await.ends_with(r#"{"event":"source_back","stream":"video"}"#));
+    let gap = viewer.text().await;
+    assert!(gap.contains(r#""event":"gap""#) && gap.contains(r#""cause":"source_away""#), "{gap}");
+    assert!(viewer.text().await.starts_with("video:"));
     rig.stop().await;
 }
 
@@ -261,19 +269,19 @@ async fn all_goes_on_queueing_behind_a_window() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_400_before_the_upgrade() {
+async fn what_cannot_be_served_is_refused_before_the_upgrade() {
     let mut rig = Rig::with(false, Limits::default()).await;
     let cases = [
-        ("?audio=1", "sound is off"),
-        ("?fps=3", "unknown parameter \"fps\""),
-        ("?window=0", "window must be 1 to 100"),
-        ("?video=0", "neither video nor audio"),
-        ("?video=0&audio=0", "neither video nor audio"),
-        ("?format=text&format=text", "given twice"),
+        ("?audio=1", 404, "sound is off"),
+        ("?fps=3", 400, "unknown parameter \"fps\""),
+        ("?window=0", 400, "window must be 1 to 100"),
+        ("?video=0", 400, "neither video nor audio"),
+        ("?video=0&audio=0", 400, "neither video nor audio"),
+        ("?format=text&format=text", 400, "given twice"),
     ];
-    for (query, said) in cases {
+    for (query, expected, said) in cases {
         let (code, body) = refused(&rig, query).await;
-        assert_eq!(code, 400, "{query}: {body}");
+        assert_eq!(code, expected, "{query}: {body}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert!(body["error"].as_str().is_some_and(|error| error.contains(said) && error.lines().count() == 1), "{query}: {body}");
     }

@@ -65,12 +65,6 @@ impl Planes<'_> {
     pub fn size(&self) -> (usize, usize) {
         (self.y.width, self.y.height)
     }
-
-    /// True for 4:2:0 (I420): chroma has half the luma's width and height, rounded up.
-    pub fn is_420(&self) -> bool {
-        let chroma = (self.y.width.div_ceil(2), self.y.height.div_ceil(2));
-        [self.u, self.v].iter().all(|plane| (plane.width, plane.height) == chroma)
-    }
 }
 
 /// A plane's memory, kept from frame to frame; its lines have no padding.

@@ -50,12 +50,18 @@ pub(super) fn on_the_line(matches: &ArgMatches, among: impl Fn(&str) -> bool) ->
     ids.filter(stands).map(|id| name(id, ValueSource::CommandLine)).collect()
 }
 
-/// A switch in the environment is set with 1, yes, on or true, and unset with their opposites.
+/// A switch in the environment is set with 1, yes, on or true, and unset with their opposites. A number below 0 is a value,
+/// so that the complaint names the option that it was given to.
 fn command() -> Command {
-    Cli::command().mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+    let numbers_are_values = |arg: Arg| match arg.get_action() {
+        ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
         _ => arg,
-    })
+    };
+    let command = Cli::command().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => numbers_are_values(arg),
+    });
+    command.mut_subcommand("doctor", |doctor| doctor.mut_args(numbers_are_values))
 }
 
 fn parse(command: Command, args: &[OsString]) -> Result<ArgMatches, CliError> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Microphone, UsbCamera};
+use std::any::TypeId;
 
 fn run(args: &[&str]) -> Result<Command, CliError> {
     parse(std::iter::once("stampcast").chain(args.iter().copied()).map(Into::into))
@@ -74,11 +75,30 @@ fn every_option_out_of_range_is_one_line_that_names_it() {
         ("--flip", "x"),
         ("--camera-control", "exposure"),
         ("--log-format", "xml"),
+        ("--port", "-1"),
+        ("--fps", "-5"),
+        ("--max-clients", "0"),
+        ("--max-clients", "100001"),
+        ("--handshake-timeout", "0"),
+        ("--handshake-timeout", "86401"),
+        ("--idle-timeout", "-1"),
+        ("--idle-timeout", "inf"),
+        ("--max-message", "0"),
+        ("--max-message", "1025"),
+        ("--webrtc-port", "65536"),
+        ("--webrtc-public-ip", "router"),
+        ("--webrtc-bitrate", "99"),
+        ("--webrtc-bitrate", "50001"),
+        ("--webrtc-max-sessions", "0"),
+        ("--webrtc-max-sessions", "1001"),
     ] {
-        let line = refused(&["--camera-type", "usb", &format!("{option}={value}")]);
-        assert!(line.contains(option) && line.contains(value), "{option} {value}: {line}");
-        assert!(!line.contains('\n'), "{line}");
+        for given in [&[&*format!("{option}={value}")][..], &[option, value]] {
+            let line = refused(&[&["--camera-type", "usb"], given].concat());
+            assert!(line.contains(option) && line.contains(value), "{given:?}: {line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
     }
+    assert!(refused(&["doctor", "--seconds", "-1"]).contains("--seconds"));
     assert!(refused(&["--camera-type", "usb", "--device", "C920", "--device-id", "0"]).contains("--device-id and --device "));
     assert!(refused(&["--camera-type", "usb", "--quiet", "--verbose"]).contains("--quiet and --verbose"));
     assert!(refused(&["--list-devices", "--camera-type", "usb"]).contains("--camera-type"));
@@ -91,18 +111,36 @@ fn every_option_out_of_range_is_one_line_that_names_it() {
 #[test]
 fn help_names_every_option_with_its_default_or_unit() {
     let Err(CliError::Wanted(help)) = run(&["--help"]) else { panic!("--help is text") };
-    for expected in [
-        "--video-queue-size",
-        "[default: 50]",
-        "[default: 500]",
-        "[default: 15]",
-        "[default: 70]",
-        "[default: 8080]",
-        "Hz",
-        "pixels",
-        "untouched",
-    ] {
-        assert!(help.contains(expected), "{expected} is not in {help}");
+    // Each option's paragraph: from the line that begins with it to the next one's.
+    let is_head = |line: &str| line.trim_start().starts_with('-') && !line.starts_with("          ");
+    let lines: Vec<&str> = help.lines().collect();
+    let paragraph = |long: &str| {
+        let names = |line: &str| is_head(line) && line.split([' ', ',']).any(|word| word == format!("--{long}"));
+        let at = lines.iter().position(|line| names(line)).unwrap_or_else(|| panic!("--{long} is not in {help}"));
+        let end = lines[at + 1..].iter().position(|line| is_head(line)).map_or(lines.len(), |n| at + 1 + n);
+        lines[at..end].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    };
+    let is_number = |arg: &clap::Arg| {
+        let value = arg.get_value_parser().type_id();
+        value == TypeId::of::<u16>() || value == TypeId::of::<u8>() || value == TypeId::of::<u32>() || value == TypeId::of::<f64>()
+    };
+    let units = ["pixels", "Hz", "seconds", "per second", "kbit/s", "KiB", "port", "/dev/video", "as --list-devices counts"];
+    for arg in Cli::command().get_arguments() {
+        let (id, long) = (arg.get_id().as_str(), arg.get_long().expect("each has a name"));
+        let said = paragraph(long);
+        assert!(arg.get_help().is_some_and(|help| !help.to_string().is_empty()), "--{long} is not explained");
+        let env = format!("STAMPCAST_{}", id.to_uppercase());
+        assert!(id == "list_devices" || said.contains(&env), "{env} is not in: {said}");
+        if !arg.get_action().takes_values() {
+            continue;
+        }
+        for default in arg.get_default_values() {
+            assert!(said.contains(&format!("[default: {}]", default.to_string_lossy())), "{said}");
+        }
+        if is_number(arg) {
+            assert!(said.contains("[default: "), "no default: {said}");
+            assert!(units.iter().any(|unit| said.contains(unit)) || said.contains(" (1 "), "neither unit nor range: {said}");
+        }
     }
 }
 
@@ -137,4 +175,24 @@ fn options_of_whip_need_whip() {
             .contains("--whip-token-file")
     );
     assert!(refused(&["--camera-type", "test", "--webrtc-stun", "stun.example.net"]).contains("HOST:PORT"));
+}
+
+#[test]
+fn the_manual_page_holds_every_option_of_every_subcommand() {
+    let wanted = |args: &[&str]| match run(args) {
+        Err(CliError::Wanted(text)) => text,
+        other => panic!("{args:?} gave {other:?}"),
+    };
+    // Hyphens are escaped in roff.
+    let manual = wanted(&["man"]).replace('\\', "");
+    for command in [&[][..], &["doctor"], &["completions"]] {
+        let help = wanted(&[command, &["--help"]].concat());
+        let options = help.lines().map(str::trim_start).filter(|l| l.starts_with('-'));
+        let names: Vec<&str> = options.filter_map(|l| l.split([' ', ',', '=']).find(|word| word.starts_with("--"))).collect();
+        assert!(names.contains(&"--help"), "{help}");
+        for name in names {
+            assert!(manual.contains(&format!("fB{name}fR")), "{name} is not in\n{manual}");
+        }
+    }
+    assert!(!manual.contains("(1)"), "it names a page that does not exist:\n{manual}");
 }

@@ -25,6 +25,8 @@ pub enum DoctorError {
     BadToken,
     #[error("{url} refused the stream: {why}")]
     Refused { url: String, why: String },
+    #[error("cannot wait for signals: {0}")]
+    Signals(nix::Error),
     #[error("{0}")]
     Print(String),
 }
@@ -86,7 +88,8 @@ fn encrypt(_: TcpStream, _: &str, _: Option<&Path>) -> Result<Box<dyn Wire>, Str
     Err("this build has none; build with the feature tls".into())
 }
 
-/// Binary, since only it carries numbers and the sound's rate; with events.
+/// Binary, since only it carries numbers and the sound's rate; with events; without a window, which only a viewer that
+/// says what it has read can have.
 fn stream_url(given: &str) -> Result<String, DoctorError> {
     let bad = || DoctorError::BadUrl(shown(given));
     let (scheme, rest) = given.split_once("://").unwrap_or(("ws", given));
@@ -108,7 +111,8 @@ fn stream_url(given: &str) -> Result<String, DoctorError> {
     // A bare name means the program's own port, as on the page; in an address each scheme has its own.
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     let port = if given.contains("://") || has_port { "" } else { ":8080" };
-    let asked = query.split('&').filter(|part| !part.is_empty() && !part.starts_with("format=") && !part.starts_with("events="));
+    let ours = ["format=", "events=", "window="];
+    let asked = query.split('&').filter(|part| !part.is_empty() && !ours.iter().any(|name| part.starts_with(name)));
     let query: String = asked.flat_map(|part| ["&", part]).collect();
     Ok(format!("{scheme}://{host}{port}/{path}?format=binary&events=1{query}"))
 }
@@ -147,6 +151,7 @@ mod tests {
             ("pi.local", "ws://pi.local:8080/stream?format=binary&events=1"),
             ("[::1]/webcam", "ws://[::1]:8080/webcam/stream?format=binary&events=1"),
             ("pi.local:80/stream?events=0&max_fps=5&format=text", "ws://pi.local:80/stream?format=binary&events=1&max_fps=5"),
+            ("pi.local:80?window=2&audio=0", "ws://pi.local:80/stream?format=binary&events=1&audio=0"),
             ("https://pi.local", "wss://pi.local/stream?format=binary&events=1"),
             ("wss://pi.local:8443/stream", "wss://pi.local:8443/stream?format=binary&events=1"),
         ] {

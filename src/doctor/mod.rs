@@ -14,6 +14,8 @@ use crate::secrets::Secret;
 use crate::wire::{Message as Wire, binary, text};
 pub use connect::DoctorError;
 use connect::Socket;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use report::Limits;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -42,16 +44,18 @@ pub struct Options {
 }
 
 /// Watches, prints progress on a terminal's stderr and the findings on stdout. The exit code: 1 when a limit was exceeded
-/// or the stream ended early.
+/// or the stream ended early. Ctrl-C and SIGTERM end the watching: what was found so far is then said, and judged.
 pub fn run(options: &Options) -> Result<u8, DoctorError> {
     let mut study = Study::default();
     study.thinned = options.url.contains("max_fps=");
     let mut patient = Patient::new(connect::connect(options, READ)?);
+    // Not before: while it connects, a signal may end it at once.
+    let enough = Enough::new()?;
     let began = Instant::now();
     let whole = Duration::from_secs_f64(options.seconds);
     let mut told = 0;
     let mut ended = None;
-    while began.elapsed() < whole && ended.is_none() {
+    while began.elapsed() < whole && ended.is_none() && !enough.asked() {
         ended = patient.look(&mut study).err();
         study.watching(unix_now());
         let seconds = began.elapsed().as_secs();
@@ -61,6 +65,8 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
         }
     }
     let seconds = began.elapsed().as_secs_f64();
+    // A second signal does not wait for the goodbye.
+    drop(enough);
     patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
     if study.video.count + study.audio.count == 0 {
@@ -74,6 +80,39 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     })
     .map_err(DoctorError::Print)?;
     Ok(u8::from(!exceeded.is_empty()))
+}
+
+/// Whether the user has seen enough; a signal that whoever started us had ignored (`nohup`, a script's `&`) stays ignored.
+struct Enough {
+    fd: SignalFd,
+    signals: SigSet,
+}
+
+impl Enough {
+    fn new() -> Result<Self, DoctorError> {
+        let take = || {
+            let mut signals = SigSet::empty();
+            for signal in [Signal::SIGINT, Signal::SIGTERM] {
+                if !crate::supervise::ignores(signal)? {
+                    signals.add(signal);
+                }
+            }
+            signals.thread_block()?;
+            Ok(Self { fd: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?, signals })
+        };
+        take().map_err(DoctorError::Signals)
+    }
+
+    fn asked(&self) -> bool {
+        matches!(self.fd.read_signal(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Enough {
+    fn drop(&mut self) {
+        // Only an argument that it does not know could make this fail.
+        let _ = self.signals.thread_unblock();
+    }
 }
 
 /// A connection that is watched.

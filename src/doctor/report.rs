@@ -8,7 +8,7 @@ use std::fmt::Write;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     pub min_fps: Option<f64>,
-    /// Capture to arrival, p99, ms.
+    /// Capture to arrival, p99, ms; that of the later of picture and sound.
     pub max_latency_ms: Option<f64>,
     /// Between picture and sound, either way, ms.
     pub max_av_offset_ms: Option<f64>,
@@ -32,12 +32,14 @@ impl Limits {
         };
         let at_most = |found: f64, limit: f64| found <= limit;
         check("video", self.min_fps, study.delivered_fps(), |found, limit| found >= limit, "fps");
-        let latency = study.video.latency_ms.quantile(0.99).or(study.audio.latency_ms.quantile(0.99));
+        let latency = [&study.video, &study.audio].into_iter().filter_map(|p| p.latency_ms.quantile(0.99)).reduce(f64::max);
         check("latency p99", self.max_latency_ms, latency, at_most, "ms");
         check("picture against sound", self.max_av_offset_ms, av_offset(study).map(f64::abs), at_most, "ms");
         let error = worst(study.stamp_error_us().quantile(0.0), study.stamp_error_us().quantile(1.0)).map(|us| us / 1e3);
         check("the stamps' error", self.max_stamp_error_ms, error, at_most, "ms");
-        check("missing", self.max_gaps.map(|n| n as f64), Some(study.missing_packets() as f64), at_most, "packets");
+        if let Some(limit) = self.max_gaps.filter(|limit| study.missing_things() > *limit) {
+            lines.push(format!("missing are {}; the limit is {limit}", missing_in_words(study)));
+        }
         if self.max_stamp_error_ms.is_some() && study.backwards() > 0 {
             lines.push(format!("{} stamps run backwards", study.backwards()));
         }
@@ -48,6 +50,15 @@ impl Limits {
 /// Measured in the media where that is possible, else from the arrival times.
 fn av_offset(study: &Study) -> Option<f64> {
     study.flash_to_beep_ms().quantile(0.5).or_else(|| study.av_offset_ms())
+}
+
+/// Only what there is: "3 packets, 1 absence(s)".
+fn missing_in_words(study: &Study) -> String {
+    let told = study.missing.values();
+    let absences: u64 = told.clone().map(|m| m.absences).sum();
+    let packets = told.map(|m| m.packets).sum::<u64>() + study.untold();
+    let parts = [(packets, "packet(s)"), (absences, "absence(s)"), (study.undecodable, "unreadable message(s)")];
+    parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
@@ -71,7 +82,8 @@ pub fn progress(study: &Study, seconds: u64) -> String {
         parts.push(format!("{name} {rate:.2} {unit}, jitter {jitter:.2} ms{latency}"));
     }
     parts.extend(av_offset(study).map(|ms| format!("picture after sound {ms:+.1} ms")));
-    parts.extend(study.clock_offset_ms().map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}")));
+    let drift = study.clock_drift_ppm().map_or(String::new(), |(ppm, error)| format!(", drifting {ppm:+.1} ±{error:.1} ppm"));
+    parts.extend(study.clock_offset_ms().map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}{drift}")));
     let causes: Vec<String> = causes(study).into_iter().map(|(cause, count)| format!("{count} {cause}")).collect();
     parts.push(if causes.is_empty() { "nothing missing".into() } else { format!("missing: {}", causes.join(", ")) });
     format!("{seconds:4} s: {}", parts.join("; "))
@@ -129,11 +141,10 @@ pub fn table(study: &Study, seconds: f64) -> String {
         line("missing", "nothing".into());
     }
     for ((stream, cause), missing) in &study.missing {
-        let absences = match missing.absences {
-            0 => String::new(),
-            n => format!(", {n} absence(s) of {:.2} s in all", missing.seconds),
-        };
-        line("missing", format!("{}: {} packets{absences} ({})", name_of(stream), missing.packets, name_of(cause)));
+        let packets = (missing.packets > 0).then(|| format!("{} packet(s)", missing.packets));
+        let absences = (missing.absences > 0).then(|| format!("{} absence(s) of {:.2} s in all", missing.absences, missing.seconds));
+        let what = packets.into_iter().chain(absences).collect::<Vec<_>>().join(", ");
+        line("missing", format!("{}: {what} ({})", name_of(stream), name_of(cause)));
     }
     for (what, count) in faults(study) {
         if count > 0 {
@@ -202,4 +213,112 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
         "clock_steps": study.clock_steps(), "sources_lost": study.sources_lost, "unreadable": study.undecodable,
         "exceeded": exceeded,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::study::Exchange;
+    use crate::doctor::test_picture::drawn;
+    use crate::packet::{Cause, StreamKind, UnixNs};
+    use crate::wire::{Event, Message};
+
+    fn unix(seconds: f64) -> UnixNs {
+        UnixNs((1_700_000_000_000_000_000 + (seconds * 1e9).round() as i64) as u64)
+    }
+
+    /// One second, the clocks alike: 10 frames of a test picture, 30 ms old at their arrival, and sound that is 80 ms old.
+    /// The stamps are 5 ms later than the time code.
+    fn second() -> Study {
+        let mut study = Study::default();
+        study.watching(unix(0.0));
+        study.exchange(Exchange { asked: unix(0.0), received: unix(0.0), sent: unix(0.0), answered: unix(0.0) });
+        for k in 0..=10 {
+            let at = f64::from(k) / 10.0;
+            let jpeg = drawn(unix(at - 0.005), false);
+            study.message(
+                &Message::Video { stamp: unix(at), label: None, width: 320, height: 240, jpeg: jpeg.as_slice().into() },
+                unix(at + 0.03),
+            );
+            let sound = Message::Audio { stamp: unix(at), label: None, rate: Some((8_000, 1)), pcm: [0; 2 * 160].as_slice().into() };
+            study.message(&sound, unix(at + 0.1));
+        }
+        study
+    }
+
+    fn gap(study: &mut Study, count: Option<u64>, cause: Cause) {
+        let event = Event::Gap { stream: StreamKind::Video, count, seconds: count.is_none().then_some(1.5), cause };
+        study.message(&Message::Event { stamp: unix(1.0), event }, unix(1.0));
+    }
+
+    #[test]
+    fn each_limit_is_exceeded_by_what_lies_beyond_it_only() {
+        let study = second();
+        let with_gaps = {
+            let mut study = second();
+            gap(&mut study, Some(2), Cause::Driver);
+            gap(&mut study, None, Cause::SourceAway);
+            study
+        };
+        let none = Limits::default();
+        for (limits, study, expected) in [
+            (none, &with_gaps, None),
+            (Limits { min_fps: Some(9.9), ..none }, &study, None),
+            (Limits { min_fps: Some(10.1), ..none }, &study, Some("video is 10.000 fps, the limit is 10.1 fps")),
+            (Limits { max_latency_ms: Some(80.1), ..none }, &study, None),
+            (Limits { max_latency_ms: Some(79.9), ..none }, &study, Some("latency p99 is 80.000 ms, the limit is 79.9 ms")),
+            (Limits { max_av_offset_ms: Some(50.1), ..none }, &study, None),
+            (Limits { max_av_offset_ms: Some(49.9), ..none }, &study, Some("picture against sound is 50.000 ms, the limit is 49.9 ms")),
+            (Limits { max_stamp_error_ms: Some(5.1), ..none }, &study, None),
+            (Limits { max_stamp_error_ms: Some(4.9), ..none }, &study, Some("the stamps' error is 5.000 ms, the limit is 4.9 ms")),
+            (Limits { max_gaps: Some(0), ..none }, &study, None),
+            (Limits { max_gaps: Some(3), ..none }, &with_gaps, None),
+            (Limits { max_gaps: Some(2), ..none }, &with_gaps, Some("missing are 2 packet(s), 1 absence(s); the limit is 2")),
+        ] {
+            assert_eq!(limits.exceeded(study), expected.map(str::to_owned).into_iter().collect::<Vec<_>>(), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_and_could_not_be_measured_is_beyond_its_limit() {
+        let asked = Limits {
+            min_fps: Some(1.0),
+            max_latency_ms: Some(1e9),
+            max_av_offset_ms: Some(1e9),
+            max_stamp_error_ms: Some(1e9),
+            max_gaps: Some(0),
+        };
+        let lines = asked.exceeded(&Study::default());
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.contains("could not be measured")), "{lines:?}");
+    }
+
+    #[test]
+    fn a_picture_that_is_quicker_than_the_limit_does_not_hide_the_sound_nor_the_sound_the_picture() {
+        let mut study = Study::default();
+        let now = unix(0.0);
+        study.exchange(Exchange { asked: now, received: now, sent: now, answered: now });
+        let video = Message::Video { stamp: unix(0.0), label: None, width: 1, height: 1, jpeg: b"".as_slice().into() };
+        study.message(&video, unix(0.2));
+        let sound = Message::Audio { stamp: unix(0.0), label: None, rate: Some((8_000, 1)), pcm: [0; 2].as_slice().into() };
+        study.message(&sound, unix(0.1));
+        let limits = Limits { max_latency_ms: Some(150.0), ..Limits::default() };
+        assert_eq!(limits.exceeded(&study), ["latency p99 is 200.000 ms, the limit is 150 ms"]);
+    }
+
+    #[test]
+    fn stamps_that_run_backwards_are_an_error_of_the_stamps() {
+        let mut study = second();
+        let late = Message::Video { stamp: unix(0.5), label: None, width: 1, height: 1, jpeg: b"".as_slice().into() };
+        study.message(&late, unix(1.1));
+        let limits = Limits { max_stamp_error_ms: Some(10.0), ..Limits::default() };
+        assert_eq!(limits.exceeded(&study), ["1 stamps run backwards"]);
+    }
+
+    #[test]
+    fn an_absence_is_not_shown_as_packets() {
+        let mut study = second();
+        gap(&mut study, None, Cause::WorkerRestarted);
+        let table = table(&study, 1.0);
+        assert!(table.contains("video: 1 absence(s) of 1.50 s in all (worker restarted)"), "{table}");
+    }
 }

@@ -257,7 +257,7 @@ impl Study {
     }
 
     /// Packets and absences that were told of, packets that are missing without a word, and messages that could not be read.
-    pub fn missing_packets(&self) -> u64 {
+    pub fn missing_things(&self) -> u64 {
         self.missing.values().map(|m| m.packets + m.absences).sum::<u64>() + self.untold() + self.undecodable
     }
 
@@ -369,7 +369,7 @@ mod tests {
         for (event, _) in [(gap(Some(3), Cause::Driver), ()), (gap(Some(4), Cause::Driver), ()), (gap(None, Cause::SourceAway), ())] {
             study.message(&Message::Event { stamp: unix(0.0), event }, unix(0.0));
         }
-        assert_eq!(study.missing_packets(), 8);
+        assert_eq!(study.missing_things(), 8);
         let away = study.missing[&(StreamKindOrd::Video, Cause::SourceAway)];
         assert_eq!((away.absences, away.seconds), (1, 1.5));
     }
@@ -394,7 +394,7 @@ mod tests {
         study.message(&numbered(13), unix(13.0));
         assert_eq!(study.audio.unreported, 0);
         study.message(&numbered(17), unix(17.0));
-        assert_eq!((study.audio.unreported, study.missing_packets()), (3, 5), "what is told and what is not, both are missing");
+        assert_eq!((study.audio.unreported, study.missing_things()), (3, 5), "what is told and what is not, both are missing");
     }
 
     #[test]
@@ -405,7 +405,7 @@ mod tests {
             let label = Some(Label { sequence, gap: false });
             study.message(&Message::Video { stamp, label, width: 1, height: 1, jpeg: b"".as_slice().into() }, stamp);
         }
-        assert_eq!(study.missing_packets(), 0);
+        assert_eq!(study.missing_things(), 0);
     }
 
     #[test]

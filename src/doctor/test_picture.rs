@@ -110,3 +110,71 @@ fn look(decoder: &mut Option<Decoder>, image: &Repaired<'_>) -> Option<(UnixNs, 
     let code = timecode::read(luma.data(), width, height, luma.stride())?;
     Some((code, timecode::flash_is_lit(luma.data(), width, height, luma.stride())))
 }
+
+/// A picture that shows the time code of `at` and the flash, lit or not, as a JPEG.
+#[cfg(test)]
+pub fn drawn(at: UnixNs, lit: bool) -> Vec<u8> {
+    use crate::capture::jpeg::{Encode, Encoder};
+    use crate::capture::planes::PlanesBuffer;
+    let (width, height) = (320, 240);
+    let mut picture = PlanesBuffer::default();
+    let luma = picture.y.for_size(width, height);
+    luma.fill(if lit { 255 } else { 0 });
+    timecode::draw(luma, width as u32, height as u32, width, at);
+    picture.u.for_size(width / 2, height / 2).fill(128);
+    picture.v.for_size(width / 2, height / 2).fill(128);
+    Encoder::new(90).and_then(|mut encoder| encoder.encode(&picture.planes()).map(<[u8]>::to_vec)).expect("a picture")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_700_000_000_000_000_000;
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_stamp_beside_the_time_code_is_an_error_of_that_size() {
+        let mut test = TestPicture::default();
+        for (at_ms, wrong_ns) in [(0, 0), (100, 5_000_000), (200, -3_000_000)] {
+            let code = UnixNs(START + at_ms * MS);
+            test.frame(UnixNs(code.0.saturating_add_signed(wrong_ns)), &drawn(code, false));
+        }
+        let at = |share| test.stamp_error_us.quantile(share);
+        assert_eq!((at(0.0), at(0.5), at(1.0)), (Some(-3_000.0), Some(0.0), Some(5_000.0)));
+    }
+
+    #[test]
+    fn other_pictures_have_no_error_and_are_not_decoded_for_ever() {
+        let mut test = TestPicture::default();
+        for _ in 0..TestPicture::GIVE_UP {
+            test.frame(UnixNs(START), b"no picture");
+        }
+        test.frame(UnixNs(START), &drawn(UnixNs(START), false));
+        assert_eq!(test.stamp_error_us.count(), 0);
+    }
+
+    /// 20 ms of 8 kHz, one channel: the tone begins, or there is silence.
+    fn sound(tone: bool) -> Vec<u8> {
+        let sine = |k: u32| (f64::from(k) / 8.0 * std::f64::consts::TAU).sin() * 16_384.0;
+        (0..160).flat_map(|k| (if tone { sine(k) as i16 } else { 0 }).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn the_flash_and_the_beep_of_one_beat_are_compared() {
+        let mut test = TestPicture::default();
+        // The picture is stamped 40 ms too late, the sound is right; two beats.
+        for frame in 0..30 {
+            let at = START - 400 * MS + frame * 100 * MS;
+            let lit = at % beat::PERIOD_NS < beat::ON_NS;
+            test.frame(UnixNs(at + 40 * MS), &drawn(UnixNs(at), lit));
+            for packet in 0..5 {
+                let at = at + packet * 20 * MS;
+                test.sound(UnixNs(at), &sound(at % beat::PERIOD_NS < beat::ON_NS), 8_000, 1);
+            }
+        }
+        assert_eq!((test.beats.flashes, test.beats.beeps), (3, 3));
+        let found = test.flash_to_beep_ms.quantile(0.5).expect("beats were met");
+        assert!((found - 40.0).abs() < 0.1, "{found}");
+    }
+}

@@ -56,22 +56,22 @@ pub enum AccessError {
     File(#[from] TokenFileError),
     #[error("the token cannot be read from the kernel's memory")]
     Lost(#[from] std::io::Error),
+    #[error("--video-token is the same as --token, so it would open the sound too; give two tokens that differ")]
+    SameTokens,
 }
 
 impl Access {
     /// Reads the token file, if that is where the token is, and again when it changes.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
+        let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
+        let other = video_token.clone();
+        let alone = move |token| if Some(&token) == other.as_ref() { Err(AccessError::SameTokens) } else { Ok(Arc::new(token)) };
         let token = match (config.token.clone(), config.token_file.clone()) {
-            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || token.read().map(Arc::new))?),
-            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || secrets::first_line(&file).map(Arc::new))?),
+            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || alone(token.read()?))?),
+            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || alone(secrets::first_line(&file)?))?),
             (None, None) => None,
         };
-        Ok(Self {
-            token,
-            video_token: config.video_token.as_ref().map(Secret::read).transpose()?,
-            allowed_origins: config.allowed_origins.clone(),
-            file_origin: config.file_origin,
-        })
+        Ok(Self { token, video_token, allowed_origins: config.allowed_origins.clone(), file_origin: config.file_origin })
     }
 
     #[cfg(any(test, fuzzing))]
@@ -267,6 +267,14 @@ impl IntoResponse for Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_token_for_both_is_refused() {
+        let secret = |text: &str| Some(Secret::new(text).expect("the kernel has memory"));
+        let access = |video: &str| Access::new(&config::Access { token: secret("a"), video_token: secret(video), ..Default::default() });
+        assert!(matches!(access("a"), Err(AccessError::SameTokens)));
+        assert!(access("b").is_ok());
+    }
 
     fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
         let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();

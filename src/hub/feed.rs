@@ -15,11 +15,18 @@ const BATCH: usize = 64;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Passes every record of a ring to the hub, and the hub's demand to the ring. Ends only with an error of the eventfd.
-/// `offset_ns` is passed on for the time drawn into a test picture.
-pub async fn pump(hub: &Hub, encoding: Encoding, mut ring: RingReader, mut offset_ns: watch::Receiver<i64>) -> io::Result<()> {
+/// `page` is the worker's; `offset_ns` is passed on for the time drawn into a test picture.
+pub async fn pump(
+    hub: &Hub,
+    encoding: Encoding,
+    mut ring: RingReader,
+    page: &StatusReader,
+    mut offset_ns: watch::Receiver<i64>,
+) -> io::Result<()> {
     let Some(mut demand) = hub.demand(encoding) else { return Ok(()) };
     let rung = Wake::on(ring.event_fd())?;
     let mut faults = Faults::new(encoding);
+    let mut stretch = None;
     let mut keyframes = demand.borrow().keyframes;
     loop {
         // Before the records, so that what came for an old demand is numbered as such.
@@ -34,7 +41,7 @@ pub async fn pump(hub: &Hub, encoding: Encoding, mut ring: RingReader, mut offse
             rung = rung.rung() => {
                 rung?;
                 ring.clear_event();
-                while drain(hub, encoding, &mut ring, &mut faults) == Drained::More {
+                while drain(hub, encoding, &mut ring, page, &mut stretch, &mut faults) == Drained::More {
                     ring.set_demand(demand.borrow().wanted);
                     tokio::task::yield_now().await;
                 }
@@ -52,11 +59,26 @@ enum Drained {
     More,
 }
 
-fn drain(hub: &Hub, encoding: Encoding, ring: &mut RingReader, faults: &mut Faults) -> Drained {
+/// Of a stream without a break: the worker's life, and how often its device had been away in it.
+type Stretch = (u32, u32);
+
+fn drain(
+    hub: &Hub,
+    encoding: Encoding,
+    ring: &mut RingReader,
+    page: &StatusReader,
+    stretch: &mut Option<Stretch>,
+    faults: &mut Faults,
+) -> Drained {
     for _ in 0..BATCH {
         let mut payload = Vec::new();
         match ring.pop(&mut payload) {
             Ok(Some(meta)) => {
+                let this = (meta.incarnation, meta.losses.source_away);
+                if stretch.replace(this) != Some(this) {
+                    // A worker says that its device is back before it hands over what comes from it.
+                    tell_state(hub, encoding.stream(), page);
+                }
                 let plausible = hub.publish(encoding, &meta, payload.into(), MonoNs::now());
                 faults.note((!plausible).then_some(Fault::Label));
             }
@@ -67,8 +89,14 @@ fn drain(hub: &Hub, encoding: Encoding, ring: &mut RingReader, faults: &mut Faul
     Drained::More
 }
 
+fn tell_state(hub: &Hub, kind: StreamKind, page: &StatusReader) {
+    let hot = page.hot();
+    hub.set_source(kind, hot.state, hot.state_since.unwrap_or_else(MonoNs::now), hot.interval);
+    hub.set_restarts(kind, hot.incarnation.saturating_sub(1));
+}
+
 /// Tells the hub what a worker says of itself, whenever that changes. Ends only with an error of the eventfd.
-pub async fn watch_status(hub: &Hub, kind: StreamKind, page: StatusReader) -> io::Result<()> {
+pub async fn watch_status(hub: &Hub, kind: StreamKind, page: &StatusReader) -> io::Result<()> {
     let rung = Wake::on(page.event_fd())?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -80,8 +108,7 @@ pub async fn watch_status(hub: &Hub, kind: StreamKind, page: StatusReader) -> io
             }
             _ = look.tick() => {}
         }
-        let hot = page.hot();
-        hub.set_source(kind, hot.state, hot.state_since.unwrap_or_else(MonoNs::now), hot.interval);
+        tell_state(hub, kind, page);
         match page.description() {
             Some(said) => hub.describe_source(kind, said.info, said.message),
             // Being written just now, or not yet: the next look finds it.
@@ -125,6 +152,63 @@ impl Faults {
         match fault {
             Fault::Ring(fault) => warn!("the {:?} ring holds what its worker cannot have written: {fault}", self.encoding),
             Fault::Label => warn!("the {:?} ring's numbers jump without reason; numbered anew from here", self.encoding),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Backlog, Feed, Item, Plan, Request, StreamPlan};
+    use crate::packet::{Losses, Meta, Shape, WorkerState};
+    use crate::ring::{RingLimits, SharedRing, SharedStatus};
+    use crate::wire::Delivery;
+    use std::sync::Arc;
+
+    /// The page is looked at here only because a record tells of a break: no other task does.
+    #[tokio::test]
+    async fn a_source_that_is_back_is_told_between_its_last_packet_and_its_first() {
+        let backlog = Backlog { packets: 8, bytes: 1 << 20 };
+        let plan = StreamPlan { encodings: vec![Encoding::Jpeg], fps: Some(15.0), backlog };
+        let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, crate::clock::Sample::take()));
+        let ring = SharedRing::create("test", RingLimits { packets: 8, bytes: 1 << 20 }).expect("memory");
+        let page = SharedStatus::create("test").expect("memory");
+        let (mut records, mut status, read) = (ring.writer(), page.writer(), page.reader());
+        let video = Some(Feed::Encoded(Encoding::Jpeg));
+        let viewer = hub.subscribe(&Request { video, audio: None, delivery: Delivery::All, max_fps: None, events: true }).expect("room");
+        let mut push = |sequence, incarnation, source_away| {
+            let shape = Shape::Video { width: 64, height: 48 };
+            let losses = Losses { source_away, ..Losses::default() };
+            let meta = Meta { incarnation, sequence, captured: MonoNs::now(), shape, keyframe: true, losses };
+            records.push(&meta, b"jpeg").expect("it fits");
+        };
+        let next = async || loop {
+            match viewer.take(true) {
+                Some(Item::Packet { packet, .. }) => return format!("packet {}", packet.sequence),
+                Some(Item::Notice(notice)) => return notice.event.to_json(),
+                None => viewer.news().await,
+            }
+        };
+        let (lost, back) = (r#"{"event":"source_lost","stream":"video"}"#, r#"{"event":"source_back","stream":"video"}"#);
+        let (_offset, offsets) = watch::channel(0);
+        let story = async {
+            status.set_state(WorkerState::Streaming);
+            push(0, 1, 0);
+            assert_eq!(next().await, "packet 0");
+            status.set_state(WorkerState::WaitingForDevice);
+            status.set_state(WorkerState::Streaming);
+            push(1, 1, 1);
+            assert_eq!([next().await, next().await, next().await], [lost, back, "packet 1"]);
+            page.reader().reset(2);
+            status.set_state(WorkerState::Streaming);
+            push(2, 2, 0);
+            push(3, 2, 0);
+            assert_eq!([next().await, next().await, next().await], [lost, back, "packet 2"]);
+            assert_eq!(next().await, "packet 3");
+        };
+        tokio::select! {
+            () = story => {}
+            ended = pump(&hub, Encoding::Jpeg, ring.reader(), &read, offsets) => panic!("{ended:?}"),
         }
     }
 }

@@ -50,8 +50,9 @@ pub struct Stream {
     /// each by itself).
     pub sequence: Option<u64>,
     pub stamp: Option<Stamp>,
-    /// What was lost since the server started, by cause: the sum over the stream's encodings, a frame that was missing in two
-    /// counted twice. `viewer_queue` is the sum over all viewers.
+    /// What was lost since the server started while somebody watched, by cause. What the device and its worker lose is counted
+    /// once, though it is missing in each of the stream's encodings; `ring` is the sum over these, `viewer_queue` over all
+    /// viewers.
     pub drops: BTreeMap<Cause, Drops>,
 }
 
@@ -87,7 +88,10 @@ pub struct Stamp {
     pub source: StampSource,
     /// The clock that the device's stamps are in.
     pub clock: String,
-    /// Half width of the interval that holds the true instant; null where it cannot be measured.
+    /// Half width of the interval about the true instant that holds nine of ten stamps, as far as it can be measured here:
+    /// a camera's unevenness, a microphone's fit, one frame's time where the frame was stamped at the dequeue. Not in it:
+    /// what every stamp is late by alike, and the clock's own `uncertainty_ns`. Null until it is measured (16 frames), and where
+    /// a camera keeps no steady rate.
     pub uncertainty_ns: Option<u64>,
 }
 

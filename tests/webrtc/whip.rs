@@ -120,5 +120,5 @@ fn each_refusal_is_one_line_that_says_what_to_do() {
     program.line(&["WARN", "WHIP", "answer cannot be used"]);
     drop(sink);
     program.line(&["WARN", "WHIP", "no connection", "is it running"]);
-    assert_eq!(program.lines().iter().filter(|line| line.contains("WARN")).count(), 5, "{:?}", program.lines());
+    assert_eq!(program.lines().iter().filter(|line| line.contains("WARN  stampcast-serve")).count(), 5, "{:?}", program.lines());
 }

@@ -70,7 +70,7 @@ impl BeepSource {
     }
 }
 
-/// Noise of -3 to 4 units, about -80 dB: an open microphone in a quiet room, so that silence is not mistaken for a dead line.
+/// Noise of -3 to 4 units, at most -78 dB: an open microphone in a quiet room, so that silence is not mistaken for a dead line.
 fn hush(n: u64) -> i16 {
     (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61) as i16 - 3
 }

@@ -40,6 +40,12 @@ pub(crate) fn likeness(a: &Planes<'_>, b: &Planes<'_>) -> f64 {
     [(a.y, b.y), (a.u, b.u), (a.v, b.v)].map(|(a, b)| psnr(a, b)).into_iter().fold(100.0, f64::min)
 }
 
+/// True for 4:2:0 (I420): chroma has half the luma's width and height, rounded up.
+pub(crate) fn is_420(planes: &Planes<'_>) -> bool {
+    let chroma = (planes.y.width().div_ceil(2), planes.y.height().div_ceil(2));
+    [planes.u, planes.v].iter().all(|plane| (plane.width(), plane.height()) == chroma)
+}
+
 /// `image`'s pixels as 4:2:0, by a decoder that shares no code with the encoders.
 pub(crate) fn decoded(image: &[u8]) -> PlanesBuffer {
     let mut memory = Vec::new();
@@ -49,7 +55,7 @@ pub(crate) fn decoded(image: &[u8]) -> PlanesBuffer {
     let mut out = PlanesBuffer::default();
     let (width, height) = full.size();
     copy(full.y, &mut out.y, width, height, 1);
-    let step = if full.is_420() { 1 } else { 2 };
+    let step = if is_420(&full) { 1 } else { 2 };
     copy(full.u, &mut out.u, width.div_ceil(2), height.div_ceil(2), step);
     copy(full.v, &mut out.v, width.div_ceil(2), height.div_ceil(2), step);
     out
@@ -185,7 +191,7 @@ fn a_grey_image_gets_neutral_chroma() {
     let image = repair(&grey, &mut memory).unwrap();
     for (name, mut decoder) in decoders() {
         let got = decoder.decode(&image).unwrap();
-        assert!(got.is_420() && psnr(got.y, scene.y.plane()) > 33.0, "{name}");
+        assert!(is_420(&got) && psnr(got.y, scene.y.plane()) > 33.0, "{name}");
         assert!(got.u.data().iter().chain(got.v.data()).all(|&c| c == 128), "{name}");
     }
 }

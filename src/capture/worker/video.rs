@@ -64,12 +64,12 @@ fn stream(
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
         source.clock_offset(frames.clock_offset_ns());
-        match source.grab(GRAB)? {
-            Grab::TimedOut => {
-                // A device that is open and gives nothing is the supervisor's to judge.
-                worker.status.set_state(WorkerState::Streaming);
-                continue;
-            }
+        let grabbed = source.grab(GRAB)?;
+        // Before the frame is handed over, so that whoever gets it knows that the camera is back. A device that is open and gives
+        // nothing is the supervisor's to judge.
+        worker.status.set_state(WorkerState::Streaming);
+        match grabbed {
+            Grab::TimedOut => continue,
             Grab::Frame(frame) => {
                 frames.frame(&frame);
                 if worker.good(MonoNs::now()) {
@@ -97,7 +97,6 @@ fn stream(
                 worker.note_device(camera);
             }
         }
-        worker.status.set_state(WorkerState::Streaming);
     }
     Ok(End::Asked)
 }

@@ -143,6 +143,7 @@ impl Camera {
         let words = self.words.quote();
         let device = |words: &str| format!("{DEVICE} ({} says: {words})", self.program);
         if words.contains("no cameras available") || words.contains("selected camera is not available") {
+            let words = format!("{words}; {} --list-cameras shows what it finds", self.program);
             return SourceError::Missing { device: device(&words), available: Vec::new() };
         }
         if words.contains("failed to acquire camera") || words.contains("in use by another process") {

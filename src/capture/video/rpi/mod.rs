@@ -11,6 +11,7 @@ mod pairing;
 mod spawn;
 mod words;
 
+use super::scatter::Scatter;
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::Video;
 use crate::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
@@ -37,6 +38,7 @@ const STALLED_INTERVALS: f64 = 4.5;
 pub struct RpiSource {
     camera: Camera,
     pairing: Pairing,
+    scatter: Scatter,
     /// Came while `open` waited.
     ready: Option<Pair>,
     /// Asked for; then as delivered.
@@ -71,6 +73,7 @@ impl RpiSource {
         let mut source = Self {
             camera: Camera::start(programs, video, pipe_bytes(width, height))?,
             pairing: Pairing::new(interval),
+            scatter: Scatter::default(),
             ready: None,
             width,
             height,
@@ -177,6 +180,7 @@ impl RpiSource {
             let why = "its sensor's times lie in the future: they are of a clock that we do not know";
             return Err(self.camera.failed(why.into()));
         };
+        self.scatter.note(captured, pair.missed);
         self.silent = Duration::ZERO;
         self.patience = STALLED.max(Duration::try_from_secs_f64(STALLED_INTERVALS / self.fps).unwrap_or(Duration::MAX));
         if (pair.width, pair.height) != (self.width, self.height) {
@@ -209,7 +213,7 @@ impl VideoSource for RpiSource {
             stamp_marks: StampMark::FrameStart,
             stamp_source: StampSource::Sensor,
             stamp_clock: "CLOCK_MONOTONIC".into(),
-            uncertainty_ns: None,
+            uncertainty_ns: self.scatter.uncertainty_ns(),
             drift_ppm: None,
         }
     }

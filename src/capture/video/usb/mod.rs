@@ -14,6 +14,7 @@ mod stream;
 pub use find::Identity;
 pub use list::{CameraListing, FormatListing, list_cameras};
 
+use super::scatter::Scatter;
 use crate::capture::jpeg::markers;
 use crate::capture::{Grab, PixelFormat, RawFrame, SourceError, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, Video};
@@ -33,12 +34,15 @@ const TWINS_EVERY: Duration = Duration::from_secs(5);
 /// v4l2loopback's next writer may write another format than the one that it was opened in.
 const CORRUPT_AT_MOST: Duration = Duration::from_secs(3);
 
+/// V4L2's stamps are a `timeval`: whole microseconds.
+const STAMP_STEP_NS: u64 = 1_000;
+
 /// A V4L2 camera that is streaming.
 ///
 /// Stamps are the driver's where they can be believed (see `stamp.rs`), else the clock at the dequeue. What they mark follows
 /// the driver's flag: the start of the frame (`SOE`: uvcvideo, which reads the clock when the first bytes of the frame
-/// arrive) or its end (`EOF`). How long the driver took to read its clock cannot be seen from here, so the uncertainty of a driver's stamp
-/// is unknown (its resolution is 1 µs); that of a dequeue is one interval: the frame ended after the one before it.
+/// arrive) or its end (`EOF`). The uncertainty of a driver's stamp is its scatter (see `scatter.rs`), which cannot contain what
+/// the driver is late by always; that of a dequeue is one interval: the frame ended after the one before it.
 pub struct UsbSource {
     stream: Stream,
     label: String,
@@ -53,6 +57,7 @@ pub struct UsbSource {
     interval: Option<Interval>,
     fps_asked: f64,
     stamps: Stamps,
+    scatter: Scatter,
     gaps: Gaps,
     mark: StampMark,
     /// v4l2loopback: bytes are copied here, since its writer may overwrite a buffer that is lent.
@@ -107,6 +112,7 @@ impl UsbSource {
         let loopback = driver.starts_with(find::LOOPBACK);
         let mut source = Self {
             stamps: Stamps::new(stream.started()),
+            scatter: Scatter::default(),
             gaps: Gaps::new(stream.buffers()),
             stream,
             stride: stride(&format, pixels),
@@ -208,7 +214,11 @@ impl VideoSource for UsbSource {
             stamp_marks: if dequeued { StampMark::EndOfFrame } else { self.mark },
             stamp_source: source,
             stamp_clock: "CLOCK_MONOTONIC".into(),
-            uncertainty_ns: dequeued.then(|| self.interval().as_nanos() as u64),
+            uncertainty_ns: if dequeued {
+                Some(self.interval().as_nanos() as u64)
+            } else {
+                self.scatter.uncertainty_ns().map(|ns| ns.max(STAMP_STEP_NS))
+            },
             drift_ppm: None,
         }
     }
@@ -228,6 +238,7 @@ impl VideoSource for UsbSource {
         };
         let captured = self.stamps.judge(filled.stamp, filled.monotonic, filled.dequeued);
         let missed = self.gaps.missed(filled.sequence, filled.dequeued, self.interval());
+        self.scatter.note(captured, missed);
         self.mark = if filled.start_of_frame { StampMark::FrameStart } else { StampMark::EndOfFrame };
         if let Some(copy) = &mut self.copy {
             self.stream.copy_bytes(filled.used, copy);
