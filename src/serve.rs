@@ -119,7 +119,11 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let stop = watch::Sender::new(false);
     let mut outputs: JoinSet<()> = JoinSet::new();
     #[cfg(feature = "webrtc")]
-    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(failed("open WebRTC's port"))?;
+    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(|e| {
+        // Such as when the address of --host has gone: the others must not lose what they have.
+        tracing::warn!("WebRTC cannot be had: {e}; all else is served without it");
+        e.to_string()
+    });
     let door = Door {
         access,
         serve_client: config.serve_client,

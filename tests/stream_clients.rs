@@ -270,3 +270,21 @@ async fn every_viewer_is_told_when_the_server_stops() {
     drop(stalled);
     assert!(TcpStream::connect(rig.address).await.is_err(), "the port is free");
 }
+
+/// 192.0.2.1 is nobody's address (RFC 5737), as that of --host is once it has gone.
+#[cfg(feature = "webrtc")]
+#[tokio::test]
+async fn where_no_port_can_be_had_for_webrtc_all_else_is_served_and_whep_says_why() {
+    let webrtc = stampcast::config::Webrtc { port: 0, public_ip: None, bitrate_bps: 0, max_sessions: 1, stun: None, whip: None };
+    let host = [192, 0, 2, 1].into();
+    let mut rig = Rig::of(stampcast::config::Config { host, webrtc: Some(webrtc), ..config(true) }, Limits::default()).await;
+    for path in ["/whep", "/any/whep", "/api/webrtc/offer"] {
+        let (status, body) = rig.request(&format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(status, 503, "{path}: {body}");
+        assert!(body.contains("WebRTC cannot be had") && body.contains("192.0.2.1"), "{body}");
+    }
+    let mut viewer = rig.connect_and_wait("?audio=0").await;
+    rig.video.push(&[1; 5000]);
+    while viewer.text().await.len() < 5000 {}
+    rig.stop().await;
+}

@@ -83,9 +83,9 @@ pub struct Door {
     /// `None`: in the clear.
     #[cfg(feature = "tls")]
     pub tls: Option<tls::Tls>,
-    /// `None`: off.
+    /// `Ok(None)`: off. An error: on, and why it cannot be had.
     #[cfg(feature = "webrtc")]
-    pub webrtc: Option<Arc<crate::webrtc::Server>>,
+    pub webrtc: Result<Option<Arc<crate::webrtc::Server>>, String>,
 }
 
 /// What the handlers of requests share.
@@ -110,19 +110,20 @@ impl App {
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let more = routes_of_webrtc(&door, &limits);
     let app = App {
         hub: hub.clone(),
         places: Arc::new(Semaphore::new(limits.viewers)),
         serve_client: door.serve_client,
         restarts: door.restarts,
         #[cfg(feature = "webrtc")]
-        webrtc: door.webrtc,
+        webrtc: door.webrtc.unwrap_or_default(),
     };
     let mut doorstep = Doorstep::new(limits.connections);
     let (stop, stopping) = watch::channel(false);
     let server = connection::Server {
         hub: hub.clone(),
-        router: router(app, door.access, &limits),
+        router: router(app, door.access, more),
         limits,
         stopping,
         #[cfg(feature = "tls")]
@@ -208,8 +209,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn router(app: App, access: Access, limits: &Limits) -> Router {
-    let more = routes_of_webrtc(&app, limits);
+fn router(app: App, access: Access, more: Router) -> Router {
     let page = if app.serve_client { Router::new().route("/index.html", get(status::page)) } else { Router::new() };
     page.route("/", get(status::root))
         .route("/stream", get(stream::stream))
@@ -237,12 +237,16 @@ async fn no_such_method(method: Method) -> Response {
 }
 
 #[cfg(feature = "webrtc")]
-fn routes_of_webrtc(app: &App, limits: &Limits) -> Router {
-    app.webrtc.clone().map_or_else(Router::new, |server| webrtc::routes(server, limits.head))
+fn routes_of_webrtc(door: &Door, limits: &Limits) -> Router {
+    match &door.webrtc {
+        Ok(Some(server)) => webrtc::routes(server.clone(), limits.head),
+        Ok(None) => Router::new(),
+        Err(reason) => webrtc::unavailable(reason),
+    }
 }
 
 #[cfg(not(feature = "webrtc"))]
-fn routes_of_webrtc(_: &App, _: &Limits) -> Router {
+fn routes_of_webrtc(_: &Door, _: &Limits) -> Router {
     Router::new()
 }
 

@@ -10,17 +10,22 @@ use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, post};
+use axum::routing::{MethodRouter, any, delete, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde::{Deserialize, Serialize};
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
 const SDP: &str = "application/sdp";
+const JSON: &str = "application/json";
+/// The methods of the endpoints, and of a session.
+const ENDPOINT: &str = "POST, OPTIONS";
+const SESSION: &str = "DELETE, OPTIONS";
 /// An offer as JSON has two bytes for each line's end and a frame around it.
 const MAX_BODY: usize = 2 * MAX_OFFER;
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -28,27 +33,40 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// The paths, to be put behind the access layer. `body`: how long a request's body may take.
 pub fn routes(server: Arc<Server>, body: Duration) -> Router {
-    let endpoint = || post(play).options(options).fallback(not_allowed);
-    let session = || -> MethodRouter<Arc<Server>> { axum::routing::delete(end).options(options).fallback(not_allowed) };
+    let endpoint = || post(play).options(options(ENDPOINT, Some(SDP))).fallback(not_allowed);
+    let session = || -> MethodRouter<Arc<Server>> { delete(end).options(options(SESSION, None)).fallback(not_allowed) };
     Router::new()
         .route("/whep", endpoint())
         .route("/whep/{session}", session())
         .route("/{name}/whep", endpoint())
         .route("/{name}/whep/{session}", session())
-        .route("/api/webrtc/offer", post(offer).options(options))
+        .route("/api/webrtc/offer", post(offer).options(options(ENDPOINT, Some(JSON))))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(body, within))
         .with_state(server)
 }
 
-/// These handlers wait for nothing but the request's body.
+/// These handlers wait for the request's body, and for a turn among fewer than there are places, of a few milliseconds each.
 async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let answer = timeout(longest, next.run(request)).await;
     answer.unwrap_or_else(|_| refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
 }
 
-async fn options() -> impl IntoResponse {
-    (StatusCode::NO_CONTENT, [(ACCEPT_POST, HeaderValue::from_static(SDP))])
+/// The same paths where WebRTC is on and cannot be had.
+pub fn unavailable(reason: &str) -> Router {
+    let error = format!("WebRTC cannot be had: {reason}");
+    let refused = any(async move || refusal(StatusCode::SERVICE_UNAVAILABLE, error));
+    let paths = ["/whep", "/whep/{session}", "/{name}/whep", "/{name}/whep/{session}", "/api/webrtc/offer"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, refused.clone()))
+}
+
+/// RFC 9110, section 9.3.7; draft-ietf-wish-whep wants Accept-Post of the endpoint.
+fn options(allow: &'static str, accept: Option<&'static str>) -> impl Fn() -> Ready<Response> + Clone {
+    move || {
+        let mut answer = (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
+        answer.headers_mut().extend(accept.map(|accept| (ACCEPT_POST, HeaderValue::from_static(accept))));
+        ready(answer)
+    }
 }
 
 /// PATCH too: the answer names every candidate, so there is nothing to trickle and no ICE to restart.
@@ -73,9 +91,10 @@ async fn play(
         Ok(body) => body,
         Err(e) => return refusal(e.status(), e.body_text()),
     };
-    let answer = std::str::from_utf8(&body)
-        .map_err(|_| BadOffer::Malformed.into())
-        .and_then(|offer| server.answer(offer, SessionKind::Whep, hearing(scope)));
+    let answer = match std::str::from_utf8(&body) {
+        Ok(offer) => server.answer(offer, SessionKind::Whep, hearing(scope)).await,
+        Err(_) => Err(BadOffer::Malformed.into()),
+    };
     match answer {
         Ok(Answer { id, sdp }) => {
             // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may have put a prefix before our path.
@@ -129,7 +148,7 @@ async fn offer(
     if matches!(kind, Kind::Answer) {
         return refusal(StatusCode::BAD_REQUEST, "an offer is expected, not an answer");
     }
-    match server.answer(&sdp, SessionKind::Json, hearing(scope)) {
+    match server.answer(&sdp, SessionKind::Json, hearing(scope)).await {
         Ok(answer) => Json(Answered { sdp: answer.sdp, kind: Kind::Answer }).into_response(),
         Err(refusal) => refusal.into_response(),
     }

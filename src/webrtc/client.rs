@@ -48,9 +48,9 @@ pub enum HttpError {
     Timeout,
     #[error("more than {MAX_REDIRECTS} redirects")]
     TooManyRedirects,
-    #[error("a redirect that leads nowhere (its Location is missing or no address)")]
+    #[error("a Location that is missing or no address")]
     BadRedirect,
-    #[error("a redirect from https:// to http:// is not followed: what is sent would be in the clear")]
+    #[error("a Location that leads from https:// to http:// is not followed: what is sent would be in the clear")]
     Downgrade,
 }
 
@@ -81,18 +81,17 @@ pub async fn send(call: &Call<'_>, roots: &Roots) -> Result<Answer, HttpError> {
         if !matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
             return Ok(answer);
         }
-        let next = location(&answer).ok_or(HttpError::BadRedirect)?;
-        if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-            return Err(HttpError::Downgrade);
-        }
-        uri = next;
+        uri = location(&answer)?;
     }
     Err(HttpError::TooManyRedirects)
 }
 
-/// Where an answer's Location points to.
-pub fn location(answer: &Answer) -> Option<Uri> {
-    resolve(&answer.from, answer.headers.get(header::LOCATION)?.to_str().ok()?)
+/// Where an answer's Location points to; never from https to http.
+pub fn location(answer: &Answer) -> Result<Uri, HttpError> {
+    let reference = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let next = reference.and_then(|reference| resolve(&answer.from, reference)).ok_or(HttpError::BadRedirect)?;
+    let is_https = |uri: &Uri| uri.scheme_str() == Some("https");
+    if is_https(&answer.from) && !is_https(&next) { Err(HttpError::Downgrade) } else { Ok(next) }
 }
 
 async fn exchange(call: &Call<'_>, uri: &Uri, roots: &Roots) -> Result<Answer, HttpError> {

@@ -211,4 +211,11 @@ mod tls {
         let (url, file) = start(redirect(307, "http://localhost/whip")).await;
         assert!(matches!(post(&url, Some(file.path().to_owned())).await, Err(HttpError::Downgrade)));
     }
+
+    #[tokio::test]
+    async fn a_session_in_the_clear_has_no_address_to_speak_to() {
+        let (url, file) = start(created("http://localhost/sessions/1")).await;
+        let answer = post(&url, Some(file.path().to_owned())).await.expect("it is answered");
+        assert!(matches!(location(&answer), Err(HttpError::Downgrade)));
+    }
 }

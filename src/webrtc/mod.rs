@@ -38,9 +38,9 @@ use crate::packet::{Encoding, MonoNs};
 use epoch::{Epoch, Shift};
 use port::Port;
 use rate::Rates;
-use reflexive::Reflexive;
+use reflexive::{Mapping, Reflexive};
 use routes::Routes;
-use session::{Ended, Ends, Session};
+use session::{Ends, Left, Session};
 use sessions::Sessions;
 use signalling::BadAnswer;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
@@ -64,6 +64,8 @@ const CAPTURE_TIME_ID: u8 = 9;
 const REPORTS: Duration = Duration::from_secs(1);
 /// A check that finds no answer is repeated at least so often, so that a lost datagram costs little.
 const CHECK_AGAIN: Duration = Duration::from_millis(1500);
+/// A peer that does not get through in this time will not.
+const TO_CONNECT: Duration = Duration::from_secs(15);
 
 /// What we offer of H.264, all of which any decoder of baseline takes: payload types, those of repeated packets (RFC 4588), and
 /// profiles with level 3.1. Constrained baseline is what is sent; some servers know it as baseline alone.
@@ -77,6 +79,12 @@ pub struct Server {
     rates: Arc<Rates>,
     public_ip: Option<IpAddr>,
     max_sessions: usize,
+    /// A viewer's session has one from before its offer is read until its end.
+    seats: Arc<Semaphore>,
+    /// Whoever has it reads an offer: the runtime turns between two, however many come at once.
+    turn: AsyncMutex<()>,
+    /// For a peer's first way through.
+    to_connect: Duration,
     certificate: str0m::config::DtlsCert,
     epoch: Epoch,
     reflexive: Arc<Reflexive>,
@@ -153,7 +161,11 @@ impl Server {
         let provider = str0m::crypto::from_feature_flags();
         let certificate =
             provider.dtls_provider.generate_certificate().ok_or_else(|| io::Error::other("no DTLS certificate can be made"))?;
-        let port = Arc::new(Port::open(host, config.port)?);
+        let said = |e: io::Error| {
+            let number = config.port;
+            io::Error::new(e.kind(), format!("its port ({number} of {host}) cannot be opened: {e}; see --host and --webrtc-port"))
+        };
+        let port = Arc::new(Port::open(host, config.port).map_err(said)?);
         if port.number() != config.port && config.port != 0 {
             tracing::warn!("--webrtc-port {} is taken: {} is used", config.port, port.number());
         } else {
@@ -173,6 +185,9 @@ impl Server {
             reflexive,
             public_ip: config.public_ip,
             max_sessions: config.max_sessions,
+            seats: Arc::new(Semaphore::new(config.max_sessions.min(Semaphore::MAX_PERMITS))),
+            turn: AsyncMutex::default(),
+            to_connect: TO_CONNECT,
             certificate,
             epoch,
             sessions: Arc::default(),
@@ -191,18 +206,18 @@ impl Server {
     }
 
     /// Answers an offer and starts its session, which ends by itself unless the peer connects soon.
-    pub fn answer(&self, offer: &str, kind: Kind, hearing: Hearing) -> Result<Answer, Refusal> {
+    pub async fn answer(&self, offer: &str, kind: Kind, hearing: Hearing) -> Result<Answer, Refusal> {
+        let seat = self.seats.clone().try_acquire_owned().map_err(|_| Refusal::Full(self.max_sessions))?;
+        let _turn = self.turn.lock().await;
+        tokio::task::yield_now().await;
         let offer = signalling::check(offer)?;
-        if self.sessions.viewers() >= self.max_sessions {
-            return Err(Refusal::Full(self.max_sessions));
-        }
         let now = Instant::now();
         let shift = self.shift(now);
         let mut rtc = self.rtc(RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false), shift.apply(now));
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = signalling::readable(answer.to_sdp_string());
         let id = random_id().map_err(Refusal::Failed)?;
-        let (ends, _) = self.ends(&mut rtc, &id, kind, shift);
+        let (ends, _) = self.ends(&mut rtc, &id, kind, Some(seat), shift);
         // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
         let _ = self.born.send(Session::new(rtc, ends, hearing));
         Ok(Answer { id, sdp })
@@ -223,19 +238,20 @@ impl Server {
         let mut add = |encoding, kind| self.hub.has(encoding).then(|| api.add_media(kind, Direction::SendOnly, stream.clone(), None, None));
         let (video, audio) = (add(Encoding::H264, MediaKind::Video), add(Encoding::Opus, MediaKind::Audio));
         let (offer, pending) = api.apply().ok_or_else(|| io::Error::other("there is neither a camera nor a microphone"))?;
-        let (ends, connected) = self.ends(&mut rtc, &random_id()?, Kind::Whip, shift);
+        let (ends, connected) = self.ends(&mut rtc, &random_id()?, Kind::Whip, None, shift);
         Ok(Draft { sdp: offer.to_sdp_string(), rtc, pending, ends, video, audio, connected })
     }
 
     /// Lists a session and routes what is for it to it.
-    fn ends(&self, rtc: &mut Rtc, id: &str, kind: Kind, shift: Shift) -> (Ends, watch::Receiver<bool>) {
+    fn ends(&self, rtc: &mut Rtc, id: &str, kind: Kind, seat: Option<OwnedSemaphorePermit>, shift: Shift) -> (Ends, watch::Receiver<bool>) {
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         let (inbox, datagrams) = mpsc::channel(INBOX);
         self.routes.add(&ufrag, inbox);
-        let (place, stopped) = self.sessions.add(&self.routes, id, &ufrag, kind, self.unix_now());
+        let (place, stopped) = self.sessions.add(&self.routes, (id, &ufrag), (kind, seat), self.unix_now());
         let (connected, is_connected) = watch::channel(false);
         let (hub, port, routes, rate) = (self.hub.clone(), self.port.clone(), self.routes.clone(), self.rates.share());
-        (Ends { hub, port, routes, datagrams, stopped, rate, shift, place, connected }, is_connected)
+        let to_connect = self.to_connect;
+        (Ends { hub, port, routes, datagrams, stopped, rate, shift, place, connected, to_connect }, is_connected)
     }
 
     /// Ends a session; `false` when there is none of this name.
@@ -264,14 +280,14 @@ impl Server {
         loop {
             tokio::select! {
                 Some(session) = births.recv() => drop(tasks.spawn(session.run())),
-                Some(ended) = tasks.join_next() => say(ended),
+                Some(left) = tasks.join_next() => say(left),
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
         self.sessions.end_all();
         // The caller's deadline is the limit; each says good-bye at once.
-        while let Some(ended) = tasks.join_next().await {
-            say(ended);
+        while let Some(left) = tasks.join_next().await {
+            say(left);
         }
     }
 
@@ -296,36 +312,35 @@ impl Server {
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
         config.set_max_stun_rto(CHECK_AGAIN);
         let mut rtc = config.build(now);
-        for candidate in self.candidates() {
+        for candidate in candidates(&self.port.addresses(), &self.reflexive.mappings(), self.public_ip) {
             rtc.add_local_candidate(candidate);
         }
         rtc
     }
-
-    /// Where a peer can find us: over UDP and, for those whom UDP does not reach, TCP.
-    fn candidates(&self) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        let addresses = self.port.addresses();
-        let seen = self.reflexive.mappings();
-        for address in addresses.iter().copied() {
-            candidates.extend(Candidate::host(address, "udp"));
-            candidates.extend(Candidate::builder().tcp().host(address).tcptype(str0m::net::TcpType::Passive).build());
-            if let Some(ip) = self.public_ip.filter(|ip| ip.is_ipv4() == address.is_ipv4() && !address.ip().is_loopback()) {
-                candidates.extend(Candidate::server_reflexive((ip, address.port()).into(), address, "udp"));
-            }
-            // Where there is no NAT, the address is named already.
-            let beyond = |public: SocketAddr| !addresses.contains(&public);
-            let seen = seen.iter().filter(|mapping| mapping.base == address && beyond(mapping.public));
-            candidates.extend(seen.filter_map(|mapping| Candidate::server_reflexive(mapping.public, address, "udp").ok()));
-        }
-        candidates
-    }
 }
 
-fn say(ended: Result<Ended, tokio::task::JoinError>) {
-    match ended {
-        Ok(Ended::NeverConnected) => debug!("a WebRTC viewer never connected"),
-        Ok(ended) => info!("WebRTC viewer left: {}", crate::log::chain(&ended)),
+/// Where a peer can find us: over UDP and, for those whom UDP does not reach, TCP. `addresses` are those of the port.
+fn candidates(addresses: &[SocketAddr], seen: &[Mapping], public_ip: Option<IpAddr>) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for address in addresses.iter().copied() {
+        candidates.extend(Candidate::host(address, "udp"));
+        candidates.extend(Candidate::builder().tcp().host(address).tcptype(str0m::net::TcpType::Passive).build());
+        if let Some(ip) = public_ip.filter(|ip| ip.is_ipv4() == address.is_ipv4() && !address.ip().is_loopback()) {
+            candidates.extend(Candidate::server_reflexive((ip, address.port()).into(), address, "udp"));
+        }
+        // Where there is no NAT, the address is named already.
+        let beyond = |public: SocketAddr| !addresses.contains(&public);
+        let seen = seen.iter().filter(|mapping| mapping.base == address && beyond(mapping.public));
+        candidates.extend(seen.filter_map(|mapping| Candidate::server_reflexive(mapping.public, address, "udp").ok()));
+    }
+    candidates
+}
+
+/// Of one that never joined the log at its default level says nothing: it costs a stranger little to fill it.
+fn say(left: Result<Left, tokio::task::JoinError>) {
+    match left {
+        Ok(Left { why, joined: true }) => info!("WebRTC viewer left: {}", crate::log::chain(&why)),
+        Ok(Left { why, joined: false }) => debug!("a WebRTC viewer did not join: {}", crate::log::chain(&why)),
         // Its place in the lists went with it.
         Err(e) => error!("a WebRTC session's task failed: {e}"),
     }

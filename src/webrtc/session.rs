@@ -21,8 +21,6 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-/// A peer that does not get through in this time will not.
-const TO_CONNECT: Duration = Duration::from_secs(15);
 /// A connected peer reports (RTCP) and checks (STUN, RFC 7675) every few seconds; one that is silent for so long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often the two are looked at.
@@ -45,6 +43,13 @@ pub enum Ended {
     Failed(#[from] RtcError),
 }
 
+/// How a session ended.
+pub struct Left {
+    pub why: Ended,
+    /// Whether the peer was ever there.
+    pub joined: bool,
+}
+
 /// What a session is connected to.
 pub struct Ends {
     pub hub: Arc<Hub>,
@@ -58,6 +63,8 @@ pub struct Ends {
     pub connected: watch::Sender<bool>,
     /// Every instant that str0m is given or gives is moved by this.
     pub shift: Shift,
+    /// A peer that does not get through in this time will not.
+    pub to_connect: Duration,
 }
 
 pub struct Session {
@@ -121,14 +128,15 @@ impl Session {
         (video.is_some() || audio.is_some()).then_some(session)
     }
 
-    pub async fn run(mut self) -> Ended {
-        loop {
+    pub async fn run(mut self) -> Left {
+        let why = loop {
             match self.turn().await {
                 Ok(None) => {}
-                Ok(Some(ended)) => return ended,
-                Err(e) => return Ended::Failed(e),
+                Ok(Some(why)) => break why,
+                Err(e) => break Ended::Failed(e),
             }
-        }
+        };
+        Left { why, joined: self.connected }
     }
 
     /// Sends what there is to send, then takes one thing in.
@@ -138,7 +146,7 @@ impl Session {
             return Ok(Some(Ended::PeerClosed));
         }
         let now = Instant::now();
-        if !self.connected && now.duration_since(self.born) > TO_CONNECT {
+        if !self.connected && now.duration_since(self.born) > self.ends.to_connect {
             return Ok(Some(Ended::NeverConnected));
         }
         if self.connected && now.duration_since(self.heard) > SILENCE {
@@ -250,7 +258,11 @@ impl Session {
     }
 
     fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
-        // What is neither STUN nor DTLS nor RTP is not for us.
+        if is_media(&datagram.bytes) {
+            // Nothing is received, whatever a peer sends.
+            return Ok(());
+        }
+        // What is neither STUN nor DTLS nor RTCP is not for us.
         let Ok(received) = Receive::new(datagram.protocol, datagram.source, datagram.destination, &datagram.bytes) else { return Ok(()) };
         self.heard = datagram.at;
         self.rtc.handle_input(Input::Receive(self.ends.shift.apply(datagram.at), received))
@@ -299,6 +311,11 @@ impl Session {
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         writer.abs_capture_time(stamp).write(payload_type, captured, at, &packet.payload[..])
     }
+}
+
+/// RTP and not RTCP (RFC 7983, section 7; RFC 5761, section 4).
+fn is_media(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, kind, ..] if !(192..=223).contains(kind))
 }
 
 /// The payload type to send with: for H.264 the one whose profile and packetization are ours.

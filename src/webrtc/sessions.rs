@@ -4,7 +4,7 @@ use super::routes::Routes;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// How a session began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,8 +46,10 @@ struct Entry {
     stop: watch::Sender<bool>,
 }
 
-/// A session's place in the list and among the routes; dropping it gives both up.
+/// A session's place in the list and among the routes; dropping it gives all up.
 pub struct Place {
+    /// A viewer's, of those that there are.
+    _seat: Option<OwnedSemaphorePermit>,
     list: Arc<Sessions>,
     routes: Arc<Routes>,
     id: String,
@@ -56,11 +58,6 @@ pub struct Place {
 }
 
 impl Sessions {
-    /// Those that play, connected or not yet.
-    pub fn viewers(&self) -> usize {
-        self.lock().values().filter(|entry| entry.seen.kind != Kind::Whip).count()
-    }
-
     pub fn seen(&self) -> Vec<Seen> {
         let mut seen: Vec<_> = self.lock().values().map(|entry| entry.seen).collect();
         seen.sort_by(|a, b| a.since.total_cmp(&b.since));
@@ -68,10 +65,17 @@ impl Sessions {
     }
 
     /// `ufrag`: a route of `routes`, which goes with the place. What is returned second turns true when the session is to end.
-    pub fn add(self: &Arc<Self>, routes: &Arc<Routes>, id: &str, ufrag: &str, kind: Kind, since: f64) -> (Place, watch::Receiver<bool>) {
+    pub fn add(
+        self: &Arc<Self>,
+        routes: &Arc<Routes>,
+        (id, ufrag): (&str, &str),
+        (kind, seat): (Kind, Option<OwnedSemaphorePermit>),
+        since: f64,
+    ) -> (Place, watch::Receiver<bool>) {
         let (stop, stopped) = watch::channel(false);
         self.lock().insert(id.to_owned(), Entry { seen: Seen { kind, since, connected: false }, stop });
-        (Place { list: self.clone(), routes: routes.clone(), id: id.to_owned(), ufrag: ufrag.to_owned(), kind }, stopped)
+        let (id, ufrag) = (id.to_owned(), ufrag.to_owned());
+        (Place { _seat: seat, list: self.clone(), routes: routes.clone(), id, ufrag, kind }, stopped)
     }
 
     /// Ends a viewer's session; `false` when there is none of this name.

@@ -1,16 +1,21 @@
 //! The checks of an offer or an answer before str0m sees it, and our answer's last touch. Pure; what a stranger sends is bounded
 //! here.
 
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use str0m::change::{SdpAnswer, SdpOffer};
 
 /// The media type of both.
 pub const SDP: &str = "application/sdp";
 
-/// Far more than any browser offers: each candidate is paired with each of ours.
-const MAX_CANDIDATES: usize = 64;
-const MAX_MEDIA: usize = 16;
-/// Bytes; Chromium's offer for all its codecs is about 6 KB.
-pub const MAX_OFFER: usize = 64 * 1024;
+/// Bytes; Chromium's offer of video and sound is 6.5 KB, aiortc's 3; a dozen interfaces make it twice as long.
+pub const MAX_OFFER: usize = 16 * 1024;
+/// Chromium's has about 250. str0m takes its time for each, most where it finds a fault.
+const MAX_LINES: usize = 400;
+const MAX_MEDIA: usize = 4;
+/// Each is sent checks wherever it points to, for as long as a peer has to connect, so a stranger's word is believed so often and no
+/// more. Whoever reaches us is answered in any case.
+const MAX_CANDIDATES: usize = 16;
 
 /// Why an offer is not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +24,7 @@ pub enum BadOffer {
     TooLarge,
     #[error("the offer is no SDP of WebRTC")]
     Malformed,
-    #[error("the offer has more than {MAX_MEDIA} media or {MAX_CANDIDATES} candidates")]
+    #[error("the offer has more than {MAX_MEDIA} media or {MAX_LINES} lines")]
     TooMuch,
     #[error("nothing of the offer can be sent: H.264 video (packetization-mode=1) and Opus sound are, to a=recvonly or a=sendrecv")]
     NothingInCommon,
@@ -28,19 +33,60 @@ pub enum BadOffer {
     Refused(String),
 }
 
-/// Reads an offer that has something for us.
+/// Reads an offer that has something for us, as one that receives and sends nothing.
 pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
     check_size(text)?;
-    let offer = SdpOffer::from_sdp_string(text).map_err(|_| BadOffer::Malformed)?;
-    if sections(text).any(|section| is_for_us(&section)) { Ok(offer) } else { Err(BadOffer::NothingInCommon) }
+    let text = tamed(text);
+    if !is_sound(&text) {
+        return Err(BadOffer::Malformed);
+    }
+    let offer = SdpOffer::from_sdp_string(&text).map_err(|_| BadOffer::Malformed)?;
+    if sections(&text).any(|section| is_for_us(&section)) { Ok(offer) } else { Err(BadOffer::NothingInCommon) }
 }
 
 fn check_size(text: &str) -> Result<(), BadOffer> {
     if text.len() > MAX_OFFER {
         return Err(BadOffer::TooLarge);
     }
-    let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
-    if count("m=") > MAX_MEDIA || count("a=candidate:") > MAX_CANDIDATES { Err(BadOffer::TooMuch) } else { Ok(()) }
+    let media = text.lines().filter(|line| line.starts_with("m=")).count();
+    if media > MAX_MEDIA || text.lines().count() > MAX_LINES { Err(BadOffer::TooMuch) } else { Ok(()) }
+}
+
+/// An offer without what the peer would send, which str0m would keep for nobody to take, and with few candidates.
+fn tamed(offer: &str) -> String {
+    let few = few_candidates(offer);
+    let (directions, session): (Vec<&str>, Vec<&str>) = few.lines().take_while(|line| !line.starts_with("m=")).partition(is_direction);
+    // RFC 8866, section 6.7.
+    let default = directions.first().copied().unwrap_or("a=sendrecv");
+    let media = sections(&few).flat_map(|section| receiving(section, default));
+    session.into_iter().chain(media).flat_map(|line| [line, "\r\n"]).collect()
+}
+
+fn is_direction(line: &&str) -> bool {
+    matches!(*line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
+}
+
+/// An m-section that receives, or nothing at all. `default`: where it says nothing.
+fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
+    let asked = section.iter().copied().find(is_direction).unwrap_or(default);
+    section.retain(|line| !is_direction(line));
+    // Attributes are a section's last lines.
+    let at = section.iter().position(|line| line.starts_with("a=")).unwrap_or(section.len());
+    section.insert(at, if matches!(asked, "a=sendrecv" | "a=recvonly") { "a=recvonly" } else { "a=inactive" });
+    section
+}
+
+/// Leaves the first addresses of UDP: over TCP the peer connects to us.
+fn few_candidates(text: &str) -> String {
+    let mut kept = HashSet::new();
+    let mut stays = |line: &&str| {
+        let Some(candidate) = line.strip_prefix("a=candidate:") else { return true };
+        let fields: Vec<&str> = candidate.split(' ').collect();
+        let &[_, _, protocol, _, ip, port, ..] = &fields[..] else { return false };
+        let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.parse()) else { return false };
+        protocol.eq_ignore_ascii_case("udp") && kept.len() < MAX_CANDIDATES && kept.insert(SocketAddr::new(ip, port))
+    };
+    text.split_inclusive('\n').filter(|line| stays(line)).collect()
 }
 
 /// Why an answer to our offer is of no use.
@@ -60,12 +106,36 @@ pub enum BadAnswer {
 /// Reads an answer.
 pub fn check_answer(text: &str) -> Result<SdpAnswer, BadAnswer> {
     check_size(text).map_err(|_| BadAnswer::TooMuch)?;
-    SdpAnswer::from_sdp_string(text).map_err(|_| BadAnswer::Malformed)
+    if !is_sound(text) {
+        return Err(BadAnswer::Malformed);
+    }
+    SdpAnswer::from_sdp_string(&few_candidates(text)).map_err(|_| BadAnswer::Malformed)
+}
+
+/// Whether a payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and repeats one other at most: str0m may panic
+/// where it finds otherwise.
+fn is_sound(text: &str) -> bool {
+    let mut known: HashMap<u8, Vec<&str>> = HashMap::new();
+    sections(text).all(|section| {
+        let mut formats: HashMap<u8, Vec<&str>> = HashMap::new();
+        for line in section {
+            let said = line.strip_prefix("a=rtpmap:").or_else(|| line.strip_prefix("a=fmtp:"));
+            let number = said.and_then(|said| said.split(' ').next()).and_then(|number| number.parse().ok());
+            if let Some(number) = number {
+                formats.entry(number).or_default().push(line);
+            }
+        }
+        formats.into_iter().all(|(number, lines)| {
+            let named = lines.iter().filter(|line| line.starts_with("a=rtpmap:")).count();
+            let repeats: usize = lines.iter().map(|line| line.to_ascii_lowercase().matches("apt=").count()).sum();
+            number < 128 && named <= 1 && repeats <= 1 && known.entry(number).or_insert_with(|| lines.clone()) == &lines
+        })
+    })
 }
 
 /// The lines of each m-section.
 fn sections(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    let mut lines = text.lines().map(str::trim_end).skip_while(|line| !line.starts_with("m=")).peekable();
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("m=")).peekable();
     std::iter::from_fn(move || {
         let mut section = vec![lines.next()?];
         while let Some(line) = lines.next_if(|line| !line.starts_with("m=")) {
@@ -81,7 +151,7 @@ fn is_for_us(section: &[&str]) -> bool {
         Some(media) if media.starts_with("m=audio ") => "opus/48000",
         _ => return false,
     };
-    let receives = !section.iter().any(|line| matches!(*line, "a=sendonly" | "a=inactive"));
+    let receives = section.contains(&"a=recvonly");
     let speaks = |line: &&str| {
         let name = line.strip_prefix("a=rtpmap:").and_then(|map| map.split_once(' ')).map(|(_, name)| name.to_ascii_lowercase());
         name.is_some_and(|name| name.starts_with(codec))

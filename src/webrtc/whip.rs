@@ -188,7 +188,8 @@ impl Publisher {
             Ok(asked) => asked,
             Err(e) => return e.into(),
         };
-        let session = client::location(&answer);
+        // A session that has no address, or one that a token must not go to, ends at the server's own time-out.
+        let session = client::location(&answer).map_err(|e| debug!("WHIP: the session's end will not be told: {}", chain(&e))).ok();
         self.note_ice_servers(&answer, told);
         let outcome = match self.accept(draft, &answer) {
             Ok((media, connected)) => self.keep(media, connected, stopping, told).await,
@@ -211,7 +212,7 @@ impl Publisher {
         let sdp = std::str::from_utf8(&answer.body).map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
         let answer = signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
         let (session, connected) = draft.accept(answer).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
-        Ok((session.run(), connected))
+        Ok((async { session.run().await.why }, connected))
     }
 
     async fn keep(

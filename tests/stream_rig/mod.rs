@@ -50,12 +50,17 @@ impl Rig {
     }
 
     pub async fn with(sound: bool, limits: Limits) -> Self {
+        Self::of(config(sound), limits).await
+    }
+
+    pub async fn of(config: Config, limits: Limits) -> Self {
+        let sound = config.sound.is_some();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
         let own = SharedStatus::create("server").unwrap().writer();
-        let inputs = ServeInputs { listener, config: config(sound), video: Some(video_worker), audio: sound.then_some(audio_worker), own };
+        let inputs = ServeInputs { listener, config, video: Some(video_worker), audio: sound.then_some(audio_worker), own };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
@@ -209,7 +214,7 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
     .await;
 }
 
-fn config(sound: bool) -> Config {
+pub fn config(sound: bool) -> Config {
     Config {
         without_effect: Vec::new(),
         access: Access { file_origin: true, ..Access::default() },

@@ -4,6 +4,7 @@
 mod common;
 mod hostile;
 mod line;
+mod offers;
 mod peer;
 mod reach;
 mod whip;

@@ -56,15 +56,15 @@ pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &s
 }
 
 impl Peer {
-    fn new(line: Line) -> (Self, String, SdpPendingOffer) {
+    fn new(line: Line, direction: Direction) -> (Self, String, SdpPendingOffer) {
         let address = line.address();
         let config = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false);
         let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
         let protocol = if line.protocol() == Protocol::Udp { "udp" } else { "tcp" };
         rtc.add_local_candidate(Candidate::host(address, protocol).expect("an address"));
         let mut api = rtc.sdp_api();
-        api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-        api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        api.add_media(MediaKind::Video, direction, None, None, None);
+        api.add_media(MediaKind::Audio, direction, None, None, None);
         let (offer, pending) = api.apply().expect("there is something to offer");
         let offer = offer.to_sdp_string();
         let peer =
@@ -78,7 +78,16 @@ impl Peer {
     }
 
     pub fn play_over(line: Line, port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new(line);
+        Self::play_as(line, Direction::RecvOnly, port)
+    }
+
+    /// Would send as well.
+    pub fn play_both_ways(port: u16) -> Self {
+        Self::play_as(Line::udp(), Direction::SendRecv, port)
+    }
+
+    fn play_as(line: Line, direction: Direction, port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new(line, direction);
         let answer = request(port, "POST", "/whep", "application/sdp", &offer);
         assert_eq!(answer.status, 201, "{}", answer.body);
         // It is relative to `/whep`.
@@ -89,7 +98,7 @@ impl Peer {
 
     /// Plays by the JSON endpoint.
     pub fn play_by_json(port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new(Line::udp());
+        let (mut peer, offer, pending) = Self::new(Line::udp(), Direction::RecvOnly);
         let offer = serde_json::json!({"sdp": offer, "type": "offer"}).to_string();
         let answer = request(port, "POST", "/api/webrtc/offer", "application/json", &offer);
         assert_eq!(answer.status, 200, "{}", answer.body);

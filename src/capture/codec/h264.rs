@@ -1,5 +1,6 @@
 //! H.264 from planes, by OpenH264: constrained baseline, one slice, no B frames, so that a frame goes out when it comes in.
 //! Owns the encoder's life and its keyframes; knows no device, no ring, no viewer.
+#![allow(unsafe_code)] // an option that the crate sets too late
 
 use crate::capture::planes::{Plane, PlaneBuffer, Planes};
 use crate::packet::MonoNs;
@@ -100,7 +101,8 @@ impl H264Encoder {
         let bitrate_bps = if wish.bitrate_bps == 0 { default_bps(size) } else { wish.bitrate_bps };
         let fits = |running: &Running| running.size == size && running.bitrate_bps == bitrate_bps;
         if !self.encoder.as_deref().is_some_and(fits) {
-            let encoder = Encoder::with_api_config(OpenH264API::from_source(), settings(self.fps, bitrate_bps))?;
+            let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), settings(self.fps, bitrate_bps))?;
+            silence(&mut encoder);
             let running = Running { encoder, size, bitrate_bps, keyframes: wish.keyframes, last_keyframe: captured };
             self.encoder = Some(Box::new(running));
         }
@@ -131,6 +133,17 @@ impl H264Encoder {
         }
         Ok((!unit.is_empty()).then_some(keyframe))
     }
+}
+
+/// Keeps OpenH264 from writing lines of its own to stderr, such as its warning that it leaves out no frames. The crate asks for the
+/// same, but only after the encoder was set up and has said it.
+fn silence(encoder: &mut Encoder) {
+    /// ENCODER_OPTION_TRACE_LEVEL and WELS_LOG_QUIET of OpenH264's codec_app_def.h.
+    const TRACE_LEVEL: std::ffi::c_int = 25;
+    let mut quiet: std::ffi::c_int = 0;
+    // SAFETY: the encoder is there as long as `encoder`; this option can be set before it is set up, and reads an int, which outlives
+    // the call. The crate relies on no level. Should it fail, a line more is on stderr.
+    unsafe { encoder.raw_api().set_option(TRACE_LEVEL, (&raw mut quiet).cast()) };
 }
 
 fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
