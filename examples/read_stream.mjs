@@ -2,7 +2,7 @@
 // Node 22 or newer; Node 20 with --experimental-websocket.
 const server = process.argv[2] ?? "localhost:8080";
 
-/** Calls onpacket({ kind, stamp, sequence, data, … }) for what arrives; resolves when the connection ends. */
+/** Calls onpacket({ kind, ns, sequence, data, … }) for what arrives; resolves when the connection ends. */
 function read(url, onpacket) {
   return new Promise((ended) => {
     const stream = new WebSocket(url);
@@ -12,7 +12,7 @@ function read(url, onpacket) {
       const kind = { v: "video", a: "audio", e: "event" }[String.fromCharCode(view.getUint8(0))];
       const packet = {
         kind,
-        stamp: Number(view.getBigUint64(8, true)) / 1e9, // UNIX seconds of capture
+        ns: view.getBigUint64(8, true), // UNIX nanoseconds of capture; Number(ns) / 1e9 are seconds to reckon with
         sequence: view.getUint32(4, true), // per kind; a jump means packets are missing
         data: new Uint8Array(buffer, view.getUint8(1)),
       };
@@ -30,8 +30,8 @@ function read(url, onpacket) {
   });
 }
 
-function print({ kind, stamp, data, width, height, rate, channels }) {
-  const time = stamp.toFixed(6);
+function print({ kind, ns, data, width, height, rate, channels }) {
+  const time = `${ns / 10n ** 9n}.${String((ns / 1000n) % 10n ** 6n).padStart(6, "0")}`; // the digits of /stream
   if (kind === "video") console.log(`${time}  picture of ${width}x${height}: ${data.length} bytes`);
   else if (kind === "audio") console.log(`${time}  sound: ${data.length / 2 / channels} samples at ${rate} Hz`);
   else console.log(`${time}  ${new TextDecoder().decode(data)}`);

@@ -1,7 +1,6 @@
 """Both streams as an iterator that never gives you an old picture, however slow you are. python3 read_stream.py [HOST:PORT]
-
     for packet in packets("localhost:8080"):
-        packet.kind ("video", "audio", "event"), packet.stamp (UNIX seconds of capture), packet.data
+        packet.kind ("video", "audio", "event"), packet.stamp (UNIX seconds of capture), packet.name (the same), packet.data
 """
 import struct
 import sys
@@ -16,11 +15,12 @@ from websockets.sync.client import connect  # pip install websockets (on Debian 
 @dataclass
 class Packet:
     kind: str  # "video": data is a JPEG; "audio": 16-bit little-endian samples; "event": JSON
-    stamp: float  # UNIX seconds at which it was captured
+    ns: int  # UNIX nanoseconds at which it was captured
     sequence: int  # per kind; a jump means that packets are missing
     data: bytes
     shape: tuple  # of video: width, height; of audio: samples per second, channels
-    name = property(lambda self: f"{self.stamp:.6f}", doc="The stamp with six decimals, good for file names.")
+    stamp = property(lambda self: self.ns / 1e9, doc="UNIX seconds, for reckoning.")
+    name = property(lambda self: f"{self.ns // 10**9}.{self.ns // 1000 % 10**6:06}", doc="The stamp's digits on /stream, for file names.")
 
 
 def read(stream, arrived):
@@ -29,7 +29,7 @@ def read(stream, arrived):
         for message in stream:
             kind, header_bytes, _, sequence, ns = struct.unpack_from("<cBHIQ", message)
             shape = struct.unpack_from("<IH" if kind == b"a" else "<HH", message, 16)
-            arrived.put(Packet({b"v": "video", b"a": "audio", b"e": "event"}[kind], ns / 1e9, sequence, message[header_bytes:], shape))
+            arrived.put(Packet({b"v": "video", b"a": "audio", b"e": "event"}[kind], ns, sequence, message[header_bytes:], shape))
             if kind == b"v":
                 stream.send("ack")  # with window=2 no more than two pictures are ever on their way
     finally:

@@ -2,6 +2,7 @@
 //!
 //! In a program of yours: `stampcast = { git = "…", default-features = false }` and `tungstenite`.
 
+use stampcast::wire::stamp::Seconds;
 use stampcast::wire::{Message, binary};
 use std::error::Error;
 
@@ -28,18 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = std::env::args().nth(1).unwrap_or_else(|| "localhost:8080".into());
     read(&server, |message| match message {
         Message::Video { stamp, width, height, jpeg, .. } => {
-            println!("{:.6}  picture of {width}x{height}: {} bytes", seconds(stamp.0), jpeg.len());
+            println!("{}  picture of {width}x{height}: {} bytes", Seconds(*stamp), jpeg.len());
         }
         Message::Audio { stamp, rate, pcm, .. } => {
             let (hz, channels) = rate.unwrap_or((0, 1));
-            println!("{:.6}  sound: {} samples at {hz} Hz", seconds(stamp.0), pcm.len() / 2 / usize::from(channels));
+            println!("{}  sound: {} samples at {hz} Hz", Seconds(*stamp), pcm.len() / 2 / usize::from(channels));
         }
-        Message::Event { stamp, event } => println!("{:.6}  {event:?}", seconds(stamp.0)),
+        Message::Event { stamp, event } => println!("{}  {event:?}", Seconds(*stamp)),
         Message::Pong { .. } => {}
     })
-}
-
-/// UNIX time of capture; good to a third of a microsecond, and exact in `stamp` itself.
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
 }

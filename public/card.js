@@ -22,7 +22,7 @@ function showPhase(state) {
   const tokenMissing = state.phase === "refused" && /token$/.test(state.reason);
   setText($("status-text"), t(tokenMissing ? "token" : STATUS_WORDS[state.phase]));
   const card = cardFor(state);
-  $("card").hidden = card === null;
+  setHidden($("card"), card === null);
   if (card) {
     setText($("card-title"), card.title);
     setText($("card-text"), card.text);

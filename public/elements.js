@@ -11,6 +11,11 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** The same: set to what it is, `hidden` still costs the page a frame. */
+function setHidden(element, hidden) {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
 function setIcon(button, name) {
   button.querySelector("use").setAttribute("href", `#${name}`);
 }

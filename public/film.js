@@ -157,13 +157,16 @@ class Film {
       concealed: audio.concealmentEvents || 0,
       delayS: audio.jitterBufferDelay || 0,
       emitted: audio.jitterBufferEmittedCount || 0,
+      energy: audio.totalAudioEnergy || 0,
+      heardS: audio.totalSamplesDuration || 0,
     };
     const before = this.before || now;
     this.before = now;
     const since = Object.fromEntries(Object.entries(now).map(([name, value]) => [name, value - before[name]]));
     return {
       ...since,
-      level: audio.audioLevel || 0,
+      // Of all that was heard since: audioLevel is of one instant, and a beep once a second would fall between two looks.
+      level: since.heardS > 0 ? Math.sqrt(since.energy / since.heardS) : 0,
       bufferedS: since.emitted > 0 ? since.delayS / since.emitted : null,
       protocol: protocolOf(stats),
     };

@@ -12,18 +12,47 @@ function showFrame(frame) {
     $("frame").dataset.ratio = ratio;
     $("frame").style.setProperty("--ratio", ratio);
   }
-  // With the picture, so that the page is laid out once for both.
-  if (performance.now() - meterShownAt > 100) showMeter();
+  showMeasured();
   const stamp = $("stamp");
-  stamp.hidden = !settings.get("overlay") || frame.stamp === null;
+  setHidden(stamp, !settings.get("overlay") || frame.stamp === null);
   if (stamp.hidden) return;
   const date = new Date(frame.stamp * 1000);
   const thousandths = String(date.getMilliseconds()).padStart(3, "0");
-  setText($("stamp-time"), `${clockTime(date)}.${thousandths}`);
-  setText($("stamp-unix"), frame.stampText);
+  drawStamp(stamp, `${clockTime(date)}.${thousandths}`, frame.stampText);
+}
+
+/**
+ * Drawn, not written: for a text that changes with each picture the browser lays out the page again, and looks up what
+ * is under the pointer.
+ */
+function drawStamp(canvas, time, unix) {
+  const [width, height, left, base] = [250, 23, 9, 16];
+  const context = canvas.getContext("2d");
+  if (canvas.height !== Math.round(height * devicePixelRatio)) {
+    canvas.width = Math.round(width * devicePixelRatio);
+    canvas.height = Math.round(height * devicePixelRatio);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.font = `500 12px ${getComputedStyle(canvas).fontFamily}`;
+  }
+  context.clearRect(0, 0, width, height);
+  context.fillStyle = "#fff";
+  context.fillText(time, left, base);
+  context.fillStyle = "#c4ced8";
+  context.fillText(unix, left + context.measureText(`${time}  `).width, base);
+}
+
+let meterShownAt = 0;
+let figuresShownAt = 0;
+
+/** Shows level and figures anew where it is time: with a picture, so that the page is laid out once for all; `lateMs` later where none comes. */
+function showMeasured(lateMs = 0) {
+  const now = performance.now();
+  if (now - meterShownAt > 100 + lateMs) showMeter();
+  if (now - figuresShownAt > 500 + lateMs && !$("figures").hidden && !document.hidden) showFigures();
 }
 
 function showFigures() {
+  figuresShownAt = performance.now();
   const now = performance.now() / 1000;
   const { figures } = viewer;
   const latency = figures.latency.quantile(now, 0.5);
@@ -126,7 +155,7 @@ function showGaps(gaps) {
 
 function showSource(info) {
   const video = info && info.video;
-  $("f-source-row").hidden = !(video && video.device);
+  setHidden($("f-source-row"), !(video && video.device));
   if (!video || !video.device) return;
   setText($("f-source"), video.device);
   const { stamp } = video;
@@ -151,14 +180,13 @@ function drawTrace(items) {
   line.setAttribute("points", points.join(" "));
 }
 
-let meterShownAt = 0;
 function showMeter() {
   meterShownAt = performance.now();
   const { figures } = viewer;
   const decibels = figures.peak > 0 ? Math.max(-60, 20 * Math.log10(figures.peak)) : -60;
   figures.peak *= 0.5;
   const meter = $("meter");
-  meter.hidden = viewer.lastSoundAt === null;
+  setHidden(meter, viewer.lastSoundAt === null);
   const rounded = String(Math.round(decibels));
   if (meter.getAttribute("aria-valuenow") === rounded) return;
   meter.setAttribute("aria-valuenow", rounded);

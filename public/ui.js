@@ -64,9 +64,20 @@ function begin() {
 
 /** Not remembered: whoever starts the sound wants to hear it. */
 let muted = false;
+/** What a volume of 0 becomes for who asks for the sound. */
+const HEARABLE = 0.5;
+
+/** A volume of 0 is a mute, and shown as one. */
+const silenced = () => muted || settings.get("volume") === 0;
+
+function unmute() {
+  muted = false;
+  if (silenced()) settings.set("volume", HEARABLE);
+}
 
 async function startSound({ silent }) {
-  muted = silent;
+  if (silent) muted = true;
+  else unmute();
   if (!viewer.soundFormat && viewer.lastSoundAt !== null) toast(t("noSoundFormat"));
   try {
     await viewer.startSound();
@@ -80,10 +91,10 @@ function showSoundControls() {
   const on = viewer.sound.state === "on" || viewer.sound.state === "starting";
   $("start-audio").hidden = on;
   $("sound-controls").hidden = !on;
-  setLabel($("mute"), t(muted ? "unmute" : "mute"));
-  setIcon($("mute"), muted ? "i-muted" : "i-sound");
+  setLabel($("mute"), t(silenced() ? "unmute" : "mute"));
+  setIcon($("mute"), silenced() ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
-  viewer.setVolume(settings.get("volume"), muted);
+  viewer.setVolume(settings.get("volume"), silenced());
 }
 
 function setVolume(volume) {
@@ -95,7 +106,8 @@ function setVolume(volume) {
 
 function toggleSound() {
   if (viewer.sound.state !== "on") return startSound({ silent: false });
-  muted = !muted;
+  if (silenced()) unmute();
+  else muted = true;
   return showSoundControls();
 }
 
@@ -332,9 +344,7 @@ setTransport(settings.get("transport"));
 showFiguresPanel(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
 begin();
 applyLanguage();
-setInterval(() => performance.now() - meterShownAt > 300 && showMeter(), 200);
+setInterval(() => showMeasured(200), 200);
 setInterval(() => {
-  if (document.hidden) return;
-  if (!$("figures").hidden) showFigures();
-  if (viewer.recording) showRecording();
+  if (viewer.recording && !document.hidden) showRecording();
 }, 500);

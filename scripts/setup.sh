@@ -135,16 +135,17 @@ need_rust() {
         return 0
     fi
     rust_missing=true
+    need "to fetch Rust" ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
     have rustup && return 0
-    case $(release_name) in
-    # Debian has a rustup of its own from 13 on.
-    trixie | forky | sid) need "to install Rust" rustup false ;;
-    *)
+    if rustup_is_packaged && ! debians_rust_there; then
+        need "to install Rust" rustup false
+    else
         need "to fetch the Rust installer" curl have curl
-        need "to fetch the Rust installer" ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
-        ;;
-    esac
+    fi
 }
+# Debian has a rustup of its own from 13 on. It takes the place of Debian's compiler: apt would remove that.
+rustup_is_packaged() { case $(release_name) in trixie | forky | sid) true ;; *) false ;; esac; }
+debians_rust_there() { dpkg-query -W -f '${db:Status-Status}\n' cargo rustc 2>/dev/null | grep -q '^installed'; }
 
 install_rust() {
     local instead

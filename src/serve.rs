@@ -1,5 +1,7 @@
 //! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
 
+mod terminal;
+
 use crate::clock::Sample;
 use crate::config::Config;
 use crate::http::access::Access;
@@ -7,7 +9,6 @@ use crate::http::{self, Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, feed};
 use crate::packet::{Encoding, MonoNs, StreamKind};
 use crate::ring::{RingReader, StatusReader, StatusWriter};
-use crate::wire::info::Shape;
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -22,8 +23,6 @@ const LOOK_AT_CLOCKS_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything is set up, and the first viewers are in.
 const START_IS_OVER: Duration = Duration::from_secs(2);
-
-const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the supervisor hands to the server, all of it made before the fork.
 pub struct ServeInputs {
@@ -100,10 +99,11 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
+    let restarts = own.incarnation().saturating_sub(1);
     feeds.spawn(show_life(own));
     feeds.spawn(forget_the_start());
     if io::stderr().is_terminal() {
-        feeds.spawn(tell_state(hub.clone()));
+        feeds.spawn(terminal::tell_state(hub.clone()));
     }
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else { continue };
@@ -123,6 +123,7 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
     let door = Door {
         access,
         serve_client: config.serve_client,
+        restarts,
         #[cfg(feature = "tls")]
         tls,
         #[cfg(feature = "webrtc")]
@@ -187,30 +188,6 @@ async fn forget_the_start() -> io::Result<()> {
     tokio::time::sleep(START_IS_OVER).await;
     crate::memory::give_back();
     std::future::pending().await
-}
-
-/// One line now and then for a person who watches the terminal; a log file is spared it.
-async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
-    let mut before = None;
-    let mut alone = false;
-    loop {
-        tokio::time::sleep(TELL_STATE_EVERY).await;
-        let (info, figures) = (hub.info(MonoNs::now()), hub.figures());
-        // Said once when the last viewer has gone.
-        if std::mem::replace(&mut alone, info.viewers == 0) && alone {
-            continue;
-        }
-        let bytes: u64 = figures.tracks.iter().map(|t| t.bytes).sum();
-        let captured = bytes - before.replace(bytes).unwrap_or(bytes);
-        let fps = match info.video.as_ref().map(|v| &v.shape) {
-            Some(Shape::Video { fps, .. }) => fps.measured.map_or("no picture wanted".into(), |fps| format!("{fps:.1} fps")),
-            _ => "no camera".into(),
-        };
-        let dropped: u64 = info.video.iter().chain(&info.audio).flat_map(|s| s.drops.values()).map(|d| d.packets).sum();
-        let kbits = captured as f64 * 8e-3 / TELL_STATE_EVERY.as_secs_f64();
-        let viewers = if info.viewers == 1 { "1 viewer".into() } else { format!("{} viewers", info.viewers) };
-        tracing::info!("{viewers}, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far");
-    }
 }
 
 /// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.

@@ -75,21 +75,22 @@ fn a_snapshot_is_captured_after_its_request() {
         assert!(answer.header("x-sequence").is_some());
         assert_eq!(size_of(&answer.rest()), Some((640, 480)), "{path}");
     }
-    let head = ask(&program, "HEAD", "/snapshot.jpg");
-    assert_eq!((head.status, head.rest().len()), (200, 0));
-    // With a viewer there is a newest frame, and an old one may be had at once.
-    let mut viewer = Viewer::connect(&program.url("?audio=0"));
-    viewer.frame();
-    let answer = get(&program, "/snapshot.jpg?max_age_ms=60000");
-    assert!(answer.header("x-timestamp").expect("a stamp").parse::<f64>().expect("seconds") < unix_now());
-    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_snapshot_may_be_an_older_one_though_nobody_else_watches() {
+    let program = Program::start(&["--camera-type", "test", "--fps", "1"]);
+    let number = |query: &str| get(&program, &format!("/snapshot.jpg{query}")).header("x-sequence").expect("a number").to_owned();
+    common::until("the same frame twice", || (number("?max_age_ms=60000") == number("?max_age_ms=60000")).then_some(()));
+    assert_ne!(number("?max_age_ms=60000"), number(""), "who does not ask for an older one gets a new one");
 }
 
 #[test]
 fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
     let program = Program::start(&TEST);
-    for path in ["/stream.mjpg", "/stream", "/?action=stream", "/stream.mjpg?max_fps=5"] {
+    for path in ["/stream.mjpg", "/stream", "/?action=stream", "/stream.mjpg?max_fps=5", "/?action=stream&max_fps=5"] {
         let mut answer = get(&program, path);
+        assert_eq!(answer.header("connection"), Some("close"), "{}", answer.head);
         let kind = answer.header("content-type").expect("a type").to_owned();
         let boundary = kind.split("boundary=").nth(1).expect("a boundary");
         assert!(kind.starts_with("multipart/x-mixed-replace"), "{kind}");
@@ -169,6 +170,9 @@ fn every_refusal_is_json_that_says_why() {
         ("GET", "/audio.wav?seconds=x", 400, "seconds"),
         ("GET", "/?action=stop", 400, "action"),
         ("GET", "/?action=stream&action=stop", 400, "action"),
+        ("GET", "/?action=stream&max_fps=x", 400, "max_fps"),
+        ("GET", "/?action=snapshot&max_age_ms=x", 400, "max_age_ms"),
+        ("GET", "/index.html", 404, "nothing"),
         ("GET", "/nothing", 404, "nothing"),
         ("PUT", "/snapshot.jpg", 405, "Allow"),
     ] {
@@ -180,14 +184,73 @@ fn every_refusal_is_json_that_says_why() {
     }
 }
 
+const PATHS: [&str; 11] =
+    ["/", "/index.html", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/snapshot", "/stream.mjpg", "/audio.wav", "/healthz"];
+
+#[test]
+fn head_is_get_without_the_body() {
+    let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
+    let mut asked_by = Vec::new();
+    for path in PATHS {
+        let (head, got) = (ask(&program, "HEAD", path), get(&program, path));
+        assert_eq!((head.status, got.status), (200, 200), "{path}: {}", head.head);
+        assert_eq!(head.header("content-type"), got.header("content-type"), "{path}");
+        asked_by.push(format!("viewer {} ", head.body.get_ref().local_addr().expect("it is connected")));
+        assert_eq!(head.rest().len(), 0, "{path}");
+    }
+    let last = get(&program, "/stream.mjpg");
+    program.line(&[&format!("viewer {} joined", last.body.get_ref().local_addr().expect("it is connected"))]);
+    let logged = program.lines();
+    assert!(asked_by.iter().all(|viewer| !logged.iter().any(|line| line.contains(viewer))), "HEAD is no viewer: {asked_by:?}");
+}
+
 #[test]
 fn options_names_the_methods_of_every_path() {
-    let program = Program::start(&TEST);
-    for path in ["/", "/stream", "/info", "/state", "/metrics", "/snapshot.jpg", "/stream.mjpg", "/audio.wav", "/healthz"] {
+    let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
+    for path in PATHS {
         let answer = ask(&program, "OPTIONS", path);
         assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD")), "{path}: {}", answer.head);
     }
     assert_eq!(ask(&program, "OPTIONS", "/nothing").status, 404);
+}
+
+#[test]
+fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
+    let program = Program::start(&["--camera-type", "usb", "--device", "/dev/video-that-is-not-there"]);
+    // Until the server has heard of it, a request waits, and is told so.
+    let said = |answer: Answer| (answer.status, String::from_utf8(answer.rest()).expect("text"));
+    common::until("a refusal without a wait", || {
+        let (status, body) = said(get(&program, "/snapshot.jpg"));
+        (status == 503 && body.contains("the camera is away")).then_some(())
+    });
+}
+
+#[test]
+fn the_rate_of_a_camera_that_nobody_watches_is_the_one_it_runs_at() {
+    let program = Program::start(&["--camera-type", "test", "--fps", "20"]);
+    let state = || serde_json::from_slice::<serde_json::Value>(&get(&program, "/state").rest()).expect("JSON");
+    let result = common::until("the camera", || Some(state()["result"].clone()).filter(|result| result["source"]["online"] == true));
+    assert_eq!((&result["source"]["captured_fps"], &result["stream"]["queued_fps"]), (&20.into(), &0.into()), "{result}");
+}
+
+#[test]
+fn restarts_are_counted_by_worker_though_nobody_watches() {
+    let program = Program::start(&TEST);
+    for (times, name) in [(1, "video"), (1, "serve"), (2, "video")] {
+        let process = format!("stampcast-{name}");
+        let before = program.child(&process, None);
+        common::kill(before, libc::SIGKILL);
+        program.child(&process, Some(before));
+        let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}");
+        common::until(&row, || metrics(&program).contains(&row).then_some(()));
+    }
+    for row in ["worker=\"serve\"} 1", "worker=\"audio\"} 0"] {
+        assert!(metrics(&program).contains(row), "{}", metrics(&program));
+    }
+}
+
+fn metrics(program: &Program) -> String {
+    String::from_utf8(get(program, "/metrics").rest()).expect("text")
 }
 
 #[test]
@@ -200,28 +263,34 @@ fn state_metrics_and_the_page_are_there() {
     let state: serde_json::Value = serde_json::from_slice(&get(&program, "/state").rest()).expect("JSON");
     assert_eq!(state["result"]["source"]["resolution"], serde_json::json!({ "width": 640, "height": 480 }));
     assert_eq!((&state["ok"], &state["result"]["source"]["online"]), (&true.into(), &true.into()));
-    let metrics = String::from_utf8(get(&program, "/metrics").rest()).expect("text");
+    let metrics = metrics(&program);
     for expected in [
         "stampcast_viewers 1",
         "stampcast_packets_total{encoding=\"jpeg\"}",
         "stampcast_packets_dropped_total{stream=\"video\",cause=\"viewer_queue\"}",
         "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
         "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
-        "stampcast_worker_restarts_total{encoding=\"pcm\"} 0",
+        "stampcast_worker_restarts_total{worker=\"audio\"} 0",
         "stampcast_build_info{version=",
         "# TYPE stampcast_packets_total counter",
     ] {
         assert!(metrics.contains(expected), "{expected} is not in\n{metrics}");
     }
+    let sent = metrics.lines().find_map(|l| l.strip_prefix("stampcast_sent_bytes_total{stream=\"video\"} ")?.parse::<f64>().ok());
+    assert!(sent.is_some_and(|bytes| bytes > 5_000.0), "five frames were sent: {sent:?}");
     // histogram_quantile() of Prometheus gives NaN without this bucket.
     let of_all = |name: &str, labels: &str| {
         let line = metrics.lines().find_map(|l| l.strip_prefix(&format!("stampcast_packet_age_seconds_{name}{{{labels}}} ")));
         line.unwrap_or_else(|| panic!("no {name} {labels} in\n{metrics}")).to_owned()
     };
     assert_eq!(of_all("bucket", "le=\"+Inf\",stream=\"video\""), of_all("count", "stream=\"video\""));
-    let page = String::from_utf8(get(&program, "/").rest()).expect("text");
-    assert!(page.contains("Click to Start Audio"));
+    for path in ["/", "/index.html"] {
+        assert!(String::from_utf8(get(&program, path).rest()).expect("text").contains("Click to Start Audio"), "{path}");
+    }
+    program.line(&["listening on http://127.0.0.1:", "(the page; stream: ws://127.0.0.1:"]);
     let plain = Program::start(&TEST[..2]);
-    assert!(String::from_utf8(get(&plain, "/").rest()).expect("text").contains("/snapshot.jpg"));
+    let addresses = String::from_utf8(get(&plain, "/").rest()).expect("text");
+    assert!(["/snapshot.jpg", "--serve-client"].iter().all(|said| addresses.contains(said)), "{addresses}");
+    plain.line(&["the page: public/index.html"]);
     assert_eq!((get(&plain, "/nothing").status, ask(&plain, "POST", "/info").status), (404, 405));
 }

@@ -265,6 +265,19 @@ fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
 }
 
 #[test]
+fn a_terminal_has_a_status_line_with_the_bit_rate() {
+    let program = Program::on_terminal(&TEST);
+    let mut viewer = Viewer::connect(&program.url(""));
+    // The first of them may be of a moment in which the viewer has just come.
+    let rate = |line: &String| -> Option<f64> { line.split(" kbit/s encoded").next()?.rsplit(' ').next()?.parse().ok() };
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while !program.lines().iter().any(|line| line.contains(" 1 viewer, ") && rate(line).is_some_and(|kbits| kbits > 0.0)) {
+        assert!(Instant::now() < deadline, "no status line in {:?}", program.lines());
+        viewer.frame();
+    }
+}
+
+#[test]
 fn each_line_of_a_json_log_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
     // That is news to the server, which may have had none before.

@@ -269,19 +269,19 @@ async fn all_goes_on_queueing_behind_a_window() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_400_before_the_upgrade() {
+async fn what_cannot_be_served_is_refused_before_the_upgrade() {
     let mut rig = Rig::with(false, Limits::default()).await;
     let cases = [
-        ("?audio=1", "sound is off"),
-        ("?fps=3", "unknown parameter \"fps\""),
-        ("?window=0", "window must be 1 to 100"),
-        ("?video=0", "neither video nor audio"),
-        ("?video=0&audio=0", "neither video nor audio"),
-        ("?format=text&format=text", "given twice"),
+        ("?audio=1", 404, "sound is off"),
+        ("?fps=3", 400, "unknown parameter \"fps\""),
+        ("?window=0", 400, "window must be 1 to 100"),
+        ("?video=0", 400, "neither video nor audio"),
+        ("?video=0&audio=0", 400, "neither video nor audio"),
+        ("?format=text&format=text", 400, "given twice"),
     ];
-    for (query, said) in cases {
+    for (query, expected, said) in cases {
         let (code, body) = refused(&rig, query).await;
-        assert_eq!(code, 400, "{query}: {body}");
+        assert_eq!(code, expected, "{query}: {body}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert!(body["error"].as_str().is_some_and(|error| error.contains(said) && error.lines().count() == 1), "{query}: {body}");
     }

@@ -27,7 +27,7 @@ pub fn row(what: &str, ours: f64, reference: Option<f64>, target: &Target) {
         Target::Ratio(most) => (format!("x {most:.2}"), ratio.is_some_and(|ratio| ratio <= most)),
         Target::Share(least) => (format!("> x{least:.2}"), ratio.is_some_and(|ratio| ratio >= least)),
         Target::More(most) => (format!("+ {most:.1}"), reference.is_some_and(|reference| ours <= reference + most)),
-        Target::Most(most) => (format!("{most}"), ours <= most),
+        Target::Most(most) => (format!("{}", (most * 1e3).round() / 1e3), ours <= most),
         Target::Told => (String::new(), true),
     };
     let verdict = match target {

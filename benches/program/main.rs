@@ -42,7 +42,7 @@ fn main() {
         row(&format!("  of it {name}"), mb, None, &Target::Told);
     }
     let (silent, fps) = watched(&vga, &mut viewer, span);
-    row("CPU without a viewer, % of a core (camera drawn)", idle * 100.0, None, &Target::Told);
+    row("CPU without a viewer, % of a core (camera drawn)", idle * 100.0, None, &Target::Most(0.3));
     row("CPU with one viewer, % of a core", silent * 100.0, None, &Target::Told);
     row("frames per second", fps, Some(15.0), &Target::Share(0.99));
     drop((viewer, vga));
@@ -58,7 +58,8 @@ fn main() {
     row("messages per second", messages, Some(65.0), &Target::Share(0.99));
     drop((viewer, sound));
 
-    table::begin("All processes, 1920x1080 at 30 fps, encoded from raw frames, one viewer");
+    // The test picture is drawn as planes; what a camera's YUYV costs beside it, `--bench encode` says.
+    table::begin("All processes, 1920x1080 at 30 fps, encoded from the test picture's planes, one viewer");
     let full = Server::start(&["--width", "1920", "--height", "1080", "--fps", "30"]);
     let mut viewer = Viewer::connect(full.port);
     viewer.watch(SETTLE);

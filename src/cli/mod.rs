@@ -12,6 +12,7 @@ mod webrtc;
 
 use crate::config::{Camera, Config};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap_mangen::Man;
 
 /// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
 ///
@@ -156,9 +157,20 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// One page: each subcommand's options are a section of it, since nobody installs a page for each.
 fn manual() -> String {
-    let mut text = Vec::new();
+    let (mut command, mut text) = (Cli::command().disable_help_subcommand(true), Vec::new());
     // Writing to memory does not fail.
-    let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
-    String::from_utf8_lossy(&text).into_owned()
+    let _ = Man::new(command.clone().mut_subcommands(|subcommand| subcommand.hide(true))).render(&mut text);
+    let mut page = String::from_utf8_lossy(&text).into_owned();
+    command.build();
+    for subcommand in command.get_subcommands() {
+        let (man, mut text) = (Man::new(subcommand.clone()), Vec::new());
+        let _ = man.render_synopsis_section(&mut text);
+        let _ = man.render_description_section(&mut text);
+        let _ = man.render_options_section(&mut text);
+        let sections = String::from_utf8_lossy(&text).replace(".SH ", ".SS ");
+        page += &format!(".SH \"STAMPCAST {}\"\n{sections}", subcommand.get_name().to_uppercase());
+    }
+    page
 }

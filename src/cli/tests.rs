@@ -176,3 +176,23 @@ fn options_of_whip_need_whip() {
     );
     assert!(refused(&["--camera-type", "test", "--webrtc-stun", "stun.example.net"]).contains("HOST:PORT"));
 }
+
+#[test]
+fn the_manual_page_holds_every_option_of_every_subcommand() {
+    let wanted = |args: &[&str]| match run(args) {
+        Err(CliError::Wanted(text)) => text,
+        other => panic!("{args:?} gave {other:?}"),
+    };
+    // Hyphens are escaped in roff.
+    let manual = wanted(&["man"]).replace('\\', "");
+    for command in [&[][..], &["doctor"], &["completions"]] {
+        let help = wanted(&[command, &["--help"]].concat());
+        let options = help.lines().map(str::trim_start).filter(|l| l.starts_with('-'));
+        let names: Vec<&str> = options.filter_map(|l| l.split([' ', ',', '=']).find(|word| word.starts_with("--"))).collect();
+        assert!(names.contains(&"--help"), "{help}");
+        for name in names {
+            assert!(manual.contains(&format!("fB{name}fR")), "{name} is not in\n{manual}");
+        }
+    }
+    assert!(!manual.contains("(1)"), "it names a page that does not exist:\n{manual}");
+}

@@ -112,7 +112,7 @@ impl WebrtcArgs {
         #[cfg(feature = "tls")]
         let ca = args.whip_ca.clone();
         #[cfg(not(feature = "tls"))]
-        let ca = None;
+        let ca: Option<std::path::PathBuf> = None;
         if let Some(file) = &ca {
             readable("--whip-ca", file)?;
         }

@@ -11,8 +11,9 @@ use std::fmt;
 /// Names and values; none where the metric is a single one.
 pub type Labels<'a> = Vec<(&'a str, String)>;
 
+/// A gauge that is a single one.
 pub fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
-    ConstGauge::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    gauges(out, name, help, [(Labels::new(), value)])
 }
 
 pub fn gauges<'a>(

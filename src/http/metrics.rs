@@ -18,7 +18,11 @@ use std::fmt;
 
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("stampcast");
-    registry.register_collector(Box::new(Snapshot { info: app.hub.info(MonoNs::now()), figures: app.hub.figures() }));
+    registry.register_collector(Box::new(Snapshot {
+        info: app.hub.info(MonoNs::now()),
+        figures: app.hub.figures(),
+        restarts: app.restarts,
+    }));
     #[cfg(feature = "webrtc")]
     if let Some(server) = &app.webrtc {
         registry.register_collector(Box::new(super::webrtc::Snapshot(server.report())));
@@ -59,6 +63,8 @@ fn older_format(text: &str) -> String {
 struct Snapshot {
     info: Info,
     figures: Figures,
+    /// Of the server itself.
+    restarts: u32,
 }
 
 impl Snapshot {
@@ -118,12 +124,17 @@ impl Collector for Snapshot {
         };
         counters(&mut out, "packets", "Packets captured and encoded", by_track(|t| t.packets as f64))?;
         counters(&mut out, "bytes", "Bytes captured and encoded", by_track(|t| t.bytes as f64))?;
+        let of_workers = self.figures.restarts.iter().map(|(kind, n)| (format!("{kind:?}").to_lowercase(), *n));
+        let restarts = of_workers.chain([("serve".to_owned(), self.restarts)]);
         counters(
             &mut out,
             "worker_restarts",
-            "How often the capture process was started again",
-            by_track(|t| f64::from(t.incarnation.saturating_sub(1))),
+            "How often a process was started again since the program started: its capture processes and its server",
+            restarts.map(|(worker, n)| (vec![("worker", worker)], f64::from(n))),
         )?;
+        let sent =
+            self.figures.sent_bytes.iter().map(|(kind, bytes)| (vec![("stream", format!("{kind:?}").to_lowercase())], *bytes as f64));
+        counters(&mut out, "sent_bytes", "Payload that viewers' connections took, of all viewers; as text it is a third longer", sent)?;
         let latencies = tracks.iter().map(|t| (("encoding", format!("{:?}", t.encoding).to_lowercase()), &t.latency));
         histograms(&mut out, "capture_latency", "Capture to the server's hub", latencies)?;
         let ages = self.figures.age.iter().map(|(kind, age)| (("stream", format!("{kind:?}").to_lowercase()), age));

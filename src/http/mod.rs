@@ -78,6 +78,8 @@ pub struct Door {
     pub access: Access,
     /// The page is at `/`.
     pub serve_client: bool,
+    /// How often the server itself was started again.
+    pub restarts: u32,
     /// `None`: in the clear.
     #[cfg(feature = "tls")]
     pub tls: Option<tls::Tls>,
@@ -92,6 +94,7 @@ struct App {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
     serve_client: bool,
+    restarts: u32,
     #[cfg(feature = "webrtc")]
     webrtc: Option<Arc<crate::webrtc::Server>>,
 }
@@ -111,6 +114,7 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Lim
         hub: hub.clone(),
         places: Arc::new(Semaphore::new(limits.viewers)),
         serve_client: door.serve_client,
+        restarts: door.restarts,
         #[cfg(feature = "webrtc")]
         webrtc: door.webrtc,
     };
@@ -206,8 +210,8 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 fn router(app: App, access: Access, limits: &Limits) -> Router {
     let more = routes_of_webrtc(&app, limits);
-    Router::new()
-        .route("/", get(status::root))
+    let page = if app.serve_client { Router::new().route("/index.html", get(status::page)) } else { Router::new() };
+    page.route("/", get(status::root))
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
         .route("/state", get(state::state))

@@ -8,7 +8,7 @@ use super::App;
 use super::packets::{Packets, Peer};
 use super::problem::Problem;
 use crate::hub::Packet;
-use crate::packet::{Encoding, MonoNs, StreamKind};
+use crate::packet::{Encoding, MonoNs, StreamKind, WorkerState};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
@@ -18,7 +18,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -54,7 +54,8 @@ pub struct Rate {
     max_fps: Option<f64>,
 }
 
-/// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed.
+/// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed. While the camera is known
+/// to be away, nobody waits for it.
 pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejection>) -> Result<Response, Problem> {
     let Query(age) = age.map_err(|_| Problem::BadAge)?;
     let max_age = age.max_age_ms.map_or(Duration::ZERO, Duration::from_millis);
@@ -63,6 +64,9 @@ pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejec
         return Ok(image(&packet));
     }
     let frames = frames(&app, None)?;
+    if app.hub.info(MonoNs::now()).video.is_some_and(|video| video.state == WorkerState::WaitingForDevice) {
+        return Err(Problem::CameraAway);
+    }
     let fresh = async {
         loop {
             match frames.next().await {
@@ -110,18 +114,24 @@ pub async fn mjpeg(
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(Problem::BadRate);
     }
-    let frames = frames(&app, max_fps)?.logged(peer, "video, mjpeg");
+    let frames = frames(&app, max_fps)?;
     let kind = HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.
     let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();
-    let parts = stream::unfold((frames, first), |(frames, mut ready)| async move {
-        if ready.is_empty() {
-            ready.extend(part(frames.next().await?.as_ref()));
-        }
-        let bytes = ready.pop_front()?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), (frames, ready)))
-    });
-    Ok(([(header::CONTENT_TYPE, kind)], LIVE, Body::from_stream(parts)).into_response())
+    let parts = async move {
+        // Not before somebody reads: HEAD reads nothing.
+        let frames = frames.logged(peer, "video, mjpeg");
+        stream::unfold((frames, first), |(frames, mut ready)| async move {
+            if ready.is_empty() {
+                ready.extend(part(frames.next().await?.as_ref()));
+            }
+            let bytes = ready.pop_front()?;
+            Some((Ok::<_, std::convert::Infallible>(bytes), (frames, ready)))
+        })
+    };
+    // No second request can follow on this connection.
+    let about = [(header::CONTENT_TYPE, kind), (header::CONNECTION, HeaderValue::from_static("close"))];
+    Ok((about, LIVE, Body::from_stream(parts.flatten_stream())).into_response())
 }
 
 /// One frame with the boundary that ends it: browsers show a frame only when they see the next boundary.

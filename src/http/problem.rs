@@ -20,6 +20,8 @@ pub enum Problem {
     SoundForbidden,
     #[error("no frame came in time; /info says what the camera is doing")]
     NoFrame,
+    #[error("the camera is away; /info says why")]
+    CameraAway,
     #[error("no sound came in time; /info says what the microphone is doing")]
     SilentMicrophone,
     #[error("all places for viewers are taken; try again later")]
@@ -43,7 +45,7 @@ impl IntoResponse for Problem {
         let status = match self {
             Self::NoCamera | Self::NoSound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::SoundForbidden => StatusCode::FORBIDDEN,
-            Self::NoFrame | Self::SilentMicrophone | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoFrame | Self::CameraAway | Self::SilentMicrophone | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadAge | Self::BadRate | Self::BadSeconds | Self::BadAction => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         };

@@ -5,8 +5,8 @@ use super::page::PAGE;
 use super::problem::Problem;
 use super::{App, pictures};
 use crate::packet::MonoNs;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::Uri;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
@@ -25,6 +25,10 @@ stampcast
 /healthz       200 while the server lives
 ";
 
+const WITHOUT_PAGE: &str = "
+The page for people is at / with --serve-client; or open public/index.html as a file.
+";
+
 const ADDRESSES_OF_WEBRTC: &str = "\
 /whep          POST an SDP offer: WebRTC (H.264, Opus)
 /api/webrtc/offer  the same with JSON
@@ -37,21 +41,24 @@ pub struct Action {
 }
 
 /// `/`: the page with `--serve-client`, else the addresses; `/?action=stream` and `/?action=snapshot` as mjpg-streamer has
-/// them.
-pub async fn root(
-    State(app): State<App>,
-    peer: Extension<Peer>,
-    action: Result<Query<Action>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(Action { action }) = action.map_err(|_| Problem::BadAction)?;
+/// them, with what else `/stream.mjpg` and `/snapshot.jpg` take.
+pub async fn root(State(app): State<App>, peer: Extension<Peer>, uri: Uri) -> Result<Response, Problem> {
+    let Query(Action { action }) = Query::try_from_uri(&uri).map_err(|_| Problem::BadAction)?;
     match action.as_deref() {
-        None if app.serve_client => Ok(Html(PAGE.as_str()).into_response()),
-        None if app.has_webrtc() => Ok(format!("{ADDRESSES}{ADDRESSES_OF_WEBRTC}").into_response()),
-        None => Ok(ADDRESSES.into_response()),
-        Some("stream") => pictures::mjpeg(State(app), peer, Ok(Query(Default::default()))).await,
-        Some("snapshot") => pictures::snapshot(State(app), Ok(Query(Default::default()))).await,
+        None if app.serve_client => Ok(page().await.into_response()),
+        None => {
+            let of_webrtc = if app.has_webrtc() { ADDRESSES_OF_WEBRTC } else { "" };
+            Ok([ADDRESSES, of_webrtc, WITHOUT_PAGE].concat().into_response())
+        }
+        Some("stream") => pictures::mjpeg(State(app), peer, Query::try_from_uri(&uri)).await,
+        Some("snapshot") => pictures::snapshot(State(app), Query::try_from_uri(&uri)).await,
         Some(_) => Err(Problem::BadAction),
     }
+}
+
+/// `/index.html` with `--serve-client`.
+pub async fn page() -> Html<&'static str> {
+    Html(PAGE.as_str())
 }
 
 /// For whoever watches over the process; needs no token. Says nothing of the devices: `/info` does.

@@ -6,7 +6,7 @@ use super::access::Scope;
 use super::outgoing::Manner;
 use super::packets::Peer;
 use super::pictures;
-use super::problem::refusal;
+use super::problem::{Problem, refusal};
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
 use crate::packet::Encoding;
 use crate::wire::{Query, QueryError};
@@ -50,12 +50,8 @@ pub enum Refusal {
     Malformed,
     #[error(transparent)]
     Query(#[from] QueryError),
-    #[error("video=1 is asked for, but this server has no camera (--camera-type none)")]
-    NoVideo,
-    #[error("audio=1 is asked for, but sound is off on this server (--enable-audio turns it on)")]
-    NoAudio,
-    #[error("this token opens the picture without the sound")]
-    SoundForbidden,
+    #[error(transparent)]
+    Problem(#[from] Problem),
     #[error("neither video nor audio is left to send")]
     Nothing,
     #[error("/stream speaks WebSocket: connect to it as ws://HOST:PORT/stream")]
@@ -64,8 +60,6 @@ pub enum Refusal {
     Version,
     #[error("the Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
-    #[error("all places for viewers are taken; try again later")]
-    Full,
     #[error(transparent)]
     Views(#[from] TooManyViews),
 }
@@ -110,7 +104,7 @@ fn admit(
     let key = websocket_key(headers)?;
     let Some(Extension(upgrade)) = upgrade else { return Err(Refusal::NoUpgrade) };
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    let place = app.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+    let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
     let manner = Manner { format: query.format, events: query.events, window: query.window };
     let subscription = app.hub.subscribe(&request)?;
     Ok((Admitted { upgrade, request, subscription, manner, place }, accept))
@@ -120,14 +114,14 @@ fn admit(
 fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     let (has_video, has_audio) = (hub.has(Encoding::Jpeg), hub.has(Encoding::Pcm));
     if query.audio == Some(true) && has_audio && scope == Scope::PictureOnly {
-        return Err(Refusal::SoundForbidden);
+        return Err(Problem::SoundForbidden.into());
     }
     let has_audio = has_audio && scope == Scope::Everything;
     if query.video == Some(true) && !has_video {
-        return Err(Refusal::NoVideo);
+        return Err(Problem::NoCamera.into());
     }
     if query.audio == Some(true) && !has_audio {
-        return Err(Refusal::NoAudio);
+        return Err(Problem::NoSound.into());
     }
     let video = query.video.unwrap_or(has_video).then_some(Feed::Encoded(Encoding::Jpeg));
     let view = View { rate_hz: query.audio_rate, channels: query.audio_channels };
@@ -167,9 +161,9 @@ fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
+            Self::Problem(problem) => return problem.into_response(),
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::SoundForbidden => StatusCode::FORBIDDEN,
-            Self::Full | Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = refusal(status, &self);

@@ -16,7 +16,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 const FIRST_PACKET: Duration = Duration::from_secs(5);
 /// An absence is filled with so much silence at most: memory is bounded, and nobody listens to an hour of nothing.
 const MOST_SILENCE: Duration = Duration::from_secs(10);
-/// What a size field holds where the size is not known (as ffmpeg and sox write it to a pipe).
+/// What a size field holds where the size is not known (as ffmpeg writes it to a pipe; docs/recipes.md says what readers make of it).
 const UNKNOWN: u32 = u32::MAX;
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,15 +55,18 @@ pub async fn wav(
     let header = wav_header(rate_hz, channels, whole.and_then(|n| u32::try_from(n).ok()));
     let stamp = HeaderValue::try_from(Seconds(first.stamp).to_string()).expect("digits and a point");
     let tape = Tape { rate_hz, frame_bytes, next: first.captured, left: whole };
-    let sound = sound.logged(peer, "audio, wav");
-    let state = Recording { sound, tape, ready: Some(header), packet: Some(first) };
-    let bytes = stream::unfold(state, |mut state| async move { state.next().await.map(|b| (Ok::<_, std::convert::Infallible>(b), state)) });
+    let bytes = async move {
+        // Not before somebody reads: HEAD reads nothing.
+        let sound = sound.logged(peer, "audio, wav");
+        let state = Recording { sound, tape, ready: Some(header), packet: Some(first) };
+        stream::unfold(state, |mut state| async move { state.next().await.map(|b| (Ok::<_, std::convert::Infallible>(b), state)) })
+    };
     let about = [
         (header::CONTENT_TYPE, HeaderValue::from_static("audio/wav")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (HeaderName::from_static("x-timestamp"), stamp),
     ];
-    let mut response = (about, Body::from_stream(bytes)).into_response();
+    let mut response = (about, Body::from_stream(bytes.flatten_stream())).into_response();
     if let Some(whole) = whole {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(whole + WAV_HEADER as u64));
     }

@@ -92,6 +92,7 @@ fn drain(
 fn tell_state(hub: &Hub, kind: StreamKind, page: &StatusReader) {
     let hot = page.hot();
     hub.set_source(kind, hot.state, hot.state_since.unwrap_or_else(MonoNs::now), hot.interval);
+    hub.set_restarts(kind, hot.incarnation.saturating_sub(1));
 }
 
 /// Tells the hub what a worker says of itself, whenever that changes. Ends only with an error of the eventfd.
@@ -198,7 +199,7 @@ mod tests {
             status.set_state(WorkerState::Streaming);
             push(1, 1, 1);
             assert_eq!([next().await, next().await, next().await], [lost, back, "packet 1"]);
-            page.reader().reset();
+            page.reader().reset(2);
             status.set_state(WorkerState::Streaming);
             push(2, 2, 0);
             push(3, 2, 0);

@@ -43,8 +43,6 @@ pub struct TrackFigures {
     pub bytes: u64,
     /// Capture to hub.
     pub latency: Counted,
-    /// Which life of its worker sent the last packet.
-    pub incarnation: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +50,10 @@ pub struct Figures {
     pub tracks: Vec<TrackFigures>,
     /// Capture to the moment at which an output took the packet, of all outputs.
     pub age: [(StreamKind, Counted); 2],
+    /// Payload of the packets that outputs took, all of them together.
+    pub sent_bytes: [(StreamKind, u64); 2],
+    /// How often each source's worker was started again since the program started.
+    pub restarts: Vec<(StreamKind, u32)>,
 }
 
 #[cfg(test)]

@@ -103,8 +103,13 @@ impl Intake {
         self.paused = true;
     }
 
-    pub fn missing(&self) -> &Tally {
+    pub fn missing(&self) -> &Arc<Tally> {
         &self.missing
+    }
+
+    /// The newest capture time; zero before the first packet.
+    pub fn latest(&self) -> MonoNs {
+        self.latest
     }
 
     fn count(&mut self, jump: &Jump, captured: MonoNs) {

@@ -89,12 +89,19 @@ pub struct Demand {
 /// One camera and one microphone.
 pub struct Hub {
     state: Mutex<State>,
+    video: Outputs,
+    audio: Outputs,
+}
+
+/// What all outputs together did with one stream's packets.
+#[derive(Default)]
+struct Outputs {
     /// Capture to the moment at which an output took the packet.
-    age_video: Histogram,
-    age_audio: Histogram,
-    /// Packets that subscribers lost because they were slow, by stream.
-    missed_video: AtomicU64,
-    missed_audio: AtomicU64,
+    age: Histogram,
+    /// Payload of the packets taken.
+    bytes: AtomicU64,
+    /// Packets that subscribers lost because they were slow.
+    missed: AtomicU64,
 }
 
 struct State {
@@ -126,13 +133,7 @@ impl Hub {
             last_step_seconds: None,
             closed: false,
         };
-        Self {
-            state: Mutex::new(state),
-            age_video: Histogram::default(),
-            age_audio: Histogram::default(),
-            missed_video: AtomicU64::new(0),
-            missed_audio: AtomicU64::new(0),
-        }
+        Self { state: Mutex::new(state), video: Outputs::default(), audio: Outputs::default() }
     }
 
     /// Whether there is such a stream, its device present or not.
@@ -147,8 +148,14 @@ impl Hub {
         let state = &mut *state;
         let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
         let kind = encoding.stream();
-        let interval = state.sources.iter().find(|s| s.kind == kind).map_or(Duration::ZERO, |s| s.interval);
+        let source = state.sources.iter_mut().find(|s| s.kind == kind);
+        let interval = source.as_ref().map_or(Duration::ZERO, |s| s.interval);
+        let (before, since) = (track.missing().clone(), track.captured());
         let accepted = track.accept(meta, &payload, interval, now);
+        // Nearly always nothing is missing, and the totals are the same ones.
+        if let Some(source) = source.filter(|_| !Arc::ptr_eq(&before, &accepted.missing)) {
+            source.lost.count(since..accepted.captured, &before, &accepted.missing);
+        }
         while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
             let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { stream: kind, seconds } };
             for inbox in &state.inboxes {
@@ -158,7 +165,7 @@ impl Hub {
         let packet = track.packet(&accepted, meta, payload, &state.clock, now);
         let give = |feed, packet: &Arc<Packet>| {
             let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
-            self.missed(kind).fetch_add(missed, Relaxed);
+            self.outputs(kind).missed.fetch_add(missed, Relaxed);
         };
         give(Feed::Encoded(encoding), &packet);
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
@@ -182,6 +189,12 @@ impl Hub {
                 inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
             }
         }
+    }
+
+    /// How often a source's worker was started again.
+    pub fn set_restarts(&self, kind: StreamKind, restarts: u32) {
+        let mut state = self.lock();
+        state.sources.iter_mut().filter(|s| s.kind == kind).for_each(|s| s.restarts = restarts);
     }
 
     pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
@@ -229,7 +242,7 @@ impl Hub {
         self.lock().track(encoding).map(Track::demand)
     }
 
-    /// The newest packet; `None` when there is none or nobody reads this encoding.
+    /// The newest packet, which is an old one where nobody reads this encoding any more; `None` when there was none.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
         self.lock().track(encoding)?.latest.clone()
     }
@@ -241,17 +254,18 @@ impl Hub {
 
     pub fn figures(&self) -> Figures {
         let state = self.lock();
-        let age = [(StreamKind::Video, self.age_video.read()), (StreamKind::Audio, self.age_audio.read())];
-        Figures { tracks: state.tracks.iter().map(Track::figures).collect(), age }
+        let outputs = [StreamKind::Video, StreamKind::Audio].map(|kind| (kind, self.outputs(kind)));
+        let age = outputs.map(|(kind, outputs)| (kind, outputs.age.read()));
+        let sent_bytes = outputs.map(|(kind, outputs)| (kind, outputs.bytes.load(Relaxed)));
+        let restarts = state.sources.iter().map(|s| (s.kind, s.restarts)).collect();
+        Figures { tracks: state.tracks.iter().map(Track::figures).collect(), age, sent_bytes, restarts }
     }
 
     /// An output took a packet.
-    fn note_age(&self, packet: &Packet) {
-        let age = MonoNs::now().since(packet.captured);
-        match packet.encoding.stream() {
-            StreamKind::Video => self.age_video.note(age),
-            StreamKind::Audio => self.age_audio.note(age),
-        }
+    fn note_taken(&self, packet: &Packet) {
+        let outputs = self.outputs(packet.encoding.stream());
+        outputs.age.note(MonoNs::now().since(packet.captured));
+        outputs.bytes.fetch_add(packet.payload.len() as u64, Relaxed);
     }
 
     pub fn viewers(&self) -> usize {
@@ -267,10 +281,10 @@ impl Hub {
         }
     }
 
-    fn missed(&self, kind: StreamKind) -> &AtomicU64 {
+    fn outputs(&self, kind: StreamKind) -> &Outputs {
         match kind {
-            StreamKind::Video => &self.missed_video,
-            StreamKind::Audio => &self.missed_audio,
+            StreamKind::Video => &self.video,
+            StreamKind::Audio => &self.audio,
         }
     }
 

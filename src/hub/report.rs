@@ -12,7 +12,7 @@ impl Hub {
         let state = self.lock();
         let stream = |kind| {
             let source = state.source(kind)?;
-            Some(state.stream(source, self.missed(kind).load(Relaxed), now))
+            Some(state.stream(source, self.outputs(kind).missed.load(Relaxed), now))
         };
         Info {
             name: env!("CARGO_PKG_NAME").into(),
@@ -42,11 +42,8 @@ impl State {
         let newest = tracks().max_by_key(|t| (t.latest.as_ref().map(|p| p.captured), t.last_sequence.is_some(), t.encoding == encoding));
         let info = source.info.as_ref();
         let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
-        for (cause, loss) in tracks().flat_map(|t| t.missing().iter()) {
-            let sum = drops.entry(cause).or_default();
-            sum.packets += loss.packets;
-            sum.absences += u64::from(loss.absences);
-            sum.seconds += loss.absent.as_secs_f64();
+        for (cause, loss) in source.lost.total().iter() {
+            drops.insert(cause, Drops { packets: loss.packets, absences: loss.absences.into(), seconds: loss.absent.as_secs_f64() });
         }
         drops.insert(Cause::ViewerQueue, Drops { packets: missed, absences: 0, seconds: 0.0 });
         Stream {

@@ -1,6 +1,7 @@
 //! What a worker says of its device, and what viewers are told of it. Pure: knows no status page and no viewer.
 
 use super::StreamPlan;
+use super::tally::Once;
 use crate::packet::{MonoNs, StreamInfo, StreamKind, WorkerState};
 use crate::wire::Event;
 use std::time::Duration;
@@ -18,6 +19,9 @@ pub struct Source {
     pub message: String,
     /// Expected between two packets; zero while it has not said.
     pub interval: Duration,
+    /// How often its worker was started again.
+    pub restarts: u32,
+    pub lost: Once,
 }
 
 impl Source {
@@ -31,6 +35,8 @@ impl Source {
             info: None,
             message: String::new(),
             interval: Duration::ZERO,
+            restarts: 0,
+            lost: Once::default(),
         }
     }
 

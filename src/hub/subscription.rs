@@ -136,7 +136,7 @@ impl Subscription {
         let more = queues.next(video_allowed).is_some();
         drop(queues);
         Ok(taken.map_or(Taken::Refused, |item| {
-            self.note_age(&item);
+            self.note_taken(&item);
             Taken::Yes { more }
         }))
     }
@@ -145,12 +145,12 @@ impl Subscription {
     /// `video_allowed` is false.
     pub fn take(&self, video_allowed: bool) -> Option<Item> {
         let Ok(item) = self.inbox.lock().take_if(video_allowed, |_| Ok::<_, Infallible>(true));
-        item.inspect(|item| self.note_age(item))
+        item.inspect(|item| self.note_taken(item))
     }
 
-    fn note_age(&self, item: &Item) {
+    fn note_taken(&self, item: &Item) {
         if let Item::Packet { packet, .. } = item {
-            self.hub.note_age(packet);
+            self.hub.note_taken(packet);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
-use crate::packet::Cause;
+use crate::packet::{Cause, MonoNs};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,36 @@ pub struct Loss {
     pub absences: u32,
     /// How long the absences were together.
     pub absent: Duration,
+}
+
+/// What a source lost while somebody watched. Each of its encodings tells of it, and here it is counted once.
+#[derive(Debug, Default)]
+pub struct Once {
+    total: Tally,
+    /// The end of the last hole that was counted.
+    until: MonoNs,
+}
+
+impl Once {
+    /// `hole`: from the packet before it to the packet behind it, of one encoding; `before` and `after`: that encoding's totals.
+    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own ring lost.
+    pub fn count(&mut self, hole: Range<MonoNs>, before: &Tally, after: &Tally) {
+        let is_known = hole.start < self.until;
+        for ((cause, then), (_, now)) in before.iter().zip(after.iter()).filter(|(then, now)| then != now) {
+            if cause != Cause::Ring {
+                if is_known {
+                    continue;
+                }
+                self.until = hole.end;
+            }
+            self.total.add_packets(cause, now.packets.saturating_sub(then.packets));
+            self.total.add_absences(cause, now.absences.saturating_sub(then.absences), now.absent.saturating_sub(then.absent));
+        }
+    }
+
+    pub fn total(&self) -> &Tally {
+        &self.total
+    }
 }
 
 /// Packets that are missing for one cause.

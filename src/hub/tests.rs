@@ -274,6 +274,51 @@ fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
 }
 
 #[test]
+fn a_loss_that_two_encodings_tell_of_is_counted_once() {
+    let backlog = Backlog { packets: 5, bytes: 1 << 20 };
+    let plan = StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog };
+    let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, clocks(0, 0)));
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(1), Some(INTERVAL));
+    let watch = |encoding| {
+        let feed = Some(Feed::Encoded(encoding));
+        hub.subscribe(&Request { video: feed, audio: None, delivery: Delivery::Live, max_fps: None, events: false }).unwrap()
+    };
+    let lost = |driver, source_away| Losses { driver, source_away, ..Losses::default() };
+    // The encodings are numbered each by itself: so many apart.
+    let frame = |encoding, at: u64, sequence: u64, losses| {
+        let number = if encoding == Encoding::Jpeg { sequence } else { sequence + 700 };
+        let meta = Meta { captured: MonoNs(at * MS), losses, ..meta(number, PICTURE) };
+        hub.publish(encoding, &meta, Bytes::from_static(b"picture"), MonoNs(at * MS));
+    };
+    let told = || hub.info(MonoNs(5_000 * MS)).video.unwrap().drops;
+    let (jpeg, h264) = (watch(Encoding::Jpeg), watch(Encoding::H264));
+    for encoding in [Encoding::Jpeg, Encoding::H264] {
+        frame(encoding, 1_000, 0, lost(0, 0));
+        frame(encoding, 1_080, 4, lost(3, 0));
+    }
+    for encoding in [Encoding::H264, Encoding::Jpeg] {
+        frame(encoding, 3_100, 5, lost(3, 1));
+    }
+    let drops = told();
+    assert_eq!((drops[&Cause::Driver].packets, drops[&Cause::SourceAway].absences), (3, 1), "{drops:?}");
+    assert!((drops[&Cause::SourceAway].seconds - 2.0).abs() < 1e-9, "{drops:?}");
+    // Each ring's own loss is another one; the device's, within the same time, is not.
+    frame(Encoding::Jpeg, 3_200, 8, lost(3, 1));
+    frame(Encoding::H264, 3_220, 10, lost(4, 1));
+    frame(Encoding::Jpeg, 3_220, 10, lost(4, 1));
+    let drops = told();
+    assert_eq!((drops[&Cause::Ring].packets, drops[&Cause::Driver].packets), (2 + 3, 4), "{drops:?}");
+    // Who is there alone is enough to tell of it.
+    drop(h264);
+    frame(Encoding::Jpeg, 3_260, 12, lost(5, 1));
+    drop(jpeg);
+    let _h264 = watch(Encoding::H264);
+    frame(Encoding::H264, 3_280, 13, lost(5, 1));
+    frame(Encoding::H264, 3_320, 15, lost(6, 1));
+    assert_eq!(told()[&Cause::Driver].packets, 6);
+}
+
+#[test]
 fn live_is_the_newest_frame_and_half_a_second_of_sound() {
     let hub = hub();
     let live = hub.subscribe(&ask(Delivery::Live)).unwrap();

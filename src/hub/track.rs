@@ -24,11 +24,11 @@ pub struct Track {
     /// Its readers get them with the packets.
     pub steps: Steps,
     pub last_sequence: Option<u64>,
-    /// For whoever asks for a picture and not for the stream; only while somebody reads the stream.
+    /// For whoever asks for a picture and not for the stream. It stays when the last reader leaves: its age says whether it
+    /// will do.
     pub latest: Option<Arc<Packet>>,
     packets: u64,
     bytes: u64,
-    incarnation: u32,
     /// Capture to here.
     latency: Histogram,
     meter: Meter,
@@ -48,7 +48,6 @@ impl Track {
             latest: None,
             packets: 0,
             bytes: 0,
-            incarnation: 0,
             latency: Histogram::default(),
             meter: Meter::default(),
             readers: 0,
@@ -69,7 +68,6 @@ impl Track {
         self.meter.note(accepted.captured);
         self.packets += 1;
         self.bytes += payload.len() as u64;
-        self.incarnation = meta.incarnation;
         self.latency.note(now.since(accepted.captured));
         let packet = Arc::new(Packet::new(self.encoding, accepted, stamp, meta, payload));
         self.latest = Some(packet.clone());
@@ -93,8 +91,13 @@ impl Track {
     }
 
     /// All that is missing since the server's start.
-    pub fn missing(&self) -> &Tally {
+    pub fn missing(&self) -> &Arc<Tally> {
         self.intake.missing()
+    }
+
+    /// When the last packet was captured; zero before the first.
+    pub fn captured(&self) -> MonoNs {
+        self.intake.latest()
     }
 
     /// Packets per second; `interval`: the time expected between two.
@@ -109,7 +112,6 @@ impl Track {
             // What is not encoded for want of a reader is not missing.
             self.intake.pause();
             self.steps.clear();
-            self.latest = None;
             self.meter = Meter::default();
         }
         let wanted = self.readers > 0;
@@ -129,12 +131,6 @@ impl Track {
     }
 
     pub fn figures(&self) -> TrackFigures {
-        TrackFigures {
-            encoding: self.encoding,
-            packets: self.packets,
-            bytes: self.bytes,
-            latency: self.latency.read(),
-            incarnation: self.incarnation,
-        }
+        TrackFigures { encoding: self.encoding, packets: self.packets, bytes: self.bytes, latency: self.latency.read() }
     }
 }

@@ -34,7 +34,9 @@ struct Page {
     state: u64,
     interval_ns: u64,
     next_sequence: [u64; 4],
-    reserved: [u64; 6],
+    /// Written by the supervisor.
+    incarnation: u64,
+    reserved: [u64; 5],
     /// Sequence, length, bytes: see `page`.
     description: [u64; 2 + DESCRIPTION_BYTES / 8],
     /// The same, for the worker's next life.
@@ -154,6 +156,11 @@ impl StatusWriter {
         NOTE.read(&self.mapping).filter(|note| !note.is_empty())
     }
 
+    /// Which life this is, from 1, as the supervisor counts; 0 where there is none.
+    pub fn incarnation(&self) -> u32 {
+        incarnation(&self.mapping)
+    }
+
     fn set(&self, at: usize, value: u64) {
         self.mapping.words()[at].store(value, Release);
     }
@@ -171,6 +178,8 @@ pub struct Hot {
     pub state_since: Option<MonoNs>,
     /// Time expected between frames; `None` while unknown; at most an hour.
     pub interval: Option<Duration>,
+    /// Which life of the worker this is, from 1, as the supervisor counts; 0 before the first.
+    pub incarnation: u32,
     next_sequence: [u64; 4],
 }
 
@@ -213,6 +222,7 @@ impl StatusReader {
             },
             state_since: instant(state >> 2),
             interval: (!interval.is_zero()).then_some(interval),
+            incarnation: incarnation(&self.mapping),
             next_sequence: std::array::from_fn(next),
         }
     }
@@ -233,10 +243,11 @@ impl StatusReader {
         self.mapping.clear();
     }
 
-    /// For the supervisor, between a worker's death and its next life: heartbeat, last frame, interval and state begin anew.
+    /// For the supervisor, before a worker's life with this number: heartbeat, last frame, interval and state begin anew.
     /// Numbers, description and note stay. Does not ring, since a hostile worker may have left an eventfd that would hold
     /// whoever rings it; the next life rings with its first word.
-    pub fn reset(&self) {
+    pub fn reset(&self, incarnation: u32) {
+        self.mapping.words()[word_of!(incarnation)].store(incarnation.into(), Relaxed);
         for at in [word_of!(heartbeat), word_of!(last_captured), word_of!(state), word_of!(interval_ns)] {
             self.mapping.words()[at].store(0, Relaxed);
         }
@@ -245,6 +256,10 @@ impl StatusReader {
     fn get(&self, at: usize) -> u64 {
         self.mapping.words()[at].load(Relaxed)
     }
+}
+
+fn incarnation(mapping: &Mapping) -> u32 {
+    u32::try_from(mapping.words()[word_of!(incarnation)].load(Relaxed)).unwrap_or(u32::MAX)
 }
 
 fn code(state: WorkerState) -> u64 {

@@ -254,7 +254,7 @@ fn an_eventfd_made_blocking_holds_neither_the_server_nor_the_supervisor() {
         watcher.clear_event();
         // Full: one more would wait.
         nix::unistd::write(watcher.event_fd(), &(u64::MAX - 1).to_ne_bytes()).unwrap();
-        watcher.reset();
+        watcher.reset(2);
         assert!(readable(watcher.event_fd()));
         watcher.clear_event();
         assert!(!readable(watcher.event_fd()));
@@ -277,13 +277,15 @@ fn a_reset_page_keeps_numbers_description_and_note() {
     writer.describe(None, "the cable");
     assert_eq!(writer.note_left(), None);
     writer.leave_note(b"camera 7");
-    reader.reset();
+    assert_eq!((reader.hot().incarnation, writer.incarnation()), (0, 0));
+    reader.reset(2);
     let hot = reader.hot();
     assert_eq!((hot.state, hot.state_since, hot.heartbeat), (WorkerState::Starting, None, None));
     assert_eq!((hot.last_captured, hot.interval), (None, None));
     assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
     assert_eq!(reader.description().unwrap().message, "the cable");
     let mut next = page.writer();
+    assert_eq!((hot.incarnation, next.incarnation()), (2, 2));
     assert_eq!(next.note_left().as_deref(), Some(&b"camera 7"[..]));
     next.leave_note(&[b'x'; 2048]);
     assert_eq!(next.note_left().map(|note| note.len()), Some(2048));

@@ -4,15 +4,19 @@ use crate::config::Access;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Logs a line for each address: every interface's own where the listener is on all of them.
+/// Logs a line for each address: every interface's own where the listener is on all of them; and where the page is, which
+/// with `serve_client` is at these addresses.
 ///
 /// Where no token is asked for, one more line says what is open to whom.
-pub fn announce(listening: SocketAddr, access: &Access, tls: bool) {
+pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool) {
     let port = listening.port();
     let s = if tls { "s" } else { "" };
     for ip in addresses(listening.ip()) {
         let at = SocketAddr::new(ip, port);
-        tracing::info!("listening on http{s}://{at} (stream: ws{s}://{at}/stream)");
+        tracing::info!("listening on http{s}://{at} ({}stream: ws{s}://{at}/stream)", if serve_client { "the page; " } else { "" });
+    }
+    if !serve_client {
+        tracing::info!("the page: public/index.html, opened as a file; --serve-client serves it at / too");
     }
     if let Some(open) = what_is_open(listening.ip(), access) {
         tracing::warn!("no --token: {open}");

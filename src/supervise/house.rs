@@ -99,10 +99,10 @@ impl House {
         }
     }
 
-    /// Clears what the last life wrote of itself, but its numbers.
-    pub fn forget(&self, role: Role) {
+    /// Clears what the last life wrote of itself, but its numbers, for the next, the `incarnation`th.
+    pub fn forget(&self, role: Role, incarnation: u32) {
         if let Some(status) = self.status(role) {
-            status.reader().reset();
+            status.reader().reset(incarnation);
         }
     }
 

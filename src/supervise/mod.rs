@@ -46,7 +46,7 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
     if let Ok(at) = listener.local_addr() {
-        announce::announce(at, &config.access, config.tls.is_some());
+        announce::announce(at, &config.access, config.tls.is_some(), config.serve_client);
     }
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
@@ -156,7 +156,7 @@ impl Supervisor {
     }
 
     fn fork(&mut self, role: Role, incarnation: u32) -> Option<u8> {
-        self.house.forget(role);
+        self.house.forget(role, incarnation);
         let house = &mut self.house;
         match process::fork(role.name(), || house.live(role, incarnation)) {
             Ok(pid) => {

@@ -28,10 +28,13 @@ pub enum HttpError {
     Resolve(#[source] io::Error),
     #[error("no connection: is it running, and is the port right?")]
     Connect(#[source] io::Error),
+    #[cfg(feature = "tls")]
     #[error("no TLS: is the address to begin with http:// instead?")]
     Tls(#[source] io::Error),
+    #[cfg(feature = "tls")]
     #[error("its certificate is not trusted: name its authority, or itself where it is its own, with --whip-ca")]
     Certificate(#[source] io::Error),
+    #[cfg(feature = "tls")]
     #[error("{0} cannot be used: it holds no certificate in PEM form, or cannot be read")]
     Roots(PathBuf),
     #[cfg(not(feature = "tls"))]
@@ -240,7 +243,7 @@ pub fn same_origin(a: &Uri, b: &Uri) -> bool {
 }
 
 /// A reference as seen from `base` (RFC 3986, section 5.2). `None`: no address of http or https.
-fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
+pub fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
     let has_scheme = reference.split(['/', '?']).next().is_some_and(|start| start.contains(':'));
     let (scheme, authority) = (base.scheme_str()?, base.authority()?);

@@ -7,13 +7,17 @@
 //!                                                        hub: H.264, Opus ───────────┘
 //! ```
 
+mod back_off;
 mod client;
 mod epoch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod links;
 mod port;
 mod rate;
 mod reflexive;
 mod routes;
+mod rtp_time;
 mod session;
 mod sessions;
 mod signalling;

@@ -161,8 +161,7 @@ impl Reflexive {
         let base = self.port.base_towards(server).ok_or(StunError::Unreachable)?;
         let mut id = TransactionId::default();
         getrandom::fill(&mut id).map_err(|e| StunError::Random(io::Error::other(e)))?;
-        let (waits, mut answered) = oneshot::channel();
-        self.lock().waiting.insert(id, (server, waits));
+        let mut answered = self.expect(id, server);
         let mut public = None;
         for n in 0..TRIES {
             self.port.send(Protocol::Udp, base, server, &binding_request(&id));
@@ -173,6 +172,13 @@ impl Reflexive {
         }
         self.lock().waiting.remove(&id);
         public.map(|public| Mapping { base, public }).ok_or(StunError::Silent)
+    }
+
+    /// What is sent: the address in the answer to the request `id`, when it comes.
+    pub fn expect(&self, id: TransactionId, server: SocketAddr) -> oneshot::Receiver<SocketAddr> {
+        let (waits, answered) = oneshot::channel();
+        self.lock().waiting.insert(id, (server, waits));
+        answered
     }
 
     /// Takes a datagram that answers a request of ours; `false`: it is somebody else's.

@@ -58,6 +58,17 @@ impl Routes {
         true
     }
 
+    /// Each address is in the list of the session that it belongs to, and in no other.
+    #[cfg(any(test, fuzzing))]
+    pub fn check(&self) {
+        let table = self.lock();
+        for (ufrag, route) in &table.sessions {
+            assert!(route.addresses.len() <= ADDRESSES, "{ufrag} has too many addresses");
+            assert!(route.addresses.iter().all(|from| table.addresses.get(from) == Some(ufrag)), "{ufrag} lists another's address");
+        }
+        assert_eq!(table.addresses.len(), table.sessions.values().map(|route| route.addresses.len()).sum::<usize>());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().expect("nothing panics while it holds the routes")
     }
@@ -65,17 +76,23 @@ impl Routes {
 
 impl Table {
     fn learn(&mut self, ufrag: &str, from: (Protocol, SocketAddr)) -> Option<&mpsc::Sender<Datagram>> {
-        let route = self.sessions.get_mut(ufrag)?;
-        if self.addresses.get(&from).is_none_or(|of| of != ufrag) {
+        let Self { sessions, addresses } = self;
+        if addresses.get(&from).is_none_or(|of| of != ufrag) {
+            let route = sessions.get_mut(ufrag)?;
             if route.addresses.len() == ADDRESSES
                 && let Some(oldest) = route.addresses.pop_front()
             {
-                self.addresses.remove(&oldest);
+                addresses.remove(&oldest);
             }
             route.addresses.push_back(from);
-            self.addresses.insert(from, ufrag.to_owned());
+            // Whose it was must not forget it once more, when it is another's.
+            if let Some(before) = addresses.insert(from, ufrag.to_owned())
+                && let Some(before) = sessions.get_mut(&before)
+            {
+                before.addresses.retain(|address| *address != from);
+            }
         }
-        Some(&route.inbox)
+        sessions.get(ufrag).map(|route| &route.inbox)
     }
 }
 
@@ -142,6 +159,20 @@ mod tests {
         (1..1000).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
         assert_eq!(routes.lock().addresses.len(), ADDRESSES);
         assert!(routes.lock().addresses.contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999)))));
+    }
+
+    #[test]
+    fn an_address_that_changed_hands_is_not_forgotten_with_those_of_its_first_session() {
+        let routes = Routes::default();
+        let (a, _of_a) = mpsc::channel(4);
+        let (b, mut of_b) = mpsc::channel(4);
+        routes.add("aaaa", a);
+        routes.add("bbbb", b);
+        assert!(routes.give(datagram(10, request_for("aaaa:peer"))) && routes.give(datagram(10, request_for("bbbb:peer"))));
+        (100..200).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
+        assert!(of_b.try_recv().is_ok());
+        assert!(routes.give(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(), "it is still the second's");
+        routes.check();
     }
 
     proptest! {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use str0m::net::Protocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{timeout, timeout_at};
@@ -74,7 +74,7 @@ async fn serve(port: Arc<Port>, routes: Arc<Routes>, stream: TcpStream, peer: So
     port.connections().insert(peer, outbox);
     let _listed = Listed { port: &port, peer };
     tokio::select! {
-        () = read(reader, peer, destination, &routes, &is_known) => {}
+        () = read(reader, peer, destination, |datagram| routes.give(datagram), &is_known) => {}
         () = write(writer, frames) => {}
     }
 }
@@ -91,7 +91,14 @@ impl Drop for Listed<'_> {
     }
 }
 
-async fn read(mut reader: OwnedReadHalf, source: SocketAddr, destination: SocketAddr, routes: &Routes, is_known: &AtomicBool) {
+/// Gives each datagram to `give`, until the connection ends or says nothing for too long that `give` knows a session for.
+pub async fn read(
+    mut reader: impl AsyncRead + Unpin,
+    source: SocketAddr,
+    destination: SocketAddr,
+    mut give: impl FnMut(Datagram) -> bool,
+    is_known: &AtomicBool,
+) {
     let mut heard = Instant::now();
     loop {
         let frame = async {
@@ -102,7 +109,7 @@ async fn read(mut reader: OwnedReadHalf, source: SocketAddr, destination: Socket
         };
         let Ok(Ok(bytes)) = timeout_at((heard + SILENCE).into(), frame).await else { return };
         let at = Instant::now();
-        if routes.give(Datagram { protocol: Protocol::Tcp, source, destination, at, bytes }) {
+        if give(Datagram { protocol: Protocol::Tcp, source, destination, at, bytes }) {
             heard = at;
             is_known.store(true, Relaxed);
         } else if at > heard + SILENCE {

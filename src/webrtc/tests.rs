@@ -1,16 +1,8 @@
 //! What a hostile offer can do: nothing.
 
+use super::fuzz::{OFFER, answer};
 use super::signalling::{BadOffer, check};
 use proptest::prelude::*;
-
-const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n\
-m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
-a=fingerprint:sha-256 11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00\r\n\
-a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 H264/90000\r\n\
-a=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
-m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
-a=fingerprint:sha-256 11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00\r\n\
-a=setup:actpass\r\na=mid:1\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
 
 fn refused(offer: &str) -> BadOffer {
     check(offer).err().unwrap_or_else(|| panic!("taken: {offer}"))
@@ -28,13 +20,6 @@ fn offers_are_taken_or_refused_for_what_they_are() {
     let candidate = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
     assert_eq!(refused(&format!("{OFFER}{}", candidate.repeat(65))), BadOffer::TooMuch);
     assert_eq!(refused(&"x".repeat(1 << 20)), BadOffer::TooLarge);
-}
-
-/// What `Server::answer` does with an offer, without a port.
-fn answer(offer: &str) -> Option<String> {
-    let offer = check(offer).ok()?;
-    let mut rtc = str0m::RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false).build(std::time::Instant::now());
-    rtc.sdp_api().accept_offer(offer).ok().map(|answer| answer.to_sdp_string())
 }
 
 #[test]

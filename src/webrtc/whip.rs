@@ -1,6 +1,7 @@
 //! Publishing by WHIP (RFC 9725): the camera is offered to a media server again and again, until the program ends. Knows the
 //! server's answers; sessions are `session`'s, HTTP is `client`'s.
 
+use super::back_off::{self, BackOff, random_share};
 use super::client::{self, Answer, Call, HttpError, Roots};
 use super::links::{IceServer, ice_servers};
 use super::session::Ended;
@@ -18,12 +19,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// The longest that a server may tell us to wait (Retry-After).
 const LONGEST_WISH: Duration = Duration::from_secs(300);
-/// A session of this length was a good one: the next failure is not the last one's sequel.
-const GOOD: Duration = Duration::from_secs(20);
 /// For the first answer of a STUN server.
 const FOR_STUN: Duration = Duration::from_secs(2);
 /// For the good-bye (DELETE).
@@ -328,7 +325,7 @@ fn refusal(status: StatusCode, answer: &Answer, had_token: bool, token_was_sent:
 /// Seconds; a date, which nobody sends, is left aside.
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let seconds = answer.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).max(FIRST_BACK_OFF))
+    Some(Duration::from_secs(seconds).max(back_off::FIRST))
 }
 
 /// Without the path and the query, which may be secrets.
@@ -336,41 +333,9 @@ fn name(url: &Uri) -> String {
     format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |authority| authority.as_str()))
 }
 
-/// From 0 to 1; the middle where there are no random numbers.
-fn random_share() -> f64 {
-    getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
-}
-
-/// Doubles from 1 to 30 s, each shortened by up to a half, so that cameras cut off together do not come back together.
-#[derive(Default)]
-struct BackOff(u32);
-
-impl BackOff {
-    /// `lasted`: how long the session that ended was connected.
-    fn next(&mut self, lasted: Duration, share: f64) -> Duration {
-        if lasted >= GOOD {
-            self.0 = 0;
-        }
-        let whole = FIRST_BACK_OFF.saturating_mul(1 << self.0.min(16)).min(LONGEST_BACK_OFF);
-        self.0 = self.0.saturating_add(1);
-        whole.mul_f64(0.5 + share / 2.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_wait_doubles_to_a_cap_and_starts_over_after_a_good_session() {
-        let mut back_off = BackOff::default();
-        let waits: Vec<u64> = (0..8).map(|_| back_off.next(Duration::ZERO, 1.0).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(back_off.next(Duration::ZERO, 0.0), Duration::from_secs(15));
-        assert_eq!(back_off.next(GOOD, 0.0), Duration::from_millis(500));
-        let mut long = BackOff(u32::MAX);
-        assert_eq!(long.next(Duration::ZERO, 1.0), LONGEST_BACK_OFF);
-    }
 
     #[test]
     fn a_secret_path_is_not_named() {

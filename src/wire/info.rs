@@ -50,8 +50,9 @@ pub struct Stream {
     /// each by itself).
     pub sequence: Option<u64>,
     pub stamp: Option<Stamp>,
-    /// What was lost since the server started, by cause: the sum over the stream's encodings, a frame that was missing in two
-    /// counted twice. `viewer_queue` is the sum over all viewers.
+    /// What was lost since the server started while somebody watched, by cause. What the device and its worker lose is counted
+    /// once, though it is missing in each of the stream's encodings; `ring` is the sum over these, `viewer_queue` over all
+    /// viewers.
     pub drops: BTreeMap<Cause, Drops>,
 }
 

@@ -3,7 +3,7 @@
 
 pub mod viewer;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -38,6 +38,19 @@ impl Program {
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
+        Self::watch(child, stderr)
+    }
+
+    /// Its log goes to a terminal.
+    pub fn on_terminal(args: &[&str]) -> Self {
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
+        command.args(["--host", "127.0.0.1", "--port", "0"]).args(args);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave).spawn().expect("the program starts");
+        Self::watch(child, std::fs::File::from(terminal.master))
+    }
+
+    fn watch(child: Child, stderr: impl Read + Send + 'static) -> Self {
         let log = Arc::new(Log::default());
         let sink = log.clone();
         std::thread::spawn(move || {

@@ -2,17 +2,42 @@
  * features.js owns: the tests of what a person can do with the page: save, record, choose, press keys.
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { until, untilPhase } from "./browser.js";
+import { decode, download } from "./saved.js";
 import { withFake } from "./session.js";
 import { test } from "./suite.js";
 
 const setting = (page, name) => page.evaluate((key) => settings.get(key), name);
 
-async function download(page, action) {
-  const [file] = await Promise.all([page.waitForEvent("download"), action()]);
-  return { name: file.suggestedFilename(), bytes: readFileSync(await file.path()) };
-}
+test("a picture with its stamp does not have the page laid out", async () => {
+  await withFake(
+    {},
+    async (page, server, context) => {
+      await untilPhase(page, "live");
+      const devtools = await context.newCDPSession(page);
+      await devtools.send("Performance.enable");
+      const layouts = async () => {
+        const { metrics } = await devtools.send("Performance.getMetrics");
+        return metrics.find(({ name }) => name === "LayoutCount").value;
+      };
+      const count = () => {
+        globalThis.shown = 0;
+        const show = viewer.onframe;
+        viewer.onframe = (frame) => {
+          globalThis.shown++;
+          show(frame);
+        };
+      };
+      await page.evaluate(count);
+      await until(page, "the first pictures", () => globalThis.shown > 10 && !$("stamp").hidden);
+      const [before, shownBefore] = [await layouts(), await page.evaluate(() => globalThis.shown)];
+      await until(page, "40 more pictures", (shown) => globalThis.shown > shown + 40, shownBefore);
+      const laidOut = (await layouts()) - before;
+      assert.ok(laidOut < 10, `${laidOut} times for 40 pictures`);
+    },
+    { settings: { figures: false } },
+  );
+});
 
 test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", async () => {
   await withFake({}, async (page) => {
@@ -44,15 +69,7 @@ test("a recording has picture and sound, also for who has not started the sound"
     assert.equal(await page.evaluate(() => viewer.sound.muted), true);
     const { name, bytes } = await download(page, () => page.click("#record"));
     assert.match(name, /^stampcast-\d+\.\d{6}\.(webm|mp4)$/);
-    const heard = await page.evaluate(async (base64) => {
-      const data = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-      const video = document.createElement("video");
-      video.src = URL.createObjectURL(new Blob([data]));
-      await new Promise((done, failed) => Object.assign(video, { onloadeddata: done, onerror: failed }));
-      const sound = await new AudioContext().decodeAudioData(data.buffer);
-      const loudest = sound.getChannelData(0).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-      return { width: video.videoWidth, seconds: sound.duration, loudest };
-    }, bytes.toString("base64"));
+    const heard = await decode(page, bytes);
     assert.equal(heard.width, 640);
     assert.ok(heard.seconds > 1 && heard.loudest > 0.2, JSON.stringify(heard));
     assert.equal(await page.evaluate(() => viewer.recording), null);
@@ -99,6 +116,25 @@ test("the button that starts the sound is heard, also after an earlier mute or r
     await until(page, "a silent recording", () => viewer.recording !== null && viewer.sound.muted);
     await startIsHeard(page);
   });
+});
+
+test("a volume of 0 is shown as muted, and is heard again by who asks for the sound, also at the next visit", async () => {
+  const silent = (page) => page.evaluate(() => [$("mute").ariaLabel, viewer.hears(), viewer.sound.volume]);
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.click("#start-audio");
+      await until(page, "sound on", () => viewer.sound.state === "on");
+      assert.deepEqual(await silent(page), ["Mute (M)", true, 0.5]);
+      await page.focus("#volume");
+      await page.keyboard.press("Home");
+      assert.deepEqual(await silent(page), ["Unmute (M)", false, 0]);
+      await page.click("#mute");
+      assert.deepEqual(await silent(page), ["Mute (M)", true, 0.5]);
+    },
+    { settings: { volume: 0 } },
+  );
 });
 
 test("arrow keys scroll the figures, and making it quieter does not unmute", async () => {
