@@ -161,6 +161,8 @@ fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
+            // The path is there; what is wrong is what was asked of it.
+            Self::Problem(Problem::NoCamera | Problem::NoSound) => StatusCode::BAD_REQUEST,
             Self::Problem(problem) => return problem.into_response(),
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,

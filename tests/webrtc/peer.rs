@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, MediaData, MediaKind};
+use str0m::media::{Direction, KeyframeRequestKind, MediaData, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -138,6 +138,9 @@ impl Peer {
                         }
                     }
                     Output::Event(Event::MediaData(data)) => {
+                        if data.params.spec().codec.is_video() && !data.contiguous {
+                            self.ask_for_keyframe(data.mid);
+                        }
                         if take(data) {
                             return true;
                         }
@@ -161,6 +164,12 @@ impl Peer {
                 None => self.rtc.handle_input(Input::Timeout(Instant::now())).expect("str0m goes on"),
             }
         }
+    }
+
+    /// As every player does that has lost what the next units build on.
+    fn ask_for_keyframe(&mut self, mid: Mid) {
+        let mut writer = self.rtc.writer(mid).expect("what comes has a medium");
+        writer.request_keyframe(None, KeyframeRequestKind::Pli).expect("the answer allows it");
     }
 
     /// The same datagrams in each run, as far as their order is the same.
