@@ -26,6 +26,8 @@ function showFrame(frame) {
  * is under the pointer.
  */
 function drawStamp(canvas, time, unix) {
+  // For programs that read the page: a canvas' own text is neither laid out nor shown.
+  canvas.textContent = `${time} ${unix}`;
   const [width, height, left, base] = [250, 23, 9, 16];
   const context = canvas.getContext("2d");
   if (canvas.height !== Math.round(height * devicePixelRatio)) {

@@ -87,10 +87,17 @@ async function startSound({ silent }) {
   showSoundControls();
 }
 
+const soundIsOn = () => viewer.sound.state === "on" || viewer.sound.state === "starting";
+
+/** A server without sound has nothing to start. */
+function showStart() {
+  const none = viewer.info && viewer.info.audio === null;
+  setHidden($("start-audio"), Boolean(soundIsOn() || none));
+}
+
 function showSoundControls() {
-  const on = viewer.sound.state === "on" || viewer.sound.state === "starting";
-  $("start-audio").hidden = on;
-  $("sound-controls").hidden = !on;
+  showStart();
+  $("sound-controls").hidden = !soundIsOn();
   setLabel($("mute"), t(silenced() ? "unmute" : "mute"));
   setIcon($("mute"), silenced() ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
@@ -346,5 +353,7 @@ begin();
 applyLanguage();
 setInterval(() => showMeasured(200), 200);
 setInterval(() => {
-  if (viewer.recording && !document.hidden) showRecording();
+  if (document.hidden) return;
+  showStart();
+  if (viewer.recording) showRecording();
 }, 500);

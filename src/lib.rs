@@ -11,6 +11,8 @@
 //! [`supervise`] is the program's first process: it binds the port, makes the rings, forks the others and watches them.
 //! Arrows go one way: `capture` does not know the network, `ring` does not know JPEG, an output knows only the `hub`.
 
+#[cfg(feature = "tls")]
+mod believed;
 pub mod capture;
 pub mod cli;
 pub mod clock;

@@ -1,18 +1,15 @@
 //! TLS to the server, and whom the doctor believes: the system's authorities, or the certificates of a file. Knows rustls;
 //! knows no WebSocket.
 
+use crate::believed::Believed;
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +37,7 @@ pub fn encrypt(mut tcp: TcpStream, host: &str, ca: Option<&Path>) -> Result<Stre
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError::Unusable(e.into()))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Judge::new(ca)?))
+        .with_custom_certificate_verifier(Arc::new(believed(ca)?))
         .with_no_client_auth();
     let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| TlsError::Unusable(e.into()))?;
     while tls.is_handshaking() {
@@ -57,71 +54,22 @@ fn blame(error: io::Error) -> TlsError {
     }
 }
 
-/// The usual rules (WebPKI), and one more for `--ca`: a certificate that is itself in the file is believed under its own name.
-/// What `openssl req -x509` makes is authority and server at once, which WebPKI refuses in a server.
-#[derive(Debug)]
-struct Judge {
-    rules: Arc<WebPkiServerVerifier>,
-    own: Vec<CertificateDer<'static>>,
-}
-
-impl Judge {
-    fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let mut own = Vec::new();
-        if let Some(path) = ca {
-            let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
-            own = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
-            if roots.add_parsable_certificates(own.iter().cloned()).0 == 0 {
-                return Err(TlsError::NoCertificate(path.to_owned()));
-            }
-        } else {
-            // A system's list may hold one that rustls cannot read: the others will do.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoAuthorities);
-            }
+/// `ca` alone, or the system's authorities.
+fn believed(ca: Option<&Path>) -> Result<Believed, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let mut own = Vec::new();
+    if let Some(path) = ca {
+        let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+        own = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
+        if roots.add_parsable_certificates(own.iter().cloned()).0 == 0 {
+            return Err(TlsError::NoCertificate(path.to_owned()));
         }
-        let rules = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
-        Ok(Self { rules: rules.build().map_err(|e| TlsError::Unusable(e.into()))?, own })
-    }
-}
-
-impl ServerCertVerifier for Judge {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.own.contains(end_entity) {
-            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-            return Ok(ServerCertVerified::assertion());
+    } else {
+        // A system's list may hold one that rustls cannot read: the others will do.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthorities);
         }
-        self.rules.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.rules.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.rules.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.rules.supported_verify_schemes()
-    }
+    Believed::new(roots, own).map_err(|e| TlsError::Unusable(e.into()))
 }

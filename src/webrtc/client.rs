@@ -37,6 +37,9 @@ pub enum HttpError {
     #[cfg(feature = "tls")]
     #[error("{0} cannot be used: it holds no certificate in PEM form, or cannot be read")]
     Roots(PathBuf),
+    #[cfg(feature = "tls")]
+    #[error("this system has no list of certificate authorities (Debian: ca-certificates): install it, or name one with --whip-ca")]
+    NoRoots,
     #[cfg(not(feature = "tls"))]
     #[error("this build has no TLS, which https:// needs")]
     NoTls,
@@ -203,22 +206,24 @@ impl Roots {
 /// Trusts the system's list and the file `more`.
 #[cfg(feature = "tls")]
 fn client_config(more: Option<&std::path::Path>) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
+    use crate::believed::Believed;
     use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-    let mut store = RootCertStore::empty();
-    // Where the system has no list, the handshake fails and says whom it does not know.
+    let (mut store, mut named) = (RootCertStore::empty(), Vec::new());
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = more {
         let unusable = || HttpError::Roots(file.to_owned());
-        let found = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>()).map_err(|_| unusable())?;
-        if store.add_parsable_certificates(found).0 == 0 {
+        named = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>()).map_err(|_| unusable())?;
+        if store.add_parsable_certificates(named.iter().cloned()).0 == 0 {
             return Err(unusable());
         }
     }
+    let believed = Believed::new(store, named).map_err(|_| HttpError::NoRoots)?;
     let mut config = ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| HttpError::Tls(io::Error::other(e)))?
-        .with_root_certificates(store)
+        .dangerous()
+        .with_custom_certificate_verifier(std::sync::Arc::new(believed))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

@@ -98,8 +98,8 @@ pub enum BadAnswer {
     Malformed,
     #[error("it takes neither H.264 nor Opus")]
     NothingInCommon,
-    /// str0m's words.
-    #[error("{0}")]
+    /// str0m's words, which quote the server's: not for a log line.
+    #[error("it does not fit our offer")]
     Refused(String),
 }
 

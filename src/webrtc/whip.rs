@@ -211,7 +211,10 @@ impl Publisher {
     fn accept(&self, draft: Draft, answer: &Answer) -> Result<(impl Future<Output = Ended>, watch::Receiver<bool>), WhipError> {
         let sdp = std::str::from_utf8(&answer.body).map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
         let answer = signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
-        let (session, connected) = draft.accept(answer).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
+        let (session, connected) = draft.accept(answer).map_err(|e| {
+            debug!("WHIP: {e:?}");
+            WhipError::BadAnswer(e.to_string())
+        })?;
         Ok((async { session.run().await.why }, connected))
     }
 

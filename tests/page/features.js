@@ -118,6 +118,19 @@ test("the button that starts the sound is heard, also after an earlier mute or r
   });
 });
 
+test("a server without sound offers none to start; its stamps are there for programs to read", async () => {
+  await withFake({ audio: false }, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "no button", () => $("start-audio").hidden);
+    await until(page, "a stamp", () => /^\d\d:\d\d:\d\d\.\d{3} \d{10}\.\d{6}$/.test($("stamp").textContent));
+  });
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "the server's word", () => viewer.info !== null);
+    assert.equal(await page.isVisible("#start-audio"), true);
+  });
+});
+
 test("a volume of 0 is shown as muted, and is heard again by who asks for the sound, also at the next visit", async () => {
   const silent = (page) => page.evaluate(() => [$("mute").ariaLabel, viewer.hears(), viewer.sound.volume]);
   await withFake(

@@ -119,7 +119,8 @@ def certificate(file):
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a sink of the tests")])
     now, names = datetime.datetime.now(datetime.timezone.utc), x509.SubjectAlternativeName([x509.DNSName("localhost")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
-    made = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    # As `openssl req -x509` makes them: server and authority at once.
+    made = made.add_extension(names, critical=False).add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     file.write(made.public_bytes(pem))
     file.flush()
