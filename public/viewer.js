@@ -94,7 +94,8 @@ class Viewer {
     else if (state.name === "open") {
       this.forgetTimes();
       this.lost = { video: null, audio: null };
-      const flows = this.transport.plays && this.framesCome(performance.now() / 1000, 1);
+      const silentS = performance.now() / 1000 - this.lastFrameAt;
+      const flows = this.transport.plays && silentS < Math.max(1, 2 * this.expectedS());
       if (this.transport.wantsPeer && !flows) this.webrtc.again();
     }
     this.review();
@@ -131,7 +132,8 @@ class Viewer {
 
   cameFrame(now) {
     this.lost.video = null;
-    if (this.lastFrameAt !== null) this.frameS = now - this.lastFrameAt;
+    // A pause is no rate.
+    if (this.lastFrameAt !== null) this.frameS = Math.min(now - this.lastFrameAt, 30);
     const first = this.lastFrameAt === null;
     this.lastFrameAt = now;
     if (first || this.phase !== "live") this.review();

@@ -145,7 +145,12 @@ need_rust() {
 }
 # Debian has a rustup of its own from 13 on. It takes the place of Debian's compiler: apt would remove that.
 rustup_is_packaged() { case $(release_name) in trixie | forky | sid) true ;; *) false ;; esac; }
-debians_rust_there() { dpkg-query -W -f '${db:Status-Status}\n' cargo rustc 2>/dev/null | grep -q '^installed'; }
+debians_rust_there() {
+    local found
+    # It fails where it does not know both.
+    found=$(dpkg-query -W -f '${db:Status-Status}\n' cargo rustc 2>/dev/null) || true
+    grep -qx installed <<<"$found"
+}
 
 install_rust() {
     local instead

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{self, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// A certificate that a person named is believed as it is, under its own name. What `openssl req -x509` makes is authority
+/// A certificate that a person named is believed as it is, under its own name and whatever its dates say. What `openssl req -x509` makes is authority
 /// and server at once, which WebPKI refuses in a server.
 #[derive(Debug)]
 pub struct Believed {

@@ -51,6 +51,13 @@ pub enum SandboxError {
     Memory(#[source] nix::Error),
 }
 
+impl SandboxError {
+    /// It is so for whoever tries, until another kernel runs.
+    pub fn is_the_kernels(&self) -> bool {
+        matches!(self, Self::NoLandlock | Self::OldLandlock | Self::Filter(_))
+    }
+}
+
 /// For the server: from here on it opens no file but those in the directories of `files` (the token, the certificate) and what
 /// name resolution needs, no device, starts no program, reaches no service by a UNIX socket, signals nobody, and gains no
 /// privilege. What is open stays open.

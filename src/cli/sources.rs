@@ -50,11 +50,14 @@ pub(super) fn on_the_line(matches: &ArgMatches, among: impl Fn(&str) -> bool) ->
     ids.filter(stands).map(|id| name(id, ValueSource::CommandLine)).collect()
 }
 
+/// What looks like an option is no token, as for [`crate::secrets`], which takes tokens out of `ps` before this is read.
+const SECRETS: [&str; 4] = ["token", "video_token", "whip", "whip_token"];
+
 /// A switch in the environment is set with 1, yes, on or true, and unset with their opposites. A number below 0 is a value,
 /// so that the complaint names the option that it was given to.
 fn command() -> Command {
     let numbers_are_values = |arg: Arg| match arg.get_action() {
-        ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
+        ArgAction::Set | ArgAction::Append if !SECRETS.contains(&arg.get_id().as_str()) => arg.allow_negative_numbers(true),
         _ => arg,
     };
     let command = Cli::command().mut_args(|arg| match arg.get_action() {

@@ -18,6 +18,15 @@ fn refused(args: &[&str]) -> String {
     }
 }
 
+/// It would stay in `ps`: what looks like an option is not taken out of there.
+#[test]
+fn a_token_that_looks_like_an_option_is_refused() {
+    for option in ["--token", "--video-token"] {
+        assert!(refused(&["--camera-type", "test", option, "-12345"]).contains("-1"), "{option}");
+    }
+    assert!(refused(&["doctor", "localhost:1", "--token", "-12345"]).contains("-1"));
+}
+
 #[test]
 fn defaults_are_the_documented_ones() {
     let c = config(&["--camera-type", "usb"]);

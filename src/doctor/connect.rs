@@ -26,7 +26,7 @@ pub enum DoctorError {
     #[error("{url} refused the stream: {why}")]
     Refused { url: String, why: String },
     #[error("cannot wait for signals: {0}")]
-    Signals(nix::Error),
+    Signals(std::io::Error),
     #[error("{0}")]
     Print(String),
 }

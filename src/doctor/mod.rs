@@ -14,12 +14,12 @@ use crate::secrets::Secret;
 use crate::wire::{Message as Wire, binary, text};
 pub use connect::DoctorError;
 use connect::Socket;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use report::Limits;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use study::{Exchange, Study};
 use tungstenite::Message;
@@ -50,12 +50,12 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     study.thinned = options.url.contains("max_fps=");
     let mut patient = Patient::new(connect::connect(options, READ)?);
     // Not before: while it connects, a signal may end it at once.
-    let enough = Enough::new()?;
+    let enough = enough().map_err(DoctorError::Signals)?;
     let began = Instant::now();
     let whole = Duration::from_secs_f64(options.seconds);
     let mut told = 0;
     let mut ended = None;
-    while began.elapsed() < whole && ended.is_none() && !enough.asked() {
+    while began.elapsed() < whole && ended.is_none() && !enough.load(Relaxed) {
         ended = patient.look(&mut study).err();
         study.watching(unix_now());
         let seconds = began.elapsed().as_secs();
@@ -65,8 +65,6 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    // A second signal does not wait for the goodbye.
-    drop(enough);
     patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
     if study.video.count + study.audio.count == 0 {
@@ -83,36 +81,14 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
 }
 
 /// Whether the user has seen enough; a signal that whoever started us had ignored (`nohup`, a script's `&`) stays ignored.
-struct Enough {
-    fd: SignalFd,
-    signals: SigSet,
-}
-
-impl Enough {
-    fn new() -> Result<Self, DoctorError> {
-        let take = || {
-            let mut signals = SigSet::empty();
-            for signal in [Signal::SIGINT, Signal::SIGTERM] {
-                if !crate::supervise::ignores(signal)? {
-                    signals.add(signal);
-                }
-            }
-            signals.thread_block()?;
-            Ok(Self { fd: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?, signals })
-        };
-        take().map_err(DoctorError::Signals)
+fn enough() -> io::Result<Arc<AtomicBool>> {
+    let enough = Arc::new(AtomicBool::new(false));
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        if !crate::supervise::ignores(signal)? {
+            signal_hook::flag::register(signal as i32, enough.clone())?;
+        }
     }
-
-    fn asked(&self) -> bool {
-        matches!(self.fd.read_signal(), Ok(Some(_)))
-    }
-}
-
-impl Drop for Enough {
-    fn drop(&mut self) {
-        // Only an argument that it does not know could make this fail.
-        let _ = self.signals.thread_unblock();
-    }
+    Ok(enough)
 }
 
 /// A connection that is watched.

@@ -65,8 +65,8 @@ impl<T: Clone> Renewed<T> {
     }
 }
 
-/// `None` while one of them is missing.
+/// `None` while one of them is missing, or is a pipe, which could be read but once.
 fn stamps(files: &[PathBuf]) -> Option<Vec<Stamp>> {
     let stamp = |m: Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
-    files.iter().map(|path| std::fs::metadata(path).ok().map(stamp)).collect()
+    files.iter().map(|path| std::fs::metadata(path).ok().filter(Metadata::is_file).map(stamp)).collect()
 }

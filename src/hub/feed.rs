@@ -11,6 +11,8 @@ use tracing::{info, warn};
 
 /// Records taken in one go; then the viewers get their turn, however much a hostile worker pushes.
 const BATCH: usize = 64;
+/// How often a ring is told again what is wanted of it.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
 /// How often a page is looked at although nothing rang. The supervisor waits on the same eventfd, so a ring can be missed.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -28,6 +30,9 @@ pub async fn pump(
     let mut faults = Faults::new(encoding);
     let mut stretch = None;
     let mut keyframes = demand.borrow().keyframes;
+    // What is wanted stands in memory that the worker may write: said again and again, it is right again soon.
+    let mut again = tokio::time::interval(SAY_AGAIN);
+    again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         // Before the records, so that what came for an old demand is numbered as such.
         let wants = *demand.borrow_and_update();
@@ -46,6 +51,7 @@ pub async fn pump(
                     tokio::task::yield_now().await;
                 }
             }
+            _ = again.tick() => {}
             // The senders live as long as the hub; were they gone, no demand could come any more.
             changed = demand.changed() => if changed.is_err() { return Ok(()) },
             changed = offset_ns.changed() => if changed.is_err() { return Ok(()) },
@@ -70,13 +76,15 @@ fn drain(
     stretch: &mut Option<Stretch>,
     faults: &mut Faults,
 ) -> Drained {
+    let mut told = false;
     for _ in 0..BATCH {
         let mut payload = Vec::new();
         match ring.pop(&mut payload) {
             Ok(Some(meta)) => {
                 let this = (meta.incarnation, meta.losses.source_away);
-                if stretch.replace(this) != Some(this) {
-                    // A worker says that its device is back before it hands over what comes from it.
+                // A worker says that its device is back before it hands over what comes from it. Once in a batch: one that lies
+                // in each record is not to cost a look for each.
+                if stretch.replace(this) != Some(this) && !std::mem::replace(&mut told, true) {
                     tell_state(hub, encoding.stream(), page);
                 }
                 let plausible = hub.publish(encoding, &meta, payload.into(), MonoNs::now());
@@ -91,7 +99,7 @@ fn drain(
 
 fn tell_state(hub: &Hub, kind: StreamKind, page: &StatusReader) {
     let hot = page.hot();
-    hub.set_source(kind, hot.state, hot.state_since.unwrap_or_else(MonoNs::now), hot.interval);
+    hub.set_source(kind, hot.state, hot.state_since, hot.interval);
     hub.set_restarts(kind, hot.incarnation.saturating_sub(1));
 }
 
@@ -207,7 +215,7 @@ mod tests {
             assert_eq!(next().await, "packet 3");
         };
         tokio::select! {
-            () = story => {}
+            told = tokio::time::timeout(Duration::from_secs(60), story) => told.expect("all is told"),
             ended = pump(&hub, Encoding::Jpeg, ring.reader(), &read, offsets) => panic!("{ended:?}"),
         }
     }

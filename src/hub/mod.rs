@@ -178,10 +178,10 @@ impl Hub {
     }
 
     /// What the status page of a worker says now. `since`: when the state began, which tells two states that are alike but
-    /// not the same. `interval`: time expected between packets.
-    pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: MonoNs, interval: Option<Duration>) {
+    /// not the same; `None` where it does not say. `interval`: time expected between packets.
+    pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: Option<MonoNs>, interval: Option<Duration>) {
         let mut state = self.lock();
-        let stamp = state.clock.to_unix(since);
+        let stamp = state.clock.to_unix(since.unwrap_or_else(MonoNs::now));
         let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
         let events = source.is(worker, since, interval);
         for inbox in &state.inboxes {
@@ -191,10 +191,10 @@ impl Hub {
         }
     }
 
-    /// How often a source's worker was started again.
+    /// How often a source's worker was started again. Never fewer times than before, whatever stands in the page.
     pub fn set_restarts(&self, kind: StreamKind, restarts: u32) {
         let mut state = self.lock();
-        state.sources.iter_mut().filter(|s| s.kind == kind).for_each(|s| s.restarts = restarts);
+        state.sources.iter_mut().filter(|s| s.kind == kind).for_each(|s| s.restarts = s.restarts.max(restarts));
     }
 
     pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {

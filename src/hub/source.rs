@@ -11,7 +11,7 @@ pub struct Source {
     pub plan: StreamPlan,
     pub state: WorkerState,
     /// When that state began.
-    since: MonoNs,
+    since: Option<MonoNs>,
     /// Subscribers were told that it is lost.
     pub away: bool,
     pub info: Option<StreamInfo>,
@@ -30,7 +30,7 @@ impl Source {
             kind,
             plan,
             state: WorkerState::Starting,
-            since: MonoNs(0),
+            since: None,
             away: false,
             info: None,
             message: String::new(),
@@ -40,8 +40,8 @@ impl Source {
         }
     }
 
-    /// The worker's state, which began at `since`, and what subscribers are to be told of it.
-    pub fn is(&mut self, state: WorkerState, since: MonoNs, interval: Option<Duration>) -> Vec<Event> {
+    /// The worker's state, which began at `since` if that is known, and what subscribers are to be told of it.
+    pub fn is(&mut self, state: WorkerState, since: Option<MonoNs>, interval: Option<Duration>) -> Vec<Event> {
         let (was, was_since) = (std::mem::replace(&mut self.state, state), std::mem::replace(&mut self.since, since));
         self.interval = interval.unwrap_or(self.interval);
         let (lost, back) = (Event::SourceLost { stream: self.kind }, Event::SourceBack { stream: self.kind });

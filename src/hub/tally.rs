@@ -32,7 +32,8 @@ pub struct Once {
 
 impl Once {
     /// `hole`: from the packet before it to the packet behind it, of one encoding; `before` and `after`: that encoding's totals.
-    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own ring lost.
+    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own ring lost. (A picture
+    /// that one encoder alone refused, within a hole of the device, is taken for that hole's.)
     pub fn count(&mut self, hole: Range<MonoNs>, before: &Tally, after: &Tally) {
         let is_known = hole.start < self.until;
         for ((cause, then), (_, now)) in before.iter().zip(after.iter()).filter(|(then, now)| then != now) {

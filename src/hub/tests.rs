@@ -189,6 +189,24 @@ fn what_was_lost_while_nobody_read_is_no_gap() {
     assert_eq!((after.sequence, after.missing), (50, before.missing));
 }
 
+/// A record is under way when the last reader leaves.
+#[test]
+fn what_comes_after_the_last_reader_left_ends_no_pause() {
+    let hub = hub();
+    let publish = |sequence, source_away| {
+        let losses = Losses { source_away, ..Losses::default() };
+        hub.publish(Encoding::Jpeg, &Meta { losses, ..meta(sequence, PICTURE) }, Bytes::new(), MonoNs::now());
+    };
+    let reader = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    publish(0, 0);
+    drop(reader);
+    publish(1, 0);
+    let _reader = hub.subscribe(&ask(Delivery::Live)).unwrap();
+    publish(50, 1);
+    let drops = hub.info(MonoNs::now()).video.expect("there is a camera").drops;
+    assert!(drops.values().all(|d| d.packets == 0 && d.absences == 0), "{drops:?}");
+}
+
 proptest! {
     /// Whatever a worker that was broken into writes.
     #[test]
@@ -278,7 +296,7 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
     let backlog = Backlog { packets: 5, bytes: 1 << 20 };
     let plan = StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog };
     let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, clocks(0, 0)));
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(1), Some(INTERVAL));
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(MonoNs(1)), Some(INTERVAL));
     let watch = |encoding| {
         let feed = Some(Feed::Encoded(encoding));
         hub.subscribe(&Request { video: feed, audio: None, delivery: Delivery::Live, max_fps: None, events: false }).unwrap()
@@ -450,12 +468,12 @@ fn notices_stand_between_the_packets_where_they_happened() {
     let all = hub.subscribe(&ask(Delivery::All)).unwrap();
     let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
     let at = MonoNs(1);
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 0);
-    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, at, None);
-    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, at, None);
-    hub.set_source(StreamKind::Video, WorkerState::Starting, at, None);
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, at, None);
+    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, Some(at), None);
+    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, Some(at), None);
+    hub.set_source(StreamKind::Video, WorkerState::Starting, Some(at), None);
+    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 1);
     hub.observe(clocks(50, 1_500));
     let mut wider = meta(2, Shape::Video { width: 128, height: 96 });
@@ -486,7 +504,7 @@ fn notices_stand_between_the_packets_where_they_happened() {
 fn a_restart_between_two_looks_is_told_as_lost_and_back() {
     let hub = hub();
     let viewer = hub.subscribe(&ask(Delivery::Live)).unwrap();
-    let streams_since = |ms: u64| hub.set_source(StreamKind::Video, WorkerState::Streaming, MonoNs(ms * MS), None);
+    let streams_since = |ms: u64| hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(MonoNs(ms * MS)), None);
     streams_since(1_000);
     streams_since(1_000);
     assert!(viewer.take(true).is_none(), "a source that was never away");
@@ -502,7 +520,7 @@ fn a_restart_between_two_looks_is_told_as_lost_and_back() {
 #[test]
 fn who_comes_while_a_source_is_away_is_told_so() {
     let hub = hub();
-    hub.set_source(StreamKind::Audio, WorkerState::WaitingForDevice, MonoNs(1), None);
+    hub.set_source(StreamKind::Audio, WorkerState::WaitingForDevice, Some(MonoNs(1)), None);
     let late = hub.subscribe(&ask(Delivery::Live)).unwrap();
     let Some(Item::Notice(notice)) = late.take(true) else { panic!("no notice") };
     assert_eq!(notice.event, Event::SourceLost { stream: StreamKind::Audio });

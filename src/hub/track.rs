@@ -58,7 +58,12 @@ impl Track {
     /// The next record from the ring. `interval`: the time expected until the next, where its own length does not tell.
     pub fn accept(&mut self, meta: &Meta, payload: &Bytes, interval: Duration, now: MonoNs) -> Accepted {
         let length = packet::duration(self.encoding, meta.shape, payload.len()).unwrap_or(interval);
-        self.intake.accept(meta, length, now)
+        let accepted = self.intake.accept(meta, length, now);
+        if self.readers == 0 {
+            // It was under way when the last one left.
+            self.intake.pause();
+        }
+        accepted
     }
 
     /// The packet that an accepted record makes.

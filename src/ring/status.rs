@@ -209,6 +209,8 @@ impl StatusReader {
     pub fn hot(&self) -> Hot {
         let now = MonoNs::now();
         let instant = |ns: u64| (ns != 0).then_some(MonoNs(ns).min(now));
+        // One that lies ahead would be another at each look.
+        let past = |ns: u64| (ns != 0 && ns <= now.0).then_some(MonoNs(ns));
         let state = self.get(word_of!(state));
         let interval = Duration::from_nanos(self.get(word_of!(interval_ns))).min(MAX_INTERVAL);
         let next = |i| self.get(word_of!(next_sequence) + i).min(MAX_SEQUENCE);
@@ -220,7 +222,7 @@ impl StatusReader {
                 2 => WorkerState::Streaming,
                 _ => WorkerState::Starting,
             },
-            state_since: instant(state >> 2),
+            state_since: past(state >> 2),
             interval: (!interval.is_zero()).then_some(interval),
             incarnation: incarnation(&self.mapping),
             next_sequence: std::array::from_fn(next),

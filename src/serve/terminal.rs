@@ -1,7 +1,7 @@
 //! The status line: one now and then for a person who watches the terminal; a log file is spared it. Knows the hub.
 
 use crate::hub::Hub;
-use crate::packet::MonoNs;
+use crate::packet::{MonoNs, WorkerState};
 use crate::wire::Info;
 use crate::wire::info::Shape;
 use std::io;
@@ -40,8 +40,10 @@ impl StatusLine {
         if std::mem::replace(&mut self.alone, info.viewers == 0) && self.alone {
             return None;
         }
-        let fps = match info.video.as_ref().map(|v| &v.shape) {
-            Some(Shape::Video { fps, .. }) => fps.measured.map_or("no picture wanted".into(), |fps| format!("{fps:.1} fps")),
+        let fps = match info.video.as_ref().map(|v| (v.state, &v.shape)) {
+            Some((WorkerState::Starting, _)) => "the camera starts".into(),
+            Some((WorkerState::WaitingForDevice, _)) => "the camera is away".into(),
+            Some((WorkerState::Streaming, Shape::Video { fps, .. })) => fps.measured.map_or("- fps".into(), |fps| format!("{fps:.1} fps")),
             _ => "no camera".into(),
         };
         let dropped: u64 = info.video.iter().chain(&info.audio).flat_map(|s| s.drops.values()).map(|d| d.packets).sum();

@@ -16,7 +16,9 @@ pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client:
         tracing::info!("listening on http{s}://{at} ({}stream: ws{s}://{at}/stream)", if serve_client { "the page; " } else { "" });
     }
     if !serve_client {
-        tracing::info!("the page: public/index.html, opened as a file; --serve-client serves it at / too");
+        let takes_files = access.file_origin || access.token.is_some() || access.token_file.is_some();
+        let file = if takes_files { "public/index.html, opened as a file; " } else { "" };
+        tracing::info!("the page: {file}--serve-client serves it at /");
     }
     if let Some(open) = what_is_open(listening.ip(), access) {
         tracing::warn!("no --token: {open}");

@@ -143,13 +143,14 @@ impl House {
         }
     }
 
-    /// Puts a child into its sandbox, and says what came of it when the first of its kind starts: the next meet the same kernel.
+    /// Puts a child into its sandbox, and says what came of it; of what the kernel has not, once for each kind of child.
     fn give_up(&self, incarnation: u32, what: &str, enter: impl FnOnce() -> Result<(), SandboxError>) {
         if !self.config.sandbox {
             return;
         }
         match enter() {
-            _ if incarnation > 1 => {}
+            Ok(()) if incarnation > 1 => {}
+            Err(e) if incarnation > 1 && e.is_the_kernels() => {}
             Ok(()) => tracing::info!("sandbox: {what}"),
             Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
         }

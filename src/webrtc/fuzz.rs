@@ -6,7 +6,7 @@ use super::links::{IceServer, ice_servers};
 use super::port::{Datagram, Port};
 use super::reflexive::Reflexive;
 use super::routes::Routes;
-use super::signalling::{check, check_answer, readable};
+use super::signalling::{check, check_answer};
 use super::tcp;
 use crate::fuzz::Input;
 use http::{HeaderMap, HeaderValue, Uri, header};
@@ -283,7 +283,7 @@ pub fn links(bytes: &[u8]) {
 pub fn answer(offer: &str) -> Option<String> {
     let offer = check(offer).ok()?;
     let mut rtc = SHARED.with(Shared::rtc).build(Instant::now());
-    let sdp = readable(rtc.sdp_api().accept_offer(offer).ok()?.to_sdp_string());
+    let sdp = rtc.sdp_api().accept_offer(offer).ok()?.to_sdp_string();
     assert!(SdpAnswer::from_sdp_string(&sdp).is_ok(), "{sdp}");
     for media in sdp.lines().filter(|line| line.starts_with("m=")) {
         assert!(media.split(' ').filter(|part| !part.is_empty()).count() >= 4, "no format: {sdp}");

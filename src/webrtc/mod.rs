@@ -215,7 +215,7 @@ impl Server {
         let shift = self.shift(now);
         let mut rtc = self.rtc(RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false), shift.apply(now));
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| BadOffer::Refused(e.to_string()))?;
-        let sdp = signalling::readable(answer.to_sdp_string());
+        let sdp = answer.to_sdp_string();
         let id = random_id().map_err(Refusal::Failed)?;
         let (ends, _) = self.ends(&mut rtc, &id, kind, Some(seat), shift);
         // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.

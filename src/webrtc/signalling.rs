@@ -159,7 +159,17 @@ fn is_for_us(section: &[&str]) -> bool {
     receives && section.iter().any(speaks)
 }
 
-/// str0m writes an m-line that it rejects without any format, which browsers do not parse (RFC 8866, section 9: one at least).
-pub fn readable(answer: String) -> String {
-    answer.replace("UDP/TLS/RTP/SAVPF \r\n", "UDP/TLS/RTP/SAVPF 0\r\n")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_addresses_of_udp_are_kept() {
+        let line = |n: u16, protocol: &str, ip: &str| format!("a=candidate:{n} 1 {protocol} 2113937151 {ip} {} typ host\r\n", 4_000 + n);
+        let many: String = (0..40).map(|n| line(n, "udp", "192.0.2.7")).collect();
+        let others = line(50, "tcp", "192.0.2.7") + &line(51, "udp", "0f9a.local") + "a=candidate:52\r\n";
+        let text = format!("v=0\r\n{others}{many}{many}a=mid:0\r\n");
+        let expected: String = (0..16).map(|n| line(n, "udp", "192.0.2.7")).collect();
+        assert_eq!(few_candidates(&text), format!("v=0\r\n{expected}{expected}a=mid:0\r\n").replacen(&expected, "", 1));
+    }
 }

@@ -90,7 +90,7 @@ pub struct Stamp {
     pub clock: String,
     /// Half width of the interval about the true instant that holds nine of ten stamps, as far as it can be measured here:
     /// a camera's unevenness, a microphone's fit, one frame's time where the frame was stamped at the dequeue. Not in it:
-    /// what every stamp is late by alike, and the clock's own `uncertainty_ns`. Null until it is measured (16 frames), and where
+    /// what every stamp is late by alike, and the clock's own `uncertainty_ns`. Null until it is measured (16 steps without a loss), and where
     /// a camera keeps no steady rate.
     pub uncertainty_ns: Option<u64>,
 }

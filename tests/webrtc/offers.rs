@@ -15,7 +15,7 @@ fn without_candidates(offer: &str) -> String {
 
 /// Of those that take longest to read, as many as were enough to stop the loop for two seconds.
 #[test]
-fn offers_that_come_by_the_hundred_delay_nobody() {
+fn offers_that_come_by_the_hundred_end_nobodys_session() {
     let program = Program::start(&TEST);
     let port = program.port();
     let serve = program.child("stampcast-serve", None);

@@ -5,9 +5,12 @@ pub mod session;
 
 use super::renewed::Renewed;
 use crate::config;
+use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -61,13 +64,26 @@ impl Tls {
             return Err(io::Error::other("it does not speak TLS"));
         }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let turn = self.signing.acquire().await.expect("it is never closed");
-        let handshake = hello.into_stream(self.config.get());
-        // Returns when the runtime has looked at sockets and timers, which it otherwise does once in 61 tasks.
-        yield_now().await;
-        drop(turn);
-        handshake.await
+        // It signs when it is first polled, or, where the client has to say hello again, later.
+        let mut handshake = pin!(async { hello.into_stream(self.config.get()).await });
+        loop {
+            let turn = self.signing.acquire().await.expect("it is never closed");
+            // Returns when the runtime has looked at sockets and timers, which it otherwise does once in 61 tasks.
+            yield_now().await;
+            let polled = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+            drop(turn);
+            if let Poll::Ready(done) = polled {
+                return done;
+            }
+            woken().await;
+        }
     }
+}
+
+/// Returns when what was polled last wakes the task: nothing may be awaited between the two.
+async fn woken() {
+    let mut waited = false;
+    poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, TlsError> {

@@ -86,7 +86,8 @@ impl Gaps {
         self.dequeued.push_back(now);
         let (Some(last), Some(then)) = (self.last.replace(sequence), then) else { return 0 };
         let missed = sequence.wrapping_sub(last).wrapping_sub(1);
-        let possible = 2 * now.since(then).as_nanos() / interval.as_nanos().max(1) + 8;
+        let came = 2 * (self.dequeued.len() as u128).saturating_sub(2);
+        let possible = (2 * now.since(then).as_nanos() / interval.as_nanos().max(1)).saturating_sub(came) + 8;
         if u128::from(missed) <= possible { missed } else { 0 }
     }
 }
