@@ -1,8 +1,8 @@
 #!/bin/bash
 # tests/long.sh: what takes longer than a minute: five minutes of clicks through the loopback sound card, whose stamps must
 # not drift (tests/vm/stamps.rs), and a minute of sound on a busy machine without an overrun (tests/vm/sound.rs); ten minutes
-# of the page with a sound card that runs 200 ppm fast, in which picture and sound must stay together; ten thousand idle
-# connections; thirty WebRTC viewers; twenty minutes of viewers and kills (tests/soak.sh).
+# of the page with a sound card that runs 200 ppm fast, in which picture and sound must stay together; the page's targets
+# (needs a quiet machine); ten thousand idle connections; thirty WebRTC viewers; twenty minutes of viewers and kills (tests/soak.sh).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,4 +20,5 @@ cargo test --locked --release --test webrtc -- --ignored --nocapture
 tests/soak.sh 20
 
 (cd tests/page && npm ci --no-audit --no-fund)
+node tests/page/measure.mjs --check
 node tests/page/measure.mjs --fake --seconds 600 --skew-ppm 200 --check
