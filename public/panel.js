@@ -90,7 +90,7 @@ function latencyError() {
   const best = viewer.clock.best();
   if (!best) return "";
   const error = best.roundTrip / 2 + (viewer.transport.plays ? Film.ERROR_S : 0);
-  return ` ${t("uncertainty", { value: millis(error, 1) })}`;
+  return `\n${t("uncertainty", { value: millis(error, 1) })}`;
 }
 
 function showTransport() {

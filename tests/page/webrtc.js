@@ -51,7 +51,7 @@ test("WebRTC plays, and says how old the picture is and how sure that is", async
     console.log(`      time code p50 ${(median * 1000).toFixed(1)} ms, the page says ${(shown * 1000).toFixed(1)} ms`);
     assert.ok(median > 0 && median < 0.5, `captured ${median} s before it was seen`);
     assert.ok(Math.abs(shown - median) < 0.1, `the page says ${shown} s, the time code ${median} s`);
-    await untilText(page, "f-latency-note", /^p95 \d+ ms ± \d+\.\d ms$/);
+    await untilText(page, "f-latency-note", /^p95 \d+ ms\s± \d+\.\d ms$/);
     await untilText(page, "f-transport", /^WebRTC \(UDP\)$/);
     await untilText(page, "f-peer", /^WebRTC: connected$/);
     await untilText(page, "f-rate", /bit\/s/);
