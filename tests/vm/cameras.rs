@@ -84,14 +84,18 @@ pub struct Holder(Child);
 
 impl Holder {
     pub fn of(node: &Path) -> Self {
-        let child = Command::new("v4l2-ctl")
-            .args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=0"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("v4l2-ctl starts");
+        let hold = || {
+            let mut holder = Command::new("v4l2-ctl");
+            holder.args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=0"]);
+            holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("v4l2-ctl starts")
+        };
+        let mut child = hold();
         // A second user is refused as soon as the first has buffers.
         wait_for("busy camera", || {
+            // The look below had the camera just when the holder came, which then gave up.
+            if child.try_wait().expect("it is our child").is_some() {
+                child = hold();
+            }
             let refused = Command::new("v4l2-ctl")
                 .args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=1"])
                 .stdout(Stdio::null())
