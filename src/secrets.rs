@@ -126,6 +126,11 @@ impl Tokens {
     }
 }
 
+/// Whether [`take`] takes the value of the option `--name`.
+pub fn is_taken(name: &str) -> bool {
+    Tokens::default().place(format!("--{name}").as_bytes()).is_some()
+}
+
 /// Puts what was taken where the parser of the options saw its mask.
 pub fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
     if seen.is_some() && taken.is_some() {

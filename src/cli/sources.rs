@@ -2,6 +2,7 @@
 //! cannot both hold, the one on the command line does, and only what stands there is refused or complained of.
 
 use super::{Cli, CliError, one_line};
+use crate::secrets;
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -50,14 +51,11 @@ pub(super) fn on_the_line(matches: &ArgMatches, among: impl Fn(&str) -> bool) ->
     ids.filter(stands).map(|id| name(id, ValueSource::CommandLine)).collect()
 }
 
-/// What looks like an option is no token, as for [`crate::secrets`], which takes tokens out of `ps` before this is read.
-const SECRETS: [&str; 4] = ["token", "video_token", "whip", "whip_token"];
-
 /// A switch in the environment is set with 1, yes, on or true, and unset with their opposites. A number below 0 is a value,
-/// so that the complaint names the option that it was given to.
+/// so that the complaint names the option that it was given to; but no token, as for [`secrets`], which takes them out of `ps`.
 fn command() -> Command {
     let numbers_are_values = |arg: Arg| match arg.get_action() {
-        ArgAction::Set | ArgAction::Append if !SECRETS.contains(&arg.get_id().as_str()) => arg.allow_negative_numbers(true),
+        ArgAction::Set | ArgAction::Append if !arg.get_long().is_some_and(secrets::is_taken) => arg.allow_negative_numbers(true),
         _ => arg,
     };
     let command = Cli::command().mut_args(|arg| match arg.get_action() {

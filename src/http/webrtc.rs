@@ -35,15 +35,23 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 pub fn routes(server: Arc<Server>, body: Duration) -> Router {
     let endpoint = || post(play).options(options(ENDPOINT, Some(SDP))).fallback(not_allowed);
     let session = || -> MethodRouter<Arc<Server>> { delete(end).options(options(SESSION, None)).fallback(not_allowed) };
+    at_their_paths(endpoint, session, post(offer).options(options(ENDPOINT, Some(JSON))))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(body, within))
+        .with_state(server)
+}
+
+fn at_their_paths<S: Clone + Send + Sync + 'static>(
+    endpoint: impl Fn() -> MethodRouter<S>,
+    session: impl Fn() -> MethodRouter<S>,
+    offer: MethodRouter<S>,
+) -> Router<S> {
     Router::new()
         .route("/whep", endpoint())
         .route("/whep/{session}", session())
         .route("/{name}/whep", endpoint())
         .route("/{name}/whep/{session}", session())
-        .route("/api/webrtc/offer", post(offer).options(options(ENDPOINT, Some(JSON))))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(body, within))
-        .with_state(server)
+        .route("/api/webrtc/offer", offer)
 }
 
 /// These handlers wait for the request's body, and for a turn among fewer than there are places, of a few milliseconds each.
@@ -55,9 +63,8 @@ async fn within(State(longest): State<Duration>, request: Request, next: Next) -
 /// The same paths where WebRTC is on and cannot be had.
 pub fn unavailable(reason: &str) -> Router {
     let error = format!("WebRTC cannot be had: {reason}");
-    let refused = any(async move || refusal(StatusCode::SERVICE_UNAVAILABLE, error));
-    let paths = ["/whep", "/whep/{session}", "/{name}/whep", "/{name}/whep/{session}", "/api/webrtc/offer"];
-    paths.into_iter().fold(Router::new(), |router, path| router.route(path, refused.clone()))
+    let refused: MethodRouter = any(async move || refusal(StatusCode::SERVICE_UNAVAILABLE, error));
+    at_their_paths(|| refused.clone(), || refused.clone(), refused.clone())
 }
 
 /// RFC 9110, section 9.3.7; draft-ietf-wish-whep wants Accept-Post of the endpoint.
