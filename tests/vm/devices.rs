@@ -2,11 +2,11 @@
 //! camera's controls.
 
 use crate::cameras::{Usb, Vivid};
-use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
+use crate::microphones::{AlsaProgram, LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
 use crate::viewer::{Packet, Sound, Viewer};
 use crate::{built, jpegs};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 fn list_devices() -> String {
     let done = Command::new(built("release/stampcast")).arg("--list-devices").output().expect("the program starts");
@@ -66,7 +66,7 @@ fn the_microphone_with_the_lists_number_is_heard_at_the_asked_rate_and_channels(
 
     // Then just that, with nothing on the right.
     let stereo = (0..16_000 * 120).flat_map(|n| [wave(n, 16_000), 0]).flat_map(i16::to_le_bytes).collect::<Vec<u8>>();
-    let _player = Stereo::playing(&stereo);
+    let _player = AlsaProgram::playing_stereo(&stereo);
     let program = Program::start(&options);
     let (left, right) = a_second_of_it(&program);
     assert!(left.iter().any(|sample| *sample > 9_000), "the tone is on the left");
@@ -95,33 +95,6 @@ fn a_second_of_it(program: &Program) -> (Vec<i16>, Vec<i16>) {
     left.truncate(16_000);
     right.truncate(16_000);
     (left, right)
-}
-
-/// aplay, playing two channels at 16 kHz into the loopback.
-struct Stereo(Child);
-
-impl Stereo {
-    fn playing(samples: &[u8]) -> Self {
-        std::fs::write("/tmp/stereo.raw", samples).expect("/tmp is writable");
-        let child = Command::new("aplay")
-            .args(["-q", "-D", "hw:CARD=Loopback,DEV=0", "-t", "raw", "-f", "S16_LE", "-r", "16000", "-c", "2", "/tmp/stereo.raw"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("aplay starts");
-        let player = Self(child);
-        crate::wait_for("running aplay", || {
-            let status = std::fs::read_to_string("/proc/asound/Loopback/pcm0p/sub0/status").unwrap_or_default();
-            status.contains("RUNNING").then_some(())
-        });
-        player
-    }
-}
-
-impl Drop for Stereo {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

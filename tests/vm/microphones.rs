@@ -194,26 +194,35 @@ impl LoopbackState {
     }
 }
 
-/// A program that records from the USB microphone, as another would that came first.
-pub struct Holder(Child);
+/// One of ALSA's own programs with a sound card, until this is dropped.
+pub struct AlsaProgram(Child);
 
-impl Holder {
-    pub fn of_the_usb_microphone() -> Self {
-        let child = Command::new("arecord")
-            .args(["-q", "-D", "hw:CARD=Microphone", "-f", "S16_LE", "-r", "48000", "-c", "1", "-t", "raw", "/dev/null"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("arecord starts");
-        let holder = Self(child);
-        wait_for("recording", || {
-            let status = std::fs::read_to_string("/proc/asound/Microphone/pcm0c/sub0/status").unwrap_or_default();
+impl AlsaProgram {
+    /// Records from the USB microphone, as another program would that came first.
+    pub fn holding_the_usb_microphone() -> Self {
+        Self::running("arecord", "-D hw:CARD=Microphone -r 48000 -c 1 /dev/null", "Microphone/pcm0c")
+    }
+
+    /// Plays two channels at 16 kHz into the loopback.
+    pub fn playing_stereo(samples: &[u8]) -> Self {
+        std::fs::write("/tmp/stereo.raw", samples).expect("/tmp is writable");
+        Self::running("aplay", &format!("-D {LOOPBACK_SPEAKER} -r 16000 -c 2 /tmp/stereo.raw"), "Loopback/pcm0p")
+    }
+
+    /// `pcm`: the card and device that it uses, as in /proc/asound.
+    fn running(program: &str, arguments: &str, pcm: &str) -> Self {
+        let mut command = Command::new(program);
+        command.args(["-q", "-t", "raw", "-f", "S16_LE"]).args(arguments.split(' ')).stdin(Stdio::null());
+        let running = Self(command.spawn().expect("it is installed"));
+        wait_for(&format!("running {program}"), || {
+            let status = std::fs::read_to_string(format!("/proc/asound/{pcm}/sub0/status")).unwrap_or_default();
             status.contains("RUNNING").then_some(())
         });
-        holder
+        running
     }
 }
 
-impl Drop for Holder {
+impl Drop for AlsaProgram {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

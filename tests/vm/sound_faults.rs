@@ -1,7 +1,7 @@
 //! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never touches the other.
 
 use crate::cameras::{Usb, Vivid};
-use crate::microphones::{Ear, Holder, LOOPBACK_MICROPHONE, LoopbackState, Player, click};
+use crate::microphones::{AlsaProgram, Ear, LOOPBACK_MICROPHONE, LoopbackState, Player, click};
 use crate::program::Program;
 use crate::viewer::{Body, Viewer};
 use crate::witness::{Stream, Witness};
@@ -67,7 +67,7 @@ fn a_stalled_microphone_is_noticed_and_comes_back_and_the_picture_misses_nothing
 fn a_microphone_in_use_is_waited_for_and_the_picture_misses_nothing() {
     let _camera = Vivid::ready(0);
     let _microphone = Usb::microphone(0, "MIC");
-    let holder = Holder::of_the_usb_microphone();
+    let holder = AlsaProgram::holding_the_usb_microphone();
     let program = Program::start(&format!("{EASY_CAMERA} --enable-audio --audio-name MIC"));
     program.wait_for_line(0, &["microphone", "in use"]);
     let witness = Witness::of(&program, Stream::Video);
