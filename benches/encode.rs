@@ -36,7 +36,9 @@ fn main() {
     table::begin("Encode: CPU time of one thread per frame, us, medians");
     let mut python = Python::start();
     for (width, height) in SIZES {
-        let frames: Vec<Vec<u8>> = (0..FRAMES).map(|n| textured_yuyv(width, height, n)).collect();
+        let frames: Vec<Vec<u8>> = (0..FRAMES)
+            .map(|n| textured_yuyv(width, height, n))
+            .collect();
         let size = format!("{width}x{height}");
 
         let (mut ours, mut hand) = (Ours::new(width, height), ByHand::new(width, height));
@@ -46,24 +48,46 @@ fn main() {
             FRAMES as u32,
             [
                 &mut || {
-                    black_box(ours.message(PixelFormat::Yuyv, 2 * width, a.next().expect("cycles")));
+                    black_box(ours.message(
+                        PixelFormat::Yuyv,
+                        2 * width,
+                        a.next().expect("cycles"),
+                    ));
                 },
                 &mut || {
                     black_box(hand.message(b.next().expect("cycles")));
                 },
             ],
         );
-        timed(&format!("YUYV to text {size}, against yuv, turbojpeg, base64"), our_time, hand_time, 1.05);
+        timed(
+            &format!("YUYV to text {size}, against yuv, turbojpeg, base64"),
+            our_time,
+            hand_time,
+            1.05,
+        );
         if height == 1080 {
-            row("  of the 33 ms that one core has for it at 30 fps", our_time.as_secs_f64() * 1e6, None, &Target::Most(1e6 / 30.0));
+            row(
+                "  of the 33 ms that one core has for it at 30 fps",
+                our_time.as_secs_f64() * 1e6,
+                None,
+                &Target::Most(1e6 / 30.0),
+            );
         }
 
         if let Ok(python) = &mut python {
             let (ours, reference) = python.compare(width, height, &frames, &mut ours);
-            timed(&format!("YUYV to text {size}, against Python (cv2, b64encode)"), ours, reference, 0.75);
+            timed(
+                &format!("YUYV to text {size}, against Python (cv2, b64encode)"),
+                ours,
+                reference,
+                0.75,
+            );
         }
 
-        let jpegs: Vec<Vec<u8>> = frames.iter().map(|frame| hand.jpeg(frame).to_vec()).collect();
+        let jpegs: Vec<Vec<u8>> = frames
+            .iter()
+            .map(|frame| hand.jpeg(frame).to_vec())
+            .collect();
         let bytes = jpegs.iter().map(Vec::len).sum::<usize>() / jpegs.len() / 1000;
         let (mut a, mut b) = (jpegs.iter().cycle(), jpegs.iter().cycle());
         let (mut record, mut text) = (vec![0; 4 << 20], vec![0; 6 << 20]);
@@ -77,11 +101,20 @@ fn main() {
                 &mut || {
                     let jpeg = b.next().expect("cycles");
                     record[..jpeg.len()].copy_from_slice(jpeg);
-                    black_box(hand.base64.encode_slice(black_box(&record[..jpeg.len()]), &mut text).expect("there is room"));
+                    black_box(
+                        hand.base64
+                            .encode_slice(black_box(&record[..jpeg.len()]), &mut text)
+                            .expect("there is room"),
+                    );
                 },
             ],
         );
-        timed(&format!("MJPEG to text {size} ({bytes} kB), against memcpy, base64"), our_time, copy_time, 1.3);
+        timed(
+            &format!("MJPEG to text {size} ({bytes} kB), against memcpy, base64"),
+            our_time,
+            copy_time,
+            1.3,
+        );
     }
     if let Err(why) = python {
         println!("\nWithout the comparison with Python: {why}");
@@ -89,7 +122,12 @@ fn main() {
 }
 
 fn timed(what: &str, ours: Duration, reference: Duration, most: f64) {
-    row(what, ours.as_secs_f64() * 1e6, Some(reference.as_secs_f64() * 1e6), &Target::Ratio(most));
+    row(
+        what,
+        ours.as_secs_f64() * 1e6,
+        Some(reference.as_secs_f64() * 1e6),
+        &Target::Ratio(most),
+    );
 }
 
 /// The program's own way: picture, record (the copy into the ring), message (as the hub makes it, in memory of its own).
@@ -102,21 +140,44 @@ struct Ours {
 impl Ours {
     fn new(width: usize, height: usize) -> Self {
         let (width, height) = (width as u32, height as u32);
-        let video = Video { width, height, capture_width: width, capture_height: height, quality: QUALITY, ..Video::default() };
+        let video = Video {
+            width,
+            height,
+            capture_width: width,
+            capture_height: height,
+            quality: QUALITY,
+            ..Video::default()
+        };
         let picture = Picture::new(&video).expect("the size is a usual one");
         let size = (width as usize, height as usize);
-        Self { picture, record: vec![0; 4 << 20], size }
+        Self {
+            picture,
+            record: vec![0; 4 << 20],
+            size,
+        }
     }
 
     fn message(&mut self, format: PixelFormat, stride: usize, data: &[u8]) -> Vec<u8> {
         let (width, height) = (self.size.0 as u32, self.size.1 as u32);
-        let raw = RawFrame { format, width, height, stride, data, full_range: true, captured: MonoNs(0), missed: 0 };
+        let raw = RawFrame {
+            format,
+            width,
+            height,
+            stride,
+            data,
+            full_range: true,
+            captured: MonoNs(0),
+            missed: 0,
+        };
         let mut frame = self.picture.frame(raw).expect("the frame is whole");
         let jpeg = frame.jpeg().expect("the frame is whole");
         let record = &mut self.record[..jpeg.bytes.len()];
         record.copy_from_slice(jpeg.bytes);
         let record = black_box(&*record);
-        let shape = Shape::Video { width: jpeg.width, height: jpeg.height };
+        let shape = Shape::Video {
+            width: jpeg.width,
+            height: jpeg.height,
+        };
         let prefix = text::packet_prefix(UnixNs(1_753_600_000_123_456_789), shape);
         let prefix = prefix.as_bytes();
         let mut message = Vec::with_capacity(prefix.len() + b64::encoded_len(record.len()));
@@ -142,7 +203,9 @@ struct ByHand {
 impl ByHand {
     fn new(width: usize, height: usize) -> Self {
         let mut compressor = turbojpeg::Compressor::new().expect("turbojpeg starts");
-        compressor.set_quality(QUALITY.into()).expect("the quality is 1 to 100");
+        compressor
+            .set_quality(QUALITY.into())
+            .expect("the quality is 1 to 100");
         let chroma = vec![0; width * height / 4];
         Self {
             width,
@@ -159,7 +222,12 @@ impl ByHand {
 
     fn jpeg(&mut self, yuyv: &[u8]) -> &[u8] {
         let (width, height) = (self.width as u32, self.height as u32);
-        let packed = yuv::YuvPackedImage { yuy: yuyv, yuy_stride: 2 * width, width, height };
+        let packed = yuv::YuvPackedImage {
+            yuy: yuyv,
+            yuy_stride: 2 * width,
+            width,
+            height,
+        };
         let mut planar = yuv::YuvPlanarImageMut {
             y_plane: yuv::BufferStoreMut::Borrowed(&mut self.y),
             y_stride: width,
@@ -182,13 +250,19 @@ impl ByHand {
             v_stride: self.width / 2,
             subsamp: turbojpeg::Subsamp::Sub2x2,
         };
-        let len = self.compressor.compress_yuv_planes_to_slice(&image, &mut self.jpeg).expect("there is room");
+        let len = self
+            .compressor
+            .compress_yuv_planes_to_slice(&image, &mut self.jpeg)
+            .expect("there is room");
         &self.jpeg[..len]
     }
 
     fn message(&mut self, yuyv: &[u8]) -> &[u8] {
         let len = self.jpeg(yuyv).len();
-        let written = self.base64.encode_slice(&self.jpeg[..len], &mut self.text).expect("there is room");
+        let written = self
+            .base64
+            .encode_slice(&self.jpeg[..len], &mut self.text)
+            .expect("there is room");
         &self.text[..written]
     }
 }
@@ -201,9 +275,17 @@ struct Python {
 
 impl Python {
     fn start() -> Result<Self, String> {
-        let made = concat!(env!("CARGO_MANIFEST_DIR"), "/target/examples-python/bin/python3");
-        let otherwise = if Path::new(made).exists() { made } else { "python3" };
-        let interpreter = std::env::var("STAMPCAST_BENCH_PYTHON").unwrap_or_else(|_| otherwise.into());
+        let made = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/target/examples-python/bin/python3"
+        );
+        let otherwise = if Path::new(made).exists() {
+            made
+        } else {
+            "python3"
+        };
+        let interpreter =
+            std::env::var("STAMPCAST_BENCH_PYTHON").unwrap_or_else(|_| otherwise.into());
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/encode_reference.py");
         let how = "`python3 -m venv target/examples-python && target/examples-python/bin/pip install opencv-python-headless` makes one that has it";
         let mut child = Command::new(&interpreter)
@@ -222,7 +304,13 @@ impl Python {
     }
 
     /// Ours and Python's medians, frames in turn.
-    fn compare(&mut self, width: usize, height: usize, frames: &[Vec<u8>], ours: &mut Ours) -> (Duration, Duration) {
+    fn compare(
+        &mut self,
+        width: usize,
+        height: usize,
+        frames: &[Vec<u8>],
+        ours: &mut Ours,
+    ) -> (Duration, Duration) {
         let (mut our_times, mut python_times) = (Vec::new(), Vec::new());
         for sample in 0..SAMPLES {
             let frame = &frames[sample % frames.len()];
@@ -231,7 +319,11 @@ impl Python {
                 let stdin = self.child.stdin.as_mut().expect("a pipe was asked for");
                 writeln!(stdin, "{width} {height} {QUALITY}").expect("Python reads");
                 stdin.write_all(frame).expect("Python reads");
-                seconds = self.answer().ok().and_then(|answer| answer.parse().ok()).expect("Python answers with seconds");
+                seconds = self
+                    .answer()
+                    .ok()
+                    .and_then(|answer| answer.parse().ok())
+                    .expect("Python answers with seconds");
             }
             let begin = common::cpu_time();
             for _ in 0..3 {

@@ -28,7 +28,14 @@ const BATCHES: usize = 10;
 const PATIENCE_MS: u16 = 10_000;
 
 fn main() {
-    let ring = SharedRing::create("bench", RingLimits { packets: 50, bytes: 64 << 20 }).expect("a ring");
+    let ring = SharedRing::create(
+        "bench",
+        RingLimits {
+            packets: 50,
+            bytes: 64 << 20,
+        },
+    )
+    .expect("a ring");
     let (pipe_out, pipe_in) = pipe().expect("a pipe");
     let eventfd = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK).expect("an eventfd");
     let (ring_answer, pipe_answer) = (eventfd(), eventfd());
@@ -66,7 +73,12 @@ fn main() {
     waitpid(child, None).expect("our own child");
     let (ours, reference) = (median(&mut ours), median(&mut reference));
     table::begin("Ring: a packet from one process to another; the reference is a pipe and memcpy");
-    row(&format!("{BYTES} bytes, wake and copy, us"), ours, Some(reference), &Target::Ratio(1.0));
+    row(
+        &format!("{BYTES} bytes, wake and copy, us"),
+        ours,
+        Some(reference),
+        &Target::Ratio(1.0),
+    );
 }
 
 /// The reading process: takes each packet, by whichever way it comes, and answers.
@@ -78,7 +90,10 @@ fn serve(ring: &SharedRing, pipe_out: &OwnedFd, ring_answer: &EventFd, pipe_answ
     let (mut packet, mut buffer, mut kept) = (Vec::new(), vec![0; BYTES], vec![0u8; BYTES]);
     loop {
         let (ring_ready, pipe_ready) = {
-            let mut fds = [PollFd::new(reader.event_fd(), PollFlags::POLLIN), PollFd::new(pipe_out.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [
+                PollFd::new(reader.event_fd(), PollFlags::POLLIN),
+                PollFd::new(pipe_out.as_fd(), PollFlags::POLLIN),
+            ];
             poll(&mut fds, PollTimeout::from(PATIENCE_MS)).expect("poll");
             (fds[0].any() == Some(true), fds[1].any() == Some(true))
         };
@@ -103,7 +118,11 @@ fn serve(ring: &SharedRing, pipe_out: &OwnedFd, ring_answer: &EventFd, pipe_answ
 
 fn wait(event: &EventFd) {
     let fd: BorrowedFd = event.as_fd();
-    let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::from(PATIENCE_MS)).expect("poll");
+    let ready = poll(
+        &mut [PollFd::new(fd, PollFlags::POLLIN)],
+        PollTimeout::from(PATIENCE_MS),
+    )
+    .expect("poll");
     assert!(ready == 1, "no answer in {PATIENCE_MS} ms");
     event.read().expect("it is readable");
 }
@@ -113,7 +132,10 @@ fn label(sequence: u64) -> Meta {
         incarnation: 1,
         sequence,
         captured: MonoNs::now(),
-        shape: Shape::Video { width: 640, height: 480 },
+        shape: Shape::Video {
+            width: 640,
+            height: 480,
+        },
         keyframe: true,
         losses: Losses::default(),
     }

@@ -1,8 +1,12 @@
 //! Whose certificate a client of ours believes: the usual rules (WebPKI), and one more. Knows rustls; reads no file.
 
 use std::sync::Arc;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{
+    VerifierBuilderError, WebPkiServerVerifier, verify_server_name,
+};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
@@ -21,8 +25,15 @@ impl Believed {
     ///
     /// # Errors
     /// When there is no authority.
-    pub fn new(roots: RootCertStore, named: Vec<CertificateDer<'static>>) -> Result<Self, VerifierBuilderError> {
-        let rules = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider())).build()?;
+    pub fn new(
+        roots: RootCertStore,
+        named: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let rules = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::new(aws_lc_rs::default_provider()),
+        )
+        .build()?;
         Ok(Self { rules, named })
     }
 }
@@ -40,7 +51,8 @@ impl ServerCertVerifier for Believed {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        self.rules.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.rules
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

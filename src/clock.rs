@@ -16,8 +16,15 @@ impl Sample {
     /// Reads the clocks several times in a row and keeps the narrowest bracket: one that no interruption widened.
     pub fn take() -> Self {
         const LOOKS: usize = 5;
-        let looks = std::array::from_fn::<_, LOOKS, _>(|_| Self { before: MonoNs::now(), unix: unix_now(), after: MonoNs::now() });
-        looks.into_iter().min_by_key(|look| look.width()).expect("there is more than one look")
+        let looks = std::array::from_fn::<_, LOOKS, _>(|_| Self {
+            before: MonoNs::now(),
+            unix: unix_now(),
+            after: MonoNs::now(),
+        });
+        looks
+            .into_iter()
+            .min_by_key(|look| look.width())
+            .expect("there is more than one look")
     }
 
     fn width(&self) -> i64 {
@@ -44,7 +51,9 @@ impl Sample {
 
 fn unix_now() -> UnixNs {
     // A clock set before 1970 reads as 1970.
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     UnixNs(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -109,14 +118,20 @@ struct Bend {
 impl Bend {
     fn at(&self, mono: i64) -> i64 {
         let since = mono - self.from;
-        self.unix.saturating_add(since).saturating_add((since as f64 * self.rate) as i64)
+        self.unix
+            .saturating_add(since)
+            .saturating_add((since as f64 * self.rate) as i64)
     }
 }
 
 impl ClockMap {
     /// Readings that make no sense (see [`Sample`]) map as if both clocks were at zero, until better ones come.
     pub fn new(first: Sample) -> Self {
-        let zero = Sample { before: MonoNs(0), unix: UnixNs(0), after: MonoNs(0) };
+        let zero = Sample {
+            before: MonoNs(0),
+            unix: UnixNs(0),
+            after: MonoNs(0),
+        };
         let first = if first.is_sane() { first } else { zero };
         let mut map = Self {
             bends: VecDeque::with_capacity(BENDS),
@@ -145,7 +160,8 @@ impl ClockMap {
         let error = guess.clamp(low, high) - guess;
         // What is being caught up with already is no news.
         let pending = (self.bends.back().map_or(0, |bend| bend.at(now)) - now - guess).abs();
-        let tolerance = (STEP_NS + elapsed / 1_000_000 * SLEW_MARGIN_PPM).min(MAX_CATCH_UP_NS) + pending;
+        let tolerance =
+            (STEP_NS + elapsed / 1_000_000 * SLEW_MARGIN_PPM).min(MAX_CATCH_UP_NS) + pending;
         self.last = sample;
         if error.abs() > tolerance {
             let jump = (low + sample.width() / 2) - guess;
@@ -153,7 +169,10 @@ impl ClockMap {
             self.trusted = None;
             self.widths.clear();
             self.begin_at(&sample);
-            return Some(ClockStep { seconds: jump as f64 / 1e9, at: sample.after });
+            return Some(ClockStep {
+                seconds: jump as f64 / 1e9,
+                at: sample.after,
+            });
         }
         remember(&mut self.widths, sample.width(), LATE);
         let rate_before = self.rate;
@@ -162,14 +181,23 @@ impl ClockMap {
             self.correct(&sample, error, elapsed);
             self.doubts.clear();
         }
-        remember(&mut self.doubts, (guess - low).abs().max((high - guess).abs()), LATE);
+        remember(
+            &mut self.doubts,
+            (guess - low).abs().max((high - guess).abs()),
+            LATE,
+        );
         None
     }
 
     /// The UNIX time at an instant, past or present.
     pub fn to_unix(&self, at: MonoNs) -> UnixNs {
         let at = i64::try_from(at.0).unwrap_or(i64::MAX);
-        let bend = self.bends.iter().rev().find(|bend| bend.from <= at).or(self.bends.front());
+        let bend = self
+            .bends
+            .iter()
+            .rev()
+            .find(|bend| bend.from <= at)
+            .or(self.bends.front());
         UnixNs(bend.map_or(0, |bend| bend.at(at)).max(0) as u64)
     }
 
@@ -182,7 +210,10 @@ impl ClockMap {
     /// How far the mapping may have been from the UNIX clock, at the best of the last samples. It does not say how right
     /// the UNIX clock itself is.
     pub fn uncertainty_ns(&self) -> u64 {
-        self.doubts.iter().min().map_or(0, |doubt| doubt.unsigned_abs())
+        self.doubts
+            .iter()
+            .min()
+            .map_or(0, |doubt| doubt.unsigned_abs())
     }
 
     /// How often the clock was set, so far.
@@ -191,7 +222,12 @@ impl ClockMap {
     }
 
     fn line(&self, mono: i64) -> i64 {
-        let bend = self.bends.iter().rev().find(|bend| bend.from <= mono).or(self.bends.front());
+        let bend = self
+            .bends
+            .iter()
+            .rev()
+            .find(|bend| bend.from <= mono)
+            .or(self.bends.front());
         bend.map_or(mono, |bend| bend.at(mono))
     }
 
@@ -200,7 +236,15 @@ impl ClockMap {
         let from = sample.after.0 as i64;
         let unix = sample.unix.0 as i64 + sample.width() / 2;
         self.forget_from(from);
-        remember(&mut self.bends, Bend { from, unix, rate: self.rate }, BENDS);
+        remember(
+            &mut self.bends,
+            Bend {
+                from,
+                unix,
+                rate: self.rate,
+            },
+            BENDS,
+        );
         self.doubts.clear();
         self.doubts.push_back(sample.width() / 2 + 1);
         remember(&mut self.widths, sample.width(), LATE);
@@ -216,8 +260,15 @@ impl ClockMap {
         if let Some(before) = self.trusted.replace(*sample) {
             let ((low_0, high_0), (low_1, high_1)) = (before.bounds(), sample.bounds());
             let between = (sample.middle() - before.middle()).max(1) as f64;
-            let (slowest, fastest) = ((low_1 - high_0) as f64 / between, (high_1 - low_0) as f64 / between);
-            self.rate = self.rate.max(slowest).min(fastest).clamp(-MAX_RATE, MAX_RATE);
+            let (slowest, fastest) = (
+                (low_1 - high_0) as f64 / between,
+                (high_1 - low_0) as f64 / between,
+            );
+            self.rate = self
+                .rate
+                .max(slowest)
+                .min(fastest)
+                .clamp(-MAX_RATE, MAX_RATE);
         }
     }
 
@@ -226,9 +277,19 @@ impl ClockMap {
     fn correct(&mut self, sample: &Sample, error: i64, elapsed: i64) {
         let from = sample.after.0 as i64;
         let unix = self.line(from);
-        let length = elapsed.clamp(CATCH_UP_NS.0, CATCH_UP_NS.1).max(error.abs() * GENTLENESS);
-        let catch_up = Bend { from, unix, rate: self.rate + error as f64 / length as f64 };
-        let caught_up = Bend { from: from + length, unix: catch_up.at(from + length), rate: self.rate };
+        let length = elapsed
+            .clamp(CATCH_UP_NS.0, CATCH_UP_NS.1)
+            .max(error.abs() * GENTLENESS);
+        let catch_up = Bend {
+            from,
+            unix,
+            rate: self.rate + error as f64 / length as f64,
+        };
+        let caught_up = Bend {
+            from: from + length,
+            unix: catch_up.at(from + length),
+            rate: self.rate,
+        };
         self.forget_from(from);
         remember(&mut self.bends, catch_up, BENDS);
         if error != 0 {

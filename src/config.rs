@@ -44,15 +44,35 @@ impl Config {
 
     /// What the server alone reads, and what it must not close.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [Some(&whip.url), whip.token.as_ref()]);
-        [self.access.token.as_ref(), self.access.video_token.as_ref()].into_iter().chain(whip).flatten()
+        let whip = self
+            .webrtc
+            .iter()
+            .flat_map(|webrtc| &webrtc.whip)
+            .flat_map(|whip| [Some(&whip.url), whip.token.as_ref()]);
+        [self.access.token.as_ref(), self.access.video_token.as_ref()]
+            .into_iter()
+            .chain(whip)
+            .flatten()
     }
 
     /// The files that the server reads again while it runs.
     pub fn files_of_the_server(&self) -> Vec<&Path> {
-        let tls = self.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
-        let whip = self.webrtc.iter().flat_map(|webrtc| &webrtc.whip).flat_map(|whip| [whip.token_file.as_deref(), whip.ca.as_deref()]);
-        self.access.token_file.as_deref().into_iter().chain(tls).chain(whip.flatten()).collect()
+        let tls = self
+            .tls
+            .iter()
+            .flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
+        let whip = self
+            .webrtc
+            .iter()
+            .flat_map(|webrtc| &webrtc.whip)
+            .flat_map(|whip| [whip.token_file.as_deref(), whip.ca.as_deref()]);
+        self.access
+            .token_file
+            .as_deref()
+            .into_iter()
+            .chain(tls)
+            .chain(whip.flatten())
+            .collect()
     }
 }
 
@@ -112,14 +132,23 @@ impl Whip {
     /// # Errors
     /// One line for the user.
     pub fn check(&self) -> Result<(), String> {
-        let url = self.url.read().map_err(|e| format!("--whip cannot be read from the kernel's memory: {e}"))?;
+        let url = self
+            .url
+            .read()
+            .map_err(|e| format!("--whip cannot be read from the kernel's memory: {e}"))?;
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let what = match scheme {
-            _ if !url.bytes().all(|byte| byte.is_ascii_graphic()) => "has a character that addresses do not have; write it as %XX",
+            _ if !url.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                "has a character that addresses do not have; write it as %XX"
+            }
             "https" if !cfg!(feature = "tls") => "needs TLS, which this build has not",
-            "http" | "https" if authority.contains('@') => "names a user: give a token with --whip-token-file instead",
-            "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => return Ok(()),
+            "http" | "https" if authority.contains('@') => {
+                "names a user: give a token with --whip-token-file instead"
+            }
+            "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => {
+                return Ok(());
+            }
             _ => "is no address of a server: give http://HOST[:PORT]/PATH or https://…",
         };
         Err(format!("--whip {what}; see --help"))

@@ -47,7 +47,10 @@ pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
     }
     log::init(config.logging);
     if !config.without_effect.is_empty() {
-        tracing::warn!("without effect beside the other options: {}", config.without_effect.join(", "));
+        tracing::warn!(
+            "without effect beside the other options: {}",
+            config.without_effect.join(", ")
+        );
     }
     raise_descriptor_limit();
     supervise::run(config).map_err(|e| log::chain(&e))
@@ -57,7 +60,8 @@ pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
 /// viewers that would be.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(e) = raised {
         tracing::warn!("cannot raise the limit of open files: {e}");
     }
@@ -66,11 +70,28 @@ fn raise_descriptor_limit() {
 /// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the
 /// supervisor.
 pub fn list_devices() -> Result<u8, String> {
-    let cameras = capture::video::usb::list_cameras().into_iter().map(|camera| format!("{camera}\n")).collect();
+    let cameras = capture::video::usb::list_cameras()
+        .into_iter()
+        .map(|camera| format!("{camera}\n"))
+        .collect();
     let microphones = capture::audio::find::list_microphones();
-    let microphones = microphones.iter().enumerate().map(|(n, microphone)| format!("  {n}  {}\n", microphone.describe())).collect();
-    let or_none = |list: String| if list.is_empty() { "  none\n".into() } else { list };
-    print(&format!("Cameras (--camera-type usb):\n{}Microphones (--audio-device N):\n{}", or_none(cameras), or_none(microphones)))?;
+    let microphones = microphones
+        .iter()
+        .enumerate()
+        .map(|(n, microphone)| format!("  {n}  {}\n", microphone.describe()))
+        .collect();
+    let or_none = |list: String| {
+        if list.is_empty() {
+            "  none\n".into()
+        } else {
+            list
+        }
+    };
+    print(&format!(
+        "Cameras (--camera-type usb):\n{}Microphones (--audio-device N):\n{}",
+        or_none(cameras),
+        or_none(microphones)
+    ))?;
     Ok(0)
 }
 
@@ -82,7 +103,9 @@ pub fn print(text: &str) -> Result<(), String> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("cannot write to standard output: {e}")),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {e}"))
+        }
         _ => Ok(()),
     }
 }

@@ -29,15 +29,23 @@ pub fn init(logging: Logging) {
     // A second call finds a subscriber already set (tests in one process); the first one stays.
     let _ = match logging.format {
         LogFormat::Text => builder.event_format(Line).try_init(),
-        LogFormat::Json => {
-            builder.json().with_timer(Utc).with_current_span(false).with_span_list(false).map_event_format(JsonLine).try_init()
-        }
+        LogFormat::Json => builder
+            .json()
+            .with_timer(Utc)
+            .with_current_span(false)
+            .with_span_list(false)
+            .map_event_format(JsonLine)
+            .try_init(),
     };
 }
 
 /// Libraries are heard with `--verbose` alone: what they warn of is a stranger's broken datagram or offer, which they quote.
 fn filter(level: tracing::Level) -> EnvFilter {
-    let of_libraries = if level >= tracing::Level::DEBUG { "debug" } else { "off" };
+    let of_libraries = if level >= tracing::Level::DEBUG {
+        "debug"
+    } else {
+        "off"
+    };
     EnvFilter::new(format!("{of_libraries},{}={level}", env!("CARGO_PKG_NAME")))
 }
 
@@ -53,9 +61,22 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut w: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let now = seconds_of_day();
-        write!(w, "{:02}:{:02}:{:02} {:<5} {}: ", now / 3600, now / 60 % 60, now % 60, event.metadata().level(), name())?;
+        write!(
+            w,
+            "{:02}:{:02}:{:02} {:<5} {}: ",
+            now / 3600,
+            now / 60 % 60,
+            now % 60,
+            event.metadata().level(),
+            name()
+        )?;
         ctx.format_fields(w.by_ref(), event)?;
         writeln!(w)
     }
@@ -70,7 +91,12 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut w: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut object = String::new();
         self.0.format_event(ctx, Writer::new(&mut object), event)?;
         let fields = object.strip_prefix('{').ok_or(fmt::Error)?;
@@ -88,7 +114,9 @@ fn seconds_of_day() -> u64 {
 }
 
 fn unix_time() -> std::time::Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// The JSON lines' time: UNIX seconds, as the stream's own stamps.
@@ -146,6 +174,9 @@ mod tests {
             assert!(told.is_news(&format!("line {n}")));
         }
         assert_eq!(told.0.len(), LINES);
-        assert!(!told.is_new_cause("line ") || !told.is_new_cause("line 7"), "numbers make no new cause");
+        assert!(
+            !told.is_new_cause("line ") || !told.is_new_cause("line 7"),
+            "numbers make no new cause"
+        );
     }
 }

@@ -19,7 +19,11 @@ impl Pace {
     pub fn new(max_fps: f64) -> Self {
         // An hour bounds what a hostile 1e-300 would make of it.
         let seconds = (1.0 / max_fps).min(3600.0);
-        Self { period: Duration::from_secs_f64(seconds), due: None, before: None }
+        Self {
+            period: Duration::from_secs_f64(seconds),
+            due: None,
+            before: None,
+        }
     }
 
     /// Whether the frame captured then is one of the kept. To be asked once per frame, in order.
@@ -27,14 +31,21 @@ impl Pace {
         let due = self.due.unwrap_or(captured);
         // The nearest frame is the one, so a frame may come early by half the source's interval. But by no more than a
         // quarter of a period, which still covers a camera's jitter: that must not turn 15 of 15 frames into 8.
-        let interval = self.before.replace(captured).map_or(Duration::ZERO, |before| captured.since(before));
+        let interval = self
+            .before
+            .replace(captured)
+            .map_or(Duration::ZERO, |before| captured.since(before));
         let grace = (interval / 2).min(self.period / 4);
         if captured + grace < due {
             return false;
         }
         let next = due + self.period;
         // After a pause, or when the source is slower than the grid, the grid starts anew from here.
-        self.due = Some(if next <= captured { captured + self.period } else { next });
+        self.due = Some(if next <= captured {
+            captured + self.period
+        } else {
+            next
+        });
         true
     }
 }
@@ -47,7 +58,9 @@ mod tests {
     fn kept(max_fps: f64, interval_ms: f64, frames: u32) -> (usize, f64) {
         let mut pace = Pace::new(max_fps);
         let times: Vec<f64> = (0..frames)
-            .map(|k| 1000.0 + f64::from(k) * interval_ms + [0.0, 3.0, -2.0, 1.5, -3.0][k as usize % 5])
+            .map(|k| {
+                1000.0 + f64::from(k) * interval_ms + [0.0, 3.0, -2.0, 1.5, -3.0][k as usize % 5]
+            })
             .filter(|ms| pace.keeps(MonoNs((ms * 1e6) as u64)))
             .collect();
         let longest = times.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max);
@@ -66,9 +79,15 @@ mod tests {
             (0.5, 1000.0 / 15.0, 150, 5),
         ] {
             let (count, longest) = kept(max_fps, interval_ms, frames);
-            assert!(count.abs_diff(wanted) <= 1, "{max_fps} fps: {count} frames kept of {frames}, {wanted} wanted");
+            assert!(
+                count.abs_diff(wanted) <= 1,
+                "{max_fps} fps: {count} frames kept of {frames}, {wanted} wanted"
+            );
             let period = 1000.0 / max_fps;
-            assert!(longest <= period + interval_ms + 6.0, "{max_fps} fps: {longest} ms without a frame");
+            assert!(
+                longest <= period + interval_ms + 6.0,
+                "{max_fps} fps: {longest} ms without a frame"
+            );
         }
         // Not fewer than there are, where they are no more than what is allowed.
         assert_eq!(kept(15.0, 1000.0 / 15.0, 150).0, 150);
@@ -80,9 +99,14 @@ mod tests {
     #[test]
     fn thirty_frames_become_twelve_by_leaving_out_one_and_two_in_turn() {
         let mut pace = Pace::new(12.0);
-        let kept: Vec<u64> = (0..300).filter(|frame| pace.keeps(MonoNs(1_000_000_000 + frame * 33_333_333))).collect();
+        let kept: Vec<u64> = (0..300)
+            .filter(|frame| pace.keeps(MonoNs(1_000_000_000 + frame * 33_333_333)))
+            .collect();
         let steps: Vec<u64> = kept.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(steps.len() > 115 && steps.iter().all(|step| (2..=3).contains(step)), "{steps:?}");
+        assert!(
+            steps.len() > 115 && steps.iter().all(|step| (2..=3).contains(step)),
+            "{steps:?}"
+        );
         assert!(steps.windows(2).all(|pair| pair[0] != pair[1]), "{steps:?}");
     }
 }

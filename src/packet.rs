@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// An instant of CLOCK_MONOTONIC, nanoseconds. Orders packets; says nothing of the time of day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct MonoNs(pub u64);
 
 impl MonoNs {
     /// The clock read now.
     pub fn now() -> Self {
-        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC is always there on Linux");
+        let t = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .expect("CLOCK_MONOTONIC is always there on Linux");
         Self(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
     }
 
@@ -28,7 +31,9 @@ impl std::ops::Add<Duration> for MonoNs {
 }
 
 /// An instant of UNIX time (UTC, 1970), nanoseconds. Labels packets; never orders them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct UnixNs(pub u64);
 
 /// The two streams that a viewer can ask for.

@@ -2,7 +2,10 @@
 //! filter. Knows neither devices nor clocks.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+use rubato::{
+    Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType,
+    WindowFunction,
+};
 
 /// Filter length, frames at the lower of the two rates. Passes 0.9 of the narrower band; what lies beyond the Nyquist
 /// frequency is more than 90 dB down.
@@ -42,7 +45,12 @@ pub struct Resampler {
 impl Resampler {
     /// Rates of 1,000 to 768,000 Hz, 1 to 32 channels, and a ratio of at most 1 to 100 either way.
     pub fn new(from_hz: u32, to_hz: u32, channels: u16) -> Result<Self, ResampleError> {
-        let refuse = |why: String| ResampleError { from_hz, to_hz, channels, why };
+        let refuse = |why: String| ResampleError {
+            from_hz,
+            to_hz,
+            channels,
+            why,
+        };
         let rates = 1_000..=768_000;
         if !rates.contains(&from_hz) || !rates.contains(&to_hz) {
             return Err(refuse("rates are 1000 to 768000 Hz".into()));
@@ -55,12 +63,22 @@ impl Resampler {
             return Err(refuse("channels are 1 to 32".into()));
         }
         let ratio = f64::from(to_hz) / f64::from(from_hz);
-        let filter = SincInterpolationParameters::new(filter_frames(from_hz, to_hz), WindowFunction::Blackman2)
-            .oversampling_factor(PHASES)
-            .interpolation(SincInterpolationType::Linear);
+        let filter = SincInterpolationParameters::new(
+            filter_frames(from_hz, to_hz),
+            WindowFunction::Blackman2,
+        )
+        .oversampling_factor(PHASES)
+        .interpolation(SincInterpolationType::Linear);
         let lot = (from_hz / LOTS_PER_SECOND) as usize;
-        let inner =
-            Async::new_sinc(ratio, 1.0, &filter, lot, usize::from(channels), FixedAsync::Input).map_err(|e| refuse(e.to_string()))?;
+        let inner = Async::new_sinc(
+            ratio,
+            1.0,
+            &filter,
+            lot,
+            usize::from(channels),
+            FixedAsync::Input,
+        )
+        .map_err(|e| refuse(e.to_string()))?;
         let mut it = Self {
             inner,
             from_hz,
@@ -113,7 +131,9 @@ impl Resampler {
             self.filter_lot(lot / self.channels, output);
         }
         // Beyond the end there is only what the filter makes of silence.
-        while before_end(self) <= -f64::from(self.from_hz) / f64::from(self.to_hz) && output.len() >= self.channels {
+        while before_end(self) <= -f64::from(self.from_hz) / f64::from(self.to_hz)
+            && output.len() >= self.channels
+        {
             output.truncate(output.len() - self.channels);
             self.given -= 1;
         }
@@ -136,10 +156,14 @@ impl Resampler {
     fn filter_lot(&mut self, lot: usize, output: &mut Vec<i16>) {
         let room = self.inner.output_frames_max();
         self.filtered.resize(room * self.channels, 0.0);
-        let source = InterleavedSlice::new(&self.waiting, self.channels, lot).expect("one lot at least is waiting");
-        let mut sink = InterleavedSlice::new_mut(&mut self.filtered, self.channels, room).expect("resized to this just now");
-        let (_, made) =
-            self.inner.process_into_buffer(&source, &mut sink, None).expect("both buffers have the size that the filter asks for");
+        let source = InterleavedSlice::new(&self.waiting, self.channels, lot)
+            .expect("one lot at least is waiting");
+        let mut sink = InterleavedSlice::new_mut(&mut self.filtered, self.channels, room)
+            .expect("resized to this just now");
+        let (_, made) = self
+            .inner
+            .process_into_buffer(&source, &mut sink, None)
+            .expect("both buffers have the size that the filter asks for");
         self.waiting.drain(..lot * self.channels);
         let lead = self.lead.min(made);
         self.lead -= lead;
@@ -156,7 +180,8 @@ impl Resampler {
 
     /// The first step that does not lie before input frame 0 is the first frame given out.
     fn lead_frames(&self) -> usize {
-        let steps = (self.delay_frames() * f64::from(self.to_hz) / f64::from(self.from_hz)).ceil() as usize;
+        let steps =
+            (self.delay_frames() * f64::from(self.to_hz) / f64::from(self.from_hz)).ceil() as usize;
         steps - 1
     }
 }
@@ -178,7 +203,9 @@ mod tests {
     }
 
     fn resampled(from: u32, to: u32, hz: f64, frames: usize, lot: usize) -> (Resampler, Vec<i16>) {
-        let input: Vec<i16> = (0..frames).map(|n| tone(hz, from, n as f64).round() as i16).collect();
+        let input: Vec<i16> = (0..frames)
+            .map(|n| tone(hz, from, n as f64).round() as i16)
+            .collect();
         let mut r = Resampler::new(from, to, 1).unwrap();
         let mut out = Vec::new();
         for part in input.chunks(lot) {
@@ -189,19 +216,33 @@ mod tests {
 
     #[test]
     fn every_frame_is_where_source_frame_says() {
-        for (from, to) in
-            [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (48_000, 12_345), (16_000, 48_000), (96_000, 8_000), (192_000, 8_000)]
-        {
+        for (from, to) in [
+            (48_000, 16_000),
+            (44_100, 48_000),
+            (48_000, 44_100),
+            (48_000, 12_345),
+            (16_000, 48_000),
+            (96_000, 8_000),
+            (192_000, 8_000),
+        ] {
             let (r, out) = resampled(from, to, 440.0, from as usize, 777);
             let expected = |k: usize| tone(440.0, from, r.source_frame(k as u64));
             // The filter's first half length has silence before it.
             let from_here = 200;
-            assert!(out.len() > from_here + 1000, "{from} to {to}: {} frames", out.len());
+            assert!(
+                out.len() > from_here + 1000,
+                "{from} to {to}: {} frames",
+                out.len()
+            );
             // The tone's steepest slope per input frame turns a difference of value into one of place.
             let slope = 10_000.0 * TAU * 440.0 / f64::from(from);
             for (k, &s) in out.iter().enumerate().skip(from_here) {
                 let off = (f64::from(s) - expected(k)).abs();
-                assert!(off < 1.5 + 0.01 * slope, "{from} to {to}, frame {k}: {s} for {:.1}", expected(k));
+                assert!(
+                    off < 1.5 + 0.01 * slope,
+                    "{from} to {to}, frame {k}: {s} for {:.1}",
+                    expected(k)
+                );
             }
         }
     }
@@ -209,9 +250,16 @@ mod tests {
     #[test]
     fn output_starts_with_the_first_input_frame_and_lacks_no_more_than_the_delay() {
         let (r, out) = resampled(48_000, 16_000, 440.0, 48_000, 960);
-        assert!((0.0..3.0).contains(&r.source_frame(0)), "{}", r.source_frame(0));
+        assert!(
+            (0.0..3.0).contains(&r.source_frame(0)),
+            "{}",
+            r.source_frame(0)
+        );
         let last = r.source_frame(out.len() as u64);
-        assert!((48_000.0 - 480.0 - 200.0..=48_000.0).contains(&last), "{last}");
+        assert!(
+            (48_000.0 - 480.0 - 200.0..=48_000.0).contains(&last),
+            "{last}"
+        );
     }
 
     #[test]
@@ -229,14 +277,25 @@ mod tests {
 
     #[test]
     fn finishing_gives_all_that_was_taken_in_and_nothing_more() {
-        for (from, to) in [(48_000, 16_000), (44_100, 48_000), (48_000, 44_100), (16_000, 48_000)] {
+        for (from, to) in [
+            (48_000, 16_000),
+            (44_100, 48_000),
+            (48_000, 44_100),
+            (16_000, 48_000),
+        ] {
             for frames in [0usize, 1, 479, 480, 481, 9_999] {
                 let (mut r, mut out) = resampled(from, to, 440.0, frames, 333);
                 let given = out.len() as u64;
                 let expected = (frames as f64 - r.source_frame(given)) * 1e9 / f64::from(from);
-                let whole = (0..).take_while(|&k| r.source_frame(k) < frames as f64).count();
+                let whole = (0..)
+                    .take_while(|&k| r.source_frame(k) < frames as f64)
+                    .count();
                 assert!((r.finish(&mut out) as f64 - expected).abs() < 1.0);
-                assert_eq!(out.len(), if frames == 0 { 0 } else { whole }, "{frames} frames from {from} to {to}");
+                assert_eq!(
+                    out.len(),
+                    if frames == 0 { 0 } else { whole },
+                    "{frames} frames from {from} to {to}"
+                );
             }
         }
     }
@@ -244,13 +303,25 @@ mod tests {
     #[test]
     fn a_tone_above_the_new_band_is_gone_and_full_scale_does_not_wrap() {
         let (_, out) = resampled(48_000, 16_000, 11_000.0, 48_000, 960);
-        assert!(out.iter().skip(200).all(|s| s.abs() <= 2), "{:?}", out.iter().max());
-        let square: Vec<i16> = (0..48_000).map(|n| if n / 50 % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
+        assert!(
+            out.iter().skip(200).all(|s| s.abs() <= 2),
+            "{:?}",
+            out.iter().max()
+        );
+        let square: Vec<i16> = (0..48_000)
+            .map(|n| if n / 50 % 2 == 0 { i16::MAX } else { i16::MIN })
+            .collect();
         let mut r = Resampler::new(48_000, 44_100, 1).unwrap();
         let mut out = Vec::new();
         r.process(&square, &mut out);
-        let jumps = out.windows(2).filter(|w| (i32::from(w[0]) - i32::from(w[1])).abs() > 60_000).count();
-        assert_eq!(jumps, 0, "a wrapped sample jumps from one end of the scale to the other");
+        let jumps = out
+            .windows(2)
+            .filter(|w| (i32::from(w[0]) - i32::from(w[1])).abs() > 60_000)
+            .count();
+        assert_eq!(
+            jumps, 0,
+            "a wrapped sample jumps from one end of the scale to the other"
+        );
     }
 
     #[test]
@@ -260,7 +331,10 @@ mod tests {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         r.process(&stereo, &mut first);
         for frame in first.chunks(2).skip(100) {
-            assert!((frame[0] - 8000).abs() <= 2 && (frame[1] + 4000).abs() <= 2, "{frame:?}");
+            assert!(
+                (frame[0] - 8000).abs() <= 2 && (frame[1] + 4000).abs() <= 2,
+                "{frame:?}"
+            );
         }
         r.reset();
         r.process(&stereo, &mut second);
@@ -277,7 +351,12 @@ mod tests {
 
     #[test]
     fn impossible_requests_are_refused() {
-        for (from, to, ch) in [(0, 48_000, 1), (48_000, 0, 1), (768_000, 1_000, 1), (48_000, 16_000, 0)] {
+        for (from, to, ch) in [
+            (0, 48_000, 1),
+            (48_000, 0, 1),
+            (768_000, 1_000, 1),
+            (48_000, 16_000, 0),
+        ] {
             assert!(Resampler::new(from, to, ch).is_err(), "{from} {to} {ch}");
         }
     }

@@ -5,10 +5,13 @@
 //! is, and the caller says so in the log.
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +70,9 @@ impl SandboxError {
 /// # Errors
 /// When not all of it could be had; what could be had is in force.
 pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
-    let services = local_filter().map_err(SandboxError::from).and_then(|filter| Ok(apply_filter(&filter)?));
+    let services = local_filter()
+        .map_err(SandboxError::from)
+        .and_then(|filter| Ok(apply_filter(&filter)?));
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let ours: BTreeSet<PathBuf> = files.iter().flat_map(|f| directories(f)).collect();
     let theirs = RESOLVER_AND_CA.into_iter().map(PathBuf::from);
@@ -77,7 +82,10 @@ pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
         .scope(Scope::from_all(ABI_CHECKED))?
         .create()?
         .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?;
-    let files = rules.restrict_self().map_err(SandboxError::from).and_then(|status| judged(&status));
+    let files = rules
+        .restrict_self()
+        .map_err(SandboxError::from)
+        .and_then(|status| judged(&status));
     files.and(services)
 }
 
@@ -89,7 +97,9 @@ pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
 /// # Errors
 /// When not all of it could be had; what could be had is in force.
 pub fn without_network() -> Result<(), SandboxError> {
-    let network = network_filter().map_err(SandboxError::from).and_then(|filter| Ok(apply_filter(&filter)?));
+    let network = network_filter()
+        .map_err(SandboxError::from)
+        .and_then(|filter| Ok(apply_filter(&filter)?));
     // A process in a Landlock domain cannot trace those outside it, nor write their memory by way of /proc, which seccomp
     // could not tell from other writes. A domain needs a right to forbid; no worker makes device nodes.
     let rules = Ruleset::default()
@@ -97,7 +107,10 @@ pub fn without_network() -> Result<(), SandboxError> {
         .handle_access(AccessFs::MakeBlock | AccessFs::MakeChar)?
         .scope(Scope::Signal)?
         .create()?;
-    let others = rules.restrict_self().map_err(SandboxError::from).and_then(|status| judged(&status));
+    let others = rules
+        .restrict_self()
+        .map_err(SandboxError::from)
+        .and_then(|status| judged(&status));
     network.and(others)
 }
 
@@ -118,7 +131,12 @@ fn directories(file: &Path) -> Vec<PathBuf> {
         Some(parent) if parent != Path::new("/") => parent.to_owned(),
         _ => file,
     };
-    absolute.into_iter().chain(real).map(directory).filter(|d| PathFd::new(d).is_ok()).collect()
+    absolute
+        .into_iter()
+        .chain(real)
+        .map(directory)
+        .filter(|d| PathFd::new(d).is_ok())
+        .collect()
 }
 
 /// What never matters to camera, sound or network. io_uring makes sockets behind the filter's back.
@@ -135,8 +153,14 @@ const NEVER: [i64; 7] = [
 /// Everything is allowed but what opens a network socket or takes one from another process.
 fn network_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     filter([
-        (libc::SYS_socket, vec![family_other_than(&[libc::AF_UNIX, libc::AF_NETLINK])?]),
-        (libc::SYS_socketpair, vec![family_other_than(&[libc::AF_UNIX])?]),
+        (
+            libc::SYS_socket,
+            vec![family_other_than(&[libc::AF_UNIX, libc::AF_NETLINK])?],
+        ),
+        (
+            libc::SYS_socketpair,
+            vec![family_other_than(&[libc::AF_UNIX])?],
+        ),
     ])
 }
 
@@ -147,7 +171,12 @@ fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     /// The type without its flags, SOCK_TYPE_MASK of linux/net.h.
     const TYPE: u64 = 0xf;
     let pair_of = |kind: i32| {
-        let kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(TYPE), kind as u64)?;
+        let kind = SeccompCondition::new(
+            1,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(TYPE),
+            kind as u64,
+        )?;
         SeccompRule::new(vec![kind])
     };
     let mut pairs = vec![family_other_than(&[libc::AF_UNIX])?];
@@ -155,7 +184,14 @@ fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
         pairs.push(pair_of(kind)?);
     }
     filter([
-        (libc::SYS_socket, vec![family_other_than(&[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?]),
+        (
+            libc::SYS_socket,
+            vec![family_other_than(&[
+                libc::AF_INET,
+                libc::AF_INET6,
+                libc::AF_NETLINK,
+            ])?],
+        ),
         (libc::SYS_socketpair, pairs),
         (libc::SYS_execve, Vec::new()),
         (libc::SYS_execveat, Vec::new()),
@@ -164,25 +200,47 @@ fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
 }
 
 fn family_other_than(wanted: &[i32]) -> Result<SeccompRule, seccompiler::BackendError> {
-    let other_than = |family: &i32| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *family as u64);
+    let other_than = |family: &i32| {
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *family as u64)
+    };
     SeccompRule::new(wanted.iter().map(other_than).collect::<Result<_, _>>()?)
 }
 
 /// Refuses these calls where a rule of theirs matches, always where they have none, and [`NEVER`]. With EACCES, as a firewall
 /// would: a library that tries lives on.
-fn filter(calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<_, _> = calls.into_iter().chain(NEVER.map(|call| (call, Vec::new()))).collect();
+fn filter(
+    calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
+) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<_, _> = calls
+        .into_iter()
+        .chain(NEVER.map(|call| (call, Vec::new())))
+        .collect();
     // The terminal is shared with the person who started the program: what is put into its input is typed into their shell.
-    let typing =
-        [libc::TIOCSTI, libc::TIOCLINUX].map(|request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request));
-    rules.insert(libc::SYS_ioctl, typing.into_iter().map(|is| SeccompRule::new(vec![is?])).collect::<Result<_, _>>()?);
+    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)
+    });
+    rules.insert(
+        libc::SYS_ioctl,
+        typing
+            .into_iter()
+            .map(|is| SeccompRule::new(vec![is?]))
+            .collect::<Result<_, _>>()?,
+    );
     // The same calls under the numbers of the x32 ABI, which kernels may have.
     #[cfg(target_arch = "x86_64")]
     {
         const X32: i64 = 0x4000_0000;
-        let doubled: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
+        let doubled: Vec<_> = rules
+            .iter()
+            .map(|(call, rules)| (call | X32, rules.clone()))
+            .collect();
         rules.extend(doubled);
     }
-    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES as u32), std::env::consts::ARCH.try_into()?)?
-        .try_into()
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EACCES as u32),
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()
 }

@@ -38,14 +38,19 @@ impl Secret {
         let length = self.0.metadata()?.len();
         let mut bytes = vec![0; usize::try_from(length).map_err(|_| ErrorKind::FileTooLarge)?];
         self.0.read_exact_at(&mut bytes, 0)?;
-        String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| ErrorKind::InvalidData.into())
+        String::from_utf8(bytes)
+            .map(Zeroizing::new)
+            .map_err(|_| ErrorKind::InvalidData.into())
     }
 }
 
 /// A token file's first line, without white space around it.
 pub fn first_line(file: &Path) -> Result<Zeroizing<String>, TokenFileError> {
     let path = || file.to_path_buf();
-    let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
+    let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable {
+        path: path(),
+        source,
+    })?;
     let text = Zeroizing::new(text);
     match text.lines().next().map(str::trim) {
         None | Some("") => Err(TokenFileError::Empty { path: path() }),
@@ -116,11 +121,20 @@ impl Tokens {
     }
 
     fn take_value(&mut self, name: &[u8], value: &mut [u8]) {
-        let Some(place) = self.place(name) else { return };
+        let Some(place) = self.place(name) else {
+            return;
+        };
         // What is no token stays, for the parser to complain of.
-        let Some(text) = std::str::from_utf8(value).ok().filter(|text| !text.trim().is_empty()) else { return };
+        let Some(text) = std::str::from_utf8(value)
+            .ok()
+            .filter(|text| !text.trim().is_empty())
+        else {
+            return;
+        };
         // Where the kernel has no memory for it, it stays too, and the parser's own try says so.
-        let Ok(secret) = Secret::new(text) else { return };
+        let Ok(secret) = Secret::new(text) else {
+            return;
+        };
         place.get_or_insert(secret);
         value.fill(MASK);
     }
@@ -128,7 +142,9 @@ impl Tokens {
 
 /// Whether [`take`] takes the value of the option `--name`.
 pub fn is_taken(name: &str) -> bool {
-    Tokens::default().place(format!("--{name}").as_bytes()).is_some()
+    Tokens::default()
+        .place(format!("--{name}").as_bytes())
+        .is_some()
 }
 
 /// Puts what was taken where the parser of the options saw its mask.
@@ -143,11 +159,21 @@ pub fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
 pub fn take() -> Tokens {
     let mut tokens = Tokens::default();
     for (start, end) in areas().unwrap_or_default() {
-        let Some(length) = end.checked_sub(start).filter(|&length| length > 0 && start != 0) else { continue };
+        let Some(length) = end
+            .checked_sub(start)
+            .filter(|&length| length > 0 && start != 0)
+        else {
+            continue;
+        };
         // SAFETY: the kernel says that this is where this process's own arguments or environment are: mapped, writable, and
         // there for the process's whole life. This is its only thread, and nothing holds a reference into them (the standard
         // library keeps raw pointers and copies). NULs are never written nor overwritten, so every string stays one.
-        let area = unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut::<u8>(start), length) };
+        let area = unsafe {
+            std::slice::from_raw_parts_mut(
+                std::ptr::with_exposed_provenance_mut::<u8>(start),
+                length,
+            )
+        };
         tokens.take_from(area);
     }
     tokens
@@ -157,7 +183,12 @@ pub fn take() -> Tokens {
 fn areas() -> Option<[(usize, usize); 2]> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The name, in parentheses, may hold anything; the first field behind it is the third.
-    let fields: Vec<usize> = stat.rsplit_once(')')?.1.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    let fields: Vec<usize> = stat
+        .rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0))
+        .collect();
     let field = |n: usize| fields.get(n - 3).copied();
     Some([(field(48)?, field(49)?), (field(50)?, field(51)?)])
 }
@@ -169,21 +200,34 @@ mod tests {
     fn taken(area: &str) -> (String, [Option<String>; 2]) {
         let (mut tokens, mut bytes) = (Tokens::default(), area.as_bytes().to_vec());
         tokens.take_from(&mut bytes);
-        let read = |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
-        (String::from_utf8(bytes).expect("masks are ASCII"), [read(tokens.token), read(tokens.video_token)])
+        let read =
+            |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
+        (
+            String::from_utf8(bytes).expect("masks are ASCII"),
+            [read(tokens.token), read(tokens.video_token)],
+        )
     }
 
     #[test]
     fn only_tokens_are_taken_and_nothing_moves() {
         let area = "stampcast\0--token\0a\0--video-token=bc\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=def\0STAMPCAST_TOKEN_FILE=/a\0";
         let left = "stampcast\0--token\0x\0--video-token=xx\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=xxx\0STAMPCAST_TOKEN_FILE=/a\0";
-        assert_eq!(taken(area), (left.into(), [Some("a".into()), Some("bc".into())]));
+        assert_eq!(
+            taken(area),
+            (left.into(), [Some("a".into()), Some("bc".into())])
+        );
         assert_eq!(taken("--token\0a=b\0").1[0].as_deref(), Some("a=b"));
     }
 
     #[test]
     fn what_is_no_token_is_left_for_the_parser_to_complain_of() {
-        for area in ["--token\0--fps\x003\0", "--token\0 \0", "--token=\0", "STAMPCAST_TOKEN=\0", "--token"] {
+        for area in [
+            "--token\0--fps\x003\0",
+            "--token\0 \0",
+            "--token=\0",
+            "STAMPCAST_TOKEN=\0",
+            "--token",
+        ] {
             assert_eq!(taken(area), (area.into(), [None, None]));
         }
     }
@@ -191,7 +235,11 @@ mod tests {
     #[test]
     fn a_mask_is_replaced_by_what_it_stands_for() {
         let secret = |text: &str| Some(Secret::new(text).expect("memory"));
-        let read = |secret: &Option<Secret>| secret.as_ref().map(|t| t.read().expect("it is in memory").to_string());
+        let read = |secret: &Option<Secret>| {
+            secret
+                .as_ref()
+                .map(|t| t.read().expect("it is in memory").to_string())
+        };
         let (mut seen, mut given) = (secret("xxx"), None);
         unmask(&mut seen, secret("abc"));
         unmask(&mut given, secret("abc"));
@@ -201,11 +249,23 @@ mod tests {
 
     #[test]
     fn an_address_with_a_key_in_it_is_taken_too() {
-        let (mut tokens, mut bytes) =
-            (Tokens::default(), b"--whip\0http://h/k?a=b\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=t\0".to_vec());
+        let (mut tokens, mut bytes) = (
+            Tokens::default(),
+            b"--whip\0http://h/k?a=b\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=t\0".to_vec(),
+        );
         tokens.take_from(&mut bytes);
-        assert_eq!(String::from_utf8_lossy(&bytes), "--whip\0xxxxxxxxxxxxxx\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=x\0");
-        let read = |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
-        assert_eq!((read(tokens.whip).as_deref(), read(tokens.whip_token).as_deref()), (Some("http://h/k?a=b"), Some("t")));
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            "--whip\0xxxxxxxxxxxxxx\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=x\0"
+        );
+        let read =
+            |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
+        assert_eq!(
+            (
+                read(tokens.whip).as_deref(),
+                read(tokens.whip_token).as_deref()
+            ),
+            (Some("http://h/k?a=b"), Some("t"))
+        );
     }
 }

@@ -46,7 +46,10 @@ pub struct Worker {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("the server cannot {doing}")]
-    Failed { doing: &'static str, source: io::Error },
+    Failed {
+        doing: &'static str,
+        source: io::Error,
+    },
     #[error(transparent)]
     Access(#[from] http::access::AccessError),
     #[cfg(feature = "tls")]
@@ -68,7 +71,10 @@ const AUDIO_BACKLOG_BYTES: usize = 8 << 20;
 /// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread: measured, one beat two on CPU.
 pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
     let failed = |doing| move |source| ServeError::Failed { doing, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("start"))?;
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("wait for SIGINT"))?;
@@ -87,14 +93,27 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
 }
 
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
-pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let ServeInputs { listener, config, video, audio, own } = inputs;
+pub async fn serve(
+    inputs: ServeInputs,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let ServeInputs {
+        listener,
+        config,
+        video,
+        audio,
+        own,
+    } = inputs;
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
     let access = Access::new(&config.access)?;
     #[cfg(feature = "tls")]
     let tls = config.tls.as_ref().map(http::tls::Tls::load).transpose()?;
-    let hub = Arc::new(Hub::new(plan(&config, video.as_ref(), audio.as_ref()), Sample::take()));
+    let hub = Arc::new(Hub::new(
+        plan(&config, video.as_ref(), audio.as_ref()),
+        Sample::take(),
+    ));
 
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
@@ -106,7 +125,9 @@ pub async fn serve(inputs: ServeInputs, limits: Limits, shutdown: impl Future<Ou
         feeds.spawn(terminal::tell_state(hub.clone()));
     }
     for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
-        let Some(Worker { rings, status }) = worker else { continue };
+        let Some(Worker { rings, status }) = worker else {
+            continue;
+        };
         let status = Arc::new(status);
         for (encoding, ring) in rings {
             let (hub, status, offsets) = (hub.clone(), status.clone(), offsets.clone());
@@ -164,11 +185,20 @@ fn start_webrtc(
     stopping: &watch::Receiver<bool>,
     outputs: &mut JoinSet<()>,
 ) -> io::Result<Option<Arc<crate::webrtc::Server>>> {
-    let Some(mut webrtc) = config.webrtc.clone() else { return Ok(None) };
+    let Some(mut webrtc) = config.webrtc.clone() else {
+        return Ok(None);
+    };
     if webrtc.bitrate_bps == 0 {
-        webrtc.bitrate_bps = crate::capture::codec::h264::default_bps((config.video.width as usize, config.video.height as usize));
+        webrtc.bitrate_bps = crate::capture::codec::h264::default_bps((
+            config.video.width as usize,
+            config.video.height as usize,
+        ));
     }
-    let server = Arc::new(crate::webrtc::Server::open(&webrtc, config.host, hub.clone())?);
+    let server = Arc::new(crate::webrtc::Server::open(
+        &webrtc,
+        config.host,
+        hub.clone(),
+    )?);
     if let Some(whip) = webrtc.whip {
         let publisher = crate::webrtc::Publisher::new(server.clone(), whip)?;
         let stopping = stopping.clone();
@@ -222,12 +252,20 @@ fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan
         video: video.map(|worker| StreamPlan {
             encodings: encodings(worker),
             fps: Some(config.video.fps),
-            backlog: Backlog { packets: config.video.queue_packets as usize, bytes: VIDEO_BACKLOG_BYTES },
+            backlog: Backlog {
+                packets: config.video.queue_packets as usize,
+                bytes: VIDEO_BACKLOG_BYTES,
+            },
         }),
-        audio: audio.zip(config.sound.as_ref()).map(|(worker, sound)| StreamPlan {
-            encodings: encodings(worker),
-            fps: None,
-            backlog: Backlog { packets: sound.queue_packets as usize, bytes: AUDIO_BACKLOG_BYTES },
-        }),
+        audio: audio
+            .zip(config.sound.as_ref())
+            .map(|(worker, sound)| StreamPlan {
+                encodings: encodings(worker),
+                fps: None,
+                backlog: Backlog {
+                    packets: sound.queue_packets as usize,
+                    bytes: AUDIO_BACKLOG_BYTES,
+                },
+            }),
     }
 }

@@ -11,8 +11,13 @@ use std::process::{Command, Stdio};
 /// One HTTP request, as bytes; the head of the answer (a body may have no end).
 fn ask(program: &Program, method: &str, path: &str, headers: &str) -> String {
     let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-    tcp.set_read_timeout(Some(common::PATIENCE)).expect("a timeout is settable");
-    write!(tcp, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n").expect("the server reads");
+    tcp.set_read_timeout(Some(common::PATIENCE))
+        .expect("a timeout is settable");
+    write!(
+        tcp,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n"
+    )
+    .expect("the server reads");
     let mut answer = Vec::new();
     let mut byte = [0];
     while !answer.ends_with(b"\r\n\r\n") && tcp.read(&mut byte).expect("the server answers") > 0 {
@@ -22,7 +27,11 @@ fn ask(program: &Program, method: &str, path: &str, headers: &str) -> String {
 }
 
 fn status(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| panic!("no status in {answer:?}"))
 }
 
 const CAMERA: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
@@ -32,43 +41,110 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(&file, "hush-hush\n").expect("it is writable");
     let path = file.path().to_str().expect("a plain path");
-    let program = Program::start(&[&CAMERA[..], &["--token-file", path, "--video-token", "eyes-only", "--verbose"]].concat());
-    for path in ["/stream", "/info", "/", "/no/such/path", "/stream?token=wrong"] {
+    let program = Program::start(
+        &[
+            &CAMERA[..],
+            &[
+                "--token-file",
+                path,
+                "--video-token",
+                "eyes-only",
+                "--verbose",
+            ],
+        ]
+        .concat(),
+    );
+    for path in [
+        "/stream",
+        "/info",
+        "/",
+        "/no/such/path",
+        "/stream?token=wrong",
+    ] {
         let answer = ask(&program, "GET", path, "");
         assert_eq!(status(&answer), 401, "{path}: {answer}");
         let head = answer.to_ascii_lowercase();
-        assert!(head.contains("www-authenticate: bearer") && head.contains("content-type: application/json"), "{path}: {answer}");
+        assert!(
+            head.contains("www-authenticate: bearer")
+                && head.contains("content-type: application/json"),
+            "{path}: {answer}"
+        );
     }
     for path in ["/", "/no/such/path", "/?token=wrong"] {
-        let answer = ask(&program, "GET", path, "Accept: text/html,*/*;q=0.8\r\n").to_ascii_lowercase();
-        assert_eq!(status(&answer), 401, "a browser is asked for it, and gets no more: {path}: {answer}");
-        assert!(answer.contains("www-authenticate: bearer") && answer.contains("content-type: text/html"), "{path}: {answer}");
+        let answer =
+            ask(&program, "GET", path, "Accept: text/html,*/*;q=0.8\r\n").to_ascii_lowercase();
+        assert_eq!(
+            status(&answer),
+            401,
+            "a browser is asked for it, and gets no more: {path}: {answer}"
+        );
+        assert!(
+            answer.contains("www-authenticate: bearer")
+                && answer.contains("content-type: text/html"),
+            "{path}: {answer}"
+        );
     }
     assert_eq!(status(&ask(&program, "GET", "/healthz", "")), 200);
-    assert_eq!(status(&ask(&program, "GET", "/info", "Authorization: Bearer hush-hush\r\n")), 200);
     assert_eq!(
-        status(&ask(&program, "GET", "/info?token=hush-hush", "Origin: https://evil.example\r\n")),
+        status(&ask(
+            &program,
+            "GET",
+            "/info",
+            "Authorization: Bearer hush-hush\r\n"
+        )),
+        200
+    );
+    assert_eq!(
+        status(&ask(
+            &program,
+            "GET",
+            "/info?token=hush-hush",
+            "Origin: https://evil.example\r\n"
+        )),
         200,
         "a token replaces the check"
     );
-    let preflight = ask(&program, "OPTIONS", "/info", "Origin: https://dash.example\r\nAccess-Control-Request-Method: GET\r\n");
+    let preflight = ask(
+        &program,
+        "OPTIONS",
+        "/info",
+        "Origin: https://dash.example\r\nAccess-Control-Request-Method: GET\r\n",
+    );
     assert_eq!(status(&preflight), 204, "{preflight}");
 
     let mut whole = Viewer::connect(&program.url("?token=hush-hush"));
     while !matches!(whole.next(), Text::Audio { .. }) {}
     let mut picture = Viewer::connect(&program.url("?token=eyes-only"));
     for _ in 0..10 {
-        assert!(matches!(picture.next(), Text::Video { .. }), "the picture without the sound");
+        assert!(
+            matches!(picture.next(), Text::Video { .. }),
+            "the picture without the sound"
+        );
     }
-    assert_eq!(status(&ask(&program, "GET", "/stream?audio=1&token=eyes-only", "Upgrade: websocket\r\n")), 403);
+    assert_eq!(
+        status(&ask(
+            &program,
+            "GET",
+            "/stream?audio=1&token=eyes-only",
+            "Upgrade: websocket\r\n"
+        )),
+        403
+    );
 
-    let processes =
-        std::iter::once(program.pid()).chain(["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None)));
+    let processes = std::iter::once(program.pid()).chain(
+        ["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None)),
+    );
     for pid in processes {
         let shown = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it lives");
         assert!(!String::from_utf8_lossy(&shown).contains("hush-hush"));
     }
-    assert!(!program.lines().iter().any(|l| l.contains("hush-hush") || l.contains("eyes-only")), "no log line holds a token");
+    assert!(
+        !program
+            .lines()
+            .iter()
+            .any(|l| l.contains("hush-hush") || l.contains("eyes-only")),
+        "no log line holds a token"
+    );
 }
 
 #[test]
@@ -80,14 +156,26 @@ fn a_renewed_token_file_counts_without_a_restart() {
     };
     put("first");
     let file = home.path().join("token");
-    let program = Program::start(&[&CAMERA[..], &["--token-file", file.to_str().expect("a plain path")]].concat());
+    let program = Program::start(
+        &[
+            &CAMERA[..],
+            &["--token-file", file.to_str().expect("a plain path")],
+        ]
+        .concat(),
+    );
     let info = |token: &str| status(&ask(&program, "GET", &format!("/info?token={token}"), ""));
     assert_eq!((info("first"), info("second")), (200, 401));
     put("second\n");
-    until("the new token opens", || (info("second") == 200).then_some(()));
+    until("the new token opens", || {
+        (info("second") == 200).then_some(())
+    });
     assert_eq!(info("first"), 401, "and the old one no more");
     put("\n");
-    let complained = |lines: Vec<String>| lines.iter().any(|l| l.contains("is empty") && l.contains("the last token stays in use"));
+    let complained = |lines: Vec<String>| {
+        lines
+            .iter()
+            .any(|l| l.contains("is empty") && l.contains("the last token stays in use"))
+    };
     until("a complaint about the empty file", || {
         assert_eq!((info("second"), info("")), (200, 401));
         complained(program.lines()).then_some(())
@@ -96,7 +184,8 @@ fn a_renewed_token_file_counts_without_a_restart() {
 
 #[test]
 fn without_a_token_other_web_sites_pages_are_turned_away() {
-    let program = Program::start(&[&CAMERA[..], &["--allow-origin", "https://dash.example"]].concat());
+    let program =
+        Program::start(&[&CAMERA[..], &["--allow-origin", "https://dash.example"]].concat());
     for (origin, expected) in [
         ("https://evil.example", 403),
         ("null", 200),
@@ -106,23 +195,37 @@ fn without_a_token_other_web_sites_pages_are_turned_away() {
     ] {
         let answer = ask(&program, "GET", "/info", &format!("Origin: {origin}\r\n"));
         assert_eq!(status(&answer), expected, "{origin}: {answer}");
-        let allowed = answer.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"));
+        let allowed = answer
+            .to_ascii_lowercase()
+            .contains(&format!("access-control-allow-origin: {origin}"));
         assert_eq!(allowed, expected == 200, "{origin}: {answer}");
-        let exposed =
-            answer.to_ascii_lowercase().lines().any(|l| l.starts_with("access-control-expose-headers: ") && l.contains("retry-after"));
+        let exposed = answer
+            .to_ascii_lowercase()
+            .lines()
+            .any(|l| l.starts_with("access-control-expose-headers: ") && l.contains("retry-after"));
         assert_eq!(exposed, expected == 200, "{origin}: {answer}");
     }
     let shut = Program::start(&[&CAMERA[..], &["--no-file-origin"]].concat());
-    assert_eq!(status(&ask(&shut, "GET", "/stream", "Origin: null\r\n")), 403);
+    assert_eq!(
+        status(&ask(&shut, "GET", "/stream", "Origin: null\r\n")),
+        403
+    );
 }
 
 #[test]
 fn unusable_tokens_are_refused_before_anything_starts() {
-    for args in
-        [vec!["--token-file", "/no/such/file"], vec!["--token", " "], vec!["--video-token", "x"], vec!["--token", "a", "--token-file", "b"]]
-    {
+    for args in [
+        vec!["--token-file", "/no/such/file"],
+        vec!["--token", " "],
+        vec!["--video-token", "x"],
+        vec!["--token", "a", "--token-file", "b"],
+    ] {
         let (code, said) = run(&[&CAMERA[..], &args].concat());
-        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert_eq!(
+            (code, said.trim_end().lines().count()),
+            (Some(2), 1),
+            "{args:?}: {said}"
+        );
         assert!(said.contains("token"), "{said}");
     }
 }
@@ -134,12 +237,32 @@ fn the_doctor_bears_a_token_and_shows_it_nowhere() {
     let path = file.path().to_str().expect("a plain path");
     let program = Program::start(&[&CAMERA[..], &["--token-file", path]].concat());
     let at = format!("127.0.0.1:{}", program.port());
-    let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "10", "--token-file", path]);
+    let (code, said) = run(&[
+        "doctor",
+        &at,
+        "--seconds",
+        "1",
+        "--min-fps",
+        "10",
+        "--token-file",
+        path,
+    ]);
     assert_eq!(code, Some(0), "{said}");
-    for args in [vec!["doctor", &at], vec!["doctor", &at, "--token", "hush-puppy"], vec!["doctor", &at, "--token", "hush\tpuppy\u{7f}"]] {
+    for args in [
+        vec!["doctor", &at],
+        vec!["doctor", &at, "--token", "hush-puppy"],
+        vec!["doctor", &at, "--token", "hush\tpuppy\u{7f}"],
+    ] {
         let (code, said) = run(&args);
-        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
-        assert!(said.contains("token") && !said.contains("hush"), "{args:?}: {said}");
+        assert_eq!(
+            (code, said.trim_end().lines().count()),
+            (Some(2), 1),
+            "{args:?}: {said}"
+        );
+        assert!(
+            said.contains("token") && !said.contains("hush"),
+            "{args:?}: {said}"
+        );
     }
 
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_stampcast"))
@@ -151,10 +274,19 @@ fn the_doctor_bears_a_token_and_shows_it_nowhere() {
         .expect("the program starts");
     let proc = format!("/proc/{}", doctor.id());
     until("a doctor that hides its token", || {
-        let shown = |name| std::fs::read(format!("{proc}/{name}")).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let shown = |name| {
+            std::fs::read(format!("{proc}/{name}"))
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+        };
         let (arguments, environment) = (shown("cmdline").ok()?, shown("environ").ok()?);
-        (arguments.contains("doctor\0") && !arguments.contains("hush") && !environment.contains("hush")).then_some(())
+        (arguments.contains("doctor\0")
+            && !arguments.contains("hush")
+            && !environment.contains("hush"))
+        .then_some(())
     });
     assert!(matches!(doctor.try_wait(), Ok(None)), "it watches");
-    doctor.kill().and_then(|()| doctor.wait()).expect("it is there");
+    doctor
+        .kill()
+        .and_then(|()| doctor.wait())
+        .expect("it is there");
 }

@@ -25,7 +25,8 @@ impl Camera {
             standin.display(),
         );
         std::fs::write(camera.path("rpicam-vid"), script).expect("it is ours");
-        std::fs::set_permissions(camera.path("rpicam-vid"), PermissionsExt::from_mode(0o755)).expect("it is ours");
+        std::fs::set_permissions(camera.path("rpicam-vid"), PermissionsExt::from_mode(0o755))
+            .expect("it is ours");
         camera.set_fault(fault);
         camera
     }
@@ -39,16 +40,26 @@ impl Camera {
     }
 
     fn program(&self, options: &[&str]) -> Program {
-        let path = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!(
+            "{}:{}",
+            self.0.path().display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
         let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-        command.args(["--host", "127.0.0.1", "--port", "0", "--camera-type", "rpi"]).args(options).env("PATH", path);
+        command
+            .args(["--host", "127.0.0.1", "--port", "0", "--camera-type", "rpi"])
+            .args(options)
+            .env("PATH", path);
         Program::spawn(&mut command)
     }
 
     /// Of each start so far: its process and its first frame's stamp, ns.
     fn starts(&self) -> Vec<(u32, Option<u64>)> {
         let mut starts = Vec::new();
-        for line in std::fs::read_to_string(self.path("log")).unwrap_or_default().lines() {
+        for line in std::fs::read_to_string(self.path("log"))
+            .unwrap_or_default()
+            .lines()
+        {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["pid", pid] => starts.push((pid.parse().expect("a number"), None)),
                 ["frame", _, stamp] => {
@@ -71,11 +82,16 @@ fn count(program: &Program, part: &str) -> usize {
 fn a_camera_that_fails_right_after_its_start_is_told_of_once_and_started_less_and_less_often() {
     let camera = Camera::with_fault("exit:3");
     let program = camera.program(&["--fps", "30"]);
-    let starts = until("five starts", || Some(camera.starts()).filter(|s| s.len() >= 5 && s[4].1.is_some()));
+    let starts = until("five starts", || {
+        Some(camera.starts()).filter(|s| s.len() >= 5 && s[4].1.is_some())
+    });
     let stamps: Vec<u64> = starts.iter().filter_map(|(_, first)| *first).collect();
     for (pair, pause_ms) in stamps.windows(2).zip([250, 500, 1000, 2000]) {
         let apart_ms = (pair[1] - pair[0]) / 1_000_000;
-        assert!(apart_ms > pause_ms, "{apart_ms} ms from start to start, {pause_ms} of them a pause");
+        assert!(
+            apart_ms > pause_ms,
+            "{apart_ms} ms from start to start, {pause_ms} of them a pause"
+        );
     }
     assert_eq!(count(&program, "exit status: 7"), 1, "the fault");
     assert_eq!(count(&program, "MJPEG 640x480"), 1, "what the camera is");
@@ -91,11 +107,19 @@ fn a_camera_that_fails_right_after_its_start_is_told_of_once_and_started_less_an
     let (last, _) = *camera.starts().last().expect("it runs");
     kill(last, libc::SIGKILL);
     let failed = Instant::now();
-    until("a later picture", || Some(viewer.frame().0).filter(|stamp| *stamp > before + 0.2));
+    until("a later picture", || {
+        Some(viewer.frame().0).filter(|stamp| *stamp > before + 0.2)
+    });
     eprintln!("camera killed, next picture after {:?}", failed.elapsed());
-    until("the fault to be told again", || (count(&program, "exit status: 7") == 2).then_some(()));
+    until("the fault to be told again", || {
+        (count(&program, "exit status: 7") == 2).then_some(())
+    });
     assert_eq!(count(&program, "works again"), 1);
-    assert_eq!(count(&program, "MJPEG 640x480"), 1, "it is the same camera as before");
+    assert_eq!(
+        count(&program, "MJPEG 640x480"),
+        1,
+        "it is the same camera as before"
+    );
 }
 
 #[test]
@@ -107,7 +131,14 @@ fn a_worker_that_dies_again_and_again_is_told_of_once_until_it_works() {
         worker = program.child("stampcast-video", Some(worker));
     }
     program.line(&["INFO", "stampcast-video works again"]);
-    assert_eq!(count(&program, "stampcast-video was ended by signal 9"), 1, "{:?}", program.lines());
+    assert_eq!(
+        count(&program, "stampcast-video was ended by signal 9"),
+        1,
+        "{:?}",
+        program.lines()
+    );
     kill(worker, libc::SIGKILL);
-    until("the next death to be told", || (count(&program, "stampcast-video was ended by signal 9") == 2).then_some(()));
+    until("the next death to be told", || {
+        (count(&program, "stampcast-video was ended by signal 9") == 2).then_some(())
+    });
 }

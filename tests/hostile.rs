@@ -27,8 +27,11 @@ impl Numbers {
 fn scribble(worker: u32, how_long: Duration) -> u64 {
     let open = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("it lives");
     let paths = open.filter_map(|e| Some(e.ok()?.path()));
-    let shared = paths.filter(|p| std::fs::read_link(p).is_ok_and(|l| l.to_string_lossy().contains("memfd:")));
-    let files: Vec<_> = shared.filter_map(|p| OpenOptions::new().read(true).write(true).open(p).ok()).collect();
+    let shared = paths
+        .filter(|p| std::fs::read_link(p).is_ok_and(|l| l.to_string_lossy().contains("memfd:")));
+    let files: Vec<_> = shared
+        .filter_map(|p| OpenOptions::new().read(true).write(true).open(p).ok())
+        .collect();
     assert!(files.len() >= 2, "a ring and a page");
     let mut numbers = Numbers(1);
     let (began, mut written) = (Instant::now(), 0);
@@ -37,7 +40,11 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
             let length = file.metadata().expect("it is open").len();
             for _ in 0..8 {
                 // Headers and slots lie at the front, and matter most.
-                let reach = if numbers.next().is_multiple_of(4) { length } else { length.min(4096) };
+                let reach = if numbers.next().is_multiple_of(4) {
+                    length
+                } else {
+                    length.min(4096)
+                };
                 let at = (numbers.next() % reach) & !7;
                 let word = match numbers.next() % 4 {
                     0 => 0,
@@ -45,7 +52,8 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
                     2 => numbers.next() % 10_000,
                     _ => numbers.next(),
                 };
-                file.write_all_at(&word.to_ne_bytes(), at).expect("shared memory is writable");
+                file.write_all_at(&word.to_ne_bytes(), at)
+                    .expect("shared memory is writable");
                 written += 1;
             }
         }
@@ -85,10 +93,21 @@ fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
     for _ in 0..60 {
         both.frame();
     }
-    eprintln!("{written} words were written; 60 frames {:?} later", began.elapsed());
-    assert_eq!(program.children("stampcast-serve"), [server], "the server is the same");
+    eprintln!(
+        "{written} words were written; 60 frames {:?} later",
+        began.elapsed()
+    );
+    assert_eq!(
+        program.children("stampcast-serve"),
+        [server],
+        "the server is the same"
+    );
     program.line(&["ring", "its worker cannot have written"]);
-    assert!(!program.lines().iter().any(|l| l.contains("panicked")), "{:?}", program.lines());
+    assert!(
+        !program.lines().iter().any(|l| l.contains("panicked")),
+        "{:?}",
+        program.lines()
+    );
 }
 
 /// The port on which a process listens that cannot say so, from the kernel's table (proc_pid_net(5)).
@@ -105,19 +124,38 @@ fn listening_port(pid: u32) -> Option<u16> {
 
 #[test]
 fn a_full_disk_under_the_log_stops_nothing() {
-    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"));
+    let full = || {
+        Stdio::from(
+            OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .expect("Linux has it"),
+        )
+    };
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    command.args(["--host", "127.0.0.1", "--port", "0", "--verbose"]).args(TEST).stdin(Stdio::null()).stdout(full()).stderr(full());
+    command
+        .args(["--host", "127.0.0.1", "--port", "0", "--verbose"])
+        .args(TEST)
+        .stdin(Stdio::null())
+        .stdout(full())
+        .stderr(full());
     let mut child = command.spawn().expect("the program starts");
     let port = until("the listener", || listening_port(child.id()));
     let url = format!("ws://127.0.0.1:{port}/stream");
     let mut viewer = until("the stream", || Viewer::try_connect(&url).ok());
     viewer.frame();
     let children = || {
-        let list = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        list.split_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<u32>>()
+        let list = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()))
+            .unwrap_or_default();
+        list.split_whitespace()
+            .filter_map(|p| p.parse().ok())
+            .collect::<Vec<u32>>()
     };
-    let named = |name: &str| children().into_iter().find(|p| common::comm(*p).as_deref() == Some(name));
+    let named = |name: &str| {
+        children()
+            .into_iter()
+            .find(|p| common::comm(*p).as_deref() == Some(name))
+    };
     let server = named("stampcast-serve");
     // Each of these is a line for the log.
     for name in ["stampcast-video", "stampcast-audio"] {
@@ -135,7 +173,11 @@ fn a_full_disk_under_the_log_stops_nothing() {
         }
     }
     assert!(frames >= 30 && sounds >= 30);
-    assert_eq!(named("stampcast-serve"), server, "the server never died of it");
+    assert_eq!(
+        named("stampcast-serve"),
+        server,
+        "the server never died of it"
+    );
     kill(child.id(), libc::SIGTERM);
     assert_eq!(child.wait().expect("it is our child").code(), Some(0));
 }
@@ -147,13 +189,23 @@ fn a_worker_out_of_memory_ends_and_the_next_one_streams() {
     sound.next();
     // It has not encoded yet, and may now allocate nothing more.
     let before = program.child("stampcast-video", None);
-    let limited = Command::new("prlimit").args(["--pid", &before.to_string(), "--as=1"]).status().expect("util-linux is there");
+    let limited = Command::new("prlimit")
+        .args(["--pid", &before.to_string(), "--as=1"])
+        .status()
+        .expect("util-linux is there");
     assert!(limited.success());
     let asked = Instant::now();
     let mut picture = Viewer::connect(&program.url("?audio=0"));
     picture.frame();
-    eprintln!("a worker out of memory: a frame {:?} after it was wanted", asked.elapsed());
-    assert_ne!(program.child("stampcast-video", None), before, "it was another worker that gave it");
+    eprintln!(
+        "a worker out of memory: a frame {:?} after it was wanted",
+        asked.elapsed()
+    );
+    assert_ne!(
+        program.child("stampcast-video", None),
+        before,
+        "it was another worker that gave it"
+    );
     program.line(&["stampcast-video was ended by signal 6"]);
     for _ in 0..50 {
         sound_only(&mut sound);
@@ -165,17 +217,24 @@ fn memory_holds(pid: u32, text: &str) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("it is ours to read");
     let mut read = 0;
-    let found = maps.lines().filter(|line| line.contains(" r") && !line.contains("memfd:")).any(|line| {
-        let range = line.split(' ').next().and_then(|range| range.split_once('-')).expect("addresses");
-        let at = |hex| u64::from_str_radix(hex, 16).expect("an address");
-        let (start, end) = (at(range.0), at(range.1));
-        let mut bytes = vec![0; usize::try_from(end - start).expect("it fits")];
-        // What the kernel shows to nobody ([vvar], a page that was never there) stays zero; the other pages count.
-        for (page, at) in bytes.chunks_mut(4096).zip((start..).step_by(4096)) {
-            read += memory.read_exact_at(page, at).map_or(0, |()| page.len());
-        }
-        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
-    });
+    let found = maps
+        .lines()
+        .filter(|line| line.contains(" r") && !line.contains("memfd:"))
+        .any(|line| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'))
+                .expect("addresses");
+            let at = |hex| u64::from_str_radix(hex, 16).expect("an address");
+            let (start, end) = (at(range.0), at(range.1));
+            let mut bytes = vec![0; usize::try_from(end - start).expect("it fits")];
+            // What the kernel shows to nobody ([vvar], a page that was never there) stays zero; the other pages count.
+            for (page, at) in bytes.chunks_mut(4096).zip((start..).step_by(4096)) {
+                read += memory.read_exact_at(page, at).map_or(0, |()| page.len());
+            }
+            memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+        });
     assert!(found || read > 1 << 20, "only {read} bytes could be read");
     found
 }
@@ -183,26 +242,63 @@ fn memory_holds(pid: u32, text: &str) -> bool {
 #[test]
 fn tokens_given_as_options_or_environment_are_in_the_servers_memory_alone() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    command.args(["--host", "127.0.0.1", "--port", "0", "--token", "hush-option", "--video-token=hush-joined"]).args(TEST);
+    command
+        .args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--token",
+            "hush-option",
+            "--video-token=hush-joined",
+        ])
+        .args(TEST);
     // Only root can look into the server in its sandbox.
-    let open: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--no-sandbox"] };
+    let open: &[&str] = if nix::unistd::geteuid().is_root() {
+        &[]
+    } else {
+        &["--no-sandbox"]
+    };
     let by_option = Program::spawn(command.args(open));
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    command.args(["--host", "127.0.0.1", "--port", "0"]).args(TEST).env("STAMPCAST_TOKEN", "hush-env");
+    command
+        .args(["--host", "127.0.0.1", "--port", "0"])
+        .args(TEST)
+        .env("STAMPCAST_TOKEN", "hush-env");
     let by_environment = Program::spawn(command.args(open));
     for (program, token) in [(&by_option, "hush-option"), (&by_environment, "hush-env")] {
-        assert!(Viewer::try_connect(&program.url("?token=xxxxxxxx")).is_err(), "what is left in its place opens nothing");
+        assert!(
+            Viewer::try_connect(&program.url("?token=xxxxxxxx")).is_err(),
+            "what is left in its place opens nothing"
+        );
         Viewer::connect(&program.url(&format!("?token={token}"))).frame();
-        let children = ["stampcast-serve", "stampcast-video", "stampcast-audio"].map(|n| program.child(n, None));
-        assert!(memory_holds(children[0], token), "the server's memory, where it must be, shows that the search finds it");
+        let children = ["stampcast-serve", "stampcast-video", "stampcast-audio"]
+            .map(|n| program.child(n, None));
+        assert!(
+            memory_holds(children[0], token),
+            "the server's memory, where it must be, shows that the search finds it"
+        );
         for pid in [program.pid(), children[1], children[2]] {
-            assert!(!memory_holds(pid, token), "the memory of {pid}, {:?}", common::comm(pid));
-            assert!(!common::descriptors(pid).iter().any(|d| d.contains("memfd:secret")) || pid == program.pid(), "{pid}");
+            assert!(
+                !memory_holds(pid, token),
+                "the memory of {pid}, {:?}",
+                common::comm(pid)
+            );
+            assert!(
+                !common::descriptors(pid)
+                    .iter()
+                    .any(|d| d.contains("memfd:secret"))
+                    || pid == program.pid(),
+                "{pid}"
+            );
         }
         for pid in std::iter::once(program.pid()).chain(children) {
             for what in ["cmdline", "environ"] {
                 let shown = std::fs::read(format!("/proc/{pid}/{what}")).expect("it lives");
-                assert!(!String::from_utf8_lossy(&shown).contains("hush"), "{what} of {pid}");
+                assert!(
+                    !String::from_utf8_lossy(&shown).contains("hush"),
+                    "{what} of {pid}"
+                );
             }
         }
     }

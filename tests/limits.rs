@@ -19,19 +19,25 @@ fn many_descriptors() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit is known");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
-    assert!(hard > 12_000, "this test needs `ulimit -Hn` above 12000, not {hard}");
+    assert!(
+        hard > 12_000,
+        "this test needs `ulimit -Hn` above 12000, not {hard}"
+    );
 }
 
 fn connect(program: &Program) -> TcpStream {
     let tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+    tcp.set_read_timeout(Some(PATIENCE))
+        .expect("a timeout is settable");
     tcp
 }
 
 /// Runs `attack` beside a viewer, for whom no frame may be missing nor late.
 fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
     // Where the time for a handshake is short, ours may be late.
-    let mut viewer = until("a viewer", || Viewer::try_connect(&program.url("?audio=0&events=1&delivery=all")).ok());
+    let mut viewer = until("a viewer", || {
+        Viewer::try_connect(&program.url("?audio=0&events=1&delivery=all")).ok()
+    });
     viewer.frame();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -60,8 +66,14 @@ fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
 /// Resident memory that is the process's own, KiB.
 fn own_memory_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("the kernel counts it");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("RssAnon:"))
+        .expect("the kernel counts it");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 fn idle(count: usize) {
@@ -74,7 +86,10 @@ fn idle(count: usize) {
         // Who speaks is heard at once, and a new viewer finds its place.
         let asked = Instant::now();
         Viewer::connect(&program.url("?audio=0")).frame();
-        eprintln!("a viewer's first frame beside {count} idle connections: {:?}", asked.elapsed());
+        eprintln!(
+            "a viewer's first frame beside {count} idle connections: {:?}",
+            asked.elapsed()
+        );
         silent
     });
     let grown = own_memory_kib(server).saturating_sub(before);
@@ -116,7 +131,9 @@ fn floods_of_connects_and_disconnects_leave_nothing_behind() {
     flood();
     let grown = own_memory_kib(server).saturating_sub(memory);
     assert!(grown < 8 << 10, "a second flood took {grown} KiB more");
-    until("the descriptors to be closed", || (common::descriptors(server).len() <= fds).then_some(()));
+    until("the descriptors to be closed", || {
+        (common::descriptors(server).len() <= fds).then_some(())
+    });
 }
 
 #[test]
@@ -127,7 +144,10 @@ fn handshakes_that_trickle_end_at_the_timeout() {
         let began = Instant::now();
         let ended = until("the server to end them", || {
             // A byte more of an endless head for each; the writes fail once the server has hung up.
-            let alive = slow.iter_mut().filter_map(|tcp| tcp.write_all(b"X").ok()).count();
+            let alive = slow
+                .iter_mut()
+                .filter_map(|tcp| tcp.write_all(b"X").ok())
+                .count();
             std::thread::sleep(Duration::from_millis(20));
             (alive == 0).then(|| began.elapsed())
         });
@@ -148,10 +168,12 @@ impl Drop for OnDrop<'_> {
 /// Adds to `sent` how many were taken.
 fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool, sent: &AtomicUsize) {
     let mut tcp = connect(program);
-    tcp.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout is settable");
+    tcp.set_write_timeout(Some(Duration::from_millis(100)))
+        .expect("a timeout is settable");
     let head = "GET /stream?video=0&audio=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    tcp.write_all(&[head.as_bytes(), start].concat()).expect("the server reads");
+    tcp.write_all(&[head.as_bytes(), start].concat())
+        .expect("the server reads");
     let many = bytes.repeat(64 * 1024 / bytes.len());
     let mut at = 0;
     while !over.load(Relaxed) {
@@ -172,7 +194,11 @@ fn viewers_that_flood_disturb_nobody() {
     let server = program.child("stampcast-serve", None);
     let start: &[u8] = &[0x01, 0x80, 0, 0, 0, 0];
     for (what, start, again) in [
-        ("fragments of no length", start, &[0x00, 0x80, 0, 0, 0, 0][..]),
+        (
+            "fragments of no length",
+            start,
+            &[0x00, 0x80, 0, 0, 0, 0][..],
+        ),
         ("pings", &[], &[0x89, 0x80, 0, 0, 0, 0]),
         ("acks", &[], &[0x81, 0x83, 0, 0, 0, 0, b'a', b'c', b'k']),
     ] {
@@ -196,11 +222,17 @@ fn viewers_that_flood_disturb_nobody() {
                 }
             });
             over.store(true, Relaxed);
-            flooders.into_iter().for_each(|f| f.join().expect("it flooded"));
+            flooders
+                .into_iter()
+                .for_each(|f| f.join().expect("it flooded"));
         });
         let sent = sent.into_inner();
         eprintln!("{what}: {} KiB were sent", sent >> 10);
-        assert_eq!(program.children("stampcast-serve"), [server], "the server is the same");
+        assert_eq!(
+            program.children("stampcast-serve"),
+            [server],
+            "the server is the same"
+        );
     }
 }
 
@@ -208,7 +240,13 @@ fn viewers_that_flood_disturb_nobody() {
 fn a_message_in_fragments_without_end_is_refused() {
     let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
     let sent = AtomicUsize::new(0);
-    flood(&program, &[0x01, 0x80, 0, 0, 0, 0], &[0x00, 0x80, 0, 0, 0, 0], &AtomicBool::new(false), &sent);
+    flood(
+        &program,
+        &[0x01, 0x80, 0, 0, 0, 0],
+        &[0x00, 0x80, 0, 0, 0, 0],
+        &AtomicBool::new(false),
+        &sent,
+    );
     eprintln!("{sent:?} bytes were sent");
     program.line(&["viewer", "left", "1008", "fragments"]);
 }
@@ -222,7 +260,10 @@ fn answer(tcp: &mut TcpStream) -> std::io::Result<String> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
-    let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
     tcp.read_exact(&mut vec![0; length])?;
     Ok(head)
 }
@@ -232,7 +273,8 @@ const MORE_THAN_PLACES: usize = 270;
 
 #[test]
 fn who_is_refused_holds_no_place() {
-    let program = Program::start(&[&CAMERA[..], &["--max-clients", "2", "--token", "s3cret"]].concat());
+    let program =
+        Program::start(&[&CAMERA[..], &["--max-clients", "2", "--token", "s3cret"]].concat());
     let mut strangers: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
     for _ in 0..2 {
         for tcp in &mut strangers {
@@ -240,7 +282,10 @@ fn who_is_refused_holds_no_place() {
             if tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
                 && let Ok(head) = answer(tcp)
             {
-                assert!(head.starts_with("http/1.1 401 ") && head.contains("connection: close"), "{head}");
+                assert!(
+                    head.starts_with("http/1.1 401 ") && head.contains("connection: close"),
+                    "{head}"
+                );
             }
         }
     }
@@ -252,12 +297,19 @@ fn who_asks_nothing_more_gives_way() {
     let program = Program::start(&[&CAMERA[..], &["--max-clients", "3"]].concat());
     let mut watching = Viewer::connect(&program.url("?audio=0"));
     let mut mjpeg = connect(&program);
-    mjpeg.write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
-    assert!(answer(&mut mjpeg).expect("it is answered").starts_with("http/1.1 200 "));
+    mjpeg
+        .write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("the server reads");
+    assert!(
+        answer(&mut mjpeg)
+            .expect("it is answered")
+            .starts_with("http/1.1 200 ")
+    );
     let kept: Vec<TcpStream> = (0..MORE_THAN_PLACES)
         .map(|_| {
             let mut tcp = connect(&program);
-            tcp.write_all(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+            tcp.write_all(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n")
+                .expect("the server reads");
             let head = answer(&mut tcp).expect("it is answered");
             assert!(head.starts_with("http/1.1 200 "), "{head}");
             tcp
@@ -266,7 +318,9 @@ fn who_asks_nothing_more_gives_way() {
     Viewer::connect(&program.url("?audio=0")).frame();
     watching.frame();
     for _ in 0..3 {
-        mjpeg.read_exact(&mut [0; 20_000]).expect("what is being answered goes on");
+        mjpeg
+            .read_exact(&mut [0; 20_000])
+            .expect("what is being answered goes on");
     }
     drop(kept);
 }
@@ -274,7 +328,13 @@ fn who_asks_nothing_more_gives_way() {
 #[cfg(feature = "webrtc")]
 #[test]
 fn a_body_that_never_comes_ends_with_408_and_holds_no_place() {
-    let program = Program::start(&[&CAMERA[..], &["--max-clients", "2", "--handshake-timeout", "3"]].concat());
+    let program = Program::start(
+        &[
+            &CAMERA[..],
+            &["--max-clients", "2", "--handshake-timeout", "3"],
+        ]
+        .concat(),
+    );
     let mut bodiless: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
     let post = b"POST /whep HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 1000\r\n\r\n";
     for tcp in &mut bodiless {
@@ -284,7 +344,10 @@ fn a_body_that_never_comes_ends_with_408_and_holds_no_place() {
     Viewer::connect(&program.url("?audio=0")).frame();
     let mut last = bodiless.pop().expect("there are many");
     let head = answer(&mut last).expect("it is told why");
-    assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 408 ") && head.contains("connection: close"),
+        "{head}"
+    );
     assert_eq!(last.read(&mut [0]).expect("the server closes"), 0);
 }
 
@@ -298,27 +361,43 @@ fn one_viewer_more_than_may_be_is_told_so_with_503() {
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     third.write_all(head.as_bytes()).expect("the server reads");
     let mut answer = String::new();
-    third.read_to_string(&mut answer).expect("the server answers");
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("all places for viewers are taken"), "{answer}");
+    third
+        .read_to_string(&mut answer)
+        .expect("the server answers");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("all places for viewers are taken"),
+        "{answer}"
+    );
     first.frame();
     drop(second);
-    until("a free place", || Viewer::try_connect(&program.url("")).ok()).frame();
+    until("a free place", || {
+        Viewer::try_connect(&program.url("")).ok()
+    })
+    .frame();
 }
 
 #[test]
 fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
     for (option, allowed) in [(None, 4096), (Some("1"), 1024), (Some("64"), 65_536)] {
         let option = option.map(|kib| ["--max-message", kib]);
-        let program = Program::start(&[&CAMERA[..], option.as_ref().map_or(&[][..], |o| o)].concat());
+        let program =
+            Program::start(&[&CAMERA[..], option.as_ref().map_or(&[][..], |o| o)].concat());
         for (length, code) in [(allowed, 1008), (allowed + 1, 1009)] {
             let mut viewer = Viewer::connect(&program.url("?audio=0"));
             viewer.send(&"x".repeat(length));
             let close = loop {
-                if let tungstenite::Message::Close(frame) = viewer.message().expect("the server says why it ends") {
+                if let tungstenite::Message::Close(frame) =
+                    viewer.message().expect("the server says why it ends")
+                {
                     break frame.expect("with a code");
                 }
             };
-            assert_eq!(u16::from(close.code), code, "{length} bytes of {allowed}: {}", close.reason);
+            assert_eq!(
+                u16::from(close.code),
+                code,
+                "{length} bytes of {allowed}: {}",
+                close.reason
+            );
         }
     }
 }
@@ -327,36 +406,63 @@ fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
 fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
     let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "2"]].concat());
     let _stalled = Viewer::connect(&program.url("?delivery=all"));
-    undisturbed(&program, || program.line(&["left: took nothing for too long"]));
+    undisturbed(&program, || {
+        program.line(&["left: took nothing for too long"])
+    });
 }
 
 #[test]
 fn out_of_descriptors_the_viewers_stay_and_later_ones_come_in() {
     let mut limited = Command::new("bash");
-    limited.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+    limited.args([
+        "-c",
+        "ulimit -n 64; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_stampcast"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+    ]);
     let program = Program::spawn(limited.args(CAMERA));
     undisturbed(&program, || {
         let idle: Vec<TcpStream> = (0..100).map(|_| connect(&program)).collect();
-        program.line(&["stampcast-serve", "cannot accept connections", "trying again"]);
+        program.line(&[
+            "stampcast-serve",
+            "cannot accept connections",
+            "trying again",
+        ]);
         drop(idle);
         Viewer::connect(&program.url("?audio=0")).frame();
     });
-    let complaints = program.lines().iter().filter(|l| l.contains("cannot accept connections")).count();
-    assert!(complaints < 10, "it is said once per cause, not {complaints} times");
+    let complaints = program
+        .lines()
+        .iter()
+        .filter(|l| l.contains("cannot accept connections"))
+        .count();
+    assert!(
+        complaints < 10,
+        "it is said once per cause, not {complaints} times"
+    );
 }
 
 #[test]
 fn an_end_without_a_word_is_no_error_in_the_log() {
     let program = Program::start(&CAMERA);
     let mut tcp = connect(&program);
-    tcp.write_all(b"GET /stream HTTP/1.1\r\n").expect("the server reads");
+    tcp.write_all(b"GET /stream HTTP/1.1\r\n")
+        .expect("the server reads");
     drop(tcp);
     let mut gone = connect(&program);
-    gone.shutdown(std::net::Shutdown::Write).expect("it is open");
+    gone.shutdown(std::net::Shutdown::Write)
+        .expect("it is open");
     match gone.read(&mut [0; 64]) {
         Ok(_) => {}
         Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset),
     }
     Viewer::connect(&program.url("")).frame();
-    assert!(!program.lines().iter().any(|l| l.contains("ERROR")), "{:?}", program.lines());
+    assert!(
+        !program.lines().iter().any(|l| l.contains("ERROR")),
+        "{:?}",
+        program.lines()
+    );
 }

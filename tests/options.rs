@@ -7,8 +7,16 @@ use std::process::{Command, Output, Stdio};
 
 fn with_environment(variables: &[(&str, &str)], args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    let out = command.args(args).envs(variables.iter().copied()).stdin(Stdio::null()).output().expect("the program starts");
-    (out.status.code(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    let out = command
+        .args(args)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
+    )
 }
 
 /// Options that are accepted, and then a file that is not there.
@@ -24,24 +32,49 @@ fn a_switch_in_the_environment_is_set_by_any_usual_word() {
     }
     for off in ["0", "false", "no", "off"] {
         let (code, said) = with_environment(&[("STAMPCAST_ENABLE_AUDIO", off)], &sound_only);
-        assert!(code == Some(2) && said.contains("add --enable-audio"), "{off}: {said}");
+        assert!(
+            code == Some(2) && said.contains("add --enable-audio"),
+            "{off}: {said}"
+        );
     }
 }
 
 #[test]
 fn what_is_wrong_in_the_environment_is_named_as_it_stands_there() {
     for (variables, named) in [
-        (&[("STAMPCAST_ENABLE_AUDIO", "maybe")][..], "STAMPCAST_ENABLE_AUDIO"),
+        (
+            &[("STAMPCAST_ENABLE_AUDIO", "maybe")][..],
+            "STAMPCAST_ENABLE_AUDIO",
+        ),
         (&[("STAMPCAST_PORT", "http")], "STAMPCAST_PORT"),
-        (&[("STAMPCAST_TOKEN", "a"), ("STAMPCAST_TOKEN_FILE", "/dev/null")], "STAMPCAST_TOKEN and STAMPCAST_TOKEN_FILE"),
-        (&[("STAMPCAST_QUIET", "1"), ("STAMPCAST_VERBOSE", "1")], "STAMPCAST_QUIET and STAMPCAST_VERBOSE"),
+        (
+            &[
+                ("STAMPCAST_TOKEN", "a"),
+                ("STAMPCAST_TOKEN_FILE", "/dev/null"),
+            ],
+            "STAMPCAST_TOKEN and STAMPCAST_TOKEN_FILE",
+        ),
+        (
+            &[("STAMPCAST_QUIET", "1"), ("STAMPCAST_VERBOSE", "1")],
+            "STAMPCAST_QUIET and STAMPCAST_VERBOSE",
+        ),
     ] {
         let (code, said) = with_environment(variables, &["--camera-type", "test"]);
-        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{said}");
+        assert_eq!(
+            (code, said.trim_end().lines().count()),
+            (Some(2), 1),
+            "{said}"
+        );
         assert!(said.contains(named), "{named}: {said}");
     }
-    let (_, said) = with_environment(&[("STAMPCAST_PORT", "8080")], &["--camera-type", "test", "--port", "http"]);
-    assert!(said.contains("--port") && !said.contains("STAMPCAST_PORT"), "the environment is not to blame: {said}");
+    let (_, said) = with_environment(
+        &[("STAMPCAST_PORT", "8080")],
+        &["--camera-type", "test", "--port", "http"],
+    );
+    assert!(
+        said.contains("--port") && !said.contains("STAMPCAST_PORT"),
+        "the environment is not to blame: {said}"
+    );
 }
 
 #[test]
@@ -56,13 +89,30 @@ fn the_command_line_goes_before_the_environment() {
         ("STAMPCAST_DEVICE_ID", "1", &["--device", "C920"]),
         ("STAMPCAST_FPS", "junk", &["--fps", "15"]),
     ] {
-        let args = [&["--camera-type", "usb", "--enable-audio"], args, &THEN_STOP[..]].concat();
+        let args = [
+            &["--camera-type", "usb", "--enable-audio"],
+            args,
+            &THEN_STOP[..],
+        ]
+        .concat();
         let (code, said) = with_environment(&[(variable, value)], &args);
-        assert!(code == Some(2) && said.contains(STOPPED), "{variable}: {said}");
+        assert!(
+            code == Some(2) && said.contains(STOPPED),
+            "{variable}: {said}"
+        );
     }
     let program = Program::spawn(
         Command::new(env!("CARGO_BIN_EXE_stampcast"))
-            .args(["--host", "127.0.0.1", "--port", "0", "--camera-type", "usb", "--device", "no-such-camera"])
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--camera-type",
+                "usb",
+                "--device",
+                "no-such-camera",
+            ])
             .env("STAMPCAST_DEVICE_ID", "7"),
     );
     program.line(&["stampcast-video", "no-such-camera", "waiting"]);
@@ -70,26 +120,65 @@ fn the_command_line_goes_before_the_environment() {
 
 #[test]
 fn devices_are_listed_whatever_the_environment_says_and_by_no_other_option() {
-    let (code, said) = with_environment(&[("STAMPCAST_PORT", "9000"), ("STAMPCAST_CAMERA_TYPE", "rpi")], &["--list-devices"]);
-    assert!(code == Some(0) && said.contains("Cameras") && said.contains("Microphones"), "{said}");
+    let (code, said) = with_environment(
+        &[("STAMPCAST_PORT", "9000"), ("STAMPCAST_CAMERA_TYPE", "rpi")],
+        &["--list-devices"],
+    );
+    assert!(
+        code == Some(0) && said.contains("Cameras") && said.contains("Microphones"),
+        "{said}"
+    );
     let (code, said) = run(&["--list-devices", "--port", "9000"]);
-    assert!(code == Some(2) && said.contains("leave out --port"), "{said}");
+    assert!(
+        code == Some(2) && said.contains("leave out --port"),
+        "{said}"
+    );
 }
 
 #[test]
 fn options_that_change_nothing_are_told_once() {
-    let program = Program::start(&["--camera-type", "test", "--device-id", "2", "--capture-width", "320", "--audio-channels", "2"]);
-    program.line(&["WARN", "without effect", "--device-id", "--capture-width", "--audio-channels"]);
+    let program = Program::start(&[
+        "--camera-type",
+        "test",
+        "--device-id",
+        "2",
+        "--capture-width",
+        "320",
+        "--audio-channels",
+        "2",
+    ]);
+    program.line(&[
+        "WARN",
+        "without effect",
+        "--device-id",
+        "--capture-width",
+        "--audio-channels",
+    ]);
     let program = Program::start(&["--camera-type", "test", "--fps", "30"]);
     program.port();
-    assert!(!program.lines().iter().any(|l| l.contains("without effect")), "{:?}", program.lines());
+    assert!(
+        !program.lines().iter().any(|l| l.contains("without effect")),
+        "{:?}",
+        program.lines()
+    );
 }
 
-const PRINTING: [&[&str]; 4] = [&["--list-devices"], &["--help"], &["man"], &["completions", "bash"]];
+const PRINTING: [&[&str]; 4] = [
+    &["--list-devices"],
+    &["--help"],
+    &["man"],
+    &["completions", "bash"],
+];
 
 fn printing_to(stdout: impl Fn() -> Stdio, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    command.args(args).stdin(Stdio::null()).stdout(stdout()).stderr(Stdio::piped()).output().expect("the program starts")
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(stdout())
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the program starts")
 }
 
 #[test]
@@ -101,17 +190,35 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     };
     for args in PRINTING {
         let out = printing_to(closed, args);
-        assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stderr).as_ref()), (Some(0), ""), "{args:?}");
+        assert_eq!(
+            (
+                out.status.code(),
+                String::from_utf8_lossy(&out.stderr).as_ref()
+            ),
+            (Some(0), ""),
+            "{args:?}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_printed_is_an_error_in_one_line() {
-    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"));
+    let full = || {
+        Stdio::from(
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .expect("Linux has it"),
+        )
+    };
     for args in PRINTING {
         let out = printing_to(full, args);
         let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!((out.status.code(), said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert_eq!(
+            (out.status.code(), said.trim_end().lines().count()),
+            (Some(2), 1),
+            "{args:?}: {said}"
+        );
         assert!(said.contains("standard output"), "{args:?}: {said}");
     }
 }

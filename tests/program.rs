@@ -20,14 +20,28 @@ fn the_test_camera_streams_stamped_video_and_sound() {
     let (mut decoder, mut repaired) = (Decoder::new().expect("there is a decoder"), Vec::new());
     let steps = |stamps: &[f64]| stamps.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>();
     // On a loaded machine a frame may be missing, or sound.
-    while video.len() < 30 || !steps(&video).iter().any(|s| (s * 15.0).round() == 1.0) || audio.len() < 50 {
+    while video.len() < 30
+        || !steps(&video).iter().any(|s| (s * 15.0).round() == 1.0)
+        || audio.len() < 50
+    {
         match viewer.next() {
-            Text::Video { stamp, width, height, jpeg } => {
+            Text::Video {
+                stamp,
+                width,
+                height,
+                jpeg,
+            } => {
                 assert_eq!((width, height), (640, 480));
                 let image = repair(&jpeg, &mut repaired).expect("a whole JPEG");
-                assert_eq!(decoder.decode(&image).expect("it decodes").size(), (640, 480));
+                assert_eq!(
+                    decoder.decode(&image).expect("it decodes").size(),
+                    (640, 480)
+                );
                 let age = unix_now() - stamp;
-                assert!((0.0..PATIENCE.as_secs_f64()).contains(&age), "the stamp is the moment of capture, not {age} s ago");
+                assert!(
+                    (0.0..PATIENCE.as_secs_f64()).contains(&age),
+                    "the stamp is the moment of capture, not {age} s ago"
+                );
                 video.push(stamp);
             }
             Text::Audio { stamp, samples } => {
@@ -42,8 +56,14 @@ fn the_test_camera_streams_stamped_video_and_sound() {
     }
     assert!(steps(&video).iter().all(|s| *s > 0.0), "stamps grow");
     let frames: Vec<f64> = steps(&video).iter().map(|s| s * 15.0).collect();
-    assert!(frames.iter().all(|n| (n - n.round()).abs() < 0.01), "captured 1/15 s apart: {frames:?}");
-    assert!(steps(&audio).iter().all(|s| (s - 0.02).abs() < 1e-4), "a packet's length is the next one's stamp");
+    assert!(
+        frames.iter().all(|n| (n - n.round()).abs() < 0.01),
+        "captured 1/15 s apart: {frames:?}"
+    );
+    assert!(
+        steps(&audio).iter().all(|s| (s - 0.02).abs() < 1e-4),
+        "a packet's length is the next one's stamp"
+    );
 }
 
 #[test]
@@ -52,18 +72,47 @@ fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
     let at = format!("127.0.0.1:{}", program.port());
     // A loaded machine may show it too few pictures the first time.
     let (said, found) = until("enough to see", || {
-        let (code, said) = run(&["doctor", &at, "--seconds", "4", "--json", "--max-stamp-error", "0.1"]);
+        let (code, said) = run(&[
+            "doctor",
+            &at,
+            "--seconds",
+            "4",
+            "--json",
+            "--max-stamp-error",
+            "0.1",
+        ]);
         let found: serde_json::Value = serde_json::from_str(&said).expect(&said);
         let test = &found["test_picture"];
-        let seen = test["stamp_error_us"]["count"].as_u64() > Some(10) && test["flash_less_beep_ms"]["p50"].is_f64();
-        seen.then(|| assert_eq!((code, &found["exceeded"]), (Some(0), &serde_json::json!([])), "{said}"))?;
+        let seen = test["stamp_error_us"]["count"].as_u64() > Some(10)
+            && test["flash_less_beep_ms"]["p50"].is_f64();
+        seen.then(|| {
+            assert_eq!(
+                (code, &found["exceeded"]),
+                (Some(0), &serde_json::json!([])),
+                "{said}"
+            )
+        })?;
         Some((said, found))
     });
     // On a loaded machine the test camera may miss its moment, and the doctor may read late. Nobody in between loses anything.
-    let own = |missing: &serde_json::Value| ["driver", "xrun", "viewer_queue"].contains(&missing["cause"].as_str().expect("a cause"));
-    assert!(found["missing"].as_array().expect("a list").iter().all(own), "{said}");
-    assert_eq!((&found["video"]["unreported"], &found["audio"]["unreported"]), (&0.into(), &0.into()), "{said}");
-    assert!(found["test_picture"]["flash_less_beep_ms"]["p50"].as_f64().is_some_and(|ms| ms.abs() < 0.1), "{said}");
+    let own = |missing: &serde_json::Value| {
+        ["driver", "xrun", "viewer_queue"].contains(&missing["cause"].as_str().expect("a cause"))
+    };
+    assert!(
+        found["missing"].as_array().expect("a list").iter().all(own),
+        "{said}"
+    );
+    assert_eq!(
+        (&found["video"]["unreported"], &found["audio"]["unreported"]),
+        (&0.into(), &0.into()),
+        "{said}"
+    );
+    assert!(
+        found["test_picture"]["flash_less_beep_ms"]["p50"]
+            .as_f64()
+            .is_some_and(|ms| ms.abs() < 0.1),
+        "{said}"
+    );
     assert!(found["clock"]["uncertainty_ms"].is_number(), "{said}");
     let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "100"]);
     assert_eq!(code, Some(1), "{said}");
@@ -78,18 +127,28 @@ fn a_signal_ends_the_doctor_with_what_it_has_found() {
     let program = Program::start(&TEST);
     let at = format!("127.0.0.1:{}", program.port());
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-    let doctor = doctor.args(["doctor", &at, "--seconds", "3600", "--json"]).stdout(std::process::Stdio::piped());
+    let doctor = doctor
+        .args(["doctor", &at, "--seconds", "3600", "--json"])
+        .stdout(std::process::Stdio::piped());
     let doctor = doctor.spawn().expect("the program starts");
     until("the doctor to watch", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", doctor.id())).ok()?;
-        let caught = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok())?;
+        let caught = status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok())?;
         (caught >> (libc::SIGTERM - 1) & 1 == 1).then_some(())
     });
     // Not SIGINT, which stays ignored where these tests run behind a script's `&`.
     kill(doctor.id(), libc::SIGTERM);
     let out = doctor.wait_with_output().expect("it ends");
     let found: serde_json::Value = serde_json::from_slice(&out.stdout).expect("the findings");
-    assert!(out.status.code().is_some() && found["seconds"].as_f64().is_some_and(|seconds| seconds < 3600.0), "{out:?}");
+    assert!(
+        out.status.code().is_some()
+            && found["seconds"]
+                .as_f64()
+                .is_some_and(|seconds| seconds < 3600.0),
+        "{out:?}"
+    );
 }
 
 #[test]
@@ -97,18 +156,37 @@ fn processes_are_named_and_hold_only_what_is_theirs() {
     let program = Program::start_open(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     viewer.frame();
-    for (name, rings) in [("stampcast-video", "memfd:video"), ("stampcast-audio", "memfd:audio")] {
+    for (name, rings) in [
+        ("stampcast-video", "memfd:video"),
+        ("stampcast-audio", "memfd:audio"),
+    ] {
         let pid = program.child(name, None);
         let open = descriptors(pid);
-        assert!(!open.iter().any(|d| d.starts_with("socket:")), "{name} has no socket: {open:?}");
+        assert!(
+            !open.iter().any(|d| d.starts_with("socket:")),
+            "{name} has no socket: {open:?}"
+        );
         let memories: Vec<_> = open.iter().filter(|d| d.contains("memfd:")).collect();
-        assert!(!memories.is_empty() && memories.iter().all(|m| m.contains(rings)), "{name} has its own memory only: {open:?}");
+        assert!(
+            !memories.is_empty() && memories.iter().all(|m| m.contains(rings)),
+            "{name} has its own memory only: {open:?}"
+        );
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
-        let other = if rings == "memfd:video" { "memfd:audio" } else { "memfd:video" };
-        assert!(!maps.contains(other), "{name} does not map the other's memory");
+        let other = if rings == "memfd:video" {
+            "memfd:audio"
+        } else {
+            "memfd:video"
+        };
+        assert!(
+            !maps.contains(other),
+            "{name} does not map the other's memory"
+        );
     }
     let serve = program.child("stampcast-serve", None);
-    assert!(descriptors(serve).iter().any(|d| d.starts_with("socket:")), "the server has the listener");
+    assert!(
+        descriptors(serve).iter().any(|d| d.starts_with("socket:")),
+        "the server has the listener"
+    );
 }
 
 #[test]
@@ -126,7 +204,13 @@ fn a_worker_killed_or_stopped_comes_back_and_its_viewers_stay() {
         });
         last = back;
     }
-    assert!(program.lines().iter().any(|l| l.contains("stampcast-video is killed: its loop has not moved")), "a hang is named");
+    assert!(
+        program
+            .lines()
+            .iter()
+            .any(|l| l.contains("stampcast-video is killed: its loop has not moved")),
+        "a hang is named"
+    );
 }
 
 #[test]
@@ -145,32 +229,58 @@ fn the_server_killed_comes_back_while_the_camera_stays_open() {
         let noticed = killed.elapsed();
         let mut again = until("a connection", || Viewer::try_connect(&url).ok());
         again.frame();
-        eprintln!("server killed: noticed by its viewer after {noticed:?}, a frame again after {:?}", killed.elapsed());
+        eprintln!(
+            "server killed: noticed by its viewer after {noticed:?}, a frame again after {:?}",
+            killed.elapsed()
+        );
     }
-    assert_eq!(program.child("stampcast-video", None), camera, "the camera's process is the same");
+    assert_eq!(
+        program.child("stampcast-video", None),
+        camera,
+        "the camera's process is the same"
+    );
 }
 
 #[test]
 fn no_orphan_survives_the_supervisor() {
     let mut program = Program::start(&TEST);
     Viewer::connect(&program.url("")).frame();
-    let children: Vec<u32> =
-        ["stampcast-serve", "stampcast-video", "stampcast-audio"].iter().map(|name| program.child(name, None)).collect();
+    let children: Vec<u32> = ["stampcast-serve", "stampcast-video", "stampcast-audio"]
+        .iter()
+        .map(|name| program.child(name, None))
+        .collect();
     let killed = Instant::now();
     program.signal(libc::SIGKILL);
     program.wait();
     for pid in children {
-        until("the child's end", || (!alive(pid) || !comm(pid).is_some_and(|c| c.starts_with("stampcast"))).then_some(()));
+        until("the child's end", || {
+            (!alive(pid) || !comm(pid).is_some_and(|c| c.starts_with("stampcast"))).then_some(())
+        });
     }
-    eprintln!("supervisor killed: nothing of it is left after {:?}", killed.elapsed());
+    eprintln!(
+        "supervisor killed: nothing of it is left after {:?}",
+        killed.elapsed()
+    );
 }
 
 #[test]
 fn signals_stop_everything_and_viewers_are_told() {
-    for (signal, to_group) in [(libc::SIGTERM, false), (libc::SIGINT, false), (libc::SIGINT, true), (libc::SIGHUP, false)] {
+    for (signal, to_group) in [
+        (libc::SIGTERM, false),
+        (libc::SIGINT, false),
+        (libc::SIGINT, true),
+        (libc::SIGHUP, false),
+    ] {
         // These tests themselves may run under nohup, or in a script's background.
         let mut command = Command::new("env");
-        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+        command.args([
+            "--default-signal=HUP,INT",
+            env!("CARGO_BIN_EXE_stampcast"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+        ]);
         command.args(TEST).process_group(0);
         let mut program = Program::spawn(&mut command);
         let mut viewer = Viewer::connect(&program.url(""));
@@ -179,7 +289,8 @@ fn signals_stop_everything_and_viewers_are_told() {
         let asked = Instant::now();
         if to_group {
             let group = nix::unistd::Pid::from_raw(program.pid() as i32);
-            nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).expect("the group is there");
+            nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT)
+                .expect("the group is there");
         } else {
             program.signal(signal);
         }
@@ -204,7 +315,15 @@ fn signals_stop_everything_and_viewers_are_told() {
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_so() {
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP INT CHLD; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_stampcast"), "--host", "127.0.0.1", "--port", "0"]);
+    command.args([
+        "-c",
+        "trap '' HUP INT CHLD; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_stampcast"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+    ]);
     let mut program = Program::spawn(command.args(TEST));
     let mut viewer = Viewer::connect(&program.url(""));
     viewer.frame();
@@ -224,9 +343,25 @@ fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
     for (args, named) in [
-        (vec!["--camera-type", "test", "--host", "127.0.0.1", "--port", &port], port.as_str()),
-        (vec!["--camera-type", "test", "--host", "no.such.host.invalid"], "no.such.host.invalid"),
-        (vec!["--camera-type", "test", "--host", "192.0.2.1"], "192.0.2.1"),
+        (
+            vec![
+                "--camera-type",
+                "test",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port,
+            ],
+            port.as_str(),
+        ),
+        (
+            vec!["--camera-type", "test", "--host", "no.such.host.invalid"],
+            "no.such.host.invalid",
+        ),
+        (
+            vec!["--camera-type", "test", "--host", "192.0.2.1"],
+            "192.0.2.1",
+        ),
         (vec!["--camera-type", "test", "--fps", "0"], "--fps"),
         (vec!["--camera-type", "webcam"], "webcam"),
         (vec!["--nonsense"], "--nonsense"),
@@ -242,13 +377,24 @@ fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
 
 #[test]
 fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
-    let args = ["--camera-type", "usb", "--device", "/dev/video-that-is-not-there"];
+    let args = [
+        "--camera-type",
+        "usb",
+        "--device",
+        "/dev/video-that-is-not-there",
+    ];
     let program = Program::start(&args);
     program.line(&["stampcast-video", "/dev/video-that-is-not-there", "waiting"]);
     let mut viewer = Viewer::connect(&program.url("?events=1"));
-    assert!(matches!(viewer.next(), Text::Event { json, .. } if json["event"] == "source_lost"), "the viewer is told");
+    assert!(
+        matches!(viewer.next(), Text::Event { json, .. } if json["event"] == "source_lost"),
+        "the viewer is told"
+    );
     viewer.send("ping:1");
-    assert!(matches!(viewer.next(), Text::Other(pong) if pong.starts_with("pong:1:")), "the server runs");
+    assert!(
+        matches!(viewer.next(), Text::Other(pong) if pong.starts_with("pong:1:")),
+        "the server runs"
+    );
     drop(program);
 
     let mut program = Program::start(&[&args[..], &["--exit-on-device-error"]].concat());
@@ -270,10 +416,25 @@ fn a_terminal_has_a_status_line_with_the_bit_rate() {
     let program = Program::on_terminal(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     // The first of them may be of a moment in which the viewer has just come.
-    let rate = |line: &String| -> Option<f64> { line.split(" kbit/s encoded").next()?.rsplit(' ').next()?.parse().ok() };
+    let rate = |line: &String| -> Option<f64> {
+        line.split(" kbit/s encoded")
+            .next()?
+            .rsplit(' ')
+            .next()?
+            .parse()
+            .ok()
+    };
     let deadline = Instant::now() + 3 * PATIENCE;
-    while !program.lines().iter().any(|line| line.contains(" 1 viewer, ") && rate(line).is_some_and(|kbits| kbits > 0.0)) {
-        assert!(Instant::now() < deadline, "no status line in {:?}", program.lines());
+    while !program
+        .lines()
+        .iter()
+        .any(|line| line.contains(" 1 viewer, ") && rate(line).is_some_and(|kbits| kbits > 0.0))
+    {
+        assert!(
+            Instant::now() < deadline,
+            "no status line in {:?}",
+            program.lines()
+        );
         viewer.frame();
     }
 }
@@ -283,9 +444,17 @@ fn each_line_of_a_json_log_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
     // That is news to the server, which may have had none before.
     Viewer::connect(&program.url("")).frame();
-    for name in ["stampcast", "stampcast-serve", "stampcast-video", "stampcast-audio"] {
+    for name in [
+        "stampcast",
+        "stampcast-serve",
+        "stampcast-video",
+        "stampcast-audio",
+    ] {
         let line = program.line(&[&format!("\"process\":\"{name}\"")]);
         let json: serde_json::Value = serde_json::from_str(&line).expect("a line is one object");
-        assert!(json["timestamp"].is_string() && json["fields"]["message"].is_string(), "{line}");
+        assert!(
+            json["timestamp"].is_string() && json["fields"]["message"].is_string(),
+            "{line}"
+        );
     }
 }

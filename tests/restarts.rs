@@ -23,15 +23,36 @@ struct Held {
 fn held(pid: u32) -> Held {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let kib = |name: &str| {
-        let line = status.lines().find_map(|l| l.strip_prefix(name)).expect("the kernel counts it");
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .expect("the kernel counts it");
+        line.trim_start_matches(':')
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number")
     };
-    Held { descriptors: descriptors(pid).len(), own: kib("RssAnon"), shared: kib("RssShmem") }
+    Held {
+        descriptors: descriptors(pid).len(),
+        own: kib("RssAnon"),
+        shared: kib("RssShmem"),
+    }
 }
 
 #[test]
 fn two_hundred_restarts_leave_nothing_behind() {
-    let program = Program::start_open(&["--camera-type", "test", "--enable-audio", "--fps", "120", "--width", "160", "--height", "120"]);
+    let program = Program::start_open(&[
+        "--camera-type",
+        "test",
+        "--enable-audio",
+        "--fps",
+        "120",
+        "--width",
+        "160",
+        "--height",
+        "120",
+    ]);
     let mut viewer = Viewer::connect(&program.url(""));
     let server = program.child("stampcast-serve", None);
     let mut workers = NAMES.map(|name| program.child(name, None));
@@ -55,7 +76,10 @@ fn two_hundred_restarts_leave_nothing_behind() {
         if round == WARM {
             warm = Some((held(program.pid()), held(server)));
         }
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs_f64();
         killed = Some((unix, Instant::now()));
         for (name, worker) in NAMES.iter().zip(&mut workers) {
             kill(*worker, libc::SIGKILL);
@@ -63,13 +87,30 @@ fn two_hundred_restarts_leave_nothing_behind() {
         }
     }
     away.sort_unstable();
-    eprintln!("killed to next frame: median {:?}, at most {:?}", away[away.len() / 2], away[away.len() - 1]);
+    eprintln!(
+        "killed to next frame: median {:?}, at most {:?}",
+        away[away.len() / 2],
+        away[away.len() - 1]
+    );
     let (supervisor_before, server_before) = warm.expect("there were so many rounds");
-    for (who, before, after) in [("supervisor", supervisor_before, held(program.pid())), ("server", server_before, held(server))] {
+    for (who, before, after) in [
+        ("supervisor", supervisor_before, held(program.pid())),
+        ("server", server_before, held(server)),
+    ] {
         eprintln!("{who}: {before:?} after {WARM} rounds, {after:?} after {ROUNDS}");
-        assert!(after.descriptors <= before.descriptors, "{who}: {before:?} {after:?}");
+        assert!(
+            after.descriptors <= before.descriptors,
+            "{who}: {before:?} {after:?}"
+        );
         assert!(after.own < before.own + 1024, "{who}: {before:?} {after:?}");
-        assert!(after.shared < before.shared + 8 * 1024, "{who}: {before:?} {after:?}");
+        assert!(
+            after.shared < before.shared + 8 * 1024,
+            "{who}: {before:?} {after:?}"
+        );
     }
-    assert_eq!(program.children("stampcast-serve"), [server], "the viewers' server was never touched");
+    assert_eq!(
+        program.children("stampcast-serve"),
+        [server],
+        "the viewers' server was never touched"
+    );
 }

@@ -20,7 +20,16 @@ fn main() {
     let mut rings = [(3, 1 << 20), (1_000, 20_000), (50, 1 << 20)].map(|(packets, bytes)| {
         let ring = SharedRing::create("kill", RingLimits { packets, bytes }).expect("a small ring");
         let reader = ring.reader();
-        (ring, Follower { reader, last: None, seen: 0, overtaken: 0, payload: Vec::new() })
+        (
+            ring,
+            Follower {
+                reader,
+                last: None,
+                seen: 0,
+                overtaken: 0,
+                payload: Vec::new(),
+            },
+        )
     });
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let began = Instant::now();
@@ -98,7 +107,10 @@ impl Follower {
         self.last = Some(now);
         self.seen += 1;
         assert_eq!(meta, label(meta.incarnation, meta.sequence));
-        assert!(self.payload == payload(meta.incarnation, meta.sequence), "the payload of {now:?} is torn");
+        assert!(
+            self.payload == payload(meta.incarnation, meta.sequence),
+            "the payload of {now:?} is torn"
+        );
         Some(meta.incarnation)
     }
 }
@@ -113,7 +125,9 @@ fn start_writer(ring: &SharedRing, life: u32) -> Pid {
             unsafe { nix::libc::alarm(60) };
             let mut writer = ring.writer();
             for sequence in 0.. {
-                writer.push(&label(life, sequence), &payload(life, sequence)).expect("it fits");
+                writer
+                    .push(&label(life, sequence), &payload(life, sequence))
+                    .expect("it fits");
             }
             unreachable!("2^64 packets");
         }
@@ -126,9 +140,17 @@ fn label(life: u32, sequence: u64) -> Meta {
         incarnation: life,
         sequence,
         captured: MonoNs(mixed >> 1),
-        shape: Shape::Video { width: mixed as u16 | 1, height: (mixed >> 16) as u16 | 1 },
+        shape: Shape::Video {
+            width: mixed as u16 | 1,
+            height: (mixed >> 16) as u16 | 1,
+        },
         keyframe: mixed & 2 != 0,
-        losses: Losses { driver: mixed as u32, corrupt: 1, xrun: (mixed >> 32) as u32, source_away: 3 },
+        losses: Losses {
+            driver: mixed as u32,
+            corrupt: 1,
+            xrun: (mixed >> 32) as u32,
+            source_away: 3,
+        },
     }
 }
 
@@ -136,7 +158,10 @@ fn label(life: u32, sequence: u64) -> Meta {
 fn payload(life: u32, sequence: u64) -> Vec<u8> {
     let mut dice = Dice(u64::from(life) << 40 ^ sequence ^ 0x5bd1_e995);
     let length = dice.below(4_096) as usize;
-    (0..length.div_ceil(8)).flat_map(|_| dice.next().to_ne_bytes()).take(length).collect()
+    (0..length.div_ceil(8))
+        .flat_map(|_| dice.next().to_ne_bytes())
+        .take(length)
+        .collect()
 }
 
 /// xorshift64*: the same throws in every run, so that a failure comes back.

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn video(fps: f64) -> Video {
-    Video { fps, ..Video::default() }
+    Video {
+        fps,
+        ..Video::default()
+    }
 }
 
 /// A stand-in with faults, and what it logs.
@@ -26,7 +29,10 @@ struct Standin {
 
 impl Standin {
     fn new(faults: &str) -> Self {
-        Self { faults: faults.into(), folder: tempfile::tempdir().unwrap() }
+        Self {
+            faults: faults.into(),
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn command(&self) -> Vec<OsString> {
@@ -36,7 +42,12 @@ impl Standin {
             s
         };
         let standin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin/rpicam-vid");
-        vec!["env".into(), set("STANDIN_FAULT", Path::new(&self.faults)), set("STANDIN_LOG", &self.log_path()), standin.into()]
+        vec![
+            "env".into(),
+            set("STANDIN_FAULT", Path::new(&self.faults)),
+            set("STANDIN_LOG", &self.log_path()),
+            standin.into(),
+        ]
     }
 
     fn open(&self, video: &Video) -> Result<RpiSource, SourceError> {
@@ -61,7 +72,10 @@ fn logged(path: &Path, kind: &str) -> String {
     until(&format!("{kind} in the log"), || {
         let log = std::fs::read_to_string(path).unwrap_or_default();
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-        whole.lines().find_map(|l| l.strip_prefix(kind)).map(|l| l.trim().to_owned())
+        whole
+            .lines()
+            .find_map(|l| l.strip_prefix(kind))
+            .map(|l| l.trim().to_owned())
     })
 }
 
@@ -79,7 +93,9 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 fn is_gone(pid: Pid) -> bool {
     // A zombie whose parent is a stranger has ended, too.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
 /// What a frame says of itself.
@@ -97,11 +113,18 @@ fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
         assert!(start.elapsed() < PATIENCE, "no frame and no error");
         match source.grab(Duration::from_millis(200))? {
             Grab::Frame(f) => {
-                assert_eq!((f.format, f.width, f.height, f.stride), (PixelFormat::Mjpeg, 640, 480, 0));
+                assert_eq!(
+                    (f.format, f.width, f.height, f.stride),
+                    (PixelFormat::Mjpeg, 640, 480, 0)
+                );
                 assert!(f.data.starts_with(&[0xff, 0xd8]) && f.data.ends_with(&[0xff, 0xd9]));
                 assert!(f.captured <= MonoNs::now());
                 assert_eq!(f.captured.0 % 1_000, 0);
-                return Ok(Seen { captured: f.captured, missed: f.missed, len: f.data.len() });
+                return Ok(Seen {
+                    captured: f.captured,
+                    missed: f.missed,
+                    len: f.data.len(),
+                });
             }
             Grab::TimedOut => {}
             other => panic!("{other:?}"),
@@ -139,7 +162,11 @@ fn stays_in_step(faults: &str, frames: usize) {
         pairs.push(format!("frame {} {}", seen.len, seen.captured.0));
         if let Some(last) = last {
             let steps = (seen.captured.0 - last.captured.0) / 10_000_000;
-            assert_eq!((seen.captured.0 - last.captured.0) % 10_000_000, 0, "stamps lie on the sensor's grid");
+            assert_eq!(
+                (seen.captured.0 - last.captured.0) % 10_000_000,
+                0,
+                "stamps lie on the sensor's grid"
+            );
             assert_eq!(u64::from(seen.missed) + 1, steps, "frame {n}");
         }
         last = Some(seen);
@@ -178,7 +205,10 @@ fn reader_that_pauses_finds_the_pair_in_step_and_the_loss_counted() {
     for n in 1..40 {
         let seen = frame(&mut source).unwrap();
         assert_eq!(seen.len, LENGTHS[n % 5]);
-        assert_eq!((seen.captured.0 - last.captured.0) / 5_000_000, u64::from(seen.missed) + 1);
+        assert_eq!(
+            (seen.captured.0 - last.captured.0) / 5_000_000,
+            u64::from(seen.missed) + 1
+        );
         missed += seen.missed;
         last = seen;
     }
@@ -207,14 +237,20 @@ fn faults_in_the_middle_are_told_after_the_good_frames() {
         let standin = Standin::new(fault);
         let text_seen = error_after(standin.open(&video(50.0)), good);
         assert!(text_seen.contains(text), "{fault}: {text_seen}");
-        assert!(text_seen.starts_with("the Raspberry Pi camera"), "{text_seen}");
+        assert!(
+            text_seen.starts_with("the Raspberry Pi camera"),
+            "{text_seen}"
+        );
         until("end of the child", || is_gone(standin.pid()).then_some(()));
     }
 }
 
 #[test]
 fn loss_on_one_pipe_is_noticed_once_the_reader_has_caught_up() {
-    for (fault, text) in [("no-record:6", "without its metadata record"), ("no-picture:6", "without its picture")] {
+    for (fault, text) in [
+        ("no-record:6", "without its metadata record"),
+        ("no-picture:6", "without its picture"),
+    ] {
         let standin = Standin::new(fault);
         let mut source = standin.open(&video(20.0)).unwrap();
         let mut good = 0;
@@ -225,7 +261,10 @@ fn loss_on_one_pipe_is_noticed_once_the_reader_has_caught_up() {
             }
             assert!(good < 100, "{fault}: never noticed");
         };
-        assert!(good >= 6 && error.contains(text), "{fault}: {error} after {good} frames");
+        assert!(
+            good >= 6 && error.contains(text),
+            "{fault}: {error} after {good} frames"
+        );
     }
 }
 
@@ -238,7 +277,10 @@ fn stalled_camera_is_given_up_and_quoted() {
     }
     let start = Instant::now();
     let text = frame(&mut source).expect_err("no error").to_string();
-    assert!(text.contains("gave no frame for") && text.contains("Device timeout detected"), "{text}");
+    assert!(
+        text.contains("gave no frame for") && text.contains("Device timeout detected"),
+        "{text}"
+    );
     assert!(start.elapsed() >= Duration::from_millis(1_800));
 }
 
@@ -251,35 +293,68 @@ fn startup_failures_are_quoted_at_once() {
     let e = refused("no-cameras");
     assert!(
         matches!(e, SourceError::Missing { .. })
-            && e.to_string().contains("ERROR: *** no cameras available ***")
-            && e.to_string().contains(" --list-cameras shows what it finds"),
+            && e.to_string()
+                .contains("ERROR: *** no cameras available ***")
+            && e.to_string()
+                .contains(" --list-cameras shows what it finds"),
         "{e}"
     );
     let e = refused("not-available");
-    assert!(matches!(e, SourceError::Missing { .. }) && e.to_string().contains("*** selected camera is not available ***"), "{e}");
+    assert!(
+        matches!(e, SourceError::Missing { .. })
+            && e.to_string()
+                .contains("*** selected camera is not available ***"),
+        "{e}"
+    );
     let e = refused("busy");
-    assert!(matches!(e, SourceError::Busy { .. }) && e.to_string().contains("Pipeline handler in use by another process"), "{e}");
+    assert!(
+        matches!(e, SourceError::Busy { .. })
+            && e.to_string()
+                .contains("Pipeline handler in use by another process"),
+        "{e}"
+    );
     let e = refused("old");
     let text = e.to_string();
     assert!(matches!(e, SourceError::Failed { .. }), "{text}");
-    assert!(text.contains("exit status: 255") && text.contains("unrecognised option '--metadata'"), "{text}");
+    assert!(
+        text.contains("exit status: 255") && text.contains("unrecognised option '--metadata'"),
+        "{text}"
+    );
 }
 
 #[test]
 fn missing_program_says_what_to_do() {
-    let e = RpiSource::open_with(&[vec!["no-such-rpicam-vid".into()]], &video(15.0)).err().unwrap();
+    let e = RpiSource::open_with(&[vec!["no-such-rpicam-vid".into()]], &video(15.0))
+        .err()
+        .unwrap();
     let text = e.to_string();
-    assert!(text.contains("neither rpicam-vid nor libcamera-vid is installed"), "{text}");
-    assert!(text.contains("--camera-type usb") || text.contains("apt install"), "{text}");
+    assert!(
+        text.contains("neither rpicam-vid nor libcamera-vid is installed"),
+        "{text}"
+    );
+    assert!(
+        text.contains("--camera-type usb") || text.contains("apt install"),
+        "{text}"
+    );
 }
 
 #[test]
 fn size_that_was_adjusted_is_the_size_that_is_told() {
     let standin = Standin::new("");
-    let asked = Video { capture_width: 333, capture_height: 333, ..video(50.0) };
+    let asked = Video {
+        capture_width: 333,
+        capture_height: 333,
+        ..video(50.0)
+    };
     let mut source = standin.open(&asked).unwrap();
     frame(&mut source).unwrap();
-    assert_eq!(source.info().shape, Shape::Video { width: 640, height: 480 });
+    assert_eq!(
+        source.info().shape,
+        Shape::Video {
+            width: 640,
+            height: 480
+        }
+    );
     assert!(standin.logged("args").contains("--width 333 --height 333"));
 }
 
@@ -290,26 +365,48 @@ fn settings_reach_the_camera() {
         rotate: Rotate::Half,
         flip: Flip::Vertical,
         quality: 33,
-        controls: vec![("shutter".into(), "5000us".into()), ("ev".into(), "-1".into())],
+        controls: vec![
+            ("shutter".into(), "5000us".into()),
+            ("ev".into(), "-1".into()),
+        ],
         ..video(12.5)
     };
     let source = standin.open(&asked).unwrap();
     let args = standin.logged("args");
-    for part in ["--framerate 12.5", "--quality 33", "--hflip", "--shutter=5000us", "--ev=-1"] {
+    for part in [
+        "--framerate 12.5",
+        "--quality 33",
+        "--hflip",
+        "--shutter=5000us",
+        "--ev=-1",
+    ] {
         assert!(args.contains(part), "{part} in {args}");
     }
     assert!(!args.contains("--vflip"));
     let left = source.left_to_do(&asked);
-    assert_eq!((left.rotate, left.flip), (Rotate::None, Flip::None), "the camera turned and mirrored");
-    assert!(!left.quality_given, "the program encoded at the asked quality");
+    assert_eq!(
+        (left.rotate, left.flip),
+        (Rotate::None, Flip::None),
+        "the camera turned and mirrored"
+    );
+    assert!(
+        !left.quality_given,
+        "the program encoded at the asked quality"
+    );
 }
 
 #[test]
 fn unknown_control_is_refused_with_the_list() {
     let standin = Standin::new("");
-    let asked = Video { controls: vec![("exposure_auto".into(), "1".into())], ..video(15.0) };
+    let asked = Video {
+        controls: vec![("exposure_auto".into(), "1".into())],
+        ..video(15.0)
+    };
     let text = standin.open(&asked).err().unwrap().to_string();
-    assert!(text.contains("exposure_auto") && text.contains("shutter"), "{text}");
+    assert!(
+        text.contains("exposure_auto") && text.contains("shutter"),
+        "{text}"
+    );
     assert!(!standin.log_path().exists(), "nothing was started");
 }
 
@@ -335,7 +432,10 @@ fn camera_that_is_deaf_to_sigint_is_killed_in_time() {
     let took = start.elapsed();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped");
     // The child sleeps for ever, so its end is the kill; in time, but for what a loaded machine adds.
-    assert!(took >= Duration::from_millis(500) && took < PATIENCE, "{took:?}");
+    assert!(
+        took >= Duration::from_millis(500) && took < PATIENCE,
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -360,7 +460,10 @@ const PARENT: &str = "STAMPCAST_TEST_PARENT";
 fn no_camera_outlives_its_killed_parent() {
     if let Some(folder) = std::env::var_os(PARENT) {
         // A camera that writes nothing does not notice that its pipes have no reader.
-        let standin = Standin { faults: "hang:3".into(), folder: TempDir::new_in(&folder).unwrap() };
+        let standin = Standin {
+            faults: "hang:3".into(),
+            folder: TempDir::new_in(&folder).unwrap(),
+        };
         std::os::unix::fs::symlink(Path::new(&folder).join("log"), standin.log_path()).unwrap();
         let mut source = standin.open(&video(50.0)).unwrap();
         for _ in 0..3 {
@@ -372,13 +475,19 @@ fn no_camera_outlives_its_killed_parent() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "no_camera_outlives_its_killed_parent", "--nocapture"])
+        .args([
+            "--exact",
+            "no_camera_outlives_its_killed_parent",
+            "--nocapture",
+        ])
         .env(PARENT, folder.path())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let pid = Pid::from_raw(logged(&folder.path().join("log"), "pid").parse().unwrap());
-    until("frames", || folder.path().join("ready").exists().then_some(()));
+    until("frames", || {
+        folder.path().join("ready").exists().then_some(())
+    });
     assert!(!is_gone(pid));
     parent.kill().unwrap();
     parent.wait().unwrap();

@@ -43,7 +43,12 @@ impl Raw {
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         // The example of RFC 6455, section 1.3.
-        assert!(answer.to_ascii_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+        assert!(
+            answer
+                .to_ascii_lowercase()
+                .contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{answer}"
+        );
         Self(stream)
     }
 
@@ -53,7 +58,9 @@ impl Raw {
         patient(self.0.read_to_end(&mut all)).await.unwrap();
         let mut rest = &all[..];
         loop {
-            let [first, len, body @ ..] = rest else { panic!("no close frame in {all:?}") };
+            let [first, len, body @ ..] = rest else {
+                panic!("no close frame in {all:?}")
+            };
             assert!(*len < 126, "only small frames are expected here");
             let (body, next) = body.split_at(usize::from(*len));
             if *first == 0x88 {
@@ -76,14 +83,22 @@ async fn what_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
         ("a binary message", frame(0x82, b"hello"), 1003),
         ("invalid UTF-8", frame(text, b"ping:\xff\xfe"), 1007),
         ("a 10 MB message", giant, 1009),
-        ("fragments that add up to too much", [frame(0x01, &[b'x'; 4000]), frame(0x80, &[b'x'; 4000])].concat(), 1009),
+        (
+            "fragments that add up to too much",
+            [frame(0x01, &[b'x'; 4000]), frame(0x80, &[b'x'; 4000])].concat(),
+            1009,
+        ),
         ("a reserved opcode", frame(0x83, b""), 1002),
         ("a reserved control opcode", frame(0x8b, b""), 1002),
         ("reserved bits", frame(0xc1, b"ack"), 1002),
         ("a fragmented ping", frame(0x09, b""), 1002),
         ("a ping that is too long", frame(0x89, &[0; 126]), 1002),
         ("a continuation of nothing", frame(0x80, b"x"), 1002),
-        ("a new message inside another", [frame(0x01, b"a"), frame(0x01, b"b")].concat(), 1002),
+        (
+            "a new message inside another",
+            [frame(0x01, b"a"), frame(0x01, b"b")].concat(),
+            1002,
+        ),
         ("an unmasked frame", vec![text, 3, b'a', b'c', b'k'], 1002),
         ("garbage", vec![0xff; 400], 1002),
         ("a close with half a code", frame(0x88, &[3]), 1002),
@@ -106,10 +121,14 @@ async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
     let mut rig = Rig::start().await;
     let mut witness = rig.connect_and_wait("?audio=0").await;
     let mut flood = Raw::connect(&rig, "?audio=0").await;
-    let pings = [frame(0x89, &[7; 125]), frame(0x81, b"ping:x")].concat().repeat(1000);
+    let pings = [frame(0x89, &[7; 125]), frame(0x81, b"ping:x")]
+        .concat()
+        .repeat(1000);
     // It never reads, so its writes must block in the end: nothing is swallowed without bound.
     let blocked = async {
-        while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await {
+        while let Ok(written) =
+            tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await
+        {
             written.unwrap();
         }
     };
@@ -125,10 +144,18 @@ async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
 async fn protocol_pings_are_answered_between_frames() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?audio=0").await;
-    viewer.socket.send(Message::Ping("abc".into())).await.unwrap();
+    viewer
+        .socket
+        .send(Message::Ping("abc".into()))
+        .await
+        .unwrap();
     assert_eq!(viewer.next().await, Message::Pong("abc".into()));
     rig.video.push(&[1; 500_000]);
-    viewer.socket.send(Message::Ping("def".into())).await.unwrap();
+    viewer
+        .socket
+        .send(Message::Ping("def".into()))
+        .await
+        .unwrap();
     let mut got = [viewer.next().await, viewer.next().await];
     got.sort_by_key(|m| m.len());
     assert_eq!(got[0], Message::Pong("def".into()));
@@ -143,23 +170,61 @@ async fn requests_that_are_none_are_refused() {
     assert_eq!(rig.get("/../etc/passwd").await.0, 404);
     assert_eq!(rig.get("//info").await.0, 404);
     let (code, body) = rig.get("/").await;
-    assert!(code == 200 && body.contains("/stream") && body.contains("/info"), "{body}");
-    assert_eq!(rig.request("POST /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.0, 405);
-    assert_eq!(rig.request("DELETE /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.0, 405);
+    assert!(
+        code == 200 && body.contains("/stream") && body.contains("/info"),
+        "{body}"
+    );
+    assert_eq!(
+        rig.request(
+            "POST /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        .await
+        .0,
+        405
+    );
+    assert_eq!(
+        rig.request("DELETE /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .0,
+        405
+    );
     assert_eq!(rig.request("this is no HTTP\r\n\r\n").await.0, 400);
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
     assert!([414, 431].contains(&rig.request(&long).await.0));
-    let upgrade =
-        |headers: &str| format!("GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n{headers}\r\n");
-    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 8\r\n")).await.0, 426);
-    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 13\r\n")).await.0, 400);
-    assert_eq!(rig.request(&upgrade("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n")).await.0, 400);
+    let upgrade = |headers: &str| {
+        format!(
+            "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n{headers}\r\n"
+        )
+    };
+    assert_eq!(
+        rig.request(&upgrade("Sec-WebSocket-Version: 8\r\n"))
+            .await
+            .0,
+        426
+    );
+    assert_eq!(
+        rig.request(&upgrade("Sec-WebSocket-Version: 13\r\n"))
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        rig.request(&upgrade(
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n"
+        ))
+        .await
+        .0,
+        400
+    );
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn half_a_handshake_ends_at_its_deadline() {
-    let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits {
+        head: Duration::from_millis(200),
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     for half in ["", "GET /stream HTTP/1.1\r\nHost: x\r\nUpg"] {
         let mut stream = TcpStream::connect(rig.address).await.unwrap();
@@ -169,13 +234,21 @@ async fn half_a_handshake_ends_at_its_deadline() {
     }
     // Our own handshake may be late for so short a deadline, too.
     let url = format!("ws://{}/stream", rig.address);
-    until(async || patient(tokio_tungstenite::connect_async(&url)).await.is_ok()).await;
+    until(async || {
+        patient(tokio_tungstenite::connect_async(&url))
+            .await
+            .is_ok()
+    })
+    .await;
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn beyond_its_places_the_server_says_503_and_frees_them() {
-    let limits = Limits { viewers: 2, ..Limits::default() };
+    let limits = Limits {
+        viewers: 2,
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let first = rig.connect_and_wait("").await;
     let _second = rig.connect_and_wait("").await;
@@ -188,7 +261,11 @@ async fn beyond_its_places_the_server_says_503_and_frees_them() {
 
 #[tokio::test]
 async fn idle_connections_give_way_to_whoever_asks() {
-    let limits = Limits { connections: 8, head: PATIENCE, ..Limits::default() };
+    let limits = Limits {
+        connections: 8,
+        head: PATIENCE,
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let mut idle = Vec::new();
     for _ in 0..40 {
@@ -202,19 +279,28 @@ async fn idle_connections_give_way_to_whoever_asks() {
 
 #[tokio::test]
 async fn where_every_connection_is_in_use_one_more_gets_503() {
-    let limits = Limits { connections: 4, ..Limits::default() };
+    let limits = Limits {
+        connections: 4,
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let mut watching = Vec::new();
     for _ in 0..4 {
         let mut stream = TcpStream::connect(rig.address).await.unwrap();
-        stream.write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /stream.mjpg HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut head = [0; 12];
         patient(stream.read_exact(&mut head)).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200");
         watching.push(stream);
     }
     let (code, body) = rig.get("/info").await;
-    assert!(code == 503 && body.contains("too many connections"), "{body}");
+    assert!(
+        code == 503 && body.contains("too many connections"),
+        "{body}"
+    );
     drop(watching);
     until(async || {
         rig.video.push(b"x");
@@ -226,7 +312,11 @@ async fn where_every_connection_is_in_use_one_more_gets_503() {
 
 #[tokio::test]
 async fn who_asks_and_never_reads_the_answers_loses_the_connection() {
-    let limits = Limits { connections: 1, stalled: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits {
+        connections: 1,
+        stalled: Duration::from_millis(500),
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let mut deaf = TcpStream::connect(rig.address).await.unwrap();
     let requests = "GET /info HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
@@ -238,7 +328,10 @@ async fn who_asks_and_never_reads_the_answers_loses_the_connection() {
 
 #[tokio::test]
 async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
-    let limits = Limits { stalled: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits {
+        stalled: Duration::from_millis(300),
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let _stalled = rig.connect_and_wait("?audio=0").await;
     let mut idle = rig.connect_and_wait("?video=0").await;
@@ -248,14 +341,21 @@ async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
     })
     .await;
     rig.audio.push(&[0, 0]);
-    assert!(idle.text().await.starts_with("audio:"), "who has nothing to take is not stalled");
+    assert!(
+        idle.text().await.starts_with("audio:"),
+        "who has nothing to take is not stalled"
+    );
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn every_viewer_is_told_when_the_server_stops() {
     // Far beyond our patience: neither deadline may be what ends it.
-    let limits = Limits { head: 10 * PATIENCE, stalled: 10 * PATIENCE, ..Limits::default() };
+    let limits = Limits {
+        head: 10 * PATIENCE,
+        stalled: 10 * PATIENCE,
+        ..Limits::default()
+    };
     let mut rig = Rig::with(true, limits).await;
     let mut reading = rig.connect_and_wait("").await;
     let stalled = rig.connect_and_wait("?audio=0").await;
@@ -268,20 +368,45 @@ async fn every_viewer_is_told_when_the_server_stops() {
     let (closed, ()) = tokio::join!(reading.closed(), rig.stop());
     assert_eq!(closed, (1001, "the server stops".into()));
     drop(stalled);
-    assert!(TcpStream::connect(rig.address).await.is_err(), "the port is free");
+    assert!(
+        TcpStream::connect(rig.address).await.is_err(),
+        "the port is free"
+    );
 }
 
 /// 192.0.2.1 is nobody's address (RFC 5737), as that of --host is once it has gone.
 #[cfg(feature = "webrtc")]
 #[tokio::test]
 async fn where_no_port_can_be_had_for_webrtc_all_else_is_served_and_whep_says_why() {
-    let webrtc = stampcast::config::Webrtc { port: 0, public_ip: None, bitrate_bps: 0, max_sessions: 1, stun: None, whip: None };
+    let webrtc = stampcast::config::Webrtc {
+        port: 0,
+        public_ip: None,
+        bitrate_bps: 0,
+        max_sessions: 1,
+        stun: None,
+        whip: None,
+    };
     let host = [192, 0, 2, 1].into();
-    let mut rig = Rig::of(stampcast::config::Config { host, webrtc: Some(webrtc), ..config(true) }, Limits::default()).await;
+    let mut rig = Rig::of(
+        stampcast::config::Config {
+            host,
+            webrtc: Some(webrtc),
+            ..config(true)
+        },
+        Limits::default(),
+    )
+    .await;
     for path in ["/whep", "/any/whep", "/api/webrtc/offer"] {
-        let (status, body) = rig.request(&format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
+        let (status, body) = rig
+            .request(&format!(
+                "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+            ))
+            .await;
         assert_eq!(status, 503, "{path}: {body}");
-        assert!(body.contains("WebRTC cannot be had") && body.contains("192.0.2.1"), "{body}");
+        assert!(
+            body.contains("WebRTC cannot be had") && body.contains("192.0.2.1"),
+            "{body}"
+        );
     }
     let mut viewer = rig.connect_and_wait("?audio=0").await;
     rig.video.push(&[1; 5000]);

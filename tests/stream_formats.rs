@@ -14,7 +14,8 @@ fn unix_now() -> Duration {
 
 /// The two clocks are read some nanoseconds apart, and the server measures between them again and again.
 fn is_stamp_of(stamp: UnixNs, captured: MonoNs) -> bool {
-    let expected = unix_now().as_nanos() as i128 - i128::from(MonoNs::now().0) + i128::from(captured.0);
+    let expected =
+        unix_now().as_nanos() as i128 - i128::from(MonoNs::now().0) + i128::from(captured.0);
     (i128::from(stamp.0) - expected).abs() < 2_000_000
 }
 
@@ -28,16 +29,25 @@ async fn text_is_what_a_split_at_colons_reads() {
     let sent = rig.video.push(b"\xff\xd8 a picture \xff\xd9");
     let message = viewer.text().await;
     let parts: Vec<&str> = message.split(':').collect();
-    assert_eq!(["video", "64", "48", "/9ggYSBwaWN0dXJlIP/Z"], [parts[0], parts[2], parts[3], parts[4]]);
+    assert_eq!(
+        ["video", "64", "48", "/9ggYSBwaWN0dXJlIP/Z"],
+        [parts[0], parts[2], parts[3], parts[4]]
+    );
     assert_eq!(parts.len(), 5);
-    assert!(is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured), "{message}");
+    assert!(
+        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured),
+        "{message}"
+    );
 
     let sent = rig.audio.push(&[1, 0, 2, 0]);
     let message = viewer.text().await;
     let parts: Vec<&str> = message.split(':').collect();
     assert_eq!(["audio", "AQACAA=="], [parts[0], parts[2]]);
     assert_eq!(parts.len(), 3);
-    assert!(is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured), "{message}");
+    assert!(
+        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured),
+        "{message}"
+    );
     rig.stop().await;
 }
 
@@ -49,7 +59,9 @@ async fn large_frames_arrive_whole() {
     let picture: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     rig.video.push(&picture);
     let text = viewer.text().await;
-    let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&text) else { panic!("no video") };
+    let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&text) else {
+        panic!("no video")
+    };
     assert!(jpeg == picture, "the picture was changed on its way");
     rig.stop().await;
 }
@@ -64,20 +76,63 @@ async fn binary_says_what_text_cannot() {
     rig.video.meta.sequence = 77;
     let sent = rig.video.push(b"picture");
     let message = viewer.binary().await;
-    let Ok(Message::Video { stamp, label, width, height, jpeg }) = wire::binary::decode(&message) else { panic!("{message:?}") };
+    let Ok(Message::Video {
+        stamp,
+        label,
+        width,
+        height,
+        jpeg,
+    }) = wire::binary::decode(&message)
+    else {
+        panic!("{message:?}")
+    };
     assert!(is_stamp_of(stamp, sent.captured));
-    assert_eq!((label, width, height, &*jpeg), (Some(Label { sequence: 77, gap: false }), WIDTH, HEIGHT, &b"picture"[..]));
+    assert_eq!(
+        (label, width, height, &*jpeg),
+        (
+            Some(Label {
+                sequence: 77,
+                gap: false
+            }),
+            WIDTH,
+            HEIGHT,
+            &b"picture"[..]
+        )
+    );
 
     rig.video.meta.sequence = 80;
     rig.video.push(b"after a gap");
     let message = viewer.binary().await;
-    let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else { panic!("{message:?}") };
-    assert_eq!(label, Some(Label { sequence: 80, gap: true }));
+    let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else {
+        panic!("{message:?}")
+    };
+    assert_eq!(
+        label,
+        Some(Label {
+            sequence: 80,
+            gap: true
+        })
+    );
 
     rig.audio.push(&[1, 0, 2, 0]);
     let message = viewer.binary().await;
-    let Ok(Message::Audio { label, rate, pcm, .. }) = wire::binary::decode(&message) else { panic!("{message:?}") };
-    assert_eq!((label, rate, &*pcm), (Some(Label { sequence: 0, gap: false }), Some((RATE_HZ, 1)), &[1, 0, 2, 0][..]));
+    let Ok(Message::Audio {
+        label, rate, pcm, ..
+    }) = wire::binary::decode(&message)
+    else {
+        panic!("{message:?}")
+    };
+    assert_eq!(
+        (label, rate, &*pcm),
+        (
+            Some(Label {
+                sequence: 0,
+                gap: false
+            }),
+            Some((RATE_HZ, 1)),
+            &[1, 0, 2, 0][..]
+        )
+    );
     rig.stop().await;
 }
 
@@ -88,8 +143,14 @@ async fn both_formats_show_one_stamp() {
     let mut binary = rig.connect_and_wait("?audio=0&format=binary").await;
     rig.video.push(b"x");
     let text = text.text().await;
-    let Ok(Message::Video { stamp: cut, .. }) = wire::text::decode(&text) else { panic!("{text}") };
-    let Ok(Message::Video { stamp: exact, .. }) = wire::binary::decode(&binary.binary().await).map(owned) else { panic!("no video") };
+    let Ok(Message::Video { stamp: cut, .. }) = wire::text::decode(&text) else {
+        panic!("{text}")
+    };
+    let Ok(Message::Video { stamp: exact, .. }) =
+        wire::binary::decode(&binary.binary().await).map(owned)
+    else {
+        panic!("no video")
+    };
     assert_eq!(exact.0 / 1_000, cut.0 / 1_000);
     rig.stop().await;
 }
@@ -97,7 +158,19 @@ async fn both_formats_show_one_stamp() {
 /// Only the stamp is wanted of it.
 fn owned(message: Message<'_>) -> Message<'static> {
     match message {
-        Message::Video { stamp, label, width, height, .. } => Message::Video { stamp, label, width, height, jpeg: Default::default() },
+        Message::Video {
+            stamp,
+            label,
+            width,
+            height,
+            ..
+        } => Message::Video {
+            stamp,
+            label,
+            width,
+            height,
+            jpeg: Default::default(),
+        },
         other => panic!("{other:?}"),
     }
 }
@@ -125,16 +198,26 @@ async fn a_viewer_gets_the_streams_that_it_asks_for_and_no_events_unasked() {
 async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?audio=0&events=1").await;
-    let mut binary = rig.connect_and_wait("?audio=0&events=1&format=binary").await;
+    let mut binary = rig
+        .connect_and_wait("?audio=0&events=1&format=binary")
+        .await;
     rig.video.push(b"1");
     assert!(viewer.text().await.starts_with("video:"));
     binary.binary().await;
     rig.video.meta.sequence += 3;
     rig.video.meta.losses.driver = 2;
-    rig.video.meta.shape = stampcast::packet::Shape::Video { width: 128, height: 96 };
+    rig.video.meta.shape = stampcast::packet::Shape::Video {
+        width: 128,
+        height: 96,
+    };
     rig.video.push(b"2");
 
-    let said = [viewer.text().await, viewer.text().await, viewer.text().await, viewer.text().await];
+    let said = [
+        viewer.text().await,
+        viewer.text().await,
+        viewer.text().await,
+        viewer.text().await,
+    ];
     let stamp = said[3].split(':').nth(1).unwrap();
     let expected = [
         format!(r#"event:{stamp}:{{"event":"gap","stream":"video","count":2,"cause":"driver"}}"#),
@@ -146,9 +229,18 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
 
     for (number, text) in expected[..3].iter().enumerate() {
         let message = binary.binary().await;
-        assert_eq!((message[0], message[4]), (b'e', number as u8), "events are numbered by themselves");
-        let (Ok(Message::Event { event, stamp }), Ok(Message::Event { event: same, stamp: cut })) =
-            (wire::binary::decode(&message), wire::text::decode(text))
+        assert_eq!(
+            (message[0], message[4]),
+            (b'e', number as u8),
+            "events are numbered by themselves"
+        );
+        let (
+            Ok(Message::Event { event, stamp }),
+            Ok(Message::Event {
+                event: same,
+                stamp: cut,
+            }),
+        ) = (wire::binary::decode(&message), wire::text::decode(text))
         else {
             panic!("{message:?}")
         };
@@ -164,16 +256,32 @@ async fn a_source_that_goes_and_returns_is_told() {
     rig.video.push(b"before");
     assert!(viewer.text().await.starts_with("video:"));
     rig.video.status.set_state(WorkerState::WaitingForDevice);
-    assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"video"}"#));
+    assert!(
+        viewer
+            .text()
+            .await
+            .ends_with(r#"{"event":"source_lost","stream":"video"}"#)
+    );
     rig.audio.push(&[0, 0]);
-    assert!(viewer.text().await.starts_with("audio:"), "the other stream goes on");
+    assert!(
+        viewer.text().await.starts_with("audio:"),
+        "the other stream goes on"
+    );
     // As a worker does: first the word that it is back, then the first packet.
     rig.video.status.set_state(WorkerState::Streaming);
     rig.video.meta.losses.source_away = 1;
     rig.video.push(b"after");
-    assert!(viewer.text().await.ends_with(r#"{"event":"source_back","stream":"video"}"#));
+    assert!(
+        viewer
+            .text()
+            .await
+            .ends_with(r#"{"event":"source_back","stream":"video"}"#)
+    );
     let gap = viewer.text().await;
-    assert!(gap.contains(r#""event":"gap""#) && gap.contains(r#""cause":"source_away""#), "{gap}");
+    assert!(
+        gap.contains(r#""event":"gap""#) && gap.contains(r#""cause":"source_away""#),
+        "{gap}"
+    );
     assert!(viewer.text().await.starts_with("video:"));
     rig.stop().await;
 }
@@ -185,9 +293,20 @@ async fn who_wants_neither_stream_hears_of_both_and_may_ask_the_time() {
     rig.video.push(b"x");
     rig.audio.push(&[0, 0]);
     rig.video.status.set_state(WorkerState::WaitingForDevice);
-    assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"video"}"#), "no packet before it");
+    assert!(
+        viewer
+            .text()
+            .await
+            .ends_with(r#"{"event":"source_lost","stream":"video"}"#),
+        "no packet before it"
+    );
     rig.audio.status.set_state(WorkerState::WaitingForDevice);
-    assert!(viewer.text().await.ends_with(r#"{"event":"source_lost","stream":"audio"}"#));
+    assert!(
+        viewer
+            .text()
+            .await
+            .ends_with(r#"{"event":"source_lost","stream":"audio"}"#)
+    );
     viewer.say("ping:1").await;
     assert!(viewer.text().await.starts_with("pong:1:"));
     rig.stop().await;
@@ -202,12 +321,19 @@ async fn a_ping_is_answered_with_the_servers_times() {
         viewer.say("ping:round trip 1").await;
         let text = viewer.text().await;
         let after = unix_now();
-        let Ok(Message::Pong { id, received, sent }) = wire::text::decode(&text) else { panic!("{text}") };
+        let Ok(Message::Pong { id, received, sent }) = wire::text::decode(&text) else {
+            panic!("{text}")
+        };
         assert_eq!(id, "round trip 1");
         // The server's mapping is as good as the best of its looks at the clocks, which on a loaded machine took long.
-        let uncertainty_ns = rig.info().await["clock"]["uncertainty_ns"].as_u64().unwrap();
+        let uncertainty_ns = rig.info().await["clock"]["uncertainty_ns"]
+            .as_u64()
+            .unwrap();
         let slack = Duration::from_millis(2) + Duration::from_nanos(uncertainty_ns);
-        assert!(Duration::from_nanos(received.0) + slack >= before && received <= sent, "{text}");
+        assert!(
+            Duration::from_nanos(received.0) + slack >= before && received <= sent,
+            "{text}"
+        );
         assert!(Duration::from_nanos(sent.0) <= after + slack, "{text}");
     }
     rig.stop().await;
@@ -216,16 +342,27 @@ async fn a_ping_is_answered_with_the_servers_times() {
 #[tokio::test]
 async fn max_fps_thins_evenly_and_is_no_gap() {
     let mut rig = Rig::start().await;
-    let mut viewer = rig.connect_and_wait("?audio=0&max_fps=10&events=1&delivery=all&format=binary").await;
+    let mut viewer = rig
+        .connect_and_wait("?audio=0&max_fps=10&events=1&delivery=all&format=binary")
+        .await;
     let start = MonoNs::now();
     for k in 0..40 {
         // 40 fps by stamp; the push itself is as fast as it gets.
-        rig.video.push_at(MonoNs(start.0 - 2_000_000_000 + k * 25_000_000), b"x");
+        rig.video
+            .push_at(MonoNs(start.0 - 2_000_000_000 + k * 25_000_000), b"x");
     }
     for expected in (0..40).step_by(4) {
         let message = viewer.binary().await;
-        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else { panic!("{message:?}") };
-        assert_eq!(label, Some(Label { sequence: expected, gap: false }));
+        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else {
+            panic!("{message:?}")
+        };
+        assert_eq!(
+            label,
+            Some(Label {
+                sequence: expected,
+                gap: false
+            })
+        );
     }
     rig.stop().await;
 }
@@ -243,26 +380,49 @@ async fn a_window_holds_back_video_until_it_is_acknowledged() {
     }
     until(async || rig.info().await["video"]["sequence"] == 4).await;
     rig.audio.push(&[0, 0]);
-    assert!(viewer.text().await.starts_with("audio:"), "the window is shut for video only");
+    assert!(
+        viewer.text().await.starts_with("audio:"),
+        "the window is shut for video only"
+    );
     viewer.say("ack").await;
-    assert!(viewer.text().await.ends_with(r#""count":2,"cause":"viewer_queue"}"#));
+    assert!(
+        viewer
+            .text()
+            .await
+            .ends_with(r#""count":2,"cause":"viewer_queue"}"#)
+    );
     let newest = viewer.text().await;
-    let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&newest) else { panic!("{newest}") };
-    assert_eq!(&*jpeg, b"frame 4", "behind the window, too, the newest wins");
+    let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&newest) else {
+        panic!("{newest}")
+    };
+    assert_eq!(
+        &*jpeg, b"frame 4",
+        "behind the window, too, the newest wins"
+    );
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn all_goes_on_queueing_behind_a_window() {
     let mut rig = Rig::start().await;
-    let mut viewer = rig.connect_and_wait("?audio=0&window=1&delivery=all&format=binary").await;
+    let mut viewer = rig
+        .connect_and_wait("?audio=0&window=1&delivery=all&format=binary")
+        .await;
     for _ in 0..10 {
         rig.video.push(b"x");
     }
     for expected in 0..10 {
         let message = viewer.binary().await;
-        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else { panic!("{message:?}") };
-        assert_eq!(label, Some(Label { sequence: expected, gap: false }));
+        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else {
+            panic!("{message:?}")
+        };
+        assert_eq!(
+            label,
+            Some(Label {
+                sequence: expected,
+                gap: false
+            })
+        );
         viewer.say("ack").await;
     }
     rig.stop().await;
@@ -283,11 +443,19 @@ async fn what_cannot_be_served_is_refused_before_the_upgrade() {
         let (code, body) = refused(&rig, query).await;
         assert_eq!(code, expected, "{query}: {body}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert!(body["error"].as_str().is_some_and(|error| error.contains(said) && error.lines().count() == 1), "{query}: {body}");
+        assert!(
+            body["error"]
+                .as_str()
+                .is_some_and(|error| error.contains(said) && error.lines().count() == 1),
+            "{query}: {body}"
+        );
     }
     let mut viewer = rig.connect_and_wait("").await;
     rig.video.push(b"x");
-    assert!(viewer.text().await.starts_with("video:"), "without sound the default is video alone");
+    assert!(
+        viewer.text().await.starts_with("video:"),
+        "without sound the default is video alone"
+    );
     rig.stop().await;
 }
 
@@ -296,7 +464,10 @@ async fn info_tells_what_text_cannot() {
     let mut rig = Rig::start().await;
     let info = rig.info().await;
     assert_eq!(info["video"]["device"], serde_json::Value::Null);
-    assert_eq!(info["video"]["fps"], serde_json::json!({ "asked": 15.0, "measured": null }));
+    assert_eq!(
+        info["video"]["fps"],
+        serde_json::json!({ "asked": 15.0, "measured": null })
+    );
     let about = |shape, marks| StreamInfo {
         device: "Camera (/dev/video0)".into(),
         device_format: "YUYV 64x48".into(),
@@ -308,8 +479,12 @@ async fn info_tells_what_text_cannot() {
         uncertainty_ns: Some(1_000),
         drift_ppm: Some(12.5),
     };
-    rig.video.status.describe(Some(&about(VIDEO, StampMark::EndOfFrame)), "");
-    rig.audio.status.describe(Some(&about(AUDIO, StampMark::FirstSample)), "an overrun");
+    rig.video
+        .status
+        .describe(Some(&about(VIDEO, StampMark::EndOfFrame)), "");
+    rig.audio
+        .status
+        .describe(Some(&about(AUDIO, StampMark::FirstSample)), "an overrun");
     until(async || !rig.info().await["audio"]["device"].is_null()).await;
     let mut viewer = rig.connect_and_wait("").await;
     rig.video.push(b"x");
@@ -322,17 +497,30 @@ async fn info_tells_what_text_cannot() {
     let info = rig.info().await;
     let answered = unix_now().as_secs_f64();
     let read: wire::Info = serde_json::from_value(info.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&read).unwrap(), info, "a script reads with the type what the server writes");
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        info,
+        "a script reads with the type what the server writes"
+    );
     let video = &info["video"];
     assert_eq!(
         video["stamp"],
         serde_json::json!({ "marks": "end_of_frame", "source": "driver", "clock": "CLOCK_MONOTONIC", "uncertainty_ns": 1000 })
     );
-    assert_eq!((&video["width"], &video["height"], &video["format"]), (&64.into(), &48.into(), &"jpeg".into()));
-    assert_eq!((&video["state"], &video["message"]), (&"streaming".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&video["width"], &video["height"], &video["format"]),
+        (&64.into(), &48.into(), &"jpeg".into())
+    );
+    assert_eq!(
+        (&video["state"], &video["message"]),
+        (&"streaming".into(), &serde_json::Value::Null)
+    );
     assert_eq!(video["drops"]["ring"]["packets"], 4);
     let audio = &info["audio"];
-    assert_eq!((&audio["rate"], &audio["channels"], &audio["drift_ppm"]), (&48_000.into(), &1.into(), &12.5.into()));
+    assert_eq!(
+        (&audio["rate"], &audio["channels"], &audio["drift_ppm"]),
+        (&48_000.into(), &1.into(), &12.5.into())
+    );
     assert_eq!(audio["message"], "an overrun");
     assert_eq!(info["viewers"], 1);
     let now = info["clock"]["now"].as_f64().unwrap();
@@ -343,15 +531,26 @@ async fn info_tells_what_text_cannot() {
 #[tokio::test]
 async fn a_resampled_view_is_labelled_as_such_and_its_stamps_join() {
     let mut rig = Rig::start().await;
-    let mut viewer = rig.connect_and_wait("?video=0&format=binary&delivery=all&audio_rate=16000&audio_channels=2").await;
+    let mut viewer = rig
+        .connect_and_wait("?video=0&format=binary&delivery=all&audio_rate=16000&audio_channels=2")
+        .await;
     let start = MonoNs(MonoNs::now().0 - 2_000_000_000);
     for k in 0..20 {
-        rig.audio.push_at(MonoNs(start.0 + k * 20_000_000), &[0x10; 1_920]);
+        rig.audio
+            .push_at(MonoNs(start.0 + k * 20_000_000), &[0x10; 1_920]);
     }
     let mut next = None;
     for _ in 0..18 {
         let message = viewer.binary().await;
-        let Ok(Message::Audio { stamp, rate, pcm, label }) = wire::binary::decode(&message) else { panic!("{message:?}") };
+        let Ok(Message::Audio {
+            stamp,
+            rate,
+            pcm,
+            label,
+        }) = wire::binary::decode(&message)
+        else {
+            panic!("{message:?}")
+        };
         assert_eq!((rate, label.unwrap().gap), (Some((16_000, 2)), false));
         let length = pcm.len() as u64 / 4 * 1_000_000_000 / 16_000;
         if let Some(expected) = next.replace(stamp.0 + length) {

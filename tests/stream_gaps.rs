@@ -41,7 +41,11 @@ struct Account {
 
 impl Account {
     fn packet(&mut self, label: Label) {
-        assert_eq!(label.gap, std::mem::take(&mut self.pending), "a gap's flag and its event belong to one packet");
+        assert_eq!(
+            label.gap,
+            std::mem::take(&mut self.pending),
+            "a gap's flag and its event belong to one packet"
+        );
         if self.first.is_none() {
             self.first = Some(label.sequence);
         } else {
@@ -80,7 +84,9 @@ impl Progress {
     }
 
     fn received(&self) -> [u64; 2] {
-        self.0.each_ref().map(|(received, _)| received.load(Relaxed))
+        self.0
+            .each_ref()
+            .map(|(received, _)| received.load(Relaxed))
     }
 
     fn last(&self) -> [u64; 2] {
@@ -89,17 +95,33 @@ impl Progress {
 }
 
 /// Reads at its own pace until the server closes; stalls now and then.
-async fn account(mut viewer: Viewer, seed: u64, stall_ms: u64, progress: Arc<Progress>) -> [Account; 2] {
+async fn account(
+    mut viewer: Viewer,
+    seed: u64,
+    stall_ms: u64,
+    progress: Arc<Progress>,
+) -> [Account; 2] {
     let mut dice = Dice(seed);
     let mut accounts: [Account; 2] = Default::default();
     loop {
         match patient(viewer.socket.next()).await {
-            Some(Ok(tungstenite::Message::Binary(bytes))) => match wire::binary::decode(&bytes).unwrap() {
-                Message::Video { label, .. } => accounts[0].packet(label.unwrap()),
-                Message::Audio { label, .. } => accounts[1].packet(label.unwrap()),
-                Message::Event { event: Event::Gap { stream, count, cause, .. }, .. } => accounts[stream as usize].gap(count, cause),
-                other => panic!("{other:?}"),
-            },
+            Some(Ok(tungstenite::Message::Binary(bytes))) => {
+                match wire::binary::decode(&bytes).unwrap() {
+                    Message::Video { label, .. } => accounts[0].packet(label.unwrap()),
+                    Message::Audio { label, .. } => accounts[1].packet(label.unwrap()),
+                    Message::Event {
+                        event:
+                            Event::Gap {
+                                stream,
+                                count,
+                                cause,
+                                ..
+                            },
+                        ..
+                    } => accounts[stream as usize].gap(count, cause),
+                    other => panic!("{other:?}"),
+                }
+            }
             Some(Ok(tungstenite::Message::Close(_))) => return accounts,
             other => panic!("{other:?}"),
         }
@@ -126,11 +148,18 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
     .into_iter()
     .enumerate()
     {
-        let viewer = rig.connect_and_wait(&format!("?format=binary&events=1{query}")).await;
+        let viewer = rig
+            .connect_and_wait(&format!("?format=binary&events=1{query}"))
+            .await;
         let stall_ms = [0, 300][k % 2];
         let wanted = ["video=0", "audio=0"].map(|not| !query.contains(not));
         let theirs = Arc::new(Progress::default());
-        readers.push(tokio::spawn(account(viewer, k as u64, stall_ms, theirs.clone())));
+        readers.push(tokio::spawn(account(
+            viewer,
+            k as u64,
+            stall_ms,
+            theirs.clone(),
+        )));
         progress.push((wanted, theirs));
     }
     // What each of them misses counts from its first packet on.
@@ -138,7 +167,14 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
     rig.audio.push(&[0; 1_920]);
     let (_, first) = &progress[0];
     until(async || first.received() == [1, 1]).await;
-    let enough = || progress.iter().all(|(wanted, theirs)| wanted.iter().zip(theirs.received()).all(|(wanted, n)| !wanted || n > 50));
+    let enough = || {
+        progress.iter().all(|(wanted, theirs)| {
+            wanted
+                .iter()
+                .zip(theirs.received())
+                .all(|(wanted, n)| !wanted || n > 50)
+        })
+    };
     let mut dice = Dice(7);
     let mut pushed = 0;
     // Large enough that a stalled viewer's socket fills.
@@ -194,9 +230,17 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
         let accounts = patient(reader).await.unwrap();
         // Who took everything was told of all that the server counts.
         for (account, stream) in accounts.iter().zip(["video", "audio"]).filter(|_| k == 0) {
-            for (cause, told) in account.causes.iter().filter(|(cause, _)| **cause != Cause::ViewerQueue) {
+            for (cause, told) in account
+                .causes
+                .iter()
+                .filter(|(cause, _)| **cause != Cause::ViewerQueue)
+            {
                 let name = serde_json::to_value(cause).unwrap();
-                assert_eq!(info[stream]["drops"][name.as_str().unwrap()]["packets"], *told, "{stream} {cause:?}: {info}");
+                assert_eq!(
+                    info[stream]["drops"][name.as_str().unwrap()]["packets"],
+                    *told,
+                    "{stream} {cause:?}: {info}"
+                );
             }
         }
         for account in accounts.iter().filter(|a| a.first.is_some()) {
@@ -205,7 +249,10 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
             assert!(account.received > 50, "{account:?}");
         }
     }
-    assert!(gaps > 100, "{gaps} gaps of {pushed} packets: this proved little");
+    assert!(
+        gaps > 100,
+        "{gaps} gaps of {pushed} packets: this proved little"
+    );
 }
 
 #[tokio::test]
@@ -217,10 +264,16 @@ async fn an_absence_is_told_in_seconds_when_nobody_can_count() {
     rig.audio.push_at(start, &[0; 1_920]);
     assert!(viewer.text().await.starts_with("audio:"));
     rig.audio.meta.losses.source_away = 1;
-    rig.audio.push_at(start + Duration::from_millis(1_520), &[0; 1_920]);
-    assert!(viewer.text().await.ends_with(r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#));
+    rig.audio
+        .push_at(start + Duration::from_millis(1_520), &[0; 1_920]);
+    assert!(viewer.text().await.ends_with(
+        r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#
+    ));
     let drops = rig.info().await["audio"]["drops"]["source_away"].clone();
-    assert_eq!(drops, serde_json::json!({ "packets": 0, "absences": 1, "seconds": 1.5 }));
+    assert_eq!(
+        drops,
+        serde_json::json!({ "packets": 0, "absences": 1, "seconds": 1.5 })
+    );
     rig.stop().await;
 }
 
@@ -236,12 +289,23 @@ async fn stalled_client_does_not_delay_others() {
     for k in 0..100 {
         rig.video.push(&picture);
         let message = reader.binary().await;
-        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else { panic!("no video") };
-        assert_eq!(label, Some(Label { sequence: k, gap: false }));
+        let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else {
+            panic!("no video")
+        };
+        assert_eq!(
+            label,
+            Some(Label {
+                sequence: k,
+                gap: false
+            })
+        );
     }
     let info = rig.info().await;
     assert_eq!(info["viewers"], 11);
-    assert!(info["video"]["drops"]["viewer_queue"]["packets"].as_u64() > Some(100), "the stalled lose: {info}");
+    assert!(
+        info["video"]["drops"]["viewer_queue"]["packets"].as_u64() > Some(100),
+        "the stalled lose: {info}"
+    );
     drop(stalled);
     rig.stop().await;
 }
@@ -249,7 +313,9 @@ async fn stalled_client_does_not_delay_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_viewer_slower_than_the_stream_sees_the_present() {
     let mut rig = Rig::start().await;
-    let mut viewer = rig.connect_and_wait("?audio=0&format=binary&window=2").await;
+    let mut viewer = rig
+        .connect_and_wait("?audio=0&format=binary&window=2")
+        .await;
     let picture = vec![0x5a; 200_000];
     let mut behind = Vec::new();
     for k in 0..120u32 {
@@ -257,11 +323,16 @@ async fn a_viewer_slower_than_the_stream_sees_the_present() {
         until(async || rig.info().await["video"]["sequence"] == k).await;
         if k % 2 == 1 {
             let message = viewer.binary().await;
-            let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else { panic!("no video") };
+            let Ok(Message::Video { label, .. }) = wire::binary::decode(&message) else {
+                panic!("no video")
+            };
             behind.push(k - label.unwrap().sequence);
             viewer.say("ack").await;
         }
     }
-    assert!(behind.iter().all(|&frames| frames <= 4), "frames behind the newest: {behind:?}");
+    assert!(
+        behind.iter().all(|&frames| frames <= 4),
+        "frames behind the newest: {behind:?}"
+    );
     rig.stop().await;
 }

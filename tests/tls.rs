@@ -4,7 +4,10 @@ mod common;
 
 use common::viewer::{Text, parse, unix_now};
 use common::{PATIENCE, Program, run, until};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256,
+    RsaKeySize,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -28,8 +31,12 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
-        let authority = Self { issuer, home: tempfile::tempdir().expect("a directory") };
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("a certificate");
+        let authority = Self {
+            issuer,
+            home: tempfile::tempdir().expect("a directory"),
+        };
         authority.renew();
         authority
     }
@@ -45,7 +52,10 @@ impl Authority {
 
     fn certify(&self, key: &KeyPair) -> CertificateDer<'static> {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let cert = CertificateParams::new(names).expect("names").signed_by(key, &self.issuer).expect("a certificate");
+        let cert = CertificateParams::new(names)
+            .expect("names")
+            .signed_by(key, &self.issuer)
+            .expect("a certificate");
         self.put("key.pem", &key.serialize_pem());
         self.put("cert.pem", &cert.pem());
         cert.der().clone()
@@ -59,13 +69,23 @@ impl Authority {
 
     fn start(&self, more: &[&str]) -> Program {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
-        let tls = ["--tls-cert", text(&cert), "--tls-key", text(&key), "--camera-type", "test", "--enable-audio"];
+        let tls = [
+            "--tls-cert",
+            text(&cert),
+            "--tls-key",
+            text(&key),
+            "--camera-type",
+            "test",
+            "--enable-audio",
+        ];
         Program::start(&[&tls[..], more].concat())
     }
 
     fn client(&self) -> ClientConnection {
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).expect("it is a certificate");
+        roots
+            .add(self.issuer.der().clone())
+            .expect("it is a certificate");
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
@@ -77,20 +97,31 @@ impl Authority {
 
     fn connect(&self, program: &Program) -> Stream {
         let tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+        tcp.set_read_timeout(Some(PATIENCE))
+            .expect("a timeout is settable");
         let mut stream = StreamOwned::new(self.client(), tcp);
-        stream.conn.complete_io(&mut stream.sock).expect("the handshake passes");
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .expect("the handshake passes");
         stream
     }
 
     fn watch(&self, program: &Program) -> WebSocket<Stream> {
         let url = format!("wss://127.0.0.1:{}/stream?audio=0", program.port());
-        tungstenite::client(url, self.connect(program)).expect("it is a WebSocket").0
+        tungstenite::client(url, self.connect(program))
+            .expect("it is a WebSocket")
+            .0
     }
 
     /// The certificate that a new connection is shown.
     fn shown(&self, program: &Program) -> CertificateDer<'static> {
-        self.connect(program).conn.peer_certificates().expect("the server has one")[0].clone().into_owned()
+        self.connect(program)
+            .conn
+            .peer_certificates()
+            .expect("the server has one")[0]
+            .clone()
+            .into_owned()
     }
 }
 
@@ -120,13 +151,21 @@ fn pages_and_streams_are_served_over_tls_on_the_same_port() {
     let mut viewer = authority.watch(&program);
     for _ in 0..20 {
         let (_, jpeg) = frame(&mut viewer);
-        assert!(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]), "a whole JPEG");
+        assert!(
+            jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]),
+            "a whole JPEG"
+        );
     }
     let mut page = authority.connect(&program);
-    page.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("the server reads");
+    page.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        .expect("the server reads");
     let mut answer = String::new();
-    page.read_to_string(&mut answer).expect("the server answers and takes its leave");
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"video\""), "{answer}");
+    page.read_to_string(&mut answer)
+        .expect("the server answers and takes its leave");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"video\""),
+        "{answer}"
+    );
 
     viewer.close(None).expect("it is open");
     let ended = loop {
@@ -135,7 +174,10 @@ fn pages_and_streams_are_served_over_tls_on_the_same_port() {
             Err(e) => break e,
         }
     };
-    assert!(matches!(ended, tungstenite::Error::ConnectionClosed), "an orderly end, not {ended}");
+    assert!(
+        matches!(ended, tungstenite::Error::ConnectionClosed),
+        "an orderly end, not {ended}"
+    );
 }
 
 #[test]
@@ -143,11 +185,17 @@ fn who_speaks_in_the_clear_is_told_so() {
     let authority = Authority::new();
     let program = authority.start(&[]);
     let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
-    tcp.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").expect("the server reads");
+    tcp.set_read_timeout(Some(PATIENCE))
+        .expect("a timeout is settable");
+    tcp.write_all(b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        .expect("the server reads");
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).expect("the server answers");
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("use https:// or wss:// in the address\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ")
+            && answer.ends_with("use https:// or wss:// in the address\n"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -162,7 +210,9 @@ fn a_viewer_that_stalls_goes_on_with_whole_frames_and_the_present() {
         frame(&mut witness);
     }
     // What the sockets hold comes first, then what is new; each frame is whole, or TLS and WebSocket would say so.
-    until("the present", || (unix_now() - frame(&mut viewer).0 < 1.0).then_some(()));
+    until("the present", || {
+        (unix_now() - frame(&mut viewer).0 < 1.0).then_some(())
+    });
     for _ in 0..60 {
         frame(&mut viewer);
     }
@@ -172,28 +222,52 @@ fn a_viewer_that_stalls_goes_on_with_whole_frames_and_the_present() {
 #[test]
 fn who_watches_has_a_turn_between_the_handshakes_of_a_flood() {
     let authority = Authority::new();
-    authority.certify(&KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096).expect("a key"));
-    let program = authority.start(&["--fps", "100", "--width", "320", "--height", "240", "--handshake-timeout", "60"]);
+    authority
+        .certify(&KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096).expect("a key"));
+    let program = authority.start(&[
+        "--fps",
+        "100",
+        "--width",
+        "320",
+        "--height",
+        "240",
+        "--handshake-timeout",
+        "60",
+    ]);
     let mut viewer = authority.watch(&program);
     frame(&mut viewer);
     let mut hello = Vec::new();
-    authority.client().write_tls(&mut hello).expect("memory takes it");
+    authority
+        .client()
+        .write_tls(&mut hello)
+        .expect("memory takes it");
     let knock = |_| TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
     let mut strangers: Vec<_> = (0..500).map(knock).collect();
-    strangers.iter_mut().for_each(|tcp| tcp.write_all(&hello).expect("the kernel has room"));
+    strangers
+        .iter_mut()
+        .for_each(|tcp| tcp.write_all(&hello).expect("the kernel has room"));
     let waiting = std::thread::spawn(move || {
         let answered = |tcp: &mut TcpStream| {
-            tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+            tcp.set_read_timeout(Some(PATIENCE))
+                .expect("a timeout is settable");
             matches!(tcp.read(&mut [0]), Ok(1))
         };
-        strangers.iter_mut().map(answered).filter(|answered| *answered).count()
+        strangers
+            .iter_mut()
+            .map(answered)
+            .filter(|answered| *answered)
+            .count()
     });
     let mut frames = 0;
     while !waiting.is_finished() {
         frame(&mut viewer);
         frames += 1;
     }
-    assert_eq!(waiting.join().expect("it passes"), 500, "strangers get their answer too");
+    assert_eq!(
+        waiting.join().expect("it passes"),
+        500,
+        "strangers get their answer too"
+    );
     // Behind all 500 signatures, of half a millisecond to 4 ms, it would be one or two.
     assert!(frames > 5, "{frames} frames meanwhile");
 }
@@ -206,21 +280,33 @@ fn renewed_certificates_are_used_and_half_renewed_ones_are_not() {
     let first = authority.shown(&program);
     let second = authority.renew();
     assert_ne!(first, second);
-    until("the renewed certificate", || (authority.shown(&program) == second).then_some(()));
+    until("the renewed certificate", || {
+        (authority.shown(&program) == second).then_some(())
+    });
     authority.put("key.pem", "no key\n");
     until("a word of the bad key", || {
         assert_eq!(authority.shown(&program), second, "the last good one stays");
-        program.lines().iter().any(|l| l.contains("key.pem") && l.contains("stays in use")).then_some(())
+        program
+            .lines()
+            .iter()
+            .any(|l| l.contains("key.pem") && l.contains("stays in use"))
+            .then_some(())
     });
     let third = authority.renew();
-    until("the renewed certificate", || (authority.shown(&program) == third).then_some(()));
+    until("the renewed certificate", || {
+        (authority.shown(&program) == third).then_some(())
+    });
     frame(&mut viewer);
 }
 
 #[test]
 fn files_that_are_no_certificate_and_key_end_the_program_with_one_line() {
     let authority = Authority::new();
-    let (cert, key, garbage) = (authority.path("cert.pem"), authority.path("key.pem"), authority.path("garbage.pem"));
+    let (cert, key, garbage) = (
+        authority.path("cert.pem"),
+        authority.path("key.pem"),
+        authority.path("garbage.pem"),
+    );
     std::fs::write(&garbage, "garbage").expect("it is writable");
     let other = KeyPair::generate().expect("a key").serialize_pem();
     let stranger = authority.path("stranger.pem");
@@ -233,13 +319,27 @@ fn files_that_are_no_certificate_and_key_end_the_program_with_one_line() {
         (&cert, &garbage, "holds no private key"),
         (&cert, &stranger, "cannot be used together"),
     ] {
-        let (code, log) = run(&["--camera-type", "test", "--port", "0", "--quiet", "--tls-cert", text(cert), "--tls-key", text(key)]);
+        let (code, log) = run(&[
+            "--camera-type",
+            "test",
+            "--port",
+            "0",
+            "--quiet",
+            "--tls-cert",
+            text(cert),
+            "--tls-key",
+            text(key),
+        ]);
         let lines: Vec<&str> = log.lines().filter(|l| !l.contains("no --token")).collect();
         assert_eq!((code, lines.len()), (Some(2), 1), "{log}");
         assert!(lines[0].contains(said), "{log}");
     }
     let (code, log) = run(&["--camera-type", "test", "--tls-cert", text(&cert)]);
-    assert_eq!((code, log.trim_end().lines().count()), (Some(2), 1), "{log}");
+    assert_eq!(
+        (code, log.trim_end().lines().count()),
+        (Some(2), 1),
+        "{log}"
+    );
 }
 
 /// `stampcast doctor` with its words and its exit code.
@@ -255,7 +355,9 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
     let ca = authority.path("ca.pem");
     std::fs::write(&ca, authority.issuer.pem()).expect("it is writable");
     let sees = |at: &str, ca: &Path| {
-        until("pictures for the doctor", || (doctor(&[at, "--ca", text(ca), "--min-fps", "1"]).0 == Some(0)).then_some(()));
+        until("pictures for the doctor", || {
+            (doctor(&[at, "--ca", text(ca), "--min-fps", "1"]).0 == Some(0)).then_some(())
+        });
     };
     sees(&at, &ca);
     // A certificate that is authority and server in one, as `openssl req -x509` makes it.
@@ -263,7 +365,10 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.put("key.pem", &key.serialize_pem());
-    authority.put("cert.pem", &params.self_signed(&key).expect("a certificate").pem());
+    authority.put(
+        "cert.pem",
+        &params.self_signed(&key).expect("a certificate").pem(),
+    );
     let alone = authority.start(&[]);
     let at_alone = format!("https://127.0.0.1:{}", alone.port());
     sees(&at_alone, &authority.path("cert.pem"));
@@ -271,14 +376,34 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
     let missing = authority.path("missing.pem");
     for (args, expected) in [
         (vec![at_alone.as_str()], "--ca FILE"),
-        (vec![&at_alone, "--ca", text(&ca)], "the certificate is not to be believed"),
-        (vec![&at_alone.replace("127.0.0.1", "localhost"), "--ca", text(&authority.path("cert.pem"))], "not valid for name"),
-        (vec![&at, "--ca", text(&missing)], "missing.pem cannot be read"),
-        (vec![&at, "--ca", text(&authority.path("key.pem"))], "holds no certificate"),
+        (
+            vec![&at_alone, "--ca", text(&ca)],
+            "the certificate is not to be believed",
+        ),
+        (
+            vec![
+                &at_alone.replace("127.0.0.1", "localhost"),
+                "--ca",
+                text(&authority.path("cert.pem")),
+            ],
+            "not valid for name",
+        ),
+        (
+            vec![&at, "--ca", text(&missing)],
+            "missing.pem cannot be read",
+        ),
+        (
+            vec![&at, "--ca", text(&authority.path("key.pem"))],
+            "holds no certificate",
+        ),
         (vec![&at.replace("wss", "ws")], "use https:// or wss://"),
     ] {
         let (code, said) = doctor(&args);
-        assert_eq!((code, said.trim_end().lines().count()), (Some(2), 1), "{args:?}: {said}");
+        assert_eq!(
+            (code, said.trim_end().lines().count()),
+            (Some(2), 1),
+            "{args:?}: {said}"
+        );
         assert!(said.contains(expected), "{args:?}: {said}");
     }
 }

@@ -5,12 +5,18 @@ use std::time::Duration;
 
 /// CPU time of this thread: what others do on the machine does not count.
 pub fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the thread has a clock").into()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("the thread has a clock")
+        .into()
 }
 
 /// Median times of one call of each of `candidates`, which are called in turn, so that a slow second hurts all alike.
 /// Each sample is the mean of `calls` calls.
-pub fn interleaved<const N: usize>(samples: usize, calls: u32, candidates: [&mut dyn FnMut(); N]) -> [Duration; N] {
+pub fn interleaved<const N: usize>(
+    samples: usize,
+    calls: u32,
+    candidates: [&mut dyn FnMut(); N],
+) -> [Duration; N] {
     let mut times = [const { Vec::new() }; N];
     let mut candidates = candidates;
     for sample in 0..samples + 2 {

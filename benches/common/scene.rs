@@ -11,14 +11,18 @@ pub fn textured_yuyv(width: usize, height: usize, number: usize) -> Vec<u8> {
         ((seed >> 20 & 7) + (seed >> 40 & 7)) as i32 - 7
     };
     let lattice = |x: usize, y: usize| {
-        let hash =
-            (x as u64).wrapping_mul(0x8da6_b343).wrapping_add((y as u64).wrapping_mul(0xd816_3841)).wrapping_mul(0xcb1a_b31f_9e37_79b9);
+        let hash = (x as u64)
+            .wrapping_mul(0x8da6_b343)
+            .wrapping_add((y as u64).wrapping_mul(0xd816_3841))
+            .wrapping_mul(0xcb1a_b31f_9e37_79b9);
         (hash >> 40) as u8 as i32
     };
     // Between the points of a grid of `cell` pixels, times 256.
     let texture = |x: usize, y: usize, cell: usize| {
         let (cx, cy, fx, fy) = (x / cell, y / cell, (x % cell) as i32, (y % cell) as i32);
-        let (cell, mix) = (cell as i32, |a: i32, b: i32, f: i32, n: i32| a + (b - a) * f / n);
+        let (cell, mix) = (cell as i32, |a: i32, b: i32, f: i32, n: i32| {
+            a + (b - a) * f / n
+        });
         let upper = mix(lattice(cx, cy), lattice(cx + 1, cy), fx, cell);
         let lower = mix(lattice(cx, cy + 1), lattice(cx + 1, cy + 1), fx, cell);
         mix(upper, lower, fy, cell)

@@ -40,13 +40,20 @@ impl Frames {
 
     /// Bytes that may be read without reading beyond this frame.
     pub fn missing(&self) -> usize {
-        if self.prefix.len() < PREFIX { PREFIX - self.prefix.len() } else { self.left }
+        if self.prefix.len() < PREFIX {
+            PREFIX - self.prefix.len()
+        } else {
+            self.left
+        }
     }
 
     /// Of header and payload.
     fn length(&self) -> usize {
         match self.prefix[1] {
-            127 => 10 + u64::from_be_bytes(self.prefix[2..10].try_into().expect("eight bytes")) as usize,
+            127 => {
+                10 + u64::from_be_bytes(self.prefix[2..10].try_into().expect("eight bytes"))
+                    as usize
+            }
             126 => 4 + usize::from(u16::from_be_bytes([self.prefix[2], self.prefix[3]])),
             short => panic!("a video frame of {short} bytes"),
         }
@@ -76,5 +83,8 @@ pub fn connect(port: u16, query: &str) -> TcpStream {
 }
 
 pub fn age(stamp: Duration) -> Duration {
-    SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").saturating_sub(stamp)
+    SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("after 1970")
+        .saturating_sub(stamp)
 }

@@ -15,18 +15,35 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-const SHAPE: Shape = Shape::Video { width: 640, height: 480 };
+const SHAPE: Shape = Shape::Video {
+    width: 640,
+    height: 480,
+};
 
 fn listen() -> TcpListener {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    say(&listener.local_addr().expect("it is bound").port().to_string());
+    say(&listener
+        .local_addr()
+        .expect("it is bound")
+        .port()
+        .to_string());
     listener
 }
 
 pub fn ours(fps: u32, bytes: usize) {
-    let ring = SharedRing::create("bench", RingLimits { packets: 50, bytes: 64 << 20 }).expect("a ring");
+    let ring = SharedRing::create(
+        "bench",
+        RingLimits {
+            packets: 50,
+            bytes: 64 << 20,
+        },
+    )
+    .expect("a ring");
     let page = SharedStatus::create("bench").expect("a page");
-    let worker = Worker { rings: vec![(Encoding::Jpeg, ring.reader())], status: page.reader() };
+    let worker = Worker {
+        rings: vec![(Encoding::Jpeg, ring.reader())],
+        status: page.reader(),
+    };
     std::thread::spawn(move || feed(&ring, &page, fps, &vec![0x5a; bytes]));
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -34,10 +51,25 @@ pub fn ours(fps: u32, bytes: usize) {
         wait_for_end_of_input();
         drop(stop);
     });
-    let own = SharedStatus::create("server").expect("shared memory").writer();
-    let inputs = ServeInputs { listener: listen(), config: config(fps), video: Some(worker), audio: None, own };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(serve(inputs, Limits::default(), async { drop(stopped.await) })).expect("it serves");
+    let own = SharedStatus::create("server")
+        .expect("shared memory")
+        .writer();
+    let inputs = ServeInputs {
+        listener: listen(),
+        config: config(fps),
+        video: Some(worker),
+        audio: None,
+        own,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(serve(inputs, Limits::default(), async {
+            drop(stopped.await)
+        }))
+        .expect("it serves");
 }
 
 fn feed(ring: &SharedRing, page: &SharedStatus, fps: u32, jpeg: &[u8]) {
@@ -47,7 +79,14 @@ fn feed(ring: &SharedRing, page: &SharedStatus, fps: u32, jpeg: &[u8]) {
     for sequence in 0.. {
         sleep_until_tick(fps);
         let captured = MonoNs::now();
-        let meta = Meta { incarnation: 1, sequence, captured, shape: SHAPE, keyframe: true, losses: Losses::default() };
+        let meta = Meta {
+            incarnation: 1,
+            sequence,
+            captured,
+            shape: SHAPE,
+            keyframe: true,
+            losses: Losses::default(),
+        };
         writer.push(&meta, jpeg).expect("it fits");
     }
 }
@@ -66,7 +105,9 @@ pub fn floor(fps: u32, bytes: usize) {
         for stream in listener.incoming() {
             let stream = stream.expect("a connection");
             shake_hands(&stream);
-            admit.send(stream).expect("the writer lives as long as the process");
+            admit
+                .send(stream)
+                .expect("the writer lives as long as the process");
         }
     });
     std::thread::spawn(|| {
@@ -104,10 +145,17 @@ pub fn plain(fps: u32, bytes: usize) {
         loop {
             sleep_until_tick(fps);
             // Fails while nobody watches.
-            let _ = camera.send(Utf8Bytes::from(stampcast::wire::text::packet(stamp(), SHAPE, &jpeg)));
+            let _ = camera.send(Utf8Bytes::from(stampcast::wire::text::packet(
+                stamp(),
+                SHAPE,
+                &jpeg,
+            )));
         }
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         listener.set_nonblocking(true).expect("a socket");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
@@ -116,7 +164,9 @@ pub fn plain(fps: u32, bytes: usize) {
             stream.set_nodelay(true).expect("TCP");
             let mut frames = frames.subscribe();
             tokio::spawn(async move {
-                let mut viewer = tokio_tungstenite::accept_async(stream).await.expect("a handshake");
+                let mut viewer = tokio_tungstenite::accept_async(stream)
+                    .await
+                    .expect("a handshake");
                 loop {
                     let sent = match frames.recv().await {
                         Ok(text) => viewer.send(Message::Text(text)).await,
@@ -133,7 +183,12 @@ pub fn plain(fps: u32, bytes: usize) {
 }
 
 fn stamp() -> stampcast::packet::UnixNs {
-    stampcast::packet::UnixNs(SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64)
+    stampcast::packet::UnixNs(
+        SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970")
+            .as_nanos() as u64,
+    )
 }
 
 fn shake_hands(mut stream: &TcpStream) {
@@ -144,7 +199,9 @@ fn shake_hands(mut stream: &TcpStream) {
         stream.read_exact(&mut byte).expect("a request");
         request.push(byte[0]);
     }
-    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("an answer");
+    stream
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        .expect("an answer");
 }
 
 fn config(fps: u32) -> Config {
@@ -162,11 +219,17 @@ fn config(fps: u32) -> Config {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         camera: Camera::Test,
-        video: Video { fps: fps.into(), ..Video::default() },
+        video: Video {
+            fps: fps.into(),
+            ..Video::default()
+        },
         sound: None,
         exit_on_device_error: false,
         serve_client: false,
         webrtc: None,
-        logging: Logging { format: LogFormat::Text, level: tracing::Level::WARN },
+        logging: Logging {
+            format: LogFormat::Text,
+            level: tracing::Level::WARN,
+        },
     }
 }

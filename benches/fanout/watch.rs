@@ -17,7 +17,9 @@ pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
         .map(|at| {
             let stream = connect(port, "");
             stream.set_nonblocking(true).expect("a socket");
-            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, at as u64)).expect("room");
+            epoll
+                .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, at as u64))
+                .expect("room");
             (stream, Frames::default())
         })
         .collect();
@@ -28,7 +30,9 @@ pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
     let mut scratch = vec![0; 256 * 1024];
     let mut events = vec![EpollEvent::empty(); 64];
     loop {
-        let ready = epoll.wait(&mut events, EpollTimeout::from(20u8)).expect("epoll waits");
+        let ready = epoll
+            .wait(&mut events, EpollTimeout::from(20u8))
+            .expect("epoll waits");
         if !begun && Instant::now() >= begin {
             begun = true;
             begin = Instant::now();
@@ -56,7 +60,12 @@ pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
     }
     ages.sort_unstable();
     let micros = |share: f64| ages[((ages.len() - 1) as f64 * share) as usize].as_micros();
-    say(&format!("{} {bytes} {} {}", ages.len(), micros(0.5), micros(0.99)));
+    say(&format!(
+        "{} {bytes} {} {}",
+        ages.len(),
+        micros(0.5),
+        micros(0.99)
+    ));
     wait_for_end_of_input();
 }
 
@@ -73,7 +82,9 @@ pub fn slow(port: u16, query: &str, fps: u32, seconds: Duration) {
         let mut done = None;
         while done.is_none() {
             let wanted = frames.missing().min(scratch.len());
-            let n = stream.read(&mut scratch[..wanted]).expect("the stream goes on");
+            let n = stream
+                .read(&mut scratch[..wanted])
+                .expect("the stream goes on");
             frames.feed(&scratch[..n], |stamp| done = Some(age(stamp)));
         }
         if query.contains("window") {
@@ -87,6 +98,9 @@ pub fn slow(port: u16, query: &str, fps: u32, seconds: Duration) {
     let mut ages = ages.split_off(ages.len() / 2);
     let rate = ages.len() as f64 / (seconds.as_secs_f64() / 2.0);
     ages.sort_unstable();
-    say(&format!("{} {rate}", ages[(ages.len() - 1) * 95 / 100].as_micros()));
+    say(&format!(
+        "{} {rate}",
+        ages[(ages.len() - 1) * 95 / 100].as_micros()
+    ));
     wait_for_end_of_input();
 }

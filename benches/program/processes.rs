@@ -12,15 +12,28 @@ pub struct Tree {
 
 impl Tree {
     pub fn start<'a>(program: &str, args: impl Iterator<Item = &'a &'a str>) -> Self {
-        let child = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        Self { child: child.expect("the program starts") }
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        Self {
+            child: child.expect("the program starts"),
+        }
     }
 
     /// The program and its children; none of them has children of its own here.
     fn pids(&self) -> Vec<u32> {
         let parent = self.child.id();
-        let children = read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("the kernel lists children");
-        std::iter::once(parent).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+        let children = read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+            .expect("the kernel lists children");
+        std::iter::once(parent)
+            .chain(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse().ok()),
+            )
+            .collect()
     }
 
     /// Proportional set size: each page shared by n processes counts as an n-th in each.
@@ -29,8 +42,16 @@ impl Tree {
     }
 
     pub fn pss_mb_by_name(&self) -> Vec<(String, f64)> {
-        let name = |pid| read_to_string(format!("/proc/{pid}/comm")).expect("the process lives").trim_end().to_owned();
-        self.pids().into_iter().map(|pid| (name(pid), pss_mb(pid))).collect()
+        let name = |pid| {
+            read_to_string(format!("/proc/{pid}/comm"))
+                .expect("the process lives")
+                .trim_end()
+                .to_owned()
+        };
+        self.pids()
+            .into_iter()
+            .map(|pid| (name(pid), pss_mb(pid)))
+            .collect()
     }
 
     /// Of all threads since their start.
@@ -39,15 +60,31 @@ impl Tree {
             let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
             tasks.map(|task| task.expect("procfs").path().join("schedstat"))
         });
-        let on_cpu = |text: String| text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("schedstat begins with a number");
-        tasks.map(|path| Duration::from_nanos(on_cpu(read_to_string(path).expect("the thread lives")))).sum()
+        let on_cpu = |text: String| {
+            text.split(' ')
+                .next()
+                .and_then(|ns| ns.parse().ok())
+                .expect("schedstat begins with a number")
+        };
+        tasks
+            .map(|path| {
+                Duration::from_nanos(on_cpu(read_to_string(path).expect("the thread lives")))
+            })
+            .sum()
     }
 }
 
 fn pss_mb(pid: u32) -> f64 {
     let rollup = read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Linux 4.14 and later tell it");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1000.0
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .expect("Linux 4.14 and later tell it");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<f64>()
+        .expect("a number")
+        / 1000.0
 }
 
 impl Drop for Tree {

@@ -105,13 +105,22 @@ pub trait SoundSource {
 pub enum SourceError {
     /// No such device, or it was unplugged. `available` is what there is, a line each.
     #[error("{device} is not there{}", list(.available))]
-    Missing { device: String, available: Vec<String> },
-    #[error("{device} is in use by another program; close that program, or choose another device with --list-devices")]
+    Missing {
+        device: String,
+        available: Vec<String>,
+    },
+    #[error(
+        "{device} is in use by another program; close that program, or choose another device with --list-devices"
+    )]
     Busy { device: String },
     #[error("{device} cannot do what was asked: {why}")]
     Unsupported { device: String, why: String },
     #[error("{device} failed while {doing}")]
-    Io { device: String, doing: &'static str, source: std::io::Error },
+    Io {
+        device: String,
+        doing: &'static str,
+        source: std::io::Error,
+    },
     #[error("{device} failed: {why}")]
     Failed { device: String, why: String },
 }

@@ -16,7 +16,12 @@ impl<'a> Plane<'a> {
     pub fn new(data: &'a [u8], stride: usize, width: usize, height: usize) -> Option<Self> {
         let bytes = stride.checked_mul(height)?;
         let fits = width > 0 && height > 0 && stride >= width && data.len() >= bytes;
-        fits.then(|| Self { data: &data[..bytes], stride, width, height })
+        fits.then(|| Self {
+            data: &data[..bytes],
+            stride,
+            width,
+            height,
+        })
     }
 
     /// `stride * height` bytes.
@@ -47,7 +52,9 @@ impl<'a> Plane<'a> {
     /// All lines from the top, `width` samples each.
     pub fn lines(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
         let width = self.width;
-        self.data.chunks_exact(self.stride).map(move |line| &line[..width])
+        self.data
+            .chunks_exact(self.stride)
+            .map(move |line| &line[..width])
     }
 }
 
@@ -85,7 +92,8 @@ impl PlaneBuffer {
 
     /// What was written last. A size must have been given.
     pub fn plane(&self) -> Plane<'_> {
-        Plane::new(&self.data, self.width, self.width, self.height).expect("the memory has the size that for_size gave it")
+        Plane::new(&self.data, self.width, self.width, self.height)
+            .expect("the memory has the size that for_size gave it")
     }
 
     /// What was written last, to be changed in place.
@@ -104,6 +112,10 @@ pub struct PlanesBuffer {
 
 impl PlanesBuffer {
     pub fn planes(&self) -> Planes<'_> {
-        Planes { y: self.y.plane(), u: self.u.plane(), v: self.v.plane() }
+        Planes {
+            y: self.y.plane(),
+            u: self.u.plane(),
+            v: self.v.plane(),
+        }
     }
 }

@@ -56,9 +56,17 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn options(self) -> Result<Options, CliError> {
-        let in_file = self.token_file.as_deref().map(secrets::first_line).transpose();
+        let in_file = self
+            .token_file
+            .as_deref()
+            .map(secrets::first_line)
+            .transpose();
         let in_file = in_file.map_err(|e| CliError::Usage(crate::log::chain(&e)))?;
-        let in_file = in_file.as_deref().map(|token| secret(token)).transpose().map_err(CliError::Usage)?;
+        let in_file = in_file
+            .as_deref()
+            .map(|token| secret(token))
+            .transpose()
+            .map_err(CliError::Usage)?;
         let limits = Limits {
             min_fps: self.min_fps,
             max_latency_ms: self.max_latency,
@@ -70,6 +78,13 @@ impl DoctorArgs {
         let ca = self.ca;
         #[cfg(not(feature = "tls"))]
         let ca = None;
-        Ok(Options { url: self.url, token: self.token.or(in_file), ca, seconds: self.seconds, json: self.json, limits })
+        Ok(Options {
+            url: self.url,
+            token: self.token.or(in_file),
+            ca,
+            seconds: self.seconds,
+            json: self.json,
+            limits,
+        })
     }
 }

@@ -18,9 +18,14 @@ pub(super) enum CameraType {
 pub(super) fn is_idle(id: &str, camera: &Camera, sound: bool) -> bool {
     match id {
         "device_id" | "device" => !matches!(camera, Camera::Usb(_)),
-        "capture_width" | "capture_height" | "camera_control" => matches!(camera, Camera::Test | Camera::None),
-        "width" | "height" | "fps" | "quality" | "rotate" | "flip" | "video_queue_size" => *camera == Camera::None,
-        "audio_device" | "audio_name" | "audio_channels" | "audio_samplerate" | "audio_queue_size" => !sound,
+        "capture_width" | "capture_height" | "camera_control" => {
+            matches!(camera, Camera::Test | Camera::None)
+        }
+        "width" | "height" | "fps" | "quality" | "rotate" | "flip" | "video_queue_size" => {
+            *camera == Camera::None
+        }
+        "audio_device" | "audio_name" | "audio_channels" | "audio_samplerate"
+        | "audio_queue_size" => !sound,
         _ => false,
     }
 }

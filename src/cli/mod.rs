@@ -90,13 +90,19 @@ pub enum CliError {
 /// Reads the arguments (the first is the program's name) and the environment.
 pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Command, CliError> {
     let matches = sources::read(&args.into_iter().collect::<Vec<_>>())?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|e| CliError::Usage(one_line(&e.render().to_string())))?;
+    let cli = Cli::from_arg_matches(&matches)
+        .map_err(|e| CliError::Usage(one_line(&e.render().to_string())))?;
     cli.validate(&matches)
 }
 
 /// clap explains over several lines; a log and a service file want one.
 fn one_line(text: &str) -> String {
-    let told: Vec<&str> = text.lines().take_while(|l| !l.starts_with("Usage:")).map(str::trim).filter(|l| !l.is_empty()).collect();
+    let told: Vec<&str> = text
+        .lines()
+        .take_while(|l| !l.starts_with("Usage:"))
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     format!(
         "{}; see --help",
         told.join(" ")
@@ -113,25 +119,35 @@ impl Cli {
             let mut others = sources::on_the_line(matches, |id| id != "list_devices");
             others.extend(matches.subcommand_name().map(str::to_owned));
             if !others.is_empty() {
-                return Err(CliError::Usage(format!("--list-devices stands alone; leave out {}", others.join(", "))));
+                return Err(CliError::Usage(format!(
+                    "--list-devices stands alone; leave out {}",
+                    others.join(", ")
+                )));
             }
             return Ok(Command::ListDevices);
         }
         match self.command {
             Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.options()?)),
-            Some(Subcommand::Completions { shell }) => return Err(CliError::Wanted(completions(shell))),
+            Some(Subcommand::Completions { shell }) => {
+                return Err(CliError::Wanted(completions(shell)));
+            }
             Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
             None => {}
         }
         let Some(camera_type) = self.camera_type else {
-            return Err(CliError::Usage("--camera-type is missing: give usb, rpi, test or none; see --help".into()));
+            return Err(CliError::Usage(
+                "--camera-type is missing: give usb, rpi, test or none; see --help".into(),
+            ));
         };
         let camera = self.video.camera(camera_type);
         if matches!(camera, Camera::None) && !self.sound.enable_audio {
-            return Err(CliError::Usage("--camera-type none leaves nothing to stream; add --enable-audio".into()));
+            return Err(CliError::Usage(
+                "--camera-type none leaves nothing to stream; add --enable-audio".into(),
+            ));
         }
-        let without_effect =
-            sources::on_the_line(matches, |id| media::is_idle(id, &camera, self.sound.enable_audio) || self.webrtc.is_idle(id));
+        let without_effect = sources::on_the_line(matches, |id| {
+            media::is_idle(id, &camera, self.sound.enable_audio) || self.webrtc.is_idle(id)
+        });
         Ok(Command::Run(Box::new(Config {
             without_effect,
             host: self.network.address()?,
@@ -161,7 +177,12 @@ fn completions(shell: clap_complete::Shell) -> String {
 fn manual() -> String {
     let (mut command, mut text) = (Cli::command().disable_help_subcommand(true), Vec::new());
     // Writing to memory does not fail.
-    let _ = Man::new(command.clone().mut_subcommands(|subcommand| subcommand.hide(true))).render(&mut text);
+    let _ = Man::new(
+        command
+            .clone()
+            .mut_subcommands(|subcommand| subcommand.hide(true)),
+    )
+    .render(&mut text);
     let mut page = String::from_utf8_lossy(&text).into_owned();
     command.build();
     for subcommand in command.get_subcommands() {
@@ -170,7 +191,10 @@ fn manual() -> String {
         let _ = man.render_description_section(&mut text);
         let _ = man.render_options_section(&mut text);
         let sections = String::from_utf8_lossy(&text).replace(".SH ", ".SS ");
-        page += &format!(".SH \"STAMPCAST {}\"\n{sections}", subcommand.get_name().to_uppercase());
+        page += &format!(
+            ".SH \"STAMPCAST {}\"\n{sections}",
+            subcommand.get_name().to_uppercase()
+        );
     }
     page
 }

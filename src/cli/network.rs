@@ -27,12 +27,22 @@ pub(super) struct NetworkArgs {
 
     /// Speak TLS (https:// and wss://) with the certificate chain in this PEM file; read again when it changes
     #[cfg(feature = "tls")]
-    #[arg(long, env = "STAMPCAST_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        env = "STAMPCAST_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
 
     /// The certificate's private key, a PEM file
     #[cfg(feature = "tls")]
-    #[arg(long, env = "STAMPCAST_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        env = "STAMPCAST_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
 
     /// Viewers at a time; one more gets 503 (1 to 100000)
@@ -55,7 +65,10 @@ pub(super) struct NetworkArgs {
 impl NetworkArgs {
     pub(super) fn address(&self) -> Result<IpAddr, CliError> {
         let host = &self.host;
-        let found = (host.as_str(), 0).to_socket_addrs().ok().and_then(|mut a| a.next());
+        let found = (host.as_str(), 0)
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut a| a.next());
         found.map(|a| a.ip()).ok_or_else(|| {
             CliError::Usage(format!("--host {host} does not resolve to an address; give an address of this machine, or 0.0.0.0 for all"))
         })
@@ -73,7 +86,9 @@ impl NetworkArgs {
     /// The two PEM files; an error where one cannot be read.
     #[cfg(feature = "tls")]
     pub(super) fn tls(&self) -> Result<Option<Tls>, CliError> {
-        let Some((cert, key)) = self.tls_cert.clone().zip(self.tls_key.clone()) else { return Ok(None) };
+        let Some((cert, key)) = self.tls_cert.clone().zip(self.tls_key.clone()) else {
+            return Ok(None);
+        };
         readable("--tls-cert", &cert)?;
         readable("--tls-key", &key)?;
         Ok(Some(Tls { cert, key }))
@@ -132,6 +147,9 @@ impl AccessArgs {
 pub(super) fn readable(option: &str, file: &Path) -> Result<(), CliError> {
     match std::fs::File::open(file) {
         Ok(_) => Ok(()),
-        Err(e) => Err(CliError::Usage(format!("{option} {} cannot be read: {e}", file.display()))),
+        Err(e) => Err(CliError::Usage(format!(
+            "{option} {} cannot be read: {e}",
+            file.display()
+        ))),
     }
 }

@@ -17,9 +17,14 @@ pub(super) fn secret(text: &str) -> Result<Secret, String> {
 }
 
 pub(super) fn origin(text: &str) -> Result<String, String> {
-    let is_origin =
-        text.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/'));
-    if is_origin { Ok(text.to_owned()) } else { Err("an origin is https://HOST or https://HOST:PORT, without a path".into()) }
+    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+        matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
+    });
+    if is_origin {
+        Ok(text.to_owned())
+    } else {
+        Err("an origin is https://HOST or https://HOST:PORT, without a path".into())
+    }
 }
 
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
@@ -31,14 +36,22 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
 
 pub(super) fn control(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => Ok((name.trim().into(), value.trim().into())),
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().into(), value.trim().into()))
+        }
         _ => Err("a control is NAME=VALUE, such as exposure_time_absolute=200".into()),
     }
 }
 
 pub(super) fn host_port(text: &str) -> Result<String, String> {
-    let is_one = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
-    if is_one { Ok(text.to_owned()) } else { Err("a server is HOST:PORT, such as stun.example.net:3478".into()) }
+    let is_one = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+    });
+    if is_one {
+        Ok(text.to_owned())
+    } else {
+        Err("a server is HOST:PORT, such as stun.example.net:3478".into())
+    }
 }
 
 /// Checked once it is known: what the parser sees may be a mask.

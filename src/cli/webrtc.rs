@@ -72,7 +72,8 @@ impl WebrtcArgs {
     /// Whether an option, by its id, is without effect.
     pub(super) fn is_idle(&self, id: &str) -> bool {
         let of_whip = id == "whip" || id.starts_with("whip_");
-        (self.is_off() && (of_whip || id.starts_with("webrtc_"))) || (id.starts_with("whip_") && !self.publishes())
+        (self.is_off() && (of_whip || id.starts_with("webrtc_")))
+            || (id.starts_with("whip_") && !self.publishes())
     }
 
     /// `None`: off.
@@ -105,7 +106,9 @@ impl WebrtcArgs {
     fn whip(&self) -> Result<Option<Whip>, CliError> {
         use super::network::readable;
         let args = &self.whip;
-        let Some(url) = args.whip.clone() else { return Ok(None) };
+        let Some(url) = args.whip.clone() else {
+            return Ok(None);
+        };
         if let Some(file) = &args.whip_token_file {
             readable("--whip-token-file", file)?;
         }
@@ -116,7 +119,12 @@ impl WebrtcArgs {
         if let Some(file) = &ca {
             readable("--whip-ca", file)?;
         }
-        Ok(Some(Whip { url, token: args.whip_token.clone(), token_file: args.whip_token_file.clone(), ca }))
+        Ok(Some(Whip {
+            url,
+            token: args.whip_token.clone(),
+            token_file: args.whip_token_file.clone(),
+            ca,
+        }))
     }
 
     #[cfg(not(feature = "webrtc"))]

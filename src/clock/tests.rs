@@ -24,13 +24,23 @@ struct Machine {
 
 impl Machine {
     fn new(quiet: u64, interrupted: u64) -> Self {
-        Self { mono: 40 * SECOND, unix: START_UNIX, slew_ppm: 0, carry: 0, quiet, interrupted, random: 7 }
+        Self {
+            mono: 40 * SECOND,
+            unix: START_UNIX,
+            slew_ppm: 0,
+            carry: 0,
+            quiet,
+            interrupted,
+            random: 7,
+        }
     }
 
     fn run(&mut self, ns: u64) {
         let slewed = self.carry + ns as i64 * self.slew_ppm;
         self.mono += ns;
-        self.unix = (self.unix + ns).checked_add_signed(slewed.div_euclid(1_000_000)).unwrap();
+        self.unix = (self.unix + ns)
+            .checked_add_signed(slewed.div_euclid(1_000_000))
+            .unwrap();
         self.carry = slewed.rem_euclid(1_000_000);
     }
 
@@ -43,14 +53,22 @@ impl Machine {
 
     fn sample(&mut self) -> Sample {
         // One sample in five is interrupted, and the UNIX clock may be read anywhere in its bracket.
-        let longest = if self.below(5) == 0 { self.interrupted } else { self.quiet };
+        let longest = if self.below(5) == 0 {
+            self.interrupted
+        } else {
+            self.quiet
+        };
         let width = self.below(longest) + 40;
         let read_at = self.below(width);
         let before = MonoNs(self.mono);
         self.run(read_at);
         let unix = UnixNs(self.unix);
         self.run(width - read_at);
-        Sample { before, unix, after: MonoNs(self.mono) }
+        Sample {
+            before,
+            unix,
+            after: MonoNs(self.mono),
+        }
     }
 
     /// How far the map is from the truth right now, ns.
@@ -93,7 +111,11 @@ fn noise_of_scheduling_moves_a_steady_clock_by_less_than_a_microsecond() {
 #[test]
 fn interruptions_at_the_very_start_are_made_good_for() {
     let mut machine = Machine::new(200, 200);
-    let wide = Sample { before: MonoNs(machine.mono), unix: UnixNs(machine.unix), after: MonoNs(machine.mono + 9_000_000) };
+    let wide = Sample {
+        before: MonoNs(machine.mono),
+        unix: UnixNs(machine.unix),
+        after: MonoNs(machine.mono + 9_000_000),
+    };
     machine.run(9_000_000);
     let mut map = ClockMap::new(wide);
     assert!(machine.error(&map).abs() > 1_000_000);
@@ -101,22 +123,38 @@ fn interruptions_at_the_very_start_are_made_good_for() {
     let (_, steps) = follow(&mut machine, &mut map, SECOND);
     // It was within what may be caught up with, or else a step; either way it is right a second later.
     assert!(steps.len() <= 1);
-    assert!(machine.error(&map).abs() < 1_000, "{} ns", machine.error(&map));
+    assert!(
+        machine.error(&map).abs() < 1_000,
+        "{} ns",
+        machine.error(&map)
+    );
     assert!(map.uncertainty_ns() < 2_000, "{} ns", map.uncertainty_ns());
 }
 
 #[test]
 fn steps_of_an_hour_are_seen_at_the_next_sample_with_their_size() {
-    for (quiet, interrupted, precision) in [(200, 200, 1e-6), (200, 20_000_000, 0.011), (5_000_000, 20_000_000, 0.011)] {
+    for (quiet, interrupted, precision) in [
+        (200, 200, 1e-6),
+        (200, 20_000_000, 0.011),
+        (5_000_000, 20_000_000, 0.011),
+    ] {
         for hours in [1i64, -1] {
             let mut machine = Machine::new(quiet, interrupted);
             let mut map = ClockMap::new(machine.sample());
             follow(&mut machine, &mut map, 10 * SECOND);
             let before = machine.mono;
-            machine.unix = machine.unix.checked_add_signed(hours * HOUR as i64).unwrap();
+            machine.unix = machine
+                .unix
+                .checked_add_signed(hours * HOUR as i64)
+                .unwrap();
             let (_, steps) = follow(&mut machine, &mut map, SECOND);
-            let [step] = steps[..] else { panic!("{steps:?}") };
-            assert!((step.seconds - hours as f64 * 3600.0).abs() < precision, "{step:?}");
+            let [step] = steps[..] else {
+                panic!("{steps:?}")
+            };
+            assert!(
+                (step.seconds - hours as f64 * 3600.0).abs() < precision,
+                "{step:?}"
+            );
             assert!(step.at.0 > before && step.at.0 < before + 2 * EVERY);
             assert_eq!(map.steps(), 1);
             follow(&mut machine, &mut map, 3 * SECOND);
@@ -128,7 +166,12 @@ fn steps_of_an_hour_are_seen_at_the_next_sample_with_their_size() {
 
 #[test]
 fn a_step_of_three_milliseconds_is_a_step_and_one_of_a_millisecond_is_caught_up_with() {
-    for (jump, expected) in [(3_000_000, 1), (-3_000_000, 1), (1_000_000, 0), (-1_000_000, 0)] {
+    for (jump, expected) in [
+        (3_000_000, 1),
+        (-3_000_000, 1),
+        (1_000_000, 0),
+        (-1_000_000, 0),
+    ] {
         let mut machine = Machine::new(200, 200);
         let mut map = ClockMap::new(machine.sample());
         follow(&mut machine, &mut map, 5 * SECOND);
@@ -175,7 +218,9 @@ fn a_suspend_is_a_step_of_its_length() {
     // CLOCK_MONOTONIC does not count the time asleep.
     machine.unix += 8 * HOUR;
     let (_, steps) = follow(&mut machine, &mut map, SECOND);
-    let [step] = steps[..] else { panic!("{steps:?}") };
+    let [step] = steps[..] else {
+        panic!("{steps:?}")
+    };
     assert!((step.seconds - 8.0 * 3600.0).abs() < 0.011, "{step:?}");
 }
 
@@ -216,10 +261,25 @@ fn samples_that_are_out_of_order_or_impossible_change_nothing() {
     let stamp = map.to_unix(now);
     let (early, late) = (MonoNs(machine.mono), MonoNs(machine.mono + 100));
     for nonsense in [
-        Sample { unix: UnixNs(5), ..first },
-        Sample { before: late, unix: UnixNs(5), after: early },
-        Sample { before: early, unix: UnixNs(u64::MAX), after: late },
-        Sample { before: early, unix: UnixNs(5), after: MonoNs(u64::MAX) },
+        Sample {
+            unix: UnixNs(5),
+            ..first
+        },
+        Sample {
+            before: late,
+            unix: UnixNs(5),
+            after: early,
+        },
+        Sample {
+            before: early,
+            unix: UnixNs(u64::MAX),
+            after: late,
+        },
+        Sample {
+            before: early,
+            unix: UnixNs(5),
+            after: MonoNs(u64::MAX),
+        },
     ] {
         assert_eq!(map.observe(nonsense), None);
     }
@@ -234,7 +294,10 @@ fn the_machine_s_own_clocks_are_read_and_agree() {
     let sample = Sample::take();
     assert!(sample.before <= sample.after);
     let map = ClockMap::new(sample);
-    assert_eq!(map.to_unix(sample.after).0 - sample.unix.0, (sample.after.0 - sample.before.0) / 2);
+    assert_eq!(
+        map.to_unix(sample.after).0 - sample.unix.0,
+        (sample.after.0 - sample.before.0) / 2
+    );
     assert!(map.offset_ns() > 0);
 }
 

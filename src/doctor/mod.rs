@@ -68,13 +68,19 @@ pub fn run(options: &Options) -> Result<u8, DoctorError> {
     patient.leave();
     let mut exceeded = options.limits.exceeded(&study);
     if study.video.count + study.audio.count == 0 {
-        exceeded.push(format!("no packet came in {seconds:.1} s; /info on the same server says why"));
+        exceeded.push(format!(
+            "no packet came in {seconds:.1} s; /info on the same server says why"
+        ));
     }
     exceeded.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
     crate::print(&if options.json {
         format!("{}\n", report::as_json(&study, seconds, &exceeded))
     } else {
-        exceeded.iter().fold(report::table(&study, seconds), |text, line| text + &format!("EXCEEDED: {line}\n"))
+        exceeded
+            .iter()
+            .fold(report::table(&study, seconds), |text, line| {
+                text + &format!("EXCEEDED: {line}\n")
+            })
     })
     .map_err(DoctorError::Print)?;
     Ok(u8::from(!exceeded.is_empty()))
@@ -102,7 +108,12 @@ struct Patient {
 
 impl Patient {
     fn new(socket: Socket) -> Self {
-        Self { socket, next_ping: Instant::now(), asked: None, pings: 0 }
+        Self {
+            socket,
+            next_ping: Instant::now(),
+            asked: None,
+            pings: 0,
+        }
     }
 
     /// Says goodbye, as a client should, and hears the answer out; whether one comes changes nothing.
@@ -124,7 +135,9 @@ impl Patient {
             self.next_ping = Instant::now() + PING_EVERY;
             self.pings += 1;
             self.asked = Some((self.pings, unix_now()));
-            self.socket.send(Message::text(format!("ping:{}", self.pings))).map_err(|e| e.to_string())?;
+            self.socket
+                .send(Message::text(format!("ping:{}", self.pings)))
+                .map_err(|e| e.to_string())?;
         }
         let message = match self.socket.read() {
             Ok(message) => message,
@@ -136,15 +149,23 @@ impl Patient {
             Message::Text(text) => text::decode(text),
             Message::Binary(bytes) => binary::decode(bytes),
             Message::Close(frame) => {
-                let why = frame.as_ref().map_or("no reason given".into(), |f| format!("{} {}", f.code, f.reason));
+                let why = frame.as_ref().map_or("no reason given".into(), |f| {
+                    format!("{} {}", f.code, f.reason)
+                });
                 return Err(format!("the server closed it ({why})"));
             }
             _ => return Ok(()),
         };
         match wire {
             Ok(Wire::Pong { id, received, sent }) => {
-                if let Some((_, asked)) = self.asked.take_if(|(number, _)| number.to_string() == id) {
-                    study.exchange(Exchange { asked, received, sent, answered: arrived });
+                if let Some((_, asked)) = self.asked.take_if(|(number, _)| number.to_string() == id)
+                {
+                    study.exchange(Exchange {
+                        asked,
+                        received,
+                        sent,
+                        answered: arrived,
+                    });
                 }
             }
             Ok(wire) => study.message(&wire, arrived),
@@ -156,13 +177,22 @@ impl Patient {
 
 /// The read's timeout, or a signal.
 fn is_no_news(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    matches!(
+        e.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }
 
 /// The system's clock as it was at the start, carried on by the monotonic one: a step of ours is not the stream's doing.
 fn unix_now() -> UnixNs {
-    static START: LazyLock<(Duration, Instant)> =
-        LazyLock::new(|| (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), Instant::now()));
+    static START: LazyLock<(Duration, Instant)> = LazyLock::new(|| {
+        (
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            Instant::now(),
+        )
+    });
     let (unix, at) = *START;
     UnixNs((unix + at.elapsed()).as_nanos() as u64)
 }

@@ -65,12 +65,21 @@ impl Line {
     pub fn through(points: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
         let points: Vec<_> = points.collect();
         let n = points.len() as f64;
-        let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+        let (mx, my) = (
+            points.iter().map(|p| p.0).sum::<f64>() / n,
+            points.iter().map(|p| p.1).sum::<f64>() / n,
+        );
         let across: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
         let along: f64 = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
         let slope = along / across;
-        let off: f64 = points.iter().map(|p| (p.1 - my - slope * (p.0 - mx)).powi(2)).sum();
-        (points.len() >= 10 && across > 0.0).then(|| Self { slope, error: (off / (n - 2.0) / across).sqrt() })
+        let off: f64 = points
+            .iter()
+            .map(|p| (p.1 - my - slope * (p.0 - mx)).powi(2))
+            .sum();
+        (points.len() >= 10 && across > 0.0).then(|| Self {
+            slope,
+            error: (off / (n - 2.0) / across).sqrt(),
+        })
     }
 }
 
@@ -97,6 +106,13 @@ mod tests {
         let mut spread = Spread::default();
         assert_eq!(spread.quantile(0.5), None);
         spread.add(3.0);
-        assert_eq!((spread.quantile(0.0), spread.quantile(0.5), spread.quantile(1.0)), (Some(3.0), Some(3.0), Some(3.0)));
+        assert_eq!(
+            (
+                spread.quantile(0.0),
+                spread.quantile(0.5),
+                spread.quantile(1.0)
+            ),
+            (Some(3.0), Some(3.0), Some(3.0))
+        );
     }
 }

@@ -22,23 +22,62 @@ impl Limits {
     /// What is beyond its limit, a line each. What was asked for and could not be measured is beyond it too.
     pub fn exceeded(&self, study: &Study) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut check = |name: &str, limit: Option<f64>, found: Option<f64>, good: fn(f64, f64) -> bool, unit: &str| {
+        let mut check = |name: &str,
+                         limit: Option<f64>,
+                         found: Option<f64>,
+                         good: fn(f64, f64) -> bool,
+                         unit: &str| {
             let Some(limit) = limit else { return };
             match found {
                 Some(found) if good(found, limit) => {}
-                Some(found) => lines.push(format!("{name} is {found:.3} {unit}, the limit is {limit} {unit}")),
-                None => lines.push(format!("{name} could not be measured, the limit is {limit} {unit}")),
+                Some(found) => lines.push(format!(
+                    "{name} is {found:.3} {unit}, the limit is {limit} {unit}"
+                )),
+                None => lines.push(format!(
+                    "{name} could not be measured, the limit is {limit} {unit}"
+                )),
             }
         };
         let at_most = |found: f64, limit: f64| found <= limit;
-        check("video", self.min_fps, study.delivered_fps(), |found, limit| found >= limit, "fps");
-        let latency = [&study.video, &study.audio].into_iter().filter_map(|p| p.latency_ms.quantile(0.99)).reduce(f64::max);
+        check(
+            "video",
+            self.min_fps,
+            study.delivered_fps(),
+            |found, limit| found >= limit,
+            "fps",
+        );
+        let latency = [&study.video, &study.audio]
+            .into_iter()
+            .filter_map(|p| p.latency_ms.quantile(0.99))
+            .reduce(f64::max);
         check("latency p99", self.max_latency_ms, latency, at_most, "ms");
-        check("picture against sound", self.max_av_offset_ms, av_offset(study).map(f64::abs), at_most, "ms");
-        let error = worst(study.stamp_error_us().quantile(0.0), study.stamp_error_us().quantile(1.0)).map(|us| us / 1e3);
-        check("the stamps' error", self.max_stamp_error_ms, error, at_most, "ms");
-        if let Some(limit) = self.max_gaps.filter(|limit| study.missing_things() > *limit) {
-            lines.push(format!("missing are {}; the limit is {limit}", missing_in_words(study)));
+        check(
+            "picture against sound",
+            self.max_av_offset_ms,
+            av_offset(study).map(f64::abs),
+            at_most,
+            "ms",
+        );
+        let error = worst(
+            study.stamp_error_us().quantile(0.0),
+            study.stamp_error_us().quantile(1.0),
+        )
+        .map(|us| us / 1e3);
+        check(
+            "the stamps' error",
+            self.max_stamp_error_ms,
+            error,
+            at_most,
+            "ms",
+        );
+        if let Some(limit) = self
+            .max_gaps
+            .filter(|limit| study.missing_things() > *limit)
+        {
+            lines.push(format!(
+                "missing are {}; the limit is {limit}",
+                missing_in_words(study)
+            ));
         }
         if self.max_stamp_error_ms.is_some() && study.backwards() > 0 {
             lines.push(format!("{} stamps run backwards", study.backwards()));
@@ -49,7 +88,10 @@ impl Limits {
 
 /// Measured in the media where that is possible, else from the arrival times.
 fn av_offset(study: &Study) -> Option<f64> {
-    study.flash_to_beep_ms().quantile(0.5).or_else(|| study.av_offset_ms())
+    study
+        .flash_to_beep_ms()
+        .quantile(0.5)
+        .or_else(|| study.av_offset_ms())
 }
 
 /// Only what there is: "3 packets, 1 absence(s)".
@@ -57,8 +99,17 @@ fn missing_in_words(study: &Study) -> String {
     let told = study.missing.values();
     let absences: u64 = told.clone().map(|m| m.absences).sum();
     let packets = told.map(|m| m.packets).sum::<u64>() + study.untold();
-    let parts = [(packets, "packet(s)"), (absences, "absence(s)"), (study.undecodable, "unreadable message(s)")];
-    parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
+    let parts = [
+        (packets, "packet(s)"),
+        (absences, "absence(s)"),
+        (study.undecodable, "unreadable message(s)"),
+    ];
+    parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
@@ -68,9 +119,16 @@ fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 /// One line while it runs.
 pub fn progress(study: &Study, seconds: u64) -> String {
     let mut parts = Vec::new();
-    for (packets, name, unit) in [(&study.video, "video", "fps"), (&study.audio, "sound", "packets/s")] {
+    for (packets, name, unit) in [
+        (&study.video, "video", "fps"),
+        (&study.audio, "sound", "packets/s"),
+    ] {
         let Some(rate) = packets.rate() else {
-            parts.push(if packets.count == 0 { format!("no {name}") } else { format!("{name}: too few for a rate") });
+            parts.push(if packets.count == 0 {
+                format!("no {name}")
+            } else {
+                format!("{name}: too few for a rate")
+            });
             continue;
         };
         let jitter = packets.steps_ms.deviation().unwrap_or(0.0);
@@ -79,13 +137,30 @@ pub fn progress(study: &Study, seconds: u64) -> String {
             (Some(p50), Some(p95), Some(p99)) => format!(", latency {p50:.1}/{p95:.1}/{p99:.1} ms"),
             _ => String::new(),
         };
-        parts.push(format!("{name} {rate:.2} {unit}, jitter {jitter:.2} ms{latency}"));
+        parts.push(format!(
+            "{name} {rate:.2} {unit}, jitter {jitter:.2} ms{latency}"
+        ));
     }
     parts.extend(av_offset(study).map(|ms| format!("picture after sound {ms:+.1} ms")));
-    let drift = study.clock_drift_ppm().map_or(String::new(), |(ppm, error)| format!(", drifting {ppm:+.1} ±{error:.1} ppm"));
-    parts.extend(study.clock_offset_ms().map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}{drift}")));
-    let causes: Vec<String> = causes(study).into_iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-    parts.push(if causes.is_empty() { "nothing missing".into() } else { format!("missing: {}", causes.join(", ")) });
+    let drift = study
+        .clock_drift_ppm()
+        .map_or(String::new(), |(ppm, error)| {
+            format!(", drifting {ppm:+.1} ±{error:.1} ppm")
+        });
+    parts.extend(
+        study
+            .clock_offset_ms()
+            .map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}{drift}")),
+    );
+    let causes: Vec<String> = causes(study)
+        .into_iter()
+        .map(|(cause, count)| format!("{count} {cause}"))
+        .collect();
+    parts.push(if causes.is_empty() {
+        "nothing missing".into()
+    } else {
+        format!("missing: {}", causes.join(", "))
+    });
     format!("{seconds:4} s: {}", parts.join("; "))
 }
 
@@ -108,43 +183,96 @@ pub fn table(study: &Study, seconds: f64) -> String {
     let mut line = |name: &str, text: String| {
         let _ = writeln!(out, "{name:<22}{text}");
     };
-    let size = study.size.map_or(String::new(), |(w, h)| format!(", {w}x{h}"));
-    let silence = |p: &Packets| study.longest_silence_ms(p).map_or(String::new(), |ms| format!(", longest silence {ms:.0} ms"));
-    line("video", packets(&study.video, "frames", "fps", seconds) + &silence(&study.video) + &size);
-    let sound = study.sound.map_or(String::new(), |(rate, channels)| format!(", {rate} Hz, {channels} channel(s)"));
-    line("sound", packets(&study.audio, "packets", "packets/s", seconds) + &silence(&study.audio) + &sound);
-    for (name, stream) in [("video latency", &study.video), ("sound latency", &study.audio)] {
+    let size = study
+        .size
+        .map_or(String::new(), |(w, h)| format!(", {w}x{h}"));
+    let silence = |p: &Packets| {
+        study
+            .longest_silence_ms(p)
+            .map_or(String::new(), |ms| format!(", longest silence {ms:.0} ms"))
+    };
+    line(
+        "video",
+        packets(&study.video, "frames", "fps", seconds) + &silence(&study.video) + &size,
+    );
+    let sound = study.sound.map_or(String::new(), |(rate, channels)| {
+        format!(", {rate} Hz, {channels} channel(s)")
+    });
+    line(
+        "sound",
+        packets(&study.audio, "packets", "packets/s", seconds) + &silence(&study.audio) + &sound,
+    );
+    for (name, stream) in [
+        ("video latency", &study.video),
+        ("sound latency", &study.audio),
+    ] {
         let at = |share| stream.latency_ms.quantile(share);
         if let (Some(p50), Some(p95), Some(p99)) = (at(0.5), at(0.95), at(0.99)) {
-            line(name, format!("p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival here)"));
+            line(
+                name,
+                format!(
+                    "p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival here)"
+                ),
+            );
         }
     }
     if let Some(ms) = study.av_offset_ms() {
-        line("picture after sound", format!("{ms:+.2} ms (arrival, medians)"));
+        line(
+            "picture after sound",
+            format!("{ms:+.2} ms (arrival, medians)"),
+        );
     }
     if let Some((offset, half)) = study.clock_offset_ms() {
-        let drift = study.clock_drift_ppm().map_or(String::new(), |(ppm, error)| format!(", drifting {ppm:+.2} ±{error:.2} ppm"));
-        line("server's clock", format!("{offset:+.3} ms against ours, ±{half:.3} ms{drift}"));
+        let drift = study
+            .clock_drift_ppm()
+            .map_or(String::new(), |(ppm, error)| {
+                format!(", drifting {ppm:+.2} ±{error:.2} ppm")
+            });
+        line(
+            "server's clock",
+            format!("{offset:+.3} ms against ours, ±{half:.3} ms{drift}"),
+        );
     }
     let spread = |spread: &super::numbers::Spread, unit: &str| {
         let at = |share| spread.quantile(share).unwrap_or(f64::NAN);
-        format!("p50 {:+.3} {unit}, from {:+.3} to {:+.3} {unit}", at(0.5), at(0.0), at(1.0))
+        format!(
+            "p50 {:+.3} {unit}, from {:+.3} to {:+.3} {unit}",
+            at(0.5),
+            at(0.0),
+            at(1.0)
+        )
     };
     if study.is_test_picture() {
         line("stamp less time code", spread(study.stamp_error_us(), "µs"));
     }
     if study.flash_to_beep_ms().count() > 0 {
         let beats = study.beats();
-        line("flash less beep", spread(study.flash_to_beep_ms(), "ms") + &format!(" ({} flashes, {} beeps)", beats.flashes, beats.beeps));
+        line(
+            "flash less beep",
+            spread(study.flash_to_beep_ms(), "ms")
+                + &format!(" ({} flashes, {} beeps)", beats.flashes, beats.beeps),
+        );
     }
     if study.missing_things() == 0 {
         line("missing", "nothing".into());
     }
     for ((stream, cause), missing) in &study.missing {
         let packets = (missing.packets > 0).then(|| format!("{} packet(s)", missing.packets));
-        let absences = (missing.absences > 0).then(|| format!("{} absence(s) of {:.2} s in all", missing.absences, missing.seconds));
-        let what = packets.into_iter().chain(absences).collect::<Vec<_>>().join(", ");
-        line("missing", format!("{}: {what} ({})", name_of(stream), name_of(cause)));
+        let absences = (missing.absences > 0).then(|| {
+            format!(
+                "{} absence(s) of {:.2} s in all",
+                missing.absences, missing.seconds
+            )
+        });
+        let what = packets
+            .into_iter()
+            .chain(absences)
+            .collect::<Vec<_>>()
+            .join(", ");
+        line(
+            "missing",
+            format!("{}: {what} ({})", name_of(stream), name_of(cause)),
+        );
     }
     for (what, count) in faults(study) {
         if count > 0 {
@@ -156,11 +284,21 @@ pub fn table(study: &Study, seconds: f64) -> String {
 
 fn packets(p: &Packets, what: &str, unit: &str, seconds: f64) -> String {
     let Some(rate) = p.rate() else {
-        return if p.count == 0 { "none".into() } else { format!("{} {what}, too few for a rate; --seconds watches for longer", p.count) };
+        return if p.count == 0 {
+            "none".into()
+        } else {
+            format!(
+                "{} {what}, too few for a rate; --seconds watches for longer",
+                p.count
+            )
+        };
     };
     let jitter = p.steps_ms.deviation().unwrap_or(0.0);
     let kbits = p.bytes as f64 * 8.0 / 1e3 / seconds.max(1e-9);
-    format!("{} {what}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s", p.count)
+    format!(
+        "{} {what}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s",
+        p.count
+    )
 }
 
 fn faults(study: &Study) -> [(&'static str, u64); 5] {
@@ -195,8 +333,7 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
             "unreported": p.unreported, "stamps_backwards": p.backwards,
         })
     };
-    let spread =
-        |s: &super::numbers::Spread| json!({ "count": s.count(), "min": s.quantile(0.0), "p50": s.quantile(0.5), "max": s.quantile(1.0) });
+    let spread = |s: &super::numbers::Spread| json!({ "count": s.count(), "min": s.quantile(0.0), "p50": s.quantile(0.5), "max": s.quantile(1.0) });
     let missing: Vec<Value> = study.missing.iter().map(|((stream, cause), m)| {
         json!({ "stream": name_of(stream), "cause": cause, "packets": m.packets, "absences": m.absences, "seconds": m.seconds })
     }).collect();
@@ -232,23 +369,50 @@ mod tests {
     fn second() -> Study {
         let mut study = Study::default();
         study.watching(unix(0.0));
-        study.exchange(Exchange { asked: unix(0.0), received: unix(0.0), sent: unix(0.0), answered: unix(0.0) });
+        study.exchange(Exchange {
+            asked: unix(0.0),
+            received: unix(0.0),
+            sent: unix(0.0),
+            answered: unix(0.0),
+        });
         for k in 0..=10 {
             let at = f64::from(k) / 10.0;
             let jpeg = drawn(unix(at - 0.005), false);
             study.message(
-                &Message::Video { stamp: unix(at), label: None, width: 320, height: 240, jpeg: jpeg.as_slice().into() },
+                &Message::Video {
+                    stamp: unix(at),
+                    label: None,
+                    width: 320,
+                    height: 240,
+                    jpeg: jpeg.as_slice().into(),
+                },
                 unix(at + 0.03),
             );
-            let sound = Message::Audio { stamp: unix(at), label: None, rate: Some((8_000, 1)), pcm: [0; 2 * 160].as_slice().into() };
+            let sound = Message::Audio {
+                stamp: unix(at),
+                label: None,
+                rate: Some((8_000, 1)),
+                pcm: [0; 2 * 160].as_slice().into(),
+            };
             study.message(&sound, unix(at + 0.1));
         }
         study
     }
 
     fn gap(study: &mut Study, count: Option<u64>, cause: Cause) {
-        let event = Event::Gap { stream: StreamKind::Video, count, seconds: count.is_none().then_some(1.5), cause };
-        study.message(&Message::Event { stamp: unix(1.0), event }, unix(1.0));
+        let event = Event::Gap {
+            stream: StreamKind::Video,
+            count,
+            seconds: count.is_none().then_some(1.5),
+            cause,
+        };
+        study.message(
+            &Message::Event {
+                stamp: unix(1.0),
+                event,
+            },
+            unix(1.0),
+        );
     }
 
     #[test]
@@ -263,19 +427,100 @@ mod tests {
         let none = Limits::default();
         for (limits, study, expected) in [
             (none, &with_gaps, None),
-            (Limits { min_fps: Some(9.9), ..none }, &study, None),
-            (Limits { min_fps: Some(10.1), ..none }, &study, Some("video is 10.000 fps, the limit is 10.1 fps")),
-            (Limits { max_latency_ms: Some(80.1), ..none }, &study, None),
-            (Limits { max_latency_ms: Some(79.9), ..none }, &study, Some("latency p99 is 80.000 ms, the limit is 79.9 ms")),
-            (Limits { max_av_offset_ms: Some(50.1), ..none }, &study, None),
-            (Limits { max_av_offset_ms: Some(49.9), ..none }, &study, Some("picture against sound is 50.000 ms, the limit is 49.9 ms")),
-            (Limits { max_stamp_error_ms: Some(5.1), ..none }, &study, None),
-            (Limits { max_stamp_error_ms: Some(4.9), ..none }, &study, Some("the stamps' error is 5.000 ms, the limit is 4.9 ms")),
-            (Limits { max_gaps: Some(0), ..none }, &study, None),
-            (Limits { max_gaps: Some(3), ..none }, &with_gaps, None),
-            (Limits { max_gaps: Some(2), ..none }, &with_gaps, Some("missing are 2 packet(s), 1 absence(s); the limit is 2")),
+            (
+                Limits {
+                    min_fps: Some(9.9),
+                    ..none
+                },
+                &study,
+                None,
+            ),
+            (
+                Limits {
+                    min_fps: Some(10.1),
+                    ..none
+                },
+                &study,
+                Some("video is 10.000 fps, the limit is 10.1 fps"),
+            ),
+            (
+                Limits {
+                    max_latency_ms: Some(80.1),
+                    ..none
+                },
+                &study,
+                None,
+            ),
+            (
+                Limits {
+                    max_latency_ms: Some(79.9),
+                    ..none
+                },
+                &study,
+                Some("latency p99 is 80.000 ms, the limit is 79.9 ms"),
+            ),
+            (
+                Limits {
+                    max_av_offset_ms: Some(50.1),
+                    ..none
+                },
+                &study,
+                None,
+            ),
+            (
+                Limits {
+                    max_av_offset_ms: Some(49.9),
+                    ..none
+                },
+                &study,
+                Some("picture against sound is 50.000 ms, the limit is 49.9 ms"),
+            ),
+            (
+                Limits {
+                    max_stamp_error_ms: Some(5.1),
+                    ..none
+                },
+                &study,
+                None,
+            ),
+            (
+                Limits {
+                    max_stamp_error_ms: Some(4.9),
+                    ..none
+                },
+                &study,
+                Some("the stamps' error is 5.000 ms, the limit is 4.9 ms"),
+            ),
+            (
+                Limits {
+                    max_gaps: Some(0),
+                    ..none
+                },
+                &study,
+                None,
+            ),
+            (
+                Limits {
+                    max_gaps: Some(3),
+                    ..none
+                },
+                &with_gaps,
+                None,
+            ),
+            (
+                Limits {
+                    max_gaps: Some(2),
+                    ..none
+                },
+                &with_gaps,
+                Some("missing are 2 packet(s), 1 absence(s); the limit is 2"),
+            ),
         ] {
-            assert_eq!(limits.exceeded(study), expected.map(str::to_owned).into_iter().collect::<Vec<_>>(), "{limits:?}");
+            assert_eq!(
+                limits.exceeded(study),
+                expected.map(str::to_owned).into_iter().collect::<Vec<_>>(),
+                "{limits:?}"
+            );
         }
     }
 
@@ -289,28 +534,66 @@ mod tests {
             max_gaps: Some(0),
         };
         let lines = asked.exceeded(&Study::default());
-        assert!(lines.len() == 4 && lines.iter().all(|line| line.contains("could not be measured")), "{lines:?}");
+        assert!(
+            lines.len() == 4
+                && lines
+                    .iter()
+                    .all(|line| line.contains("could not be measured")),
+            "{lines:?}"
+        );
     }
 
     #[test]
-    fn a_picture_that_is_quicker_than_the_limit_does_not_hide_the_sound_nor_the_sound_the_picture() {
+    fn a_picture_that_is_quicker_than_the_limit_does_not_hide_the_sound_nor_the_sound_the_picture()
+    {
         let mut study = Study::default();
         let now = unix(0.0);
-        study.exchange(Exchange { asked: now, received: now, sent: now, answered: now });
-        let video = Message::Video { stamp: unix(0.0), label: None, width: 1, height: 1, jpeg: b"".as_slice().into() };
+        study.exchange(Exchange {
+            asked: now,
+            received: now,
+            sent: now,
+            answered: now,
+        });
+        let video = Message::Video {
+            stamp: unix(0.0),
+            label: None,
+            width: 1,
+            height: 1,
+            jpeg: b"".as_slice().into(),
+        };
         study.message(&video, unix(0.2));
-        let sound = Message::Audio { stamp: unix(0.0), label: None, rate: Some((8_000, 1)), pcm: [0; 2].as_slice().into() };
+        let sound = Message::Audio {
+            stamp: unix(0.0),
+            label: None,
+            rate: Some((8_000, 1)),
+            pcm: [0; 2].as_slice().into(),
+        };
         study.message(&sound, unix(0.1));
-        let limits = Limits { max_latency_ms: Some(150.0), ..Limits::default() };
-        assert_eq!(limits.exceeded(&study), ["latency p99 is 200.000 ms, the limit is 150 ms"]);
+        let limits = Limits {
+            max_latency_ms: Some(150.0),
+            ..Limits::default()
+        };
+        assert_eq!(
+            limits.exceeded(&study),
+            ["latency p99 is 200.000 ms, the limit is 150 ms"]
+        );
     }
 
     #[test]
     fn stamps_that_run_backwards_are_an_error_of_the_stamps() {
         let mut study = second();
-        let late = Message::Video { stamp: unix(0.5), label: None, width: 1, height: 1, jpeg: b"".as_slice().into() };
+        let late = Message::Video {
+            stamp: unix(0.5),
+            label: None,
+            width: 1,
+            height: 1,
+            jpeg: b"".as_slice().into(),
+        };
         study.message(&late, unix(1.1));
-        let limits = Limits { max_stamp_error_ms: Some(10.0), ..Limits::default() };
+        let limits = Limits {
+            max_stamp_error_ms: Some(10.0),
+            ..Limits::default()
+        };
         assert_eq!(limits.exceeded(&study), ["1 stamps run backwards"]);
     }
 
@@ -319,6 +602,9 @@ mod tests {
         let mut study = second();
         gap(&mut study, None, Cause::WorkerRestarted);
         let table = table(&study, 1.0);
-        assert!(table.contains("video: 1 absence(s) of 1.50 s in all (worker restarted)"), "{table}");
+        assert!(
+            table.contains("video: 1 absence(s) of 1.50 s in all (worker restarted)"),
+            "{table}"
+        );
     }
 }

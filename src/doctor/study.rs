@@ -99,7 +99,11 @@ impl Packets {
 
     /// The longest time without a packet, ms, the time from the last one to `until` included.
     pub fn longest_silence_ms(&self, until: UnixNs) -> Option<f64> {
-        Some(self.longest_silence_ns.max(delta(until, self.last_arrival?)) as f64 / 1e6)
+        Some(
+            self.longest_silence_ns
+                .max(delta(until, self.last_arrival?)) as f64
+                / 1e6,
+        )
     }
 }
 
@@ -154,21 +158,41 @@ impl From<StreamKind> for StreamKindOrd {
 impl Study {
     pub fn message(&mut self, message: &Message<'_>, arrived: UnixNs) {
         self.watching(arrived);
-        let offset_ns = self.recent.iter().min_by_key(|e| e.round_trip_ns()).map(|e| e.offset_ns());
+        let offset_ns = self
+            .recent
+            .iter()
+            .min_by_key(|e| e.round_trip_ns())
+            .map(|e| e.offset_ns());
         // Unknown before the first exchange.
-        let latency_ms = |stamp: UnixNs, length_ns: u64| Some((delta(arrived, stamp) - length_ns as i64 + offset_ns?) as f64 / 1e6);
+        let latency_ms = |stamp: UnixNs, length_ns: u64| {
+            Some((delta(arrived, stamp) - length_ns as i64 + offset_ns?) as f64 / 1e6)
+        };
         match message {
-            Message::Video { stamp, label, width, height, jpeg } => {
+            Message::Video {
+                stamp,
+                label,
+                width,
+                height,
+                jpeg,
+            } => {
                 self.video.note(*stamp, *label, jpeg.len(), arrived);
                 self.video.latency_ms.extend(latency_ms(*stamp, 0));
                 self.size = Some((*width, *height));
                 self.test.frame(*stamp, jpeg);
             }
-            Message::Audio { stamp, label, rate, pcm } => {
+            Message::Audio {
+                stamp,
+                label,
+                rate,
+                pcm,
+            } => {
                 self.sound = rate.or(self.sound);
                 let (rate_hz, channels) = self.sound.unwrap_or((0, 1));
                 let frames = pcm.len() as u64 / 2 / u64::from(channels.max(1));
-                let length_ns = frames.saturating_mul(1_000_000_000).checked_div(u64::from(rate_hz)).unwrap_or(0);
+                let length_ns = frames
+                    .saturating_mul(1_000_000_000)
+                    .checked_div(u64::from(rate_hz))
+                    .unwrap_or(0);
                 self.audio.note(*stamp, *label, pcm.len(), arrived);
                 self.audio.latency_ms.extend(latency_ms(*stamp, length_ns));
                 self.test.sound(*stamp, pcm, rate_hz, channels);
@@ -185,7 +209,12 @@ impl Study {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Gap { stream, count, seconds, cause } => {
+            Event::Gap {
+                stream,
+                count,
+                seconds,
+                cause,
+            } => {
                 let missing = self.missing.entry(((*stream).into(), *cause)).or_default();
                 missing.packets += count.unwrap_or(0);
                 missing.absences += u64::from(count.is_none());
@@ -212,9 +241,14 @@ impl Study {
         self.watching(exchange.asked);
         self.watching(exchange.answered);
         let (began, now) = self.watched.unwrap_or((exchange.asked, exchange.answered));
-        self.exchanges.push((delta(exchange.answered, began) as f64 / 1e9, exchange));
+        self.exchanges
+            .push((delta(exchange.answered, began) as f64 / 1e9, exchange));
         self.recent.push_back(exchange);
-        while self.recent.front().is_some_and(|e| delta(now, e.answered) > OFFSET_WINDOW_NS) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|e| delta(now, e.answered) > OFFSET_WINDOW_NS)
+        {
             self.recent.pop_front();
         }
     }
@@ -238,15 +272,25 @@ impl Study {
     /// `None` before the first.
     pub fn clock_offset_ms(&self) -> Option<(f64, f64)> {
         let best = self.recent.iter().min_by_key(|e| e.round_trip_ns())?;
-        Some((best.offset_ns() as f64 / 1e6, best.round_trip_ns() as f64 / 2e6))
+        Some((
+            best.offset_ns() as f64 / 1e6,
+            best.round_trip_ns() as f64 / 2e6,
+        ))
     }
 
     /// How the two clocks drift apart and the standard error of that, parts per million; `None` before there is enough to say.
     pub fn clock_drift_ppm(&self) -> Option<(f64, f64)> {
         const WORTH_SAYING_PPM: f64 = 10.0;
         // A slow exchange says little of the offset, and most of their error is one-sided.
-        let quickest = self.exchanges.iter().map(|(_, e)| e.round_trip_ns()).min()?;
-        let quick = self.exchanges.iter().filter(|(_, e)| e.round_trip_ns() <= quickest + quickest / 2);
+        let quickest = self
+            .exchanges
+            .iter()
+            .map(|(_, e)| e.round_trip_ns())
+            .min()?;
+        let quick = self
+            .exchanges
+            .iter()
+            .filter(|(_, e)| e.round_trip_ns() <= quickest + quickest / 2);
         let line = Line::through(quick.map(|(at, e)| (*at, e.offset_ns() as f64 / 1e3)))?;
         (line.error < WORTH_SAYING_PPM).then_some((line.slope, line.error))
     }
@@ -258,12 +302,22 @@ impl Study {
 
     /// Packets and absences that were told of, packets that are missing without a word, and messages that could not be read.
     pub fn missing_things(&self) -> u64 {
-        self.missing.values().map(|m| m.packets + m.absences).sum::<u64>() + self.untold() + self.undecodable
+        self.missing
+            .values()
+            .map(|m| m.packets + m.absences)
+            .sum::<u64>()
+            + self.untold()
+            + self.undecodable
     }
 
     /// Packets that are missing by their numbers and that no event told of.
     pub fn untold(&self) -> u64 {
-        self.audio.unreported + if self.thinned { 0 } else { self.video.unreported }
+        self.audio.unreported
+            + if self.thinned {
+                0
+            } else {
+                self.video.unreported
+            }
     }
 
     pub fn backwards(&self) -> u64 {
@@ -297,7 +351,13 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn frame(at: f64) -> Message<'static> {
-        Message::Video { stamp: unix(at), label: None, width: 640, height: 480, jpeg: b"no picture".as_slice().into() }
+        Message::Video {
+            stamp: unix(at),
+            label: None,
+            width: 640,
+            height: 480,
+            jpeg: b"no picture".as_slice().into(),
+        }
     }
     fn unix(seconds: f64) -> UnixNs {
         UnixNs(1_700_000_000 * SECOND + (seconds * 1e9) as u64)
@@ -309,12 +369,29 @@ mod tests {
         // The server's clock is 2 s ahead of ours, 5 ms each way, frames take 30 ms.
         for i in 0..100 {
             let t = f64::from(i) / 10.0;
-            study.exchange(Exchange { asked: unix(t), received: unix(t + 2.005), sent: unix(t + 2.006), answered: unix(t + 0.011) });
+            study.exchange(Exchange {
+                asked: unix(t),
+                received: unix(t + 2.005),
+                sent: unix(t + 2.006),
+                answered: unix(t + 0.011),
+            });
             study.message(&frame(t + 2.0), unix(t + 0.030));
         }
         let (offset, uncertainty) = study.clock_offset_ms().expect("there were exchanges");
-        assert!((offset - 2000.0).abs() < 0.01 && (uncertainty - 5.0).abs() < 0.01, "{offset} {uncertainty}");
-        assert!((study.video.latency_ms.quantile(0.5).expect("there were frames") - 30.0).abs() < 0.01);
+        assert!(
+            (offset - 2000.0).abs() < 0.01 && (uncertainty - 5.0).abs() < 0.01,
+            "{offset} {uncertainty}"
+        );
+        assert!(
+            (study
+                .video
+                .latency_ms
+                .quantile(0.5)
+                .expect("there were frames")
+                - 30.0)
+                .abs()
+                < 0.01
+        );
         assert!((study.video.rate().expect("there were frames") - 10.0).abs() < 1e-6);
     }
 
@@ -332,8 +409,15 @@ mod tests {
             });
             study.message(&frame(t + ahead), unix(t + 0.030));
         }
-        let worst = study.video.latency_ms.quantile(1.0).expect("there were frames");
-        assert!((worst - 30.0).abs() < 3.1, "an hour at 100 ppm are 360 ms, the last half minute is 3: {worst}");
+        let worst = study
+            .video
+            .latency_ms
+            .quantile(1.0)
+            .expect("there were frames");
+        assert!(
+            (worst - 30.0).abs() < 3.1,
+            "an hour at 100 ppm are 360 ms, the last half minute is 3: {worst}"
+        );
     }
 
     #[test]
@@ -347,7 +431,14 @@ mod tests {
         study.watching(unix(8.0));
         let rate = study.delivered_fps().expect("there were frames");
         assert!((rate - 30.0 / 7.87).abs() < 0.01, "{rate}");
-        assert!((study.longest_silence_ms(&study.video).expect("there were frames") - 6000.0).abs() < 1.0);
+        assert!(
+            (study
+                .longest_silence_ms(&study.video)
+                .expect("there were frames")
+                - 6000.0)
+                .abs()
+                < 1.0
+        );
     }
 
     #[test]
@@ -356,7 +447,12 @@ mod tests {
         for i in 0..300 {
             let t = f64::from(i) / 10.0;
             let ahead = 1.0 + t * 50e-6;
-            study.exchange(Exchange { asked: unix(t), received: unix(t + ahead), sent: unix(t + ahead), answered: unix(t) });
+            study.exchange(Exchange {
+                asked: unix(t),
+                received: unix(t + ahead),
+                sent: unix(t + ahead),
+                answered: unix(t),
+            });
         }
         let (drift, error) = study.clock_drift_ppm().expect("there is a line");
         assert!((drift - 50.0).abs() < 0.5 && error < 0.5, "{drift} {error}");
@@ -365,9 +461,24 @@ mod tests {
     #[test]
     fn gaps_are_counted_by_stream_and_cause() {
         let mut study = Study::default();
-        let gap = |count, cause| Event::Gap { stream: StreamKind::Video, count, seconds: count.is_none().then_some(1.5), cause };
-        for (event, _) in [(gap(Some(3), Cause::Driver), ()), (gap(Some(4), Cause::Driver), ()), (gap(None, Cause::SourceAway), ())] {
-            study.message(&Message::Event { stamp: unix(0.0), event }, unix(0.0));
+        let gap = |count, cause| Event::Gap {
+            stream: StreamKind::Video,
+            count,
+            seconds: count.is_none().then_some(1.5),
+            cause,
+        };
+        for (event, _) in [
+            (gap(Some(3), Cause::Driver), ()),
+            (gap(Some(4), Cause::Driver), ()),
+            (gap(None, Cause::SourceAway), ()),
+        ] {
+            study.message(
+                &Message::Event {
+                    stamp: unix(0.0),
+                    event,
+                },
+                unix(0.0),
+            );
         }
         assert_eq!(study.missing_things(), 8);
         let away = study.missing[&(StreamKindOrd::Video, Cause::SourceAway)];
@@ -379,7 +490,10 @@ mod tests {
         let mut study = Study::default();
         let numbered = |sequence| Message::Audio {
             stamp: unix(f64::from(sequence)),
-            label: Some(Label { sequence, gap: false }),
+            label: Some(Label {
+                sequence,
+                gap: false,
+            }),
             rate: Some((48_000, 1)),
             pcm: [0; 2].as_slice().into(),
         };
@@ -387,23 +501,47 @@ mod tests {
         study.message(
             &Message::Event {
                 stamp: unix(13.0),
-                event: Event::Gap { stream: StreamKind::Audio, count: Some(2), seconds: None, cause: Cause::Ring },
+                event: Event::Gap {
+                    stream: StreamKind::Audio,
+                    count: Some(2),
+                    seconds: None,
+                    cause: Cause::Ring,
+                },
             },
             unix(13.0),
         );
         study.message(&numbered(13), unix(13.0));
         assert_eq!(study.audio.unreported, 0);
         study.message(&numbered(17), unix(17.0));
-        assert_eq!((study.audio.unreported, study.missing_things()), (3, 5), "what is told and what is not, both are missing");
+        assert_eq!(
+            (study.audio.unreported, study.missing_things()),
+            (3, 5),
+            "what is told and what is not, both are missing"
+        );
     }
 
     #[test]
     fn numbers_skipped_because_fewer_pictures_were_asked_for_are_not_missing() {
-        let mut study = Study { thinned: true, ..Study::default() };
+        let mut study = Study {
+            thinned: true,
+            ..Study::default()
+        };
         for sequence in [1, 4, 7] {
             let stamp = unix(f64::from(sequence));
-            let label = Some(Label { sequence, gap: false });
-            study.message(&Message::Video { stamp, label, width: 1, height: 1, jpeg: b"".as_slice().into() }, stamp);
+            let label = Some(Label {
+                sequence,
+                gap: false,
+            });
+            study.message(
+                &Message::Video {
+                    stamp,
+                    label,
+                    width: 1,
+                    height: 1,
+                    jpeg: b"".as_slice().into(),
+                },
+                stamp,
+            );
         }
         assert_eq!(study.missing_things(), 0);
     }
@@ -413,7 +551,13 @@ mod tests {
         let mut study = Study::default();
         study.message(&frame(10.0), unix(10.0));
         study.message(
-            &Message::Event { stamp: unix(0.0), event: Event::ClockStep { stream: StreamKind::Video, seconds: -10.0 } },
+            &Message::Event {
+                stamp: unix(0.0),
+                event: Event::ClockStep {
+                    stream: StreamKind::Video,
+                    seconds: -10.0,
+                },
+            },
             unix(10.0),
         );
         study.message(&frame(0.1), unix(10.1));

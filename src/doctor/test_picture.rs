@@ -35,7 +35,9 @@ pub struct Beat {
 
 impl std::fmt::Debug for TestPicture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TestPicture").field("beats", &self.beats).finish_non_exhaustive()
+        f.debug_struct("TestPicture")
+            .field("beats", &self.beats)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,10 +50,13 @@ impl TestPicture {
             return;
         }
         self.unread += 1;
-        let Ok(image) = repair(jpeg, &mut self.repaired) else { return };
+        let Ok(image) = repair(jpeg, &mut self.repaired) else {
+            return;
+        };
         if let Some((code, lit)) = look(&mut self.decoder, &image) {
             self.unread = 0;
-            self.stamp_error_us.add((stamp.0 / 1_000) as f64 - (code.0 / 1_000) as f64);
+            self.stamp_error_us
+                .add((stamp.0 / 1_000) as f64 - (code.0 / 1_000) as f64);
             let Some(lit) = lit else { return };
             if lit && std::mem::replace(&mut self.dark_before, false) {
                 self.beats.flashes += 1;
@@ -67,7 +72,9 @@ impl TestPicture {
         if self.stamp_error_us.count() == 0 || rate_hz == 0 {
             return;
         }
-        let first_channel = pcm.chunks_exact(2 * usize::from(channels.max(1))).map(|s| i16::from_le_bytes([s[0], s[1]]));
+        let first_channel = pcm
+            .chunks_exact(2 * usize::from(channels.max(1)))
+            .map(|s| i16::from_le_bytes([s[0], s[1]]));
         for (i, sample) in first_channel.enumerate() {
             let at = UnixNs(stamp.0 + i as u64 * 1_000_000_000 / u64::from(rate_hz));
             if sample.unsigned_abs() < LOUD.unsigned_abs() {
@@ -85,9 +92,12 @@ impl TestPicture {
     }
 
     fn pair(&mut self) {
-        let (Some(flash), Some(beep)) = (self.flash, self.beep) else { return };
+        let (Some(flash), Some(beep)) = (self.flash, self.beep) else {
+            return;
+        };
         if flash.0.abs_diff(beep.0) < TOGETHER_NS {
-            self.flash_to_beep_ms.add((flash.0 as i64 - beep.0 as i64) as f64 / 1e6);
+            self.flash_to_beep_ms
+                .add((flash.0 as i64 - beep.0 as i64) as f64 / 1e6);
             (self.flash, self.beep) = (None, None);
         }
     }
@@ -95,7 +105,10 @@ impl TestPicture {
 
 /// The instant at which a sine of 1 kHz that starts at phase 0, half of full scale, passed zero before `sample`.
 fn since_silence_ended(at: UnixNs, sample: i16, rate_hz: u32) -> UnixNs {
-    let phase = (f64::from(sample.unsigned_abs()) / 16_384.0).clamp(0.0, 1.0).asin() / std::f64::consts::TAU;
+    let phase = (f64::from(sample.unsigned_abs()) / 16_384.0)
+        .clamp(0.0, 1.0)
+        .asin()
+        / std::f64::consts::TAU;
     let before_ns = (phase * 1e6).min(2e9 / f64::from(rate_hz));
     UnixNs(at.0.saturating_sub(before_ns as u64))
 }
@@ -106,9 +119,15 @@ fn look(decoder: &mut Option<Decoder>, image: &Repaired<'_>) -> Option<(UnixNs, 
         *decoder = Decoder::new().ok();
     }
     let luma = decoder.as_mut()?.decode(image).ok()?.y;
-    let (width, height) = (u32::try_from(luma.width()).ok()?, u32::try_from(luma.height()).ok()?);
+    let (width, height) = (
+        u32::try_from(luma.width()).ok()?,
+        u32::try_from(luma.height()).ok()?,
+    );
     let code = timecode::read(luma.data(), width, height, luma.stride())?;
-    Some((code, timecode::flash_is_lit(luma.data(), width, height, luma.stride())))
+    Some((
+        code,
+        timecode::flash_is_lit(luma.data(), width, height, luma.stride()),
+    ))
 }
 
 /// A picture that shows the time code of `at` and the flash, lit or not, as a JPEG.
@@ -123,7 +142,9 @@ pub fn drawn(at: UnixNs, lit: bool) -> Vec<u8> {
     timecode::draw(luma, width as u32, height as u32, width, at);
     picture.u.for_size(width / 2, height / 2).fill(128);
     picture.v.for_size(width / 2, height / 2).fill(128);
-    Encoder::new(90).and_then(|mut encoder| encoder.encode(&picture.planes()).map(<[u8]>::to_vec)).expect("a picture")
+    Encoder::new(90)
+        .and_then(|mut encoder| encoder.encode(&picture.planes()).map(<[u8]>::to_vec))
+        .expect("a picture")
 }
 
 #[cfg(test)]
@@ -138,10 +159,16 @@ mod tests {
         let mut test = TestPicture::default();
         for (at_ms, wrong_ns) in [(0, 0), (100, 5_000_000), (200, -3_000_000)] {
             let code = UnixNs(START + at_ms * MS);
-            test.frame(UnixNs(code.0.saturating_add_signed(wrong_ns)), &drawn(code, false));
+            test.frame(
+                UnixNs(code.0.saturating_add_signed(wrong_ns)),
+                &drawn(code, false),
+            );
         }
         let at = |share| test.stamp_error_us.quantile(share);
-        assert_eq!((at(0.0), at(0.5), at(1.0)), (Some(-3_000.0), Some(0.0), Some(5_000.0)));
+        assert_eq!(
+            (at(0.0), at(0.5), at(1.0)),
+            (Some(-3_000.0), Some(0.0), Some(5_000.0))
+        );
     }
 
     #[test]
@@ -157,7 +184,9 @@ mod tests {
     /// 20 ms of 8 kHz, one channel: the tone begins, or there is silence.
     fn sound(tone: bool) -> Vec<u8> {
         let sine = |k: u32| (f64::from(k) / 8.0 * std::f64::consts::TAU).sin() * 16_384.0;
-        (0..160).flat_map(|k| (if tone { sine(k) as i16 } else { 0 }).to_le_bytes()).collect()
+        (0..160)
+            .flat_map(|k| (if tone { sine(k) as i16 } else { 0 }).to_le_bytes())
+            .collect()
     }
 
     #[test]
@@ -170,7 +199,12 @@ mod tests {
             test.frame(UnixNs(at + 40 * MS), &drawn(UnixNs(at), lit));
             for packet in 0..5 {
                 let at = at + packet * 20 * MS;
-                test.sound(UnixNs(at), &sound(at % beat::PERIOD_NS < beat::ON_NS), 8_000, 1);
+                test.sound(
+                    UnixNs(at),
+                    &sound(at % beat::PERIOD_NS < beat::ON_NS),
+                    8_000,
+                    1,
+                );
             }
         }
         assert_eq!((test.beats.flashes, test.beats.beeps), (3, 3));

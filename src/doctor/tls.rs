@@ -16,9 +16,13 @@ use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, RootCertStore, 
 pub enum TlsError {
     #[error("--ca {path} cannot be read")]
     Unreadable { path: PathBuf, source: pem::Error },
-    #[error("--ca {0} holds no certificate; give a PEM file with the server's own, or with its authority's")]
+    #[error(
+        "--ca {0} holds no certificate; give a PEM file with the server's own, or with its authority's"
+    )]
     NoCertificate(PathBuf),
-    #[error("this system has no list of certificate authorities (Debian: ca-certificates); install it, or give --ca FILE")]
+    #[error(
+        "this system has no list of certificate authorities (Debian: ca-certificates); install it, or give --ca FILE"
+    )]
     NoAuthorities,
     #[error("{0} is no name that a certificate can have")]
     BadName(String),
@@ -31,15 +35,21 @@ pub enum TlsError {
 }
 
 /// Shakes hands within the socket's own timeouts. `ca`: a PEM file to believe instead of the system's authorities.
-pub fn encrypt(mut tcp: TcpStream, host: &str, ca: Option<&Path>) -> Result<StreamOwned<ClientConnection, TcpStream>, TlsError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::BadName(host.to_owned()))?;
+pub fn encrypt(
+    mut tcp: TcpStream,
+    host: &str,
+    ca: Option<&Path>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, TlsError> {
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| TlsError::BadName(host.to_owned()))?;
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError::Unusable(e.into()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(believed(ca)?))
         .with_no_client_auth();
-    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| TlsError::Unusable(e.into()))?;
+    let mut tls =
+        ClientConnection::new(Arc::new(config), name).map_err(|e| TlsError::Unusable(e.into()))?;
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp).map_err(blame)?;
     }
@@ -59,8 +69,13 @@ fn believed(ca: Option<&Path>) -> Result<Believed, TlsError> {
     let mut roots = RootCertStore::empty();
     let mut own = Vec::new();
     if let Some(path) = ca {
-        let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
-        own = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
+        let unreadable = |source| TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        own = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(unreadable)?;
         if roots.add_parsable_certificates(own.iter().cloned()).0 == 0 {
             return Err(TlsError::NoCertificate(path.to_owned()));
         }

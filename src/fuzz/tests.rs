@@ -24,11 +24,17 @@ const TARGETS: &[Target] = &[
 #[test]
 fn every_corpus_passes_and_is_run_by_a_target() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut found: Vec<_> = std::fs::read_dir(&corpora).expect("corpora").map(|d| d.expect("a directory").file_name()).collect();
+    let mut found: Vec<_> = std::fs::read_dir(&corpora)
+        .expect("corpora")
+        .map(|d| d.expect("a directory").file_name())
+        .collect();
     found.sort();
     // A build without WebRTC does not have its targets.
     found.retain(|name| cfg!(feature = "webrtc") || !name.to_string_lossy().starts_with("webrtc_"));
-    assert_eq!(found, TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    assert_eq!(
+        found,
+        TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+    );
     for &(name, target) in TARGETS {
         let mut files = 0;
         for file in std::fs::read_dir(corpora.join(name)).expect("a directory") {

@@ -27,11 +27,15 @@ pub enum Scope {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    #[error("a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the address")]
+    #[error(
+        "a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the address"
+    )]
     NoToken,
     #[error("the token is wrong")]
     WrongToken,
-    #[error("pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with --token")]
+    #[error(
+        "pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with --token"
+    )]
     Origin,
     #[error("pages opened as a file may not watch here (--no-file-origin)")]
     File,
@@ -56,7 +60,9 @@ pub enum AccessError {
     File(#[from] TokenFileError),
     #[error("the token cannot be read from the kernel's memory")]
     Lost(#[from] std::io::Error),
-    #[error("--video-token is the same as --token, so it would open the sound too; give two tokens that differ")]
+    #[error(
+        "--video-token is the same as --token, so it would open the sound too; give two tokens that differ"
+    )]
     SameTokens,
 }
 
@@ -65,20 +71,43 @@ impl Access {
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
         let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
         let other = video_token.clone();
-        let alone = move |token| if Some(&token) == other.as_ref() { Err(AccessError::SameTokens) } else { Ok(Arc::new(token)) };
+        let alone = move |token| {
+            if Some(&token) == other.as_ref() {
+                Err(AccessError::SameTokens)
+            } else {
+                Ok(Arc::new(token))
+            }
+        };
         let token = match (config.token.clone(), config.token_file.clone()) {
-            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || alone(token.read()?))?),
-            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || alone(secrets::first_line(&file)?))?),
+            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || {
+                alone(token.read()?)
+            })?),
+            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || {
+                alone(secrets::first_line(&file)?)
+            })?),
             (None, None) => None,
         };
-        Ok(Self { token, video_token, allowed_origins: config.allowed_origins.clone(), file_origin: config.file_origin })
+        Ok(Self {
+            token,
+            video_token,
+            allowed_origins: config.allowed_origins.clone(),
+            file_origin: config.file_origin,
+        })
     }
 
     #[cfg(any(test, fuzzing))]
-    pub fn of(token: Option<&str>, video_token: Option<&str>, allowed: &[&str], file_origin: bool) -> Self {
+    pub fn of(
+        token: Option<&str>,
+        video_token: Option<&str>,
+        allowed: &[&str],
+        file_origin: bool,
+    ) -> Self {
         let fixed = |token: &str| {
             let token = Arc::new(Zeroizing::new(token.to_owned()));
-            Renewed::new("token", Vec::new(), move || Ok::<_, std::convert::Infallible>(token.clone())).expect("it is at hand")
+            Renewed::new("token", Vec::new(), move || {
+                Ok::<_, std::convert::Infallible>(token.clone())
+            })
+            .expect("it is at hand")
         };
         Self {
             token: token.map(fixed),
@@ -91,7 +120,9 @@ impl Access {
     /// What the request may have. A token guards every path, known or not.
     pub fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, Denied> {
         if let Some(token) = &self.token {
-            let given = bearer(headers).or_else(|| token_of(uri)).ok_or(Denied::NoToken)?;
+            let given = bearer(headers)
+                .or_else(|| token_of(uri))
+                .ok_or(Denied::NoToken)?;
             return if same(&given, &token.get()) {
                 Ok(Scope::Everything)
             } else if self.video_token.as_ref().is_some_and(|t| same(&given, t)) {
@@ -110,13 +141,22 @@ impl Access {
     /// lets its own name point to our address (DNS rebinding), only that name tells: what no local network means is to be allowed.
     /// A browser is known by `Accept-Language`, which no page can keep it from sending and which scripts do not send, or by its name.
     fn judge_without_origin(&self, headers: &HeaderMap) -> Result<Scope, Denied> {
-        let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(host_without_port);
+        let asked = headers
+            .get(header::HOST)
+            .and_then(|h| h.to_str().ok())
+            .map(host_without_port);
         let is_known = |asked: &str| {
             is_local_name(asked)
-                || self.allowed_origins.iter().filter_map(|o| host_of_origin(o)).any(|host| host.eq_ignore_ascii_case(asked))
+                || self
+                    .allowed_origins
+                    .iter()
+                    .filter_map(|o| host_of_origin(o))
+                    .any(|host| host.eq_ignore_ascii_case(asked))
         };
         let is_browser = headers.contains_key(header::ACCEPT_LANGUAGE)
-            || headers.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"));
+            || headers
+                .get(header::USER_AGENT)
+                .is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"));
         if is_browser && asked.is_some_and(|asked| !is_known(asked)) {
             return Err(Denied::Host);
         }
@@ -126,16 +166,32 @@ impl Access {
     fn judge_origin(&self, origin: &HeaderValue, headers: &HeaderMap) -> Result<Scope, Denied> {
         let origin = origin.to_str().map_err(|_| Denied::Origin)?;
         if origin == "null" {
-            return if self.file_origin { Ok(Scope::Everything) } else { Err(Denied::File) };
+            return if self.file_origin {
+                Ok(Scope::Everything)
+            } else {
+                Err(Denied::File)
+            };
         }
-        if self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        if self
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        {
             return Ok(Scope::Everything);
         }
         let page = host_of_origin(origin).ok_or(Denied::Origin)?;
-        let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(host_without_port);
+        let asked = headers
+            .get(header::HOST)
+            .and_then(|h| h.to_str().ok())
+            .map(host_without_port);
         // Equal names prove nothing by themselves: a web site can let its own name point to our address (DNS rebinding).
-        let same_local_host = asked.is_some_and(|asked| asked.eq_ignore_ascii_case(page) && is_local_name(asked));
-        if is_loopback(page) || same_local_host { Ok(Scope::Everything) } else { Err(Denied::Origin) }
+        let same_local_host =
+            asked.is_some_and(|asked| asked.eq_ignore_ascii_case(page) && is_local_name(asked));
+        if is_loopback(page) || same_local_host {
+            Ok(Scope::Everything)
+        } else {
+            Err(Denied::Origin)
+        }
     }
 }
 
@@ -146,14 +202,24 @@ fn same(given: &str, token: &str) -> bool {
 
 /// RFC 6750, section 2.1.
 fn bearer(headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
 }
 
 /// RFC 6750, section 2.3, as browsers need it: a WebSocket of theirs cannot bear headers.
 fn token_of(uri: &Uri) -> Option<String> {
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
-    pairs.0.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value)
+    pairs
+        .0
+        .into_iter()
+        .find(|(name, _)| name == "token")
+        .map(|(_, value)| value)
 }
 
 /// "http://host:port" to "host", brackets kept.
@@ -170,7 +236,10 @@ fn host_without_port(host: &str) -> &str {
 }
 
 fn ip(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -182,7 +251,9 @@ fn is_loopback(host: &str) -> bool {
 fn is_local_name(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".localhost"];
-    ip(host).is_some() || (!name.is_empty() && !name.contains('.')) || suffixes.iter().any(|s| name.ends_with(s))
+    ip(host).is_some()
+        || (!name.is_empty() && !name.contains('.'))
+        || suffixes.iter().any(|s| name.ends_with(s))
 }
 
 const BEARER: &str = "Bearer realm=\"stampcast\"";
@@ -191,9 +262,16 @@ const BEARER: &str = "Bearer realm=\"stampcast\"";
 const OPEN_PATHS: [&str; 1] = ["/healthz"];
 
 /// The layer: asks [`Access::judge`], tells the handler the [`Scope`], and adds the CORS headers to whatever it answers.
-pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+pub async fn layer(
+    State(access): State<Arc<Access>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let preflight = request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let verdict = access.judge(request.uri(), request.headers());
     // A preflight bears no token, and its answer says only which pages may ask.
     let origin_passes = verdict.is_ok() || access.token.is_some();
@@ -219,8 +297,12 @@ pub async fn layer(State(access): State<Arc<Access>>, mut request: Request, next
 
 /// A person's browser opens an address, or reloads the page after its token left the address: a script's `Accept` is `*/*`.
 fn shows_html(request: &Request) -> bool {
-    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    matches!(*request.method(), Method::GET | Method::HEAD) && accepted.is_some_and(|types| types.contains("text/html"))
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && accepted.is_some_and(|types| types.contains("text/html"))
 }
 
 /// The same refusal, with a form to type the token into.
@@ -240,13 +322,23 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
     const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
     const PREFLIGHT: [(HeaderName, &str); 3] = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+        ),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, if-match",
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    let extra = if preflight { PREFLIGHT.as_slice() } else { SET.as_slice() };
+    let extra = if preflight {
+        PREFLIGHT.as_slice()
+    } else {
+        SET.as_slice()
+    };
     for (name, value) in extra {
         headers.insert(name.clone(), HeaderValue::from_static(value));
     }
@@ -256,9 +348,11 @@ impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         match self {
             // RFC 6750, section 3.
-            Self::NoToken | Self::WrongToken => {
-                ([(header::WWW_AUTHENTICATE, BEARER)], refusal(StatusCode::UNAUTHORIZED, self)).into_response()
-            }
+            Self::NoToken | Self::WrongToken => (
+                [(header::WWW_AUTHENTICATE, BEARER)],
+                refusal(StatusCode::UNAUTHORIZED, self),
+            )
+                .into_response(),
             Self::Origin | Self::File | Self::Host => refusal(StatusCode::FORBIDDEN, self),
         }
     }
@@ -271,13 +365,22 @@ mod tests {
     #[test]
     fn one_token_for_both_is_refused() {
         let secret = |text: &str| Some(Secret::new(text).expect("the kernel has memory"));
-        let access = |video: &str| Access::new(&config::Access { token: secret("a"), video_token: secret(video), ..Default::default() });
+        let access = |video: &str| {
+            Access::new(&config::Access {
+                token: secret("a"),
+                video_token: secret(video),
+                ..Default::default()
+            })
+        };
         assert!(matches!(access("a"), Err(AccessError::SameTokens)));
         assert!(access("b").is_ok());
     }
 
     fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
-        let headers = headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header"))).collect();
+        let headers = headers
+            .iter()
+            .map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header")))
+            .collect();
         access.judge(&uri.parse().expect("an address"), &headers)
     }
 
@@ -298,19 +401,47 @@ mod tests {
             ("https://dash.example.org", "192.0.2.7:8080", everything),
             ("https://DASH.example.org", "192.0.2.7:8080", everything),
             // A web site, plainly; one that points its own name here; one that only begins like a local name.
-            ("https://evil.example", "192.0.2.7:8080", Err(Denied::Origin)),
-            ("http://evil.example:8080", "evil.example:8080", Err(Denied::Origin)),
-            ("http://localhost.evil.example", "192.0.2.7:8080", Err(Denied::Origin)),
-            ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example", Err(Denied::Origin)),
-            ("https://dash.example.org.evil.example", "192.0.2.7", Err(Denied::Origin)),
+            (
+                "https://evil.example",
+                "192.0.2.7:8080",
+                Err(Denied::Origin),
+            ),
+            (
+                "http://evil.example:8080",
+                "evil.example:8080",
+                Err(Denied::Origin),
+            ),
+            (
+                "http://localhost.evil.example",
+                "192.0.2.7:8080",
+                Err(Denied::Origin),
+            ),
+            (
+                "http://127.0.0.1.evil.example",
+                "127.0.0.1.evil.example",
+                Err(Denied::Origin),
+            ),
+            (
+                "https://dash.example.org.evil.example",
+                "192.0.2.7",
+                Err(Denied::Origin),
+            ),
             ("http://192.0.2.8", "192.0.2.7:8080", Err(Denied::Origin)),
             ("file://", "192.0.2.7", Err(Denied::Origin)),
             ("", "192.0.2.7", Err(Denied::Origin)),
         ] {
-            let found = judge(&open, "/stream", &[(header::ORIGIN, origin), (header::HOST, host)]);
+            let found = judge(
+                &open,
+                "/stream",
+                &[(header::ORIGIN, origin), (header::HOST, host)],
+            );
             assert_eq!(found, expected, "{origin} at {host}");
         }
-        assert_eq!(judge(&open, "/stream", &[(header::HOST, "evil.example")]), everything, "a script sends no Origin");
+        assert_eq!(
+            judge(&open, "/stream", &[(header::HOST, "evil.example")]),
+            everything,
+            "a script sends no Origin"
+        );
         for (host, language, expected) in [
             ("evil.example:8080", Some("en"), Err(Denied::Host)),
             ("evil.example:8080", Some(""), Err(Denied::Host)),
@@ -322,13 +453,33 @@ mod tests {
             ("dash.example.org", Some("en"), everything),
         ] {
             let language = language.map(|l| (header::ACCEPT_LANGUAGE, l));
-            let headers: Vec<_> = [(header::HOST, host)].into_iter().chain(language.clone()).collect();
-            assert_eq!(judge(&open, "/snapshot.jpg", &headers), expected, "{host} {language:?}");
+            let headers: Vec<_> = [(header::HOST, host)]
+                .into_iter()
+                .chain(language.clone())
+                .collect();
+            assert_eq!(
+                judge(&open, "/snapshot.jpg", &headers),
+                expected,
+                "{host} {language:?}"
+            );
         }
-        let unsaid = [(header::HOST, "evil.example"), (header::USER_AGENT, "Mozilla/5.0 (X11; Linux) QtWebEngine/6.5")];
-        assert_eq!(judge(&open, "/snapshot.jpg", &unsaid), Err(Denied::Host), "a browser that says no language");
+        let unsaid = [
+            (header::HOST, "evil.example"),
+            (
+                header::USER_AGENT,
+                "Mozilla/5.0 (X11; Linux) QtWebEngine/6.5",
+            ),
+        ];
+        assert_eq!(
+            judge(&open, "/snapshot.jpg", &unsaid),
+            Err(Denied::Host),
+            "a browser that says no language"
+        );
         let shut = Access::of(None, None, &[], false);
-        assert_eq!(judge(&shut, "/stream", &[(header::ORIGIN, "null")]), Err(Denied::File));
+        assert_eq!(
+            judge(&shut, "/stream", &[(header::ORIGIN, "null")]),
+            Err(Denied::File)
+        );
     }
 
     #[test]
@@ -343,13 +494,37 @@ mod tests {
             ("/stream?token=eyes", vec![], Ok(Scope::PictureOnly)),
             ("/stream?token=s3cre", vec![], Err(Denied::WrongToken)),
             ("/stream?token=", vec![], Err(Denied::WrongToken)),
-            ("/stream", vec![(header::AUTHORIZATION, "Bearer s3cret")], Ok(Scope::Everything)),
-            ("/stream", vec![(header::AUTHORIZATION, "bearer eyes")], Ok(Scope::PictureOnly)),
-            ("/stream", vec![(header::AUTHORIZATION, "Basic s3cret")], Err(Denied::NoToken)),
-            ("/stream?token=s3cret", vec![(header::AUTHORIZATION, "Bearer wrong")], Err(Denied::WrongToken)),
-            ("/stream", vec![(header::ORIGIN, "null")], Err(Denied::NoToken)),
+            (
+                "/stream",
+                vec![(header::AUTHORIZATION, "Bearer s3cret")],
+                Ok(Scope::Everything),
+            ),
+            (
+                "/stream",
+                vec![(header::AUTHORIZATION, "bearer eyes")],
+                Ok(Scope::PictureOnly),
+            ),
+            (
+                "/stream",
+                vec![(header::AUTHORIZATION, "Basic s3cret")],
+                Err(Denied::NoToken),
+            ),
+            (
+                "/stream?token=s3cret",
+                vec![(header::AUTHORIZATION, "Bearer wrong")],
+                Err(Denied::WrongToken),
+            ),
+            (
+                "/stream",
+                vec![(header::ORIGIN, "null")],
+                Err(Denied::NoToken),
+            ),
         ] {
-            assert_eq!(judge(&guarded, uri, &headers), expected, "{uri} {headers:?}");
+            assert_eq!(
+                judge(&guarded, uri, &headers),
+                expected,
+                "{uri} {headers:?}"
+            );
         }
     }
 }

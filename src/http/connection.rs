@@ -52,7 +52,13 @@ pub struct Server {
 impl Server {
     /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `busy` is true
     /// while a request of somebody who may ask is being answered, and for a viewer.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, doorstep: OwnedSemaphorePermit, busy: Arc<AtomicBool>) {
+    pub async fn serve(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        doorstep: OwnedSemaphorePermit,
+        busy: Arc<AtomicBool>,
+    ) {
         if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
@@ -83,7 +89,13 @@ impl Server {
         Ok(self.serve_http(stream, peer, handover, busy).await?)
     }
 
-    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, handover: Handover, busy: Arc<AtomicBool>) -> hyper::Result<()>
+    async fn serve_http<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        handover: Handover,
+        busy: Arc<AtomicBool>,
+    ) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -114,7 +126,13 @@ impl Server {
     }
 
     async fn serve_viewer(&self, admitted: Admitted, peer: SocketAddr) {
-        let Admitted { upgrade, request, subscription, manner, place } = admitted;
+        let Admitted {
+            upgrade,
+            request,
+            subscription,
+            manner,
+            place,
+        } = admitted;
         let (socket, read_ahead) = match upgrade.await {
             Ok(upgraded) => taken_over(upgraded),
             // The peer left before the answer was sent.
@@ -128,7 +146,14 @@ impl Server {
         };
         let manner_of = format!("{:?}, {:?}", manner.format, request.delivery).to_lowercase();
         info!("viewer {peer} joined: {streams}, {manner_of}");
-        let viewer = Viewer::new(self.hub.clone(), subscription, socket, read_ahead, manner, self.limits);
+        let viewer = Viewer::new(
+            self.hub.clone(),
+            subscription,
+            socket,
+            read_ahead,
+            manner,
+            self.limits,
+        );
         let ended: Ended = viewer.run().await;
         drop(place);
         info!("viewer {peer} left: {ended}");
@@ -138,9 +163,14 @@ impl Server {
 /// Who is refused is hung up on; for everybody else the connection is busy until the answer is out.
 fn answered(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
     match response.status() {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::SERVICE_UNAVAILABLE => {
             busy.store(false, Relaxed);
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
         // For as long as the viewer stays.
@@ -165,7 +195,10 @@ impl HttpBody for Underway {
     type Data = <Body as HttpBody>::Data;
     type Error = <Body as HttpBody>::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -194,7 +227,10 @@ fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
     #[cfg(feature = "tls")]
     if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         let (tcp, tls) = parts.io.into_inner().into_inner();
-        return (Socket::with_tls(tcp, Session::new(tls)), parts.read_buf.to_vec());
+        return (
+            Socket::with_tls(tcp, Session::new(tls)),
+            parts.read_buf.to_vec(),
+        );
     }
     #[cfg(not(feature = "tls"))]
     drop(upgraded);

@@ -22,7 +22,11 @@ pub fn gauges<'a>(
     help: &str,
     values: impl IntoIterator<Item = (Labels<'a>, f64)>,
 ) -> fmt::Result {
-    family(out.encode_descriptor(name, help, None, MetricType::Gauge)?, values, |value, metric| ConstGauge::new(value).encode(metric))
+    family(
+        out.encode_descriptor(name, help, None, MetricType::Gauge)?,
+        values,
+        |value, metric| ConstGauge::new(value).encode(metric),
+    )
 }
 
 /// The encoder adds `_total` to the name.
@@ -32,7 +36,11 @@ pub fn counters<'a>(
     help: &str,
     values: impl IntoIterator<Item = (Labels<'a>, f64)>,
 ) -> fmt::Result {
-    family(out.encode_descriptor(name, help, None, MetricType::Counter)?, values, |value, metric| ConstCounter::new(value).encode(metric))
+    family(
+        out.encode_descriptor(name, help, None, MetricType::Counter)?,
+        values,
+        |value, metric| ConstCounter::new(value).encode(metric),
+    )
 }
 
 fn family<'a>(
@@ -55,11 +63,18 @@ pub fn histograms<'a>(
     help: &str,
     values: impl Iterator<Item = ((&'static str, String), &'a Counted)>,
 ) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    let mut metric =
+        out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     for (label, counted) in values {
-        let buckets: Vec<(f64, u64)> = BOUNDS_S.into_iter().chain([f64::INFINITY]).zip(counted.counts).collect();
+        let buckets: Vec<(f64, u64)> = BOUNDS_S
+            .into_iter()
+            .chain([f64::INFINITY])
+            .zip(counted.counts)
+            .collect();
         let total = counted.counts.iter().sum();
-        metric.encode_family(&[label])?.encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
+        metric
+            .encode_family(&[label])?
+            .encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
     }
     Ok(())
 }

@@ -52,15 +52,22 @@ pub fn incoming(bytes: &[u8]) {
 impl Loopback {
     /// The first read is what came behind the handshake, the others come over the socket.
     fn feed(&self, bytes: &[u8], step: usize) -> Outcome {
-        let mut peer = TcpStream::connect(self.listener.local_addr().expect("it is bound")).expect("it listens");
+        let mut peer = TcpStream::connect(self.listener.local_addr().expect("it is bound"))
+            .expect("it listens");
         // No port is to be left waiting: there are thousands of runs a second.
-        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("an option of TCP");
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .expect("an option of TCP");
         let (served, _) = self.listener.accept().expect("it was connected");
         served.set_nonblocking(true).expect("a socket");
         self.runtime.block_on(async {
             let mut reads = bytes.chunks(step);
             let ahead = reads.next().unwrap_or_default().to_vec();
-            let mut incoming = Incoming::new(Socket::new(tokio::net::TcpStream::from_std(served).expect("a socket")), ahead, MAX_MESSAGE);
+            let mut incoming = Incoming::new(
+                Socket::new(tokio::net::TcpStream::from_std(served).expect("a socket")),
+                ahead,
+                MAX_MESSAGE,
+            );
             let mut answers = Vec::new();
             let mut ended = drain(&mut incoming, &mut answers);
             for read in reads {
@@ -68,7 +75,11 @@ impl Loopback {
                     break;
                 }
                 peer.write_all(read).expect("the peer is there");
-                incoming.socket().readable().await.expect("the peer is there");
+                incoming
+                    .socket()
+                    .readable()
+                    .await
+                    .expect("the peer is there");
                 ended = drain(&mut incoming, &mut answers);
             }
             incoming.take_answers(&mut answers, || UnixNs(0));
@@ -97,8 +108,14 @@ fn drain(incoming: &mut Incoming, answers: &mut Vec<u8>) -> Option<Ended> {
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let [first, length, ..] = *bytes {
-        assert!([0x81, 0x88, 0x8a].contains(&first), "a text, a close or a pong: {first:#x}");
-        assert!(length <= 125, "an answer is short, and not masked: {length}");
+        assert!(
+            [0x81, 0x88, 0x8a].contains(&first),
+            "a text, a close or a pong: {first:#x}"
+        );
+        assert!(
+            length <= 125,
+            "an answer is short, and not masked: {length}"
+        );
         let (frame, rest) = bytes.split_at(2 + usize::from(length));
         frames.push(frame.to_vec());
         bytes = rest;
@@ -110,21 +127,34 @@ fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 /// Lines: the address, then the headers that are looked at.
 pub fn access(bytes: &[u8]) {
     let mut lines = bytes.split(|&b| b == b'\n');
-    let Some(uri) = lines.next().and_then(|line| Uri::try_from(line).ok()) else { return };
+    let Some(uri) = lines.next().and_then(|line| Uri::try_from(line).ok()) else {
+        return;
+    };
     let names = [header::AUTHORIZATION, header::ORIGIN, header::HOST];
-    let headers: HeaderMap =
-        names.into_iter().zip(lines).filter_map(|(name, line)| Some((name, HeaderValue::from_bytes(line).ok()?))).collect();
+    let headers: HeaderMap = names
+        .into_iter()
+        .zip(lines)
+        .filter_map(|(name, line)| Some((name, HeaderValue::from_bytes(line).ok()?)))
+        .collect();
     let given = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
     let holds = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|w| w == part);
 
     let guarded = Access::of(Some("s3cret"), None, &[], true);
     if guarded.judge(&uri, &headers).is_ok() {
         let query = uri.query().unwrap_or_default().as_bytes();
-        assert!(holds(given(header::AUTHORIZATION), b"s3cret") || holds(query, b"s3cret") || holds(query, b"%"), "{uri} {headers:?}");
+        assert!(
+            holds(given(header::AUTHORIZATION), b"s3cret")
+                || holds(query, b"s3cret")
+                || holds(query, b"%"),
+            "{uri} {headers:?}"
+        );
     }
     let open = Access::of(None, None, &[], true);
     let origin = given(header::ORIGIN).to_ascii_lowercase();
     if open.judge(&uri, &headers).is_ok() {
-        assert!(!origin.ends_with(b".example"), "a public site's page: {uri} {headers:?}");
+        assert!(
+            !origin.ends_with(b".example"),
+            "a public site's page: {uri} {headers:?}"
+        );
     }
 }

@@ -88,10 +88,22 @@ impl Incoming {
             .max_write_buffer_size(MAX_CONTROL)
             .max_message_size(Some(longest))
             .max_frame_size(Some(longest));
-        let most_unfinished = longest.saturating_mul(BYTES_PER_BYTE).saturating_add(AT_A_STRETCH);
-        let link = Link { socket, control: Vec::new(), stretch: AT_A_STRETCH, unfinished: 0, most_unfinished };
+        let most_unfinished = longest
+            .saturating_mul(BYTES_PER_BYTE)
+            .saturating_add(AT_A_STRETCH);
+        let link = Link {
+            socket,
+            control: Vec::new(),
+            stretch: AT_A_STRETCH,
+            unfinished: 0,
+            most_unfinished,
+        };
         let ws = WebSocket::from_partially_read(link, read_ahead, Role::Server, Some(config));
-        Self { ws, used_up: false, pongs: Vec::new() }
+        Self {
+            ws,
+            used_up: false,
+            pongs: Vec::new(),
+        }
     }
 
     pub fn socket(&self) -> &Socket {
@@ -126,7 +138,11 @@ impl Incoming {
             Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
                 self.used_up = link.stretch > 0;
                 link.stretch = AT_A_STRETCH;
-                return Ok(if self.used_up { Heard::Nothing } else { Heard::Enough });
+                return Ok(if self.used_up {
+                    Heard::Nothing
+                } else {
+                    Heard::Enough
+                });
             }
             Err(e) => return Err(ended(&e)),
         };
@@ -136,14 +152,22 @@ impl Incoming {
             Message::Text(said) => match text::command(&said) {
                 Some(Command::Ack) => Ok(Heard::Ack),
                 Some(Command::Ping(id)) => {
-                    self.pongs.push(Pong { id: id.to_owned(), received: now() });
+                    self.pongs.push(Pong {
+                        id: id.to_owned(),
+                        received: now(),
+                    });
                     Ok(Heard::Other)
                 }
-                None => Err(Ended::refused(1008, "what a viewer may say is: ack, and ping:<up to 64 bytes without a colon>")),
+                None => Err(Ended::refused(
+                    1008,
+                    "what a viewer may say is: ack, and ping:<up to 64 bytes without a colon>",
+                )),
             },
             Message::Binary(_) => Err(Ended::refused(1003, "a viewer speaks in text")),
             // tungstenite answers these.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(Heard::Other),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                Ok(Heard::Other)
+            }
         }
     }
 
@@ -152,7 +176,11 @@ impl Incoming {
         if !self.pongs.is_empty() {
             let sent = now();
             for pong in self.pongs.drain(..) {
-                append_message(out, Opcode::Text, text::pong(&pong.id, pong.received, sent).as_bytes());
+                append_message(
+                    out,
+                    Opcode::Text,
+                    text::pong(&pong.id, pong.received, sent).as_bytes(),
+                );
             }
         }
         // Last, for nothing may follow a close frame.
@@ -173,7 +201,10 @@ impl From<io::Error> for Ended {
 
 impl Ended {
     pub fn refused(code: u16, reason: impl Into<String>) -> Self {
-        Self::Refused { code, reason: reason.into() }
+        Self::Refused {
+            code,
+            reason: reason.into(),
+        }
     }
 }
 

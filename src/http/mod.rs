@@ -62,7 +62,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { viewers: 600, connections: 256, head: Duration::from_secs(10), stalled: Duration::from_secs(60), message: 4096 }
+        Self {
+            viewers: 600,
+            connections: 256,
+            head: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
+            message: 4096,
+        }
     }
 }
 
@@ -109,7 +115,13 @@ impl App {
 }
 
 /// Serves until `shutdown`; then every viewer is told so (close code 1001), and all is over within a second.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, door: Door, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    door: Door,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
     let more = routes_of_webrtc(&door, &limits);
     let app = App {
         hub: hub.clone(),
@@ -184,7 +196,11 @@ struct Open {
 
 impl Doorstep {
     fn new(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), open: VecDeque::new(), sweep_at: 2 * places }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            open: VecDeque::new(),
+            sweep_at: 2 * places,
+        }
     }
 
     async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
@@ -194,10 +210,16 @@ impl Doorstep {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Some(place);
         }
-        let oldest = self.open.iter().position(|c| !c.task.is_finished() && !c.busy.load(Relaxed))?;
+        let oldest = self
+            .open
+            .iter()
+            .position(|c| !c.task.is_finished() && !c.busy.load(Relaxed))?;
         self.open.remove(oldest)?.task.abort();
         // The runtime drops it, and its place, at its next turn.
-        timeout(GIVING_WAY, self.places.clone().acquire_owned()).await.ok()?.ok()
+        timeout(GIVING_WAY, self.places.clone().acquire_owned())
+            .await
+            .ok()?
+            .ok()
     }
 }
 
@@ -210,7 +232,11 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 fn router(app: App, access: Access, more: Router) -> Router {
-    let page = if app.serve_client { Router::new().route("/index.html", get(status::page)) } else { Router::new() };
+    let page = if app.serve_client {
+        Router::new().route("/index.html", get(status::page))
+    } else {
+        Router::new()
+    };
     page.route("/", get(status::root))
         .route("/stream", get(stream::stream))
         .route("/info", get(status::info))
@@ -225,7 +251,10 @@ fn router(app: App, access: Access, more: Router) -> Router {
         .with_state(app)
         .merge(more)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(Arc::new(access), access::layer))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(access),
+            access::layer,
+        ))
 }
 
 /// The router adds the `Allow` header: to whoever asks for it with OPTIONS (RFC 9110, section 9.3.7), and to a refusal.

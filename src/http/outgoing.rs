@@ -33,7 +33,15 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub fn new(manner: Manner) -> Self {
-        Self { manner, head: Vec::new(), head_sent: 0, body: Bytes::new(), events: 0, unacknowledged: 0, taken: 0 }
+        Self {
+            manner,
+            head: Vec::new(),
+            head_sent: 0,
+            body: Bytes::new(),
+            events: 0,
+            unacknowledged: 0,
+            taken: 0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -51,7 +59,9 @@ impl Outgoing {
     }
 
     pub fn window_is_open(&self) -> bool {
-        self.manner.window.is_none_or(|window| self.unacknowledged < window)
+        self.manner
+            .window
+            .is_none_or(|window| self.unacknowledged < window)
     }
 
     pub fn acknowledged(&mut self) {
@@ -67,7 +77,11 @@ impl Outgoing {
                 self.compose_event(notice.stamp, &notice.event);
                 None
             }
-            Item::Packet { packet, gaps, reshaped } => Some(self.compose_packet(packet, gaps, *reshaped)),
+            Item::Packet {
+                packet,
+                gaps,
+                reshaped,
+            } => Some(self.compose_packet(packet, gaps, *reshaped)),
         };
         // Only borrowed as yet: nearly always the kernel takes all of it, and then nothing is to be counted or kept.
         let bytes = body.map_or(&[][..], |body| body);
@@ -81,7 +95,9 @@ impl Outgoing {
         if let Some(body) = body.filter(|body| of_body < body.len()) {
             self.body = body.slice(of_body..);
         }
-        if matches!(item, Item::Packet { packet, .. } if packet.encoding.stream() == StreamKind::Video) && self.manner.window.is_some() {
+        if matches!(item, Item::Packet { packet, .. } if packet.encoding.stream() == StreamKind::Video)
+            && self.manner.window.is_some()
+        {
             self.unacknowledged += 1;
         }
         Ok(true)
@@ -120,22 +136,57 @@ impl Outgoing {
     }
 
     /// Puts what stands before the packet into the head; what follows it, shared, is returned.
-    fn compose_packet<'a>(&mut self, packet: &'a Packet, gaps: &[Gap], reshaped: bool) -> &'a Bytes {
+    fn compose_packet<'a>(
+        &mut self,
+        packet: &'a Packet,
+        gaps: &[Gap],
+        reshaped: bool,
+    ) -> &'a Bytes {
         let stream = packet.encoding.stream();
         if self.manner.events {
-            for &Gap { cause, count, seconds } in gaps {
-                self.compose_event(packet.stamp, &Event::Gap { stream, count, seconds, cause });
+            for &Gap {
+                cause,
+                count,
+                seconds,
+            } in gaps
+            {
+                self.compose_event(
+                    packet.stamp,
+                    &Event::Gap {
+                        stream,
+                        count,
+                        seconds,
+                        cause,
+                    },
+                );
             }
             if reshaped {
-                self.compose_event(packet.stamp, &Event::Format { stream, shape: packet.shape.into() });
+                self.compose_event(
+                    packet.stamp,
+                    &Event::Format {
+                        stream,
+                        shape: packet.shape.into(),
+                    },
+                );
             }
         }
         match self.manner.format {
             Format::Text => packet.text_frame(),
             Format::Binary => {
-                append_header(&mut self.head, Opcode::Binary, binary::HEADER_LEN + packet.payload.len());
-                let label = Label { sequence: packet.sequence as u32, gap: !gaps.is_empty() };
-                self.head.extend_from_slice(&binary::packet_header(label, packet.stamp, packet.shape));
+                append_header(
+                    &mut self.head,
+                    Opcode::Binary,
+                    binary::HEADER_LEN + packet.payload.len(),
+                );
+                let label = Label {
+                    sequence: packet.sequence as u32,
+                    gap: !gaps.is_empty(),
+                };
+                self.head.extend_from_slice(&binary::packet_header(
+                    label,
+                    packet.stamp,
+                    packet.shape,
+                ));
                 &packet.payload
             }
         }
@@ -143,11 +194,20 @@ impl Outgoing {
 
     fn compose_event(&mut self, stamp: UnixNs, event: &Event) {
         match self.manner.format {
-            Format::Text => append_message(&mut self.head, Opcode::Text, text::event(stamp, event).as_bytes()),
+            Format::Text => append_message(
+                &mut self.head,
+                Opcode::Text,
+                text::event(stamp, event).as_bytes(),
+            ),
             Format::Binary => {
                 let json = event.to_json();
-                append_header(&mut self.head, Opcode::Binary, binary::HEADER_LEN + json.len());
-                self.head.extend_from_slice(&binary::event_header(self.events, stamp));
+                append_header(
+                    &mut self.head,
+                    Opcode::Binary,
+                    binary::HEADER_LEN + json.len(),
+                );
+                self.head
+                    .extend_from_slice(&binary::event_header(self.events, stamp));
                 self.head.extend_from_slice(json.as_bytes());
                 self.events = self.events.wrapping_add(1);
             }

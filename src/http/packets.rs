@@ -32,7 +32,12 @@ impl Drop for Visit {
 
 impl Packets {
     /// `max_fps`: pictures per second at most.
-    pub fn subscribe(app: &App, encoding: Encoding, delivery: Delivery, max_fps: Option<f64>) -> Result<Self, Problem> {
+    pub fn subscribe(
+        app: &App,
+        encoding: Encoding,
+        delivery: Delivery,
+        max_fps: Option<f64>,
+    ) -> Result<Self, Problem> {
         let feed = Some(Feed::Encoded(encoding));
         let (video, audio, absent) = match encoding.stream() {
             StreamKind::Video => (feed, None, Problem::NoCamera),
@@ -41,16 +46,33 @@ impl Packets {
         if !app.hub.has(encoding) {
             return Err(absent);
         }
-        let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
-        let request = Request { video, audio, delivery, max_fps, events: false };
+        let place = app
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Problem::Full)?;
+        let request = Request {
+            video,
+            audio,
+            delivery,
+            max_fps,
+            events: false,
+        };
         let subscription = app.hub.subscribe(&request).map_err(|_| Problem::Full)?;
-        Ok(Self { subscription, _place: place, _visit: None })
+        Ok(Self {
+            subscription,
+            _place: place,
+            _visit: None,
+        })
     }
 
     /// The log tells that this viewer has come, and, once this is dropped, that it has left. `what`: it is sent.
     pub fn logged(self, Peer(peer): Peer, what: &str) -> Self {
         info!("viewer {peer} joined: {what}");
-        Self { _visit: Some(Visit(peer)), ..self }
+        Self {
+            _visit: Some(Visit(peer)),
+            ..self
+        }
     }
 
     /// The next packet; `None` when the server stops.

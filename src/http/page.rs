@@ -35,13 +35,22 @@ const SCRIPTS: [(&str, &str); 20] = scripts![
 
 /// The whole page.
 pub static PAGE: LazyLock<String> = LazyLock::new(|| {
-    let icon = format!("<link rel=\"icon\" href=\"data:image/svg+xml;base64,{}\">", base64(ICON));
+    let icon = format!(
+        "<link rel=\"icon\" href=\"data:image/svg+xml;base64,{}\">",
+        base64(ICON)
+    );
     let page = INDEX
         .replace("<link rel=\"icon\" href=\"icon.svg\">", &icon)
-        .replace("<link rel=\"stylesheet\" href=\"style.css\">", &format!("<style>\n{STYLE}</style>"));
-    SCRIPTS
-        .iter()
-        .fold(page, |page, (name, text)| page.replace(&format!("<script src=\"{name}\"></script>"), &format!("<script>\n{text}</script>")))
+        .replace(
+            "<link rel=\"stylesheet\" href=\"style.css\">",
+            &format!("<style>\n{STYLE}</style>"),
+        );
+    SCRIPTS.iter().fold(page, |page, (name, text)| {
+        page.replace(
+            &format!("<script src=\"{name}\"></script>"),
+            &format!("<script>\n{text}</script>"),
+        )
+    })
 });
 
 fn base64(text: &str) -> String {
@@ -57,9 +66,15 @@ mod tests {
     #[test]
     fn the_page_needs_no_second_request() {
         for left in ["src=\"", "href=\"style.css", "href=\"icon.svg"] {
-            assert!(!PAGE.contains(left), "{left} is still in the page: is a file of public/ missing from the list?");
+            assert!(
+                !PAGE.contains(left),
+                "{left} is still in the page: is a file of public/ missing from the list?"
+            );
         }
         assert!(PAGE.contains("Click to Start Audio"));
-        assert!(SCRIPTS.iter().all(|(_, text)| !text.contains("</script")), "a script must not end its own element");
+        assert!(
+            SCRIPTS.iter().all(|(_, text)| !text.contains("</script")),
+            "a script must not end its own element"
+        );
     }
 }

@@ -56,15 +56,27 @@ pub struct Rate {
 
 /// `GET /snapshot.jpg`: the first frame captured after the request, unless an older one was allowed. While the camera is known
 /// to be away, nobody waits for it.
-pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejection>) -> Result<Response, Problem> {
+pub async fn snapshot(
+    State(app): State<App>,
+    age: Result<Query<Age>, QueryRejection>,
+) -> Result<Response, Problem> {
     let Query(age) = age.map_err(|_| Problem::BadAge)?;
     let max_age = age.max_age_ms.map_or(Duration::ZERO, Duration::from_millis);
     let oldest = MonoNs(MonoNs::now().0.saturating_sub(max_age.as_nanos() as u64));
-    if let Some(packet) = app.hub.latest(Encoding::Jpeg).filter(|p| p.captured >= oldest) {
+    if let Some(packet) = app
+        .hub
+        .latest(Encoding::Jpeg)
+        .filter(|p| p.captured >= oldest)
+    {
         return Ok(image(&packet));
     }
     let frames = frames(&app, None)?;
-    if app.hub.info(MonoNs::now()).video.is_some_and(|video| video.state == WorkerState::WaitingForDevice) {
+    if app
+        .hub
+        .info(MonoNs::now())
+        .video
+        .is_some_and(|video| video.state == WorkerState::WaitingForDevice)
+    {
         return Err(Problem::CameraAway);
     }
     let fresh = async {
@@ -84,7 +96,9 @@ pub async fn snapshot(State(app): State<App>, age: Result<Query<Age>, QueryRejec
 
 /// How long to wait for a frame of a camera that gives one each `interval`.
 fn patience(interval: Duration) -> Duration {
-    FIRST_FRAME.saturating_add(interval.saturating_mul(INTERVALS)).min(LONGEST)
+    FIRST_FRAME
+        .saturating_add(interval.saturating_mul(INTERVALS))
+        .min(LONGEST)
 }
 
 /// The newest ones: a reader that is slow misses frames.
@@ -130,7 +144,10 @@ pub async fn mjpeg(
         })
     };
     // No second request can follow on this connection.
-    let about = [(header::CONTENT_TYPE, kind), (header::CONNECTION, HeaderValue::from_static("close"))];
+    let about = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONNECTION, HeaderValue::from_static("close")),
+    ];
     Ok((about, LIVE, Body::from_stream(parts.flatten_stream())).into_response())
 }
 
@@ -142,7 +159,11 @@ fn part(packet: &Packet) -> [Bytes; 3] {
         Seconds(packet.stamp),
         packet.sequence
     );
-    [head.into(), packet.payload.clone(), Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
+    [
+        head.into(),
+        packet.payload.clone(),
+        Bytes::from(format!("\r\n--{BOUNDARY}\r\n")),
+    ]
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@ use std::fmt::Display;
 
 /// `{"error":"…"}`.
 pub fn refusal(status: StatusCode, error: impl Display) -> Response {
-    (status, Json(serde_json::json!({ "error": error.to_string() }))).into_response()
+    (
+        status,
+        Json(serde_json::json!({ "error": error.to_string() })),
+    )
+        .into_response()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,13 +49,20 @@ impl IntoResponse for Problem {
         let status = match self {
             Self::NoCamera | Self::NoSound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::SoundForbidden => StatusCode::FORBIDDEN,
-            Self::NoFrame | Self::CameraAway | Self::SilentMicrophone | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BadAge | Self::BadRate | Self::BadSeconds | Self::BadAction => StatusCode::BAD_REQUEST,
+            Self::NoFrame | Self::CameraAway | Self::SilentMicrophone | Self::Full => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::BadAge | Self::BadRate | Self::BadSeconds | Self::BadAction => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         };
         let mut response = refusal(status, self);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("2"));
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                axum::http::HeaderValue::from_static("2"),
+            );
         }
         response
     }

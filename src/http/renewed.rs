@@ -38,13 +38,25 @@ impl<T: Clone> Renewed<T> {
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
         let seen = stamps(&files);
-        let current = Mutex::new(Current { value: make()?, seen, looked: Instant::now() });
-        Ok(Self { what, files, make: Box::new(move || Ok(make()?)), current })
+        let current = Mutex::new(Current {
+            value: make()?,
+            seen,
+            looked: Instant::now(),
+        });
+        Ok(Self {
+            what,
+            files,
+            make: Box::new(move || Ok(make()?)),
+            current,
+        })
     }
 
     /// The newest. Of changed files that cannot be used (one of two may still be on its way), the last good value stays.
     pub fn get(&self) -> T {
-        let mut current = self.current.lock().expect("nothing panics while it holds the value");
+        let mut current = self
+            .current
+            .lock()
+            .expect("nothing panics while it holds the value");
         if current.looked.elapsed() < LOOK_EVERY {
             return current.value.clone();
         }
@@ -56,7 +68,11 @@ impl<T: Clone> Renewed<T> {
                     info!("the {} was read again", self.what);
                     current.value = value;
                 }
-                Err(e) => warn!("{}; the last {} stays in use", crate::log::chain(&*e), self.what),
+                Err(e) => warn!(
+                    "{}; the last {} stays in use",
+                    crate::log::chain(&*e),
+                    self.what
+                ),
             }
             // Bad ones too: they are complained of once, and read again when they change.
             current.seen = now;
@@ -68,5 +84,13 @@ impl<T: Clone> Renewed<T> {
 /// `None` while one of them is missing, or is a pipe, which could be read but once.
 fn stamps(files: &[PathBuf]) -> Option<Vec<Stamp>> {
     let stamp = |m: Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
-    files.iter().map(|path| std::fs::metadata(path).ok().filter(Metadata::is_file).map(stamp)).collect()
+    files
+        .iter()
+        .map(|path| {
+            std::fs::metadata(path)
+                .ok()
+                .filter(Metadata::is_file)
+                .map(stamp)
+        })
+        .collect()
 }

@@ -30,7 +30,10 @@ pub struct Socket {
 /// something for it.
 pub fn prepare(stream: &TcpStream, stalled: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_EVERY).with_retries(3);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(3);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(stalled))?;
@@ -50,18 +53,27 @@ impl Socket {
     /// The same over TLS, its handshake done.
     #[cfg(feature = "tls")]
     pub fn with_tls(tcp: TcpStream, session: Session) -> Self {
-        Self { tcp, tls: Some(Box::new(Mutex::new(session))) }
+        Self {
+            tcp,
+            tls: Some(Box::new(Mutex::new(session))),
+        }
     }
 
     #[cfg(feature = "tls")]
     fn session(&self) -> Option<MutexGuard<'_, Session>> {
-        self.tls.as_ref().map(|tls| tls.lock().expect("nothing panics while it holds the session"))
+        self.tls.as_ref().map(|tls| {
+            tls.lock()
+                .expect("nothing panics while it holds the session")
+        })
     }
 
     /// Ready when [`try_read`](Self::try_read) may give something, or the end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         #[cfg(feature = "tls")]
-        if self.session().is_some_and(|mut session| session.has_plaintext()) {
+        if self
+            .session()
+            .is_some_and(|mut session| session.has_plaintext())
+        {
             return Poll::Ready(Ok(()));
         }
         self.tcp.poll_read_ready(cx)
@@ -100,7 +112,9 @@ impl Socket {
         }
         match slices {
             [[], one] | [one, []] => self.tcp.try_write(one),
-            [one, two] => self.tcp.try_write_vectored(&[IoSlice::new(one), IoSlice::new(two)]),
+            [one, two] => self
+                .tcp
+                .try_write_vectored(&[IoSlice::new(one), IoSlice::new(two)]),
         }
     }
 

@@ -42,13 +42,23 @@ pub struct Action {
 
 /// `/`: the page with `--serve-client`, else the addresses; `/?action=stream` and `/?action=snapshot` as mjpg-streamer has
 /// them, with what else `/stream.mjpg` and `/snapshot.jpg` take.
-pub async fn root(State(app): State<App>, peer: Extension<Peer>, uri: Uri) -> Result<Response, Problem> {
+pub async fn root(
+    State(app): State<App>,
+    peer: Extension<Peer>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let Query(Action { action }) = Query::try_from_uri(&uri).map_err(|_| Problem::BadAction)?;
     match action.as_deref() {
         None if app.serve_client => Ok(page().await.into_response()),
         None => {
-            let of_webrtc = if app.has_webrtc() { ADDRESSES_OF_WEBRTC } else { "" };
-            Ok([ADDRESSES, of_webrtc, WITHOUT_PAGE].concat().into_response())
+            let of_webrtc = if app.has_webrtc() {
+                ADDRESSES_OF_WEBRTC
+            } else {
+                ""
+            };
+            Ok([ADDRESSES, of_webrtc, WITHOUT_PAGE]
+                .concat()
+                .into_response())
         }
         Some("stream") => pictures::mjpeg(State(app), peer, Query::try_from_uri(&uri)).await,
         Some("snapshot") => pictures::snapshot(State(app), Query::try_from_uri(&uri)).await,

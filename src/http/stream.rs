@@ -35,11 +35,17 @@ pub struct Admitted {
 
 impl Handover {
     pub fn take(&self) -> Option<Admitted> {
-        self.0.lock().expect("nothing panics while it holds the slot").take()
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the slot")
+            .take()
     }
 
     fn put(&self, admitted: Admitted) {
-        *self.0.lock().expect("nothing panics while it holds the slot") = Some(admitted);
+        *self
+            .0
+            .lock()
+            .expect("nothing panics while it holds the slot") = Some(admitted);
     }
 }
 
@@ -75,7 +81,9 @@ pub async fn stream(
 ) -> Response {
     // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
     if !headers.contains_key(header::UPGRADE) {
-        return pictures::mjpeg(State(app), peer, extract::Query::try_from_uri(&uri)).await.into_response();
+        return pictures::mjpeg(State(app), peer, extract::Query::try_from_uri(&uri))
+            .await
+            .into_response();
     }
     match admit(&app, scope, upgrade, &uri, &headers) {
         Ok((admitted, accept)) => {
@@ -98,16 +106,36 @@ fn admit(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(Admitted, HeaderValue), Refusal> {
-    let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| Refusal::Malformed)?;
+    let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| Refusal::Malformed)?;
     let query = Query::from_pairs(pairs.0)?;
     let request = request(&query, scope, &app.hub)?;
     let key = websocket_key(headers)?;
-    let Some(Extension(upgrade)) = upgrade else { return Err(Refusal::NoUpgrade) };
+    let Some(Extension(upgrade)) = upgrade else {
+        return Err(Refusal::NoUpgrade);
+    };
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    let place = app.places.clone().try_acquire_owned().map_err(|_| Problem::Full)?;
-    let manner = Manner { format: query.format, events: query.events, window: query.window };
+    let place = app
+        .places
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Problem::Full)?;
+    let manner = Manner {
+        format: query.format,
+        events: query.events,
+        window: query.window,
+    };
     let subscription = app.hub.subscribe(&request)?;
-    Ok((Admitted { upgrade, request, subscription, manner, place }, accept))
+    Ok((
+        Admitted {
+            upgrade,
+            request,
+            subscription,
+            manner,
+            place,
+        },
+        accept,
+    ))
 }
 
 /// What the query means on this server: both streams unless it says otherwise, as far as they are there.
@@ -123,16 +151,32 @@ fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     if query.audio == Some(true) && !has_audio {
         return Err(Problem::NoSound.into());
     }
-    let video = query.video.unwrap_or(has_video).then_some(Feed::Encoded(Encoding::Jpeg));
-    let view = View { rate_hz: query.audio_rate, channels: query.audio_channels };
-    let sound = if view == View::default() { Feed::Encoded(Encoding::Pcm) } else { Feed::Viewed(view) };
+    let video = query
+        .video
+        .unwrap_or(has_video)
+        .then_some(Feed::Encoded(Encoding::Jpeg));
+    let view = View {
+        rate_hz: query.audio_rate,
+        channels: query.audio_channels,
+    };
+    let sound = if view == View::default() {
+        Feed::Encoded(Encoding::Pcm)
+    } else {
+        Feed::Viewed(view)
+    };
     let audio = query.audio.unwrap_or(has_audio).then_some(sound);
     // A page that plays by WebRTC hears here of gaps and lost devices, and asks what the time is.
     let only_events = query.events && query.video == Some(false) && query.audio == Some(false);
     if video.is_none() && audio.is_none() && !only_events {
         return Err(Refusal::Nothing);
     }
-    Ok(Request { video, audio, delivery: query.delivery, max_fps: query.max_fps, events: query.events })
+    Ok(Request {
+        video,
+        audio,
+        delivery: query.delivery,
+        max_fps: query.max_fps,
+        events: query.events,
+    })
 }
 
 /// Checks the client's side of the handshake (RFC 6455, section 4.2.1).
@@ -151,7 +195,10 @@ fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     if !has(header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(Refusal::Version);
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Refusal::Key)?.as_bytes();
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or(Refusal::Key)?
+        .as_bytes();
     match crate::wire::b64::decode(key) {
         Some(bytes) if bytes.len() == 16 => Ok(key),
         _ => Err(Refusal::Key),
@@ -172,7 +219,10 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UPGRADE_REQUIRED {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
         }
         response
     }

@@ -49,9 +49,23 @@ enum Rest {
 }
 
 impl Viewer {
-    pub fn new(hub: Arc<Hub>, subscription: Subscription, socket: Socket, read_ahead: Vec<u8>, manner: Manner, limits: Limits) -> Self {
+    pub fn new(
+        hub: Arc<Hub>,
+        subscription: Subscription,
+        socket: Socket,
+        read_ahead: Vec<u8>,
+        manner: Manner,
+        limits: Limits,
+    ) -> Self {
         let incoming = Incoming::new(socket, read_ahead, limits.message);
-        Self { hub, subscription, incoming, outgoing: Outgoing::new(manner), blocked: None, patience: limits.stalled }
+        Self {
+            hub,
+            subscription,
+            incoming,
+            outgoing: Outgoing::new(manner),
+            blocked: None,
+            patience: limits.stalled,
+        }
     }
 
     /// Serves until one side ends it; says why.
@@ -62,7 +76,9 @@ impl Viewer {
         if let Ended::Refused { code, reason } = &ended {
             self.incoming.refuse(*code, reason);
         }
-        if matches!(ended, Ended::Refused { .. } | Ended::ByViewer) && self.say_goodbye().await.is_err() {
+        if matches!(ended, Ended::Refused { .. } | Ended::ByViewer)
+            && self.say_goodbye().await.is_err()
+        {
             ended = Ended::Gone;
         }
         ended
@@ -76,7 +92,10 @@ impl Viewer {
             Err(ended) => return Poll::Ready(ended),
         };
         // Answers that were in the way of reading may be gone by now.
-        if reading == Rest::TurnOver || writing == Rest::TurnOver || reading == Rest::Blocked && self.incoming.may_read() {
+        if reading == Rest::TurnOver
+            || writing == Rest::TurnOver
+            || reading == Rest::Blocked && self.incoming.may_read()
+        {
             cx.waker().wake_by_ref();
         }
         if writing != Rest::Blocked {
@@ -111,13 +130,21 @@ impl Viewer {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
-        let Self { hub, subscription, incoming, outgoing, .. } = self;
+        let Self {
+            hub,
+            subscription,
+            incoming,
+            outgoing,
+            ..
+        } = self;
         for _ in 0..TURN {
             let mut room = outgoing.send(incoming.socket())?;
             if room {
                 incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
                 let video_allowed = outgoing.window_is_open();
-                match subscription.take_if(cx, video_allowed, |item| outgoing.begin(item, incoming.socket()))? {
+                match subscription.take_if(cx, video_allowed, |item| {
+                    outgoing.begin(item, incoming.socket())
+                })? {
                     Taken::Yes { more } => {
                         room = outgoing.send(incoming.socket())?;
                         if room && !more {
@@ -159,7 +186,12 @@ impl Viewer {
     /// closed with unread bytes in it, the kernel would reset the connection and the viewer never see our reason.
     async fn say_goodbye(&mut self) -> std::io::Result<()> {
         let deadline = Instant::now() + GOODBYE;
-        let Self { hub, incoming, outgoing, .. } = self;
+        let Self {
+            hub,
+            incoming,
+            outgoing,
+            ..
+        } = self;
         loop {
             if !outgoing.send(incoming.socket())? {
                 timeout_at(deadline, incoming.socket().room()).await??;
@@ -175,7 +207,8 @@ impl Viewer {
         while !discard(socket)? {
             // A peer that floods is always ready: others get their turn, and the clock is looked at.
             yield_now().await;
-            if Instant::now() >= deadline || timeout_at(deadline, socket.readable()).await.is_err() {
+            if Instant::now() >= deadline || timeout_at(deadline, socket.readable()).await.is_err()
+            {
                 break;
             }
         }

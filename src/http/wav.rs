@@ -48,18 +48,40 @@ pub async fn wav(
         return Err(Problem::BadSeconds);
     }
     let sound = Packets::subscribe(&app, Encoding::Pcm, Delivery::All, None)?;
-    let first = timeout(FIRST_PACKET, sound.next()).await.ok().flatten().ok_or(Problem::SilentMicrophone)?;
-    let Shape::Audio { rate_hz, channels } = first.shape else { return Err(Problem::SilentMicrophone) };
+    let first = timeout(FIRST_PACKET, sound.next())
+        .await
+        .ok()
+        .flatten()
+        .ok_or(Problem::SilentMicrophone)?;
+    let Shape::Audio { rate_hz, channels } = first.shape else {
+        return Err(Problem::SilentMicrophone);
+    };
     let frame_bytes = 2 * u64::from(channels);
     let whole = seconds.map(|s| (s * f64::from(rate_hz)).round() as u64 * frame_bytes);
     let header = wav_header(rate_hz, channels, whole.and_then(|n| u32::try_from(n).ok()));
-    let stamp = HeaderValue::try_from(Seconds(first.stamp).to_string()).expect("digits and a point");
-    let tape = Tape { rate_hz, frame_bytes, next: first.captured, left: whole };
+    let stamp =
+        HeaderValue::try_from(Seconds(first.stamp).to_string()).expect("digits and a point");
+    let tape = Tape {
+        rate_hz,
+        frame_bytes,
+        next: first.captured,
+        left: whole,
+    };
     let bytes = async move {
         // Not before somebody reads: HEAD reads nothing.
         let sound = sound.logged(peer, "audio, wav");
-        let state = Recording { sound, tape, ready: Some(header), packet: Some(first) };
-        stream::unfold(state, |mut state| async move { state.next().await.map(|b| (Ok::<_, std::convert::Infallible>(b), state)) })
+        let state = Recording {
+            sound,
+            tape,
+            ready: Some(header),
+            packet: Some(first),
+        };
+        stream::unfold(state, |mut state| async move {
+            state
+                .next()
+                .await
+                .map(|b| (Ok::<_, std::convert::Infallible>(b), state))
+        })
     };
     let about = [
         (header::CONTENT_TYPE, HeaderValue::from_static("audio/wav")),
@@ -68,7 +90,10 @@ pub async fn wav(
     ];
     let mut response = (about, Body::from_stream(bytes.flatten_stream())).into_response();
     if let Some(whole) = whole {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(whole + WAV_HEADER as u64));
+        response.headers_mut().insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(whole + WAV_HEADER as u64),
+        );
     }
     Ok(response)
 }
@@ -112,9 +137,11 @@ impl Tape {
     /// The file's next bytes: silence for what is missing before this packet, then its samples.
     fn record(&mut self, captured: MonoNs, samples: &Bytes) -> Bytes {
         let missing = captured.since(self.next).min(MOST_SILENCE);
-        let silence = (missing.as_nanos() as u64 * u64::from(self.rate_hz) / 1_000_000_000) * self.frame_bytes;
+        let silence = (missing.as_nanos() as u64 * u64::from(self.rate_hz) / 1_000_000_000)
+            * self.frame_bytes;
         let frames = samples.len() as u64 / self.frame_bytes;
-        self.next = captured + Duration::from_nanos(frames * 1_000_000_000 / u64::from(self.rate_hz.max(1)));
+        self.next = captured
+            + Duration::from_nanos(frames * 1_000_000_000 / u64::from(self.rate_hz.max(1)));
         // A stamp moves by microseconds from packet to packet; a frame or two of silence for that would be a click.
         let bytes = if silence > self.frame_bytes * u64::from(self.rate_hz) / 500 {
             let mut bytes = vec![0; silence as usize];
@@ -123,8 +150,14 @@ impl Tape {
         } else {
             samples.clone()
         };
-        let Some(left) = &mut self.left else { return bytes };
-        let taken = bytes.slice(..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
+        let Some(left) = &mut self.left else {
+            return bytes;
+        };
+        let taken = bytes.slice(
+            ..bytes
+                .len()
+                .min(usize::try_from(*left).unwrap_or(usize::MAX)),
+        );
         *left -= taken.len() as u64;
         taken
     }
@@ -137,7 +170,12 @@ fn wav_header(rate_hz: u32, channels: u16, data_bytes: Option<u32>) -> Bytes {
     let frame = channels * 2;
     let mut head = Vec::with_capacity(WAV_HEADER);
     head.extend_from_slice(b"RIFF");
-    head.extend_from_slice(&data_bytes.and_then(|n| n.checked_add(36)).unwrap_or(UNKNOWN).to_le_bytes());
+    head.extend_from_slice(
+        &data_bytes
+            .and_then(|n| n.checked_add(36))
+            .unwrap_or(UNKNOWN)
+            .to_le_bytes(),
+    );
     head.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0");
     head.extend_from_slice(&channels.to_le_bytes());
     head.extend_from_slice(&rate_hz.to_le_bytes());
@@ -153,7 +191,12 @@ mod tests {
     use super::*;
 
     fn tape(left: Option<u64>) -> Tape {
-        Tape { rate_hz: 1_000, frame_bytes: 2, next: MonoNs(1_000_000_000), left }
+        Tape {
+            rate_hz: 1_000,
+            frame_bytes: 2,
+            next: MonoNs(1_000_000_000),
+            left,
+        }
     }
 
     #[test]
@@ -161,11 +204,19 @@ mod tests {
         let mut tape = tape(None);
         let packet = Bytes::from(vec![7; 40]); // 20 ms
         assert_eq!(tape.record(MonoNs(1_000_000_000), &packet).len(), 40);
-        assert_eq!(tape.record(MonoNs(1_020_010_000), &packet).len(), 40, "ten microseconds are no gap");
+        assert_eq!(
+            tape.record(MonoNs(1_020_010_000), &packet).len(),
+            40,
+            "ten microseconds are no gap"
+        );
         let after = tape.record(MonoNs(1_140_010_000), &packet);
         assert_eq!(after.len(), 200 + 40);
         assert!(after[..200].iter().all(|b| *b == 0) && after[200..].iter().all(|b| *b == 7));
-        assert_eq!(tape.record(MonoNs(99_000_000_000), &packet).len(), 20_000 + 40, "ten seconds at most");
+        assert_eq!(
+            tape.record(MonoNs(99_000_000_000), &packet).len(),
+            20_000 + 40,
+            "ten seconds at most"
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use super::access::Scope;
 use super::exposition::{Labels, counters, gauges, plain};
 use super::problem::refusal;
-use crate::webrtc::{Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState};
+use crate::webrtc::{
+    Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState,
+};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -33,12 +35,24 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// The paths, to be put behind the access layer. `body`: how long a request's body may take.
 pub fn routes(server: Arc<Server>, body: Duration) -> Router {
-    let endpoint = || post(play).options(options(ENDPOINT, Some(SDP))).fallback(not_allowed);
-    let session = || -> MethodRouter<Arc<Server>> { delete(end).options(options(SESSION, None)).fallback(not_allowed) };
-    at_their_paths(endpoint, session, post(offer).options(options(ENDPOINT, Some(JSON))))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(body, within))
-        .with_state(server)
+    let endpoint = || {
+        post(play)
+            .options(options(ENDPOINT, Some(SDP)))
+            .fallback(not_allowed)
+    };
+    let session = || -> MethodRouter<Arc<Server>> {
+        delete(end)
+            .options(options(SESSION, None))
+            .fallback(not_allowed)
+    };
+    at_their_paths(
+        endpoint,
+        session,
+        post(offer).options(options(ENDPOINT, Some(JSON))),
+    )
+    .layer(DefaultBodyLimit::max(MAX_BODY))
+    .layer(from_fn_with_state(body, within))
+    .with_state(server)
 }
 
 fn at_their_paths<S: Clone + Send + Sync + 'static>(
@@ -57,7 +71,12 @@ fn at_their_paths<S: Clone + Send + Sync + 'static>(
 /// These handlers wait for the request's body, and for a turn among fewer than there are places, of a few milliseconds each.
 async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let answer = timeout(longest, next.run(request)).await;
-    answer.unwrap_or_else(|_| refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"))
+    answer.unwrap_or_else(|_| {
+        refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body took too long",
+        )
+    })
 }
 
 /// The same paths where WebRTC is on and cannot be had.
@@ -68,17 +87,23 @@ pub fn unavailable(reason: &str) -> Router {
 }
 
 /// RFC 9110, section 9.3.7; draft-ietf-wish-whep wants Accept-Post of the endpoint.
-fn options(allow: &'static str, accept: Option<&'static str>) -> impl Fn() -> Ready<Response> + Clone {
+fn options(
+    allow: &'static str,
+    accept: Option<&'static str>,
+) -> impl Fn() -> Ready<Response> + Clone {
     move || {
         let mut answer = (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
-        answer.headers_mut().extend(accept.map(|accept| (ACCEPT_POST, HeaderValue::from_static(accept))));
+        answer
+            .headers_mut()
+            .extend(accept.map(|accept| (ACCEPT_POST, HeaderValue::from_static(accept))));
         ready(answer)
     }
 }
 
 /// PATCH too: the answer names every candidate, so there is nothing to trickle and no ICE to restart.
 async fn not_allowed() -> Response {
-    let error = "POST an offer to the endpoint, DELETE the session; the answer names every candidate";
+    let error =
+        "POST an offer to the endpoint, DELETE the session; the answer names every candidate";
     refusal(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
@@ -88,7 +113,10 @@ async fn play(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(|v| v.split(';').next());
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split(';').next());
     if !media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(SDP)) {
         let accepted = [(ACCEPT_POST, HeaderValue::from_static(SDP))];
         let error = "an offer has the Content-Type application/sdp";
@@ -99,14 +127,22 @@ async fn play(
         Err(e) => return refusal(e.status(), e.body_text()),
     };
     let answer = match std::str::from_utf8(&body) {
-        Ok(offer) => server.answer(offer, SessionKind::Whep, hearing(scope)).await,
+        Ok(offer) => {
+            server
+                .answer(offer, SessionKind::Whep, hearing(scope))
+                .await
+        }
         Err(_) => Err(BadOffer::Malformed.into()),
     };
     match answer {
         Ok(Answer { id, sdp }) => {
             // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may have put a prefix before our path.
             let location = format!("whep/{id}");
-            let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location), (header::ETAG, format!("\"{id}\""))];
+            let headers = [
+                (header::CONTENT_TYPE, SDP.to_owned()),
+                (header::LOCATION, location),
+                (header::ETAG, format!("\"{id}\"")),
+            ];
             (StatusCode::CREATED, headers, sdp).into_response()
         }
         Err(refusal) => refusal.into_response(),
@@ -114,7 +150,10 @@ async fn play(
 }
 
 /// The last part of the path is the session, whatever name the endpoint had.
-async fn end(State(server): State<Arc<Server>>, Path(parts): Path<Vec<(String, String)>>) -> Response {
+async fn end(
+    State(server): State<Arc<Server>>,
+    Path(parts): Path<Vec<(String, String)>>,
+) -> Response {
     match parts.last() {
         Some((_, id)) if server.end(id) => StatusCode::OK.into_response(),
         _ => refusal(StatusCode::NOT_FOUND, "there is no such session"),
@@ -153,10 +192,17 @@ async fn offer(
         Err(e) => return refusal(e.status(), e.body_text()),
     };
     if matches!(kind, Kind::Answer) {
-        return refusal(StatusCode::BAD_REQUEST, "an offer is expected, not an answer");
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "an offer is expected, not an answer",
+        );
     }
     match server.answer(&sdp, SessionKind::Json, hearing(scope)).await {
-        Ok(answer) => Json(Answered { sdp: answer.sdp, kind: Kind::Answer }).into_response(),
+        Ok(answer) => Json(Answered {
+            sdp: answer.sdp,
+            kind: Kind::Answer,
+        })
+        .into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -168,17 +214,50 @@ pub(super) struct Snapshot(pub Report);
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> std::fmt::Result {
         let states = [("connected", true), ("connecting", false)];
-        let each = SessionKind::ALL.into_iter().flat_map(|kind| states.map(|(state, connected)| (kind, state, connected)));
-        let count = |kind, connected| self.0.sessions.iter().filter(|seen| seen.kind == kind && seen.connected == connected).count();
+        let each = SessionKind::ALL
+            .into_iter()
+            .flat_map(|kind| states.map(|(state, connected)| (kind, state, connected)));
+        let count = |kind, connected| {
+            self.0
+                .sessions
+                .iter()
+                .filter(|seen| seen.kind == kind && seen.connected == connected)
+                .count()
+        };
         let sessions = each.map(|(kind, state, connected)| {
-            let labels: Labels<'_> = vec![("kind", kind.name().to_owned()), ("state", state.to_owned())];
+            let labels: Labels<'_> = vec![
+                ("kind", kind.name().to_owned()),
+                ("state", state.to_owned()),
+            ];
             (labels, count(kind, connected) as f64)
         });
-        gauges(&mut out, "webrtc_sessions", "WebRTC sessions now, by how they began and whether media can flow", sessions)?;
-        let Some(whip) = &self.0.whip else { return Ok(()) };
-        plain(&mut out, "whip_up", "1 while the camera is published (--whip)", f64::from(u8::from(whip.state == WhipState::Connected)))?;
-        counters(&mut out, "whip_sessions", "How often publishing came through", [(vec![], whip.sessions as f64)])?;
-        counters(&mut out, "whip_failures", "How often publishing failed or was cut off", [(vec![], whip.failures as f64)])
+        gauges(
+            &mut out,
+            "webrtc_sessions",
+            "WebRTC sessions now, by how they began and whether media can flow",
+            sessions,
+        )?;
+        let Some(whip) = &self.0.whip else {
+            return Ok(());
+        };
+        plain(
+            &mut out,
+            "whip_up",
+            "1 while the camera is published (--whip)",
+            f64::from(u8::from(whip.state == WhipState::Connected)),
+        )?;
+        counters(
+            &mut out,
+            "whip_sessions",
+            "How often publishing came through",
+            [(vec![], whip.sessions as f64)],
+        )?;
+        counters(
+            &mut out,
+            "whip_failures",
+            "How often publishing failed or was cut off",
+            [(vec![], whip.failures as f64)],
+        )
     }
 }
 
@@ -194,9 +273,15 @@ impl IntoResponse for Refusal {
         match &self {
             Self::BadOffer(BadOffer::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE, &self),
             // RFC 9725, section 4.2: understood, and yet not to be served.
-            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &self),
+            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => {
+                refusal(StatusCode::UNPROCESSABLE_ENTITY, &self)
+            }
             Self::BadOffer(_) => refusal(StatusCode::BAD_REQUEST, &self),
-            Self::Full(_) => ([(header::RETRY_AFTER, RETRY_SECONDS)], refusal(StatusCode::SERVICE_UNAVAILABLE, &self)).into_response(),
+            Self::Full(_) => (
+                [(header::RETRY_AFTER, RETRY_SECONDS)],
+                refusal(StatusCode::SERVICE_UNAVAILABLE, &self),
+            )
+                .into_response(),
             Self::Failed(e) => {
                 tracing::warn!("a WebRTC viewer was turned away: {e}");
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, &self)

@@ -25,7 +25,9 @@ pub async fn pump(
     page: &StatusReader,
     mut offset_ns: watch::Receiver<i64>,
 ) -> io::Result<()> {
-    let Some(mut demand) = hub.demand(encoding) else { return Ok(()) };
+    let Some(mut demand) = hub.demand(encoding) else {
+        return Ok(());
+    };
     let rung = Wake::on(ring.event_fd())?;
     let mut faults = Faults::new(encoding);
     let mut stretch = None;
@@ -142,7 +144,11 @@ impl Faults {
     const RECOVERED: u32 = 100;
 
     fn new(encoding: Encoding) -> Self {
-        Self { encoding, last: None, good: 0 }
+        Self {
+            encoding,
+            last: None,
+            good: 0,
+        }
     }
 
     fn note(&mut self, fault: Option<Fault>) {
@@ -154,12 +160,19 @@ impl Faults {
             return;
         };
         self.good = 0;
-        if self.last.replace(std::mem::discriminant(&fault)) == Some(std::mem::discriminant(&fault)) {
+        if self.last.replace(std::mem::discriminant(&fault)) == Some(std::mem::discriminant(&fault))
+        {
             return;
         }
         match fault {
-            Fault::Ring(fault) => warn!("the {:?} ring holds what its worker cannot have written: {fault}", self.encoding),
-            Fault::Label => warn!("the {:?} ring's numbers jump without reason; numbered anew from here", self.encoding),
+            Fault::Ring(fault) => warn!(
+                "the {:?} ring holds what its worker cannot have written: {fault}",
+                self.encoding
+            ),
+            Fault::Label => warn!(
+                "the {:?} ring's numbers jump without reason; numbered anew from here",
+                self.encoding
+            ),
         }
     }
 }
@@ -176,18 +189,59 @@ mod tests {
     /// The page is looked at here only because a record tells of a break: no other task does.
     #[tokio::test]
     async fn a_source_that_is_back_is_told_between_its_last_packet_and_its_first() {
-        let backlog = Backlog { packets: 8, bytes: 1 << 20 };
-        let plan = StreamPlan { encodings: vec![Encoding::Jpeg], fps: Some(15.0), backlog };
-        let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, crate::clock::Sample::take()));
-        let ring = SharedRing::create("test", RingLimits { packets: 8, bytes: 1 << 20 }).expect("memory");
+        let backlog = Backlog {
+            packets: 8,
+            bytes: 1 << 20,
+        };
+        let plan = StreamPlan {
+            encodings: vec![Encoding::Jpeg],
+            fps: Some(15.0),
+            backlog,
+        };
+        let hub = Arc::new(Hub::new(
+            Plan {
+                video: Some(plan),
+                audio: None,
+            },
+            crate::clock::Sample::take(),
+        ));
+        let ring = SharedRing::create(
+            "test",
+            RingLimits {
+                packets: 8,
+                bytes: 1 << 20,
+            },
+        )
+        .expect("memory");
         let page = SharedStatus::create("test").expect("memory");
         let (mut records, mut status, read) = (ring.writer(), page.writer(), page.reader());
         let video = Some(Feed::Encoded(Encoding::Jpeg));
-        let viewer = hub.subscribe(&Request { video, audio: None, delivery: Delivery::All, max_fps: None, events: true }).expect("room");
+        let viewer = hub
+            .subscribe(&Request {
+                video,
+                audio: None,
+                delivery: Delivery::All,
+                max_fps: None,
+                events: true,
+            })
+            .expect("room");
         let mut push = |sequence, incarnation, source_away| {
-            let shape = Shape::Video { width: 64, height: 48 };
-            let losses = Losses { source_away, ..Losses::default() };
-            let meta = Meta { incarnation, sequence, captured: MonoNs::now(), shape, keyframe: true, losses };
+            let shape = Shape::Video {
+                width: 64,
+                height: 48,
+            };
+            let losses = Losses {
+                source_away,
+                ..Losses::default()
+            };
+            let meta = Meta {
+                incarnation,
+                sequence,
+                captured: MonoNs::now(),
+                shape,
+                keyframe: true,
+                losses,
+            };
             records.push(&meta, b"jpeg").expect("it fits");
         };
         let next = async || loop {
@@ -197,7 +251,10 @@ mod tests {
                 None => viewer.news().await,
             }
         };
-        let (lost, back) = (r#"{"event":"source_lost","stream":"video"}"#, r#"{"event":"source_back","stream":"video"}"#);
+        let (lost, back) = (
+            r#"{"event":"source_lost","stream":"video"}"#,
+            r#"{"event":"source_back","stream":"video"}"#,
+        );
         let (_offset, offsets) = watch::channel(0);
         let story = async {
             status.set_state(WorkerState::Streaming);
@@ -206,12 +263,18 @@ mod tests {
             status.set_state(WorkerState::WaitingForDevice);
             status.set_state(WorkerState::Streaming);
             push(1, 1, 1);
-            assert_eq!([next().await, next().await, next().await], [lost, back, "packet 1"]);
+            assert_eq!(
+                [next().await, next().await, next().await],
+                [lost, back, "packet 1"]
+            );
             page.reader().reset(2);
             status.set_state(WorkerState::Streaming);
             push(2, 2, 0);
             push(3, 2, 0);
-            assert_eq!([next().await, next().await, next().await], [lost, back, "packet 2"]);
+            assert_eq!(
+                [next().await, next().await, next().await],
+                [lost, back, "packet 2"]
+            );
             assert_eq!(next().await, "packet 3");
         };
         tokio::select! {

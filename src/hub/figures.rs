@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Upper bounds of the histograms' buckets, seconds.
-pub const BOUNDS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+pub const BOUNDS_S: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
 
 /// How often durations were met, by size.
 #[derive(Debug, Default)]
@@ -18,13 +20,22 @@ pub struct Histogram {
 impl Histogram {
     pub fn note(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        let at = BOUNDS_S.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS_S.len());
+        let at = BOUNDS_S
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BOUNDS_S.len());
         self.counts[at].fetch_add(1, Relaxed);
-        self.sum_ns.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.sum_ns.fetch_add(
+            u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
     }
 
     pub fn read(&self) -> Counted {
-        Counted { counts: std::array::from_fn(|i| self.counts[i].load(Relaxed)), sum_s: self.sum_ns.load(Relaxed) as f64 / 1e9 }
+        Counted {
+            counts: std::array::from_fn(|i| self.counts[i].load(Relaxed)),
+            sum_s: self.sum_ns.load(Relaxed) as f64 / 1e9,
+        }
     }
 }
 
@@ -67,7 +78,16 @@ mod tests {
             histogram.note(Duration::from_secs_f64(ms / 1e3));
         }
         let Counted { counts, sum_s } = histogram.read();
-        assert_eq!((counts[0], counts[1], counts[6], counts[12], counts.iter().sum::<u64>()), (2, 1, 1, 1, 5));
+        assert_eq!(
+            (
+                counts[0],
+                counts[1],
+                counts[6],
+                counts[12],
+                counts.iter().sum::<u64>()
+            ),
+            (2, 1, 1, 1, 5)
+        );
         assert!((sum_s - 9.063).abs() < 1e-9);
     }
 }

@@ -28,17 +28,45 @@ pub fn labels(bytes: &[u8]) {
         } else {
             incarnation
         };
-        sequence = if what & 8 != 0 { input.word() } else { u64::wrapping_add(sequence, 1) } & MAX_SEQUENCE;
-        at = if what & 16 != 0 { MonoNs(input.word() >> 1) } else { at + INTERVAL };
+        sequence = if what & 8 != 0 {
+            input.word()
+        } else {
+            u64::wrapping_add(sequence, 1)
+        } & MAX_SEQUENCE;
+        at = if what & 16 != 0 {
+            MonoNs(input.word() >> 1)
+        } else {
+            at + INTERVAL
+        };
         if what & 32 != 0 {
             let mut lost = || input.word() as u32;
-            losses = Losses { driver: lost(), corrupt: lost(), xrun: lost(), source_away: lost() };
+            losses = Losses {
+                driver: lost(),
+                corrupt: lost(),
+                xrun: lost(),
+                source_away: lost(),
+            };
         }
-        let meta = Meta { incarnation, sequence, captured: at, shape: Shape::Video { width: 1, height: 1 }, keyframe: true, losses };
+        let meta = Meta {
+            incarnation,
+            sequence,
+            captured: at,
+            shape: Shape::Video {
+                width: 1,
+                height: 1,
+            },
+            keyframe: true,
+            losses,
+        };
         let accepted = intake.accept(&meta, INTERVAL, at);
         if let Some(last) = last {
             assert!(accepted.sequence > last.sequence && accepted.captured > last.captured);
-            let counted: u64 = accepted.missing.since(&last.missing).iter().filter_map(|gap| gap.count).sum();
+            let counted: u64 = accepted
+                .missing
+                .since(&last.missing)
+                .iter()
+                .filter_map(|gap| gap.count)
+                .sum();
             if !paused && accepted.plausible {
                 assert_eq!(accepted.sequence - last.sequence, 1 + counted);
             }

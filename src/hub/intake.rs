@@ -63,7 +63,14 @@ struct Jump {
 impl Jump {
     /// Nearly always.
     fn is_none(&self) -> bool {
-        let Self { driver, corrupt, unexplained, xruns, aways, restarted } = *self;
+        let Self {
+            driver,
+            corrupt,
+            unexplained,
+            xruns,
+            aways,
+            restarted,
+        } = *self;
         driver + corrupt + unexplained == 0 && xruns == 0 && aways == 0 && !restarted
     }
 }
@@ -71,10 +78,15 @@ impl Jump {
 impl Intake {
     /// `length`: the time that this packet covers, which is when the next is due.
     pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
-        let captured = meta.captured.min(now + MAX_AHEAD).max(MonoNs(self.latest.0.saturating_add(1)));
+        let captured = meta
+            .captured
+            .min(now + MAX_AHEAD)
+            .max(MonoNs(self.latest.0.saturating_add(1)));
         let mut plausible = true;
         let resumed = std::mem::take(&mut self.paused);
-        self.renumbered = self.renumbered.wrapping_add(self.last.as_ref().map_or(0, |last| repeated(last, meta)));
+        self.renumbered = self
+            .renumbered
+            .wrapping_add(self.last.as_ref().map_or(0, |last| repeated(last, meta)));
         let mut sequence = meta.sequence.wrapping_add(self.renumbered);
         match &self.last {
             Some(last) if !resumed => match jump(last, meta, captured) {
@@ -94,8 +106,19 @@ impl Intake {
         }
         self.latest = captured;
         self.next_sequence = sequence.saturating_add(1);
-        self.last = Some(Last { incarnation: meta.incarnation, sequence: meta.sequence, captured, losses: meta.losses, length });
-        Accepted { sequence, captured, missing: self.missing.clone(), plausible }
+        self.last = Some(Last {
+            incarnation: meta.incarnation,
+            sequence: meta.sequence,
+            captured,
+            losses: meta.losses,
+            length,
+        });
+        Accepted {
+            sequence,
+            captured,
+            missing: self.missing.clone(),
+            plausible,
+        }
     }
 
     /// Nobody reads. The last packet's number is kept: a worker that is killed meanwhile may use it again.
@@ -120,14 +143,27 @@ impl Intake {
         let missing = Arc::make_mut(&mut self.missing);
         missing.add_packets(Cause::Driver, jump.driver);
         missing.add_packets(Cause::Corrupt, jump.corrupt);
-        missing.add_packets(if jump.restarted { Cause::WorkerRestarted } else { Cause::Ring }, jump.unexplained);
+        missing.add_packets(
+            if jump.restarted {
+                Cause::WorkerRestarted
+            } else {
+                Cause::Ring
+            },
+            jump.unexplained,
+        );
         // One hole may have several causes, and nobody knows which took how long: the first named gets the time.
         let counted = jump.driver + jump.corrupt + jump.unexplained;
-        let expected = last.length.saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
+        let expected = last
+            .length
+            .saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
         let mut absent = captured.since(last.captured + expected);
         // A restart in time takes nothing away: the test beep goes on at the very sample where its last life ended.
         let restarts = u32::from(jump.restarted && jump.aways == 0 && !absent.is_zero());
-        for (cause, times) in [(Cause::SourceAway, jump.aways), (Cause::WorkerRestarted, restarts), (Cause::Xrun, jump.xruns)] {
+        for (cause, times) in [
+            (Cause::SourceAway, jump.aways),
+            (Cause::WorkerRestarted, restarts),
+            (Cause::Xrun, jump.xruns),
+        ] {
             if times > 0 {
                 missing.add_absences(cause, times, std::mem::take(&mut absent));
             }
@@ -139,12 +175,20 @@ impl Intake {
 /// leaves these to the next. Its packets are then numbered on from where we are.
 fn repeated(last: &Last, meta: &Meta) -> u64 {
     let repeated = last.sequence.wrapping_add(1).wrapping_sub(meta.sequence);
-    if meta.incarnation > last.incarnation && repeated <= MAX_REPEATED { repeated } else { 0 }
+    if meta.incarnation > last.incarnation && repeated <= MAX_REPEATED {
+        repeated
+    } else {
+        0
+    }
 }
 
 /// What lies between two records; `None` when no honest worker can have written the second after the first.
 fn jump(last: &Last, meta: &Meta, captured: MonoNs) -> Option<Jump> {
-    let skipped = meta.sequence.checked_add(repeated(last, meta))?.checked_sub(last.sequence)?.checked_sub(1)?;
+    let skipped = meta
+        .sequence
+        .checked_add(repeated(last, meta))?
+        .checked_sub(last.sequence)?
+        .checked_sub(1)?;
     let seconds = captured.since(last.captured).as_secs();
     if skipped > MAX_RATE_HZ.saturating_mul(seconds + 1) {
         return None;
@@ -154,8 +198,17 @@ fn jump(last: &Last, meta: &Meta, captured: MonoNs) -> Option<Jump> {
         return None;
     }
     // A new life counts its losses from 0.
-    let before = if restarted { Losses::default() } else { last.losses };
-    let Losses { driver, corrupt, xrun, source_away } = meta.losses;
+    let before = if restarted {
+        Losses::default()
+    } else {
+        last.losses
+    };
+    let Losses {
+        driver,
+        corrupt,
+        xrun,
+        source_away,
+    } = meta.losses;
     let driver = u64::from(driver.checked_sub(before.driver)?);
     let corrupt = u64::from(corrupt.checked_sub(before.corrupt)?);
     let explained = driver + corrupt;

@@ -119,7 +119,10 @@ impl Hub {
     pub fn new(plan: Plan, clock: Sample) -> Self {
         let mut sources = Vec::new();
         let mut tracks = Vec::new();
-        for (kind, plan) in [(StreamKind::Video, plan.video), (StreamKind::Audio, plan.audio)] {
+        for (kind, plan) in [
+            (StreamKind::Video, plan.video),
+            (StreamKind::Audio, plan.audio),
+        ] {
             let Some(plan) = plan else { continue };
             tracks.extend(plan.encodings.iter().map(|&encoding| Track::new(encoding)));
             sources.push(Source::new(kind, plan));
@@ -133,7 +136,11 @@ impl Hub {
             last_step_seconds: None,
             closed: false,
         };
-        Self { state: Mutex::new(state), video: Outputs::default(), audio: Outputs::default() }
+        Self {
+            state: Mutex::new(state),
+            video: Outputs::default(),
+            audio: Outputs::default(),
+        }
     }
 
     /// Whether there is such a stream, its device present or not.
@@ -146,7 +153,9 @@ impl Hub {
     pub fn publish(&self, encoding: Encoding, meta: &Meta, payload: Bytes, now: MonoNs) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
-        let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else { return true };
+        let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else {
+            return true;
+        };
         let kind = encoding.stream();
         let source = state.sources.iter_mut().find(|s| s.kind == kind);
         let interval = source.as_ref().map_or(Duration::ZERO, |s| s.interval);
@@ -154,23 +163,38 @@ impl Hub {
         let accepted = track.accept(meta, &payload, interval, now);
         // Nearly always nothing is missing, and the totals are the same ones.
         if let Some(source) = source.filter(|_| !Arc::ptr_eq(&before, &accepted.missing)) {
-            source.lost.count(since..accepted.captured, &before, &accepted.missing);
+            source
+                .lost
+                .count(since..accepted.captured, &before, &accepted.missing);
         }
         while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
-            let notice = Notice { stamp: state.clock.to_unix(at), event: Event::ClockStep { stream: kind, seconds } };
+            let notice = Notice {
+                stamp: state.clock.to_unix(at),
+                event: Event::ClockStep {
+                    stream: kind,
+                    seconds,
+                },
+            };
             for inbox in &state.inboxes {
                 inbox.notify_readers_of(encoding, &notice);
             }
         }
         let packet = track.packet(&accepted, meta, payload, &state.clock, now);
         let give = |feed, packet: &Arc<Packet>| {
-            let missed: u64 = state.inboxes.iter().map(|inbox| inbox.offer(feed, packet)).sum();
+            let missed: u64 = state
+                .inboxes
+                .iter()
+                .map(|inbox| inbox.offer(feed, packet))
+                .sum();
             self.outputs(kind).missed.fetch_add(missed, Relaxed);
         };
         give(Feed::Encoded(encoding), &packet);
         for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
             match made.convert(&packet) {
-                Ok(packets) => packets.iter().flatten().for_each(|packet| give(Feed::Viewed(made.view), packet)),
+                Ok(packets) => packets
+                    .iter()
+                    .flatten()
+                    .for_each(|packet| give(Feed::Viewed(made.view), packet)),
                 Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
             }
         }
@@ -179,14 +203,28 @@ impl Hub {
 
     /// What the status page of a worker says now. `since`: when the state began, which tells two states that are alike but
     /// not the same; `None` where it does not say. `interval`: time expected between packets.
-    pub fn set_source(&self, kind: StreamKind, worker: WorkerState, since: Option<MonoNs>, interval: Option<Duration>) {
+    pub fn set_source(
+        &self,
+        kind: StreamKind,
+        worker: WorkerState,
+        since: Option<MonoNs>,
+        interval: Option<Duration>,
+    ) {
         let mut state = self.lock();
         let stamp = state.clock.to_unix(since.unwrap_or_else(MonoNs::now));
-        let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else { return };
+        let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else {
+            return;
+        };
         let events = source.is(worker, since, interval);
         for inbox in &state.inboxes {
             for event in &events {
-                inbox.notify_of(kind, &Notice { stamp, event: event.clone() });
+                inbox.notify_of(
+                    kind,
+                    &Notice {
+                        stamp,
+                        event: event.clone(),
+                    },
+                );
             }
         }
     }
@@ -194,7 +232,11 @@ impl Hub {
     /// How often a source's worker was started again. Never fewer times than before, whatever stands in the page.
     pub fn set_restarts(&self, kind: StreamKind, restarts: u32) {
         let mut state = self.lock();
-        state.sources.iter_mut().filter(|s| s.kind == kind).for_each(|s| s.restarts = s.restarts.max(restarts));
+        state
+            .sources
+            .iter_mut()
+            .filter(|s| s.kind == kind)
+            .for_each(|s| s.restarts = s.restarts.max(restarts));
     }
 
     pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
@@ -212,11 +254,24 @@ impl Hub {
         let mut state = self.lock();
         if let Some(step) = state.clock.observe(clocks) {
             state.last_step_seconds = Some(step.seconds);
-            state.tracks.iter_mut().for_each(|track| track.clock_was_set(step));
+            state
+                .tracks
+                .iter_mut()
+                .for_each(|track| track.clock_was_set(step));
             let stamp = state.clock.to_unix(step.at);
             for stream in state.sources.iter().map(|source| source.kind) {
-                let notice = Notice { stamp, event: Event::ClockStep { stream, seconds: step.seconds } };
-                state.inboxes.iter().filter(|inbox| inbox.is_bare()).for_each(|inbox| inbox.notify_of(stream, &notice));
+                let notice = Notice {
+                    stamp,
+                    event: Event::ClockStep {
+                        stream,
+                        seconds: step.seconds,
+                    },
+                };
+                state
+                    .inboxes
+                    .iter()
+                    .filter(|inbox| inbox.is_bare())
+                    .for_each(|inbox| inbox.notify_of(stream, &notice));
             }
         }
         state.clock.offset_ns()
@@ -229,12 +284,15 @@ impl Hub {
 
     /// A keyframe, for a subscriber that has none yet or lost what it had. How often there is one is the encoder's to limit.
     pub fn request_keyframe(&self, encoding: Encoding) {
-        self.lock().change_demand(encoding, |demand| demand.keyframes = demand.keyframes.wrapping_add(1));
+        self.lock().change_demand(encoding, |demand| {
+            demand.keyframes = demand.keyframes.wrapping_add(1)
+        });
     }
 
     /// Bits per second; 0: as the worker thinks best.
     pub fn set_bitrate(&self, encoding: Encoding, bps: u32) {
-        self.lock().change_demand(encoding, |demand| demand.bitrate_bps = bps);
+        self.lock()
+            .change_demand(encoding, |demand| demand.bitrate_bps = bps);
     }
 
     /// What is wanted of this encoding's worker. `None` when the hub has no such stream.
@@ -249,7 +307,9 @@ impl Hub {
 
     /// The time expected between two packets of a source; zero while its worker has not said.
     pub fn interval(&self, kind: StreamKind) -> Duration {
-        self.lock().source(kind).map_or(Duration::ZERO, |s| s.interval)
+        self.lock()
+            .source(kind)
+            .map_or(Duration::ZERO, |s| s.interval)
     }
 
     pub fn figures(&self) -> Figures {
@@ -258,14 +318,21 @@ impl Hub {
         let age = outputs.map(|(kind, outputs)| (kind, outputs.age.read()));
         let sent_bytes = outputs.map(|(kind, outputs)| (kind, outputs.bytes.load(Relaxed)));
         let restarts = state.sources.iter().map(|s| (s.kind, s.restarts)).collect();
-        Figures { tracks: state.tracks.iter().map(Track::figures).collect(), age, sent_bytes, restarts }
+        Figures {
+            tracks: state.tracks.iter().map(Track::figures).collect(),
+            age,
+            sent_bytes,
+            restarts,
+        }
     }
 
     /// An output took a packet.
     fn note_taken(&self, packet: &Packet) {
         let outputs = self.outputs(packet.encoding.stream());
         outputs.age.note(MonoNs::now().since(packet.captured));
-        outputs.bytes.fetch_add(packet.payload.len() as u64, Relaxed);
+        outputs
+            .bytes
+            .fetch_add(packet.payload.len() as u64, Relaxed);
     }
 
     pub fn viewers(&self) -> usize {
@@ -289,7 +356,9 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds the hub")
+        self.state
+            .lock()
+            .expect("nothing panics while it holds the hub")
     }
 }
 
@@ -306,11 +375,21 @@ impl State {
     fn count_reader(&mut self, feed: Feed, joins: bool) {
         if let Feed::Viewed(view) = feed {
             for made in self.views.iter_mut().filter(|made| made.view == view) {
-                made.readers = if joins { made.readers + 1 } else { made.readers.saturating_sub(1) };
+                made.readers = if joins {
+                    made.readers + 1
+                } else {
+                    made.readers.saturating_sub(1)
+                };
             }
             self.views.retain(|made| made.readers > 0);
         }
-        let Some(track) = self.tracks.iter_mut().find(|t| t.encoding == feed.encoding()) else { return };
+        let Some(track) = self
+            .tracks
+            .iter_mut()
+            .find(|t| t.encoding == feed.encoding())
+        else {
+            return;
+        };
         track.count_reader(joins);
     }
 

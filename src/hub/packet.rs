@@ -25,7 +25,13 @@ pub struct Packet {
 }
 
 impl Packet {
-    pub(super) fn new(encoding: Encoding, accepted: &Accepted, stamp: UnixNs, meta: &Meta, payload: Bytes) -> Self {
+    pub(super) fn new(
+        encoding: Encoding,
+        accepted: &Accepted,
+        stamp: UnixNs,
+        meta: &Meta,
+        payload: Bytes,
+    ) -> Self {
         Self {
             encoding,
             sequence: accepted.sequence,
@@ -40,7 +46,14 @@ impl Packet {
     }
 
     /// The same stretch of sound in another shape.
-    pub(super) fn converted(&self, sequence: u64, captured: MonoNs, stamp: UnixNs, shape: Shape, payload: Bytes) -> Self {
+    pub(super) fn converted(
+        &self,
+        sequence: u64,
+        captured: MonoNs,
+        stamp: UnixNs,
+        shape: Shape,
+        payload: Bytes,
+    ) -> Self {
         Self {
             encoding: self.encoding,
             sequence,
@@ -78,9 +91,17 @@ impl Packet {
 pub(super) fn duration(encoding: Encoding, shape: Shape, bytes: usize) -> Option<Duration> {
     match (encoding, shape) {
         (Encoding::Opus, _) => Some(OPUS_PACKET),
-        (Encoding::Pcm, Shape::Audio { rate_hz: rate_hz @ 1.., channels }) => {
+        (
+            Encoding::Pcm,
+            Shape::Audio {
+                rate_hz: rate_hz @ 1..,
+                channels,
+            },
+        ) => {
             let frames = bytes as u64 / (2 * u64::from(channels.max(1)));
-            Some(Duration::from_nanos(frames.saturating_mul(1_000_000_000) / u64::from(rate_hz)))
+            Some(Duration::from_nanos(
+                frames.saturating_mul(1_000_000_000) / u64::from(rate_hz),
+            ))
         }
         _ => None,
     }

@@ -73,12 +73,24 @@ struct Given {
 
 impl Queue {
     pub fn new(limit: Limit, max_fps: Option<f64>) -> Self {
-        Self { limit, pace: max_fps.map(Pace::new), entries: VecDeque::new(), packets: 0, bytes: 0, missed: 0, given: None }
+        Self {
+            limit,
+            pace: max_fps.map(Pace::new),
+            entries: VecDeque::new(),
+            packets: 0,
+            bytes: 0,
+            missed: 0,
+            given: None,
+        }
     }
 
     /// Adds a packet, unless it is thinned. Returns how many had to go for it, `None` when it was thinned.
     pub fn offer(&mut self, packet: &Arc<Packet>) -> Option<u64> {
-        if self.pace.as_mut().is_some_and(|pace| !pace.keeps(packet.captured)) {
+        if self
+            .pace
+            .as_mut()
+            .is_some_and(|pace| !pace.keeps(packet.captured))
+        {
             return None;
         }
         self.entries.push_back(Entry::Packet(packet.clone()));
@@ -96,7 +108,10 @@ impl Queue {
     pub fn notify(&mut self, notice: Notice) {
         let notices = self.entries.len() - self.packets;
         if notices == MAX_NOTICES {
-            let oldest = self.entries.iter().position(|e| matches!(e, Entry::Notice(_)));
+            let oldest = self
+                .entries
+                .iter()
+                .position(|e| matches!(e, Entry::Notice(_)));
             oldest.map(|at| self.entries.remove(at));
         }
         self.entries.push_back(Entry::Notice(notice));
@@ -112,7 +127,10 @@ impl Queue {
     }
 
     /// Shows the next item in order to `accept`, and returns it when it was taken; else it stays next.
-    pub fn take_if<E>(&mut self, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Option<Item>, E> {
+    pub fn take_if<E>(
+        &mut self,
+        accept: impl FnOnce(&Item) -> Result<bool, E>,
+    ) -> Result<Option<Item>, E> {
         let item = match self.entries.pop_front() {
             Some(Entry::Notice(notice)) => Item::Notice(notice),
             Some(Entry::Packet(packet)) => self.with_gaps(packet),
@@ -130,7 +148,10 @@ impl Queue {
             self.packets -= 1;
             self.bytes -= packet.payload.len();
             self.missed = 0;
-            self.given = Some(Given { missing: packet.missing.clone(), shape: packet.shape });
+            self.given = Some(Given {
+                missing: packet.missing.clone(),
+                shape: packet.shape,
+            });
         }
         Ok(Some(item))
     }
@@ -141,11 +162,19 @@ impl Queue {
         if let Some(before) = &self.given {
             gaps = packet.missing.since(&before.missing);
             if self.missed > 0 {
-                gaps.push(Gap { cause: Cause::ViewerQueue, count: Some(self.missed), seconds: None });
+                gaps.push(Gap {
+                    cause: Cause::ViewerQueue,
+                    count: Some(self.missed),
+                    seconds: None,
+                });
             }
             reshaped = before.shape != packet.shape;
         }
-        Item::Packet { packet, gaps, reshaped }
+        Item::Packet {
+            packet,
+            gaps,
+            reshaped,
+        }
     }
 
     fn is_over(&self, newest: &Packet) -> bool {
@@ -164,7 +193,13 @@ impl Queue {
     }
 
     fn drop_oldest(&mut self) {
-        let Some(at) = self.entries.iter().position(|e| matches!(e, Entry::Packet(_))) else { return };
+        let Some(at) = self
+            .entries
+            .iter()
+            .position(|e| matches!(e, Entry::Packet(_)))
+        else {
+            return;
+        };
         if let Some(Entry::Packet(packet)) = self.entries.remove(at) {
             self.packets -= 1;
             self.bytes -= packet.payload.len();

@@ -38,14 +38,38 @@ impl State {
             StreamKind::Audio => Encoding::Pcm,
         };
         // While only WebRTC is watched, only its encodings are made.
-        let tracks = || self.tracks.iter().filter(|t| t.encoding.stream() == source.kind);
-        let newest = tracks().max_by_key(|t| (t.latest.as_ref().map(|p| p.captured), t.last_sequence.is_some(), t.encoding == encoding));
+        let tracks = || {
+            self.tracks
+                .iter()
+                .filter(|t| t.encoding.stream() == source.kind)
+        };
+        let newest = tracks().max_by_key(|t| {
+            (
+                t.latest.as_ref().map(|p| p.captured),
+                t.last_sequence.is_some(),
+                t.encoding == encoding,
+            )
+        });
         let info = source.info.as_ref();
         let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
         for (cause, loss) in source.lost.total().iter() {
-            drops.insert(cause, Drops { packets: loss.packets, absences: loss.absences.into(), seconds: loss.absent.as_secs_f64() });
+            drops.insert(
+                cause,
+                Drops {
+                    packets: loss.packets,
+                    absences: loss.absences.into(),
+                    seconds: loss.absent.as_secs_f64(),
+                },
+            );
         }
-        drops.insert(Cause::ViewerQueue, Drops { packets: missed, absences: 0, seconds: 0.0 });
+        drops.insert(
+            Cause::ViewerQueue,
+            Drops {
+                packets: missed,
+                absences: 0,
+                seconds: 0.0,
+            },
+        );
         Stream {
             state: source.state,
             message: (!source.message.is_empty()).then(|| source.message.clone()),
@@ -67,7 +91,10 @@ impl State {
                     ShapeInfo::Video {
                         width: size.map(|s| s.0),
                         height: size.map(|s| s.1),
-                        fps: Fps { asked: source.plan.fps, measured: newest.and_then(|t| t.rate(now, source.interval)) },
+                        fps: Fps {
+                            asked: source.plan.fps,
+                            measured: newest.and_then(|t| t.rate(now, source.interval)),
+                        },
                     }
                 }
                 StreamKind::Audio => {
@@ -75,7 +102,11 @@ impl State {
                         Shape::Audio { rate_hz, channels } => Some((rate_hz, channels)),
                         Shape::Video { .. } => None,
                     });
-                    ShapeInfo::Audio { rate: sound.map(|s| s.0), channels: sound.map(|s| s.1), drift_ppm: info.and_then(|i| i.drift_ppm) }
+                    ShapeInfo::Audio {
+                        rate: sound.map(|s| s.0),
+                        channels: sound.map(|s| s.1),
+                        drift_ppm: info.and_then(|i| i.drift_ppm),
+                    }
                 }
             },
             sequence: newest.and_then(|t| t.last_sequence),

@@ -41,14 +41,27 @@ impl Source {
     }
 
     /// The worker's state, which began at `since` if that is known, and what subscribers are to be told of it.
-    pub fn is(&mut self, state: WorkerState, since: Option<MonoNs>, interval: Option<Duration>) -> Vec<Event> {
-        let (was, was_since) = (std::mem::replace(&mut self.state, state), std::mem::replace(&mut self.since, since));
+    pub fn is(
+        &mut self,
+        state: WorkerState,
+        since: Option<MonoNs>,
+        interval: Option<Duration>,
+    ) -> Vec<Event> {
+        let (was, was_since) = (
+            std::mem::replace(&mut self.state, state),
+            std::mem::replace(&mut self.since, since),
+        );
         self.interval = interval.unwrap_or(self.interval);
-        let (lost, back) = (Event::SourceLost { stream: self.kind }, Event::SourceBack { stream: self.kind });
+        let (lost, back) = (
+            Event::SourceLost { stream: self.kind },
+            Event::SourceBack { stream: self.kind },
+        );
         let events = match state {
             WorkerState::Streaming if self.away => vec![back],
             // It streams anew, and what lay between was over before anybody looked.
-            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => vec![lost, back],
+            WorkerState::Streaming if was == WorkerState::Streaming && since != was_since => {
+                vec![lost, back]
+            }
             // A source that only starts is not lost; one that is missing from the start is.
             WorkerState::WaitingForDevice if !self.away => vec![lost],
             WorkerState::Starting if was == WorkerState::Streaming => vec![lost],

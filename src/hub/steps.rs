@@ -25,7 +25,11 @@ impl Steps {
 
     /// The next step that lies before, or at, the capture of a packet. Whoever asks has to tell of it.
     pub fn due(&mut self, captured: MonoNs) -> Option<ClockStep> {
-        if self.0.front()?.at <= captured { self.0.pop_front() } else { None }
+        if self.0.front()?.at <= captured {
+            self.0.pop_front()
+        } else {
+            None
+        }
     }
 
     /// Nobody reads who had packets with the old time.
@@ -41,9 +45,24 @@ mod tests {
     #[test]
     fn steps_that_nobody_can_be_told_of_add_up() {
         let mut steps = Steps::default();
-        (1..=20u32).for_each(|k| steps.add(ClockStep { seconds: f64::from(k), at: MonoNs(100 * u64::from(k)) }));
+        (1..=20u32).for_each(|k| {
+            steps.add(ClockStep {
+                seconds: f64::from(k),
+                at: MonoNs(100 * u64::from(k)),
+            })
+        });
         assert_eq!(steps.due(MonoNs(1_299)), None);
-        assert_eq!(steps.due(MonoNs(1_300)), Some(ClockStep { seconds: 91.0, at: MonoNs(1_300) }), "the first thirteen");
-        assert_eq!(std::iter::from_fn(|| steps.due(MonoNs(2_000))).count(), MOST - 1);
+        assert_eq!(
+            steps.due(MonoNs(1_300)),
+            Some(ClockStep {
+                seconds: 91.0,
+                at: MonoNs(1_300)
+            }),
+            "the first thirteen"
+        );
+        assert_eq!(
+            std::iter::from_fn(|| steps.due(MonoNs(2_000))).count(),
+            MOST - 1
+        );
     }
 }

@@ -42,7 +42,9 @@ pub struct Request {
 
 /// Each view costs the server a filter, so a viewer must not be able to ask for one of its own again and again.
 #[derive(Debug, thiserror::Error)]
-#[error("this server makes {MAX_VIEWS} kinds of resampled sound at a time, and all are taken; ask for the source's own, or for {0}")]
+#[error(
+    "this server makes {MAX_VIEWS} kinds of resampled sound at a time, and all are taken; ask for the source's own, or for {0}"
+)]
 pub struct TooManyViews(String);
 
 /// Different views at a time.
@@ -82,8 +84,12 @@ impl Hub {
         let queue = |feed, max_fps| Queue::new(state.limit(feed, request.delivery), max_fps);
         // Who asks for events alone hears of both streams, in queues that no packet enters.
         let bare = request.events && request.video.is_none() && request.audio.is_none();
-        let video = request.video.or(bare.then_some(Feed::Encoded(Encoding::Jpeg)));
-        let audio = request.audio.or(bare.then_some(Feed::Encoded(Encoding::Pcm)));
+        let video = request
+            .video
+            .or(bare.then_some(Feed::Encoded(Encoding::Jpeg)));
+        let audio = request
+            .audio
+            .or(bare.then_some(Feed::Encoded(Encoding::Pcm)));
         let queues = Queues {
             video: video.map(|feed| queue(feed, request.max_fps)),
             audio: audio.map(|feed| queue(feed, None)),
@@ -91,17 +97,33 @@ impl Hub {
             closed: state.closed,
             waiting: None,
         };
-        let inbox = Arc::new(Inbox { video: request.video, audio: request.audio, events: request.events, queues: Mutex::new(queues) });
+        let inbox = Arc::new(Inbox {
+            video: request.video,
+            audio: request.audio,
+            events: request.events,
+            queues: Mutex::new(queues),
+        });
         for source in state.sources.iter().filter(|s| s.away) {
             let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
-            inbox.notify_of(source.kind, &Notice { stamp, event: Event::SourceLost { stream: source.kind } });
+            inbox.notify_of(
+                source.kind,
+                &Notice {
+                    stamp,
+                    event: Event::SourceLost {
+                        stream: source.kind,
+                    },
+                },
+            );
         }
         for feed in inbox.feeds() {
             state.count_reader(feed, true);
         }
         state.inboxes.push(inbox.clone());
         drop(state);
-        Ok(Subscription { hub: self.clone(), inbox })
+        Ok(Subscription {
+            hub: self.clone(),
+            inbox,
+        })
     }
 }
 
@@ -123,7 +145,12 @@ impl Subscription {
     /// Shows what is next to `accept`, which takes it or leaves it, and wakes the task from now on whenever something comes.
     /// Video packets stay queued, under the queue's rules, while `video_allowed` is false. The queues are locked meanwhile:
     /// `accept` must neither wait nor call the hub.
-    pub fn take_if<E>(&self, cx: &Context<'_>, video_allowed: bool, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Taken, E> {
+    pub fn take_if<E>(
+        &self,
+        cx: &Context<'_>,
+        video_allowed: bool,
+        accept: impl FnOnce(&Item) -> Result<bool, E>,
+    ) -> Result<Taken, E> {
         let mut queues = self.inbox.lock();
         queues.wake(cx);
         if queues.closed {
@@ -144,7 +171,10 @@ impl Subscription {
     /// What is next; `None` when there is nothing (then wait for [`news`](Self::news)). Video packets stay queued while
     /// `video_allowed` is false.
     pub fn take(&self, video_allowed: bool) -> Option<Item> {
-        let Ok(item) = self.inbox.lock().take_if(video_allowed, |_| Ok::<_, Infallible>(true));
+        let Ok(item) = self
+            .inbox
+            .lock()
+            .take_if(video_allowed, |_| Ok::<_, Infallible>(true));
         item.inspect(|item| self.note_taken(item))
     }
 
@@ -159,7 +189,11 @@ impl Subscription {
         poll_fn(|cx| {
             let mut queues = self.inbox.lock();
             queues.wake(cx);
-            if queues.closed || queues.next(true).is_some() { Poll::Ready(()) } else { Poll::Pending }
+            if queues.closed || queues.next(true).is_some() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -168,7 +202,11 @@ impl Subscription {
     pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
         let mut queues = self.inbox.lock();
         queues.wake(cx);
-        if queues.closed { Poll::Ready(()) } else { Poll::Pending }
+        if queues.closed {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The hub has ended: no more will come.
@@ -191,8 +229,14 @@ impl Queues {
     }
 
     /// The item whose turn it is, if `accept` takes it.
-    fn take_if<E>(&mut self, video_allowed: bool, accept: impl FnOnce(&Item) -> Result<bool, E>) -> Result<Option<Item>, E> {
-        let Some((queue, is_video)) = self.next(video_allowed) else { return Ok(None) };
+    fn take_if<E>(
+        &mut self,
+        video_allowed: bool,
+        accept: impl FnOnce(&Item) -> Result<bool, E>,
+    ) -> Result<Option<Item>, E> {
+        let Some((queue, is_video)) = self.next(video_allowed) else {
+            return Ok(None);
+        };
         let item = queue.take_if(accept)?;
         if item.is_some() {
             self.video_was_last = is_video;
@@ -202,7 +246,11 @@ impl Queues {
 
     /// Has this task woken by whatever comes.
     fn wake(&mut self, cx: &Context<'_>) {
-        if !self.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !self
+            .waiting
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             self.waiting = Some(cx.waker().clone());
         }
     }
@@ -221,7 +269,11 @@ impl State {
             return Ok(());
         }
         if self.views.len() == MAX_VIEWS {
-            let mut taken: Vec<_> = self.views.iter().map(|made| made.view.to_string()).collect();
+            let mut taken: Vec<_> = self
+                .views
+                .iter()
+                .map(|made| made.view.to_string())
+                .collect();
             taken.sort();
             return Err(TooManyViews(taken.join(", ")));
         }
@@ -233,7 +285,9 @@ impl State {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
-        state.inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
+        state
+            .inboxes
+            .retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
         for feed in self.inbox.feeds() {
             state.count_reader(feed, false);
         }
@@ -249,7 +303,9 @@ impl Inbox {
             _ if self.audio == Some(feed) => &mut queues.audio,
             _ => return 0,
         };
-        let Some(gone) = queue.as_mut().and_then(|q| q.offer(packet)) else { return 0 };
+        let Some(gone) = queue.as_mut().and_then(|q| q.offer(packet)) else {
+            return 0;
+        };
         queues.ring();
         gone
     }
@@ -293,6 +349,8 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.queues.lock().expect("nothing panics while it holds a queue")
+        self.queues
+            .lock()
+            .expect("nothing panics while it holds a queue")
     }
 }

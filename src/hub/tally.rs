@@ -7,7 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
-const CAUSES: [Cause; 6] = [Cause::Driver, Cause::Corrupt, Cause::Ring, Cause::Xrun, Cause::SourceAway, Cause::WorkerRestarted];
+const CAUSES: [Cause; 6] = [
+    Cause::Driver,
+    Cause::Corrupt,
+    Cause::Ring,
+    Cause::Xrun,
+    Cause::SourceAway,
+    Cause::WorkerRestarted,
+];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally([Loss; CAUSES.len()]);
@@ -36,15 +43,24 @@ impl Once {
     /// that one encoder alone refused, within a hole of the device, is taken for that hole's.)
     pub fn count(&mut self, hole: Range<MonoNs>, before: &Tally, after: &Tally) {
         let is_known = hole.start < self.until;
-        for ((cause, then), (_, now)) in before.iter().zip(after.iter()).filter(|(then, now)| then != now) {
+        for ((cause, then), (_, now)) in before
+            .iter()
+            .zip(after.iter())
+            .filter(|(then, now)| then != now)
+        {
             if cause != Cause::Ring {
                 if is_known {
                     continue;
                 }
                 self.until = hole.end;
             }
-            self.total.add_packets(cause, now.packets.saturating_sub(then.packets));
-            self.total.add_absences(cause, now.absences.saturating_sub(then.absences), now.absent.saturating_sub(then.absent));
+            self.total
+                .add_packets(cause, now.packets.saturating_sub(then.packets));
+            self.total.add_absences(
+                cause,
+                now.absences.saturating_sub(then.absences),
+                now.absent.saturating_sub(then.absent),
+            );
         }
     }
 
@@ -87,18 +103,29 @@ impl Tally {
         for ((cause, now), (_, then)) in self.iter().zip(earlier.iter()) {
             let packets = now.packets.saturating_sub(then.packets);
             if packets > 0 {
-                gaps.push(Gap { cause, count: Some(packets), seconds: None });
+                gaps.push(Gap {
+                    cause,
+                    count: Some(packets),
+                    seconds: None,
+                });
             }
             if now.absences > then.absences {
                 let seconds = now.absent.saturating_sub(then.absent).as_secs_f64();
-                gaps.push(Gap { cause, count: None, seconds: Some(seconds) });
+                gaps.push(Gap {
+                    cause,
+                    count: None,
+                    seconds: Some(seconds),
+                });
             }
         }
         gaps
     }
 
     fn of(&mut self, cause: Cause) -> &mut Loss {
-        let at = CAUSES.iter().position(|&c| c == cause).expect("a source never loses a packet to a viewer's queue");
+        let at = CAUSES
+            .iter()
+            .position(|&c| c == cause)
+            .expect("a source never loses a packet to a viewer's queue");
         &mut self.0[at]
     }
 }

@@ -14,9 +14,15 @@ const MS: u64 = 1_000_000;
 /// Between two packets of the tests' sources.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Sound of exactly that length.
-const SOUND: Shape = Shape::Audio { rate_hz: 48_000, channels: 1 };
+const SOUND: Shape = Shape::Audio {
+    rate_hz: 48_000,
+    channels: 1,
+};
 const SOUND_BYTES: usize = 48_000 / 50 * 2;
-const PICTURE: Shape = Shape::Video { width: 64, height: 48 };
+const PICTURE: Shape = Shape::Video {
+    width: 64,
+    height: 48,
+};
 
 fn meta(sequence: u64, shape: Shape) -> Meta {
     Meta {
@@ -32,7 +38,11 @@ fn meta(sequence: u64, shape: Shape) -> Meta {
 /// A look at the clocks that took no time.
 fn clocks(at_ms: u64, offset_ms: u64) -> Sample {
     let at = MonoNs(at_ms * MS);
-    Sample { before: at, unix: UnixNs(at.0 + offset_ms * MS), after: at }
+    Sample {
+        before: at,
+        unix: UnixNs(at.0 + offset_ms * MS),
+        after: at,
+    }
 }
 
 /// The gaps that a source's losses make between two records.
@@ -46,21 +56,44 @@ fn gaps_between(first: Meta, second: Meta) -> Vec<Gap> {
 }
 
 fn packets(cause: Cause, count: u64) -> Gap {
-    Gap { cause, count: Some(count), seconds: None }
+    Gap {
+        cause,
+        count: Some(count),
+        seconds: None,
+    }
 }
 
 fn absence(cause: Cause, seconds: f64) -> Gap {
-    Gap { cause, count: None, seconds: Some(seconds) }
+    Gap {
+        cause,
+        count: None,
+        seconds: Some(seconds),
+    }
 }
 
 #[test]
 fn a_jump_is_explained_by_its_losses_and_the_rest_is_the_rings() {
     let first = meta(10, PICTURE);
     assert_eq!(gaps_between(first, meta(11, PICTURE)), []);
-    assert_eq!(gaps_between(first, meta(14, PICTURE)), [packets(Cause::Ring, 3)]);
+    assert_eq!(
+        gaps_between(first, meta(14, PICTURE)),
+        [packets(Cause::Ring, 3)]
+    );
     let mut second = meta(17, PICTURE);
-    second.losses = Losses { driver: 2, corrupt: 1, xrun: 0, source_away: 0 };
-    assert_eq!(gaps_between(first, second), [packets(Cause::Driver, 2), packets(Cause::Corrupt, 1), packets(Cause::Ring, 3)]);
+    second.losses = Losses {
+        driver: 2,
+        corrupt: 1,
+        xrun: 0,
+        source_away: 0,
+    };
+    assert_eq!(
+        gaps_between(first, second),
+        [
+            packets(Cause::Driver, 2),
+            packets(Cause::Corrupt, 1),
+            packets(Cause::Ring, 3)
+        ]
+    );
 }
 
 #[test]
@@ -70,14 +103,23 @@ fn an_absence_has_its_length_in_seconds_and_no_count() {
     second.captured = second.captured + Duration::from_millis(300);
     second.losses.xrun = 1;
     assert_eq!(gaps_between(first, second), [absence(Cause::Xrun, 0.3)]);
-    second.losses = Losses { source_away: 1, ..Losses::default() };
-    assert_eq!(gaps_between(first, second), [absence(Cause::SourceAway, 0.3)]);
+    second.losses = Losses {
+        source_away: 1,
+        ..Losses::default()
+    };
+    assert_eq!(
+        gaps_between(first, second),
+        [absence(Cause::SourceAway, 0.3)]
+    );
 }
 
 #[test]
 fn a_restart_that_lost_nothing_is_no_gap() {
     let first = meta(10, SOUND);
-    let second = Meta { incarnation: 2, ..meta(11, SOUND) };
+    let second = Meta {
+        incarnation: 2,
+        ..meta(11, SOUND)
+    };
     assert_eq!(gaps_between(first, second), []);
 }
 
@@ -90,7 +132,14 @@ fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
     second.losses.driver = 1;
     second.captured = second.captured + Duration::from_secs(2);
     let gaps = gaps_between(first, second);
-    assert_eq!(gaps, [packets(Cause::Driver, 1), packets(Cause::WorkerRestarted, 3), absence(Cause::WorkerRestarted, 2.0)]);
+    assert_eq!(
+        gaps,
+        [
+            packets(Cause::Driver, 1),
+            packets(Cause::WorkerRestarted, 3),
+            absence(Cause::WorkerRestarted, 2.0)
+        ]
+    );
 }
 
 /// It was killed between handing them over and noting their numbers.
@@ -98,7 +147,11 @@ fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
 fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
     let mut intake = Intake::default();
     let mut accept = |incarnation, sequence, at_ms: u64| {
-        let meta = Meta { incarnation, captured: MonoNs(at_ms * 1_000_000), ..meta(sequence, PICTURE) };
+        let meta = Meta {
+            incarnation,
+            captured: MonoNs(at_ms * 1_000_000),
+            ..meta(sequence, PICTURE)
+        };
         let accepted = intake.accept(&meta, INTERVAL, meta.captured);
         (accepted.sequence, accepted.plausible)
     };
@@ -107,8 +160,16 @@ fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
     // Two numbers again; what follows them stays in step.
     assert_eq!(accept(2, 7, 1500), (9, true));
     assert_eq!(accept(2, 8, 1600), (10, true));
-    assert_eq!(accept(3, 9, 2000), (11, true), "the next life begins where it should");
-    assert_eq!(accept(3, 9, 2100), (12, false), "within one life no number comes twice");
+    assert_eq!(
+        accept(3, 9, 2000),
+        (11, true),
+        "the next life begins where it should"
+    );
+    assert_eq!(
+        accept(3, 9, 2100),
+        (12, false),
+        "within one life no number comes twice"
+    );
 }
 
 /// The worker was killed between a packet and its note, and nobody watched when the next one began.
@@ -118,15 +179,33 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     let now = MonoNs(u64::MAX / 2);
     let before = intake.accept(&meta(8, PICTURE), INTERVAL, now);
     intake.pause();
-    let again = Meta { incarnation: 2, captured: MonoNs(2_000 * MS), ..meta(8, PICTURE) };
+    let again = Meta {
+        incarnation: 2,
+        captured: MonoNs(2_000 * MS),
+        ..meta(8, PICTURE)
+    };
     let after = intake.accept(&again, INTERVAL, now);
-    assert_eq!((after.sequence, after.plausible, &after.missing), (9, true, &before.missing));
-    let next = Meta { sequence: 9, captured: MonoNs(2_100 * MS), ..again };
+    assert_eq!(
+        (after.sequence, after.plausible, &after.missing),
+        (9, true, &before.missing)
+    );
+    let next = Meta {
+        sequence: 9,
+        captured: MonoNs(2_100 * MS),
+        ..again
+    };
     let next = intake.accept(&next, INTERVAL, now);
-    assert_eq!((next.sequence, next.plausible, &next.missing), (10, true, &before.missing));
+    assert_eq!(
+        (next.sequence, next.plausible, &next.missing),
+        (10, true, &before.missing)
+    );
     // The same life cannot use a number twice, paused or not.
     intake.pause();
-    let same = Meta { sequence: 9, captured: MonoNs(2_200 * MS), ..again };
+    let same = Meta {
+        sequence: 9,
+        captured: MonoNs(2_200 * MS),
+        ..again
+    };
     let same = intake.accept(&same, INTERVAL, now);
     assert_eq!((same.sequence, same.plausible), (11, false));
 }
@@ -139,7 +218,10 @@ fn a_number_that_falls_after_a_pause_is_numbered_anew() {
         if pause {
             intake.pause();
         }
-        let meta = Meta { captured: MonoNs(at_ms * MS), ..meta(sequence, PICTURE) };
+        let meta = Meta {
+            captured: MonoNs(at_ms * MS),
+            ..meta(sequence, PICTURE)
+        };
         let accepted = intake.accept(&meta, INTERVAL, meta.captured);
         (accepted.sequence, accepted.plausible)
     };
@@ -163,18 +245,37 @@ fn a_label_that_cannot_be_true_is_numbered_anew() {
     let mut lossy = good;
     lossy.losses.driver = 5;
     fewer_losses.losses.driver = 4;
-    for (first, bad) in [(good, backwards), (good, far), (good, older_life), (lossy, fewer_losses), (good, good)] {
+    for (first, bad) in [
+        (good, backwards),
+        (good, far),
+        (good, older_life),
+        (lossy, fewer_losses),
+        (good, good),
+    ] {
         let mut intake = Intake::default();
         let before = intake.accept(&first, INTERVAL, now);
         let after = intake.accept(&bad, INTERVAL, now);
         assert!(!after.plausible, "{bad:?}");
         assert_eq!(after.sequence, before.sequence + 1);
         let gaps = after.missing.since(&before.missing);
-        assert!(matches!(gaps[..], [Gap { cause: Cause::Corrupt, count: None, seconds: Some(_) }]), "{gaps:?}");
+        assert!(
+            matches!(
+                gaps[..],
+                [Gap {
+                    cause: Cause::Corrupt,
+                    count: None,
+                    seconds: Some(_)
+                }]
+            ),
+            "{gaps:?}"
+        );
         let mut next = bad;
         next.sequence += 2;
         let next = intake.accept(&next, INTERVAL, now);
-        assert!(next.plausible, "the worker's numbers go on from where they are");
+        assert!(
+            next.plausible,
+            "the worker's numbers go on from where they are"
+        );
         assert_eq!(next.sequence, after.sequence + 2);
     }
 }
@@ -194,8 +295,19 @@ fn what_was_lost_while_nobody_read_is_no_gap() {
 fn what_comes_after_the_last_reader_left_ends_no_pause() {
     let hub = hub();
     let publish = |sequence, source_away| {
-        let losses = Losses { source_away, ..Losses::default() };
-        hub.publish(Encoding::Jpeg, &Meta { losses, ..meta(sequence, PICTURE) }, Bytes::new(), MonoNs::now());
+        let losses = Losses {
+            source_away,
+            ..Losses::default()
+        };
+        hub.publish(
+            Encoding::Jpeg,
+            &Meta {
+                losses,
+                ..meta(sequence, PICTURE)
+            },
+            Bytes::new(),
+            MonoNs::now(),
+        );
     };
     let reader = hub.subscribe(&ask(Delivery::Live)).unwrap();
     publish(0, 0);
@@ -203,8 +315,15 @@ fn what_comes_after_the_last_reader_left_ends_no_pause() {
     publish(1, 0);
     let _reader = hub.subscribe(&ask(Delivery::Live)).unwrap();
     publish(50, 1);
-    let drops = hub.info(MonoNs::now()).video.expect("there is a camera").drops;
-    assert!(drops.values().all(|d| d.packets == 0 && d.absences == 0), "{drops:?}");
+    let drops = hub
+        .info(MonoNs::now())
+        .video
+        .expect("there is a camera")
+        .drops;
+    assert!(
+        drops.values().all(|d| d.packets == 0 && d.absences == 0),
+        "{drops:?}"
+    );
 }
 
 proptest! {
@@ -256,27 +375,62 @@ fn a_slow_cameras_rate_is_known_all_the_time() {
     for late in [50, 59, 65, 75] {
         assert_eq!(meter.rate(at(late), interval), Some(0.1), "after {late} s");
     }
-    assert_eq!(meter.rate(at(100), interval), None, "the camera has stalled");
+    assert_eq!(
+        meter.rate(at(100), interval),
+        None,
+        "the camera has stalled"
+    );
 }
 
 // The hub as a whole.
 
 fn hub() -> Arc<Hub> {
-    let backlog = Backlog { packets: 5, bytes: 1 << 20 };
-    let plan = |encoding| Some(StreamPlan { encodings: vec![encoding], fps: Some(15.0), backlog });
-    Arc::new(Hub::new(Plan { video: plan(Encoding::Jpeg), audio: plan(Encoding::Pcm) }, clocks(0, 0)))
+    let backlog = Backlog {
+        packets: 5,
+        bytes: 1 << 20,
+    };
+    let plan = |encoding| {
+        Some(StreamPlan {
+            encodings: vec![encoding],
+            fps: Some(15.0),
+            backlog,
+        })
+    };
+    Arc::new(Hub::new(
+        Plan {
+            video: plan(Encoding::Jpeg),
+            audio: plan(Encoding::Pcm),
+        },
+        clocks(0, 0),
+    ))
 }
 
 fn ask(delivery: Delivery) -> Request {
-    Request { video: Some(Feed::Encoded(Encoding::Jpeg)), audio: Some(Feed::Encoded(Encoding::Pcm)), delivery, max_fps: None, events: true }
+    Request {
+        video: Some(Feed::Encoded(Encoding::Jpeg)),
+        audio: Some(Feed::Encoded(Encoding::Pcm)),
+        delivery,
+        max_fps: None,
+        events: true,
+    }
 }
 
 fn video(hub: &Hub, sequence: u64) {
-    hub.publish(Encoding::Jpeg, &meta(sequence, PICTURE), Bytes::from_static(b"jpeg"), MonoNs::now());
+    hub.publish(
+        Encoding::Jpeg,
+        &meta(sequence, PICTURE),
+        Bytes::from_static(b"jpeg"),
+        MonoNs::now(),
+    );
 }
 
 fn sound(hub: &Hub, sequence: u64) {
-    hub.publish(Encoding::Pcm, &meta(sequence, SOUND), vec![0; SOUND_BYTES].into(), MonoNs::now());
+    hub.publish(
+        Encoding::Pcm,
+        &meta(sequence, SOUND),
+        vec![0; SOUND_BYTES].into(),
+        MonoNs::now(),
+    );
 }
 
 /// Everything that waits, as (stream, sequence, packets reported missing).
@@ -293,20 +447,62 @@ fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
 
 #[test]
 fn a_loss_that_two_encodings_tell_of_is_counted_once() {
-    let backlog = Backlog { packets: 5, bytes: 1 << 20 };
-    let plan = StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog };
-    let hub = Arc::new(Hub::new(Plan { video: Some(plan), audio: None }, clocks(0, 0)));
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(MonoNs(1)), Some(INTERVAL));
+    let backlog = Backlog {
+        packets: 5,
+        bytes: 1 << 20,
+    };
+    let plan = StreamPlan {
+        encodings: vec![Encoding::Jpeg, Encoding::H264],
+        fps: Some(50.0),
+        backlog,
+    };
+    let hub = Arc::new(Hub::new(
+        Plan {
+            video: Some(plan),
+            audio: None,
+        },
+        clocks(0, 0),
+    ));
+    hub.set_source(
+        StreamKind::Video,
+        WorkerState::Streaming,
+        Some(MonoNs(1)),
+        Some(INTERVAL),
+    );
     let watch = |encoding| {
         let feed = Some(Feed::Encoded(encoding));
-        hub.subscribe(&Request { video: feed, audio: None, delivery: Delivery::Live, max_fps: None, events: false }).unwrap()
+        hub.subscribe(&Request {
+            video: feed,
+            audio: None,
+            delivery: Delivery::Live,
+            max_fps: None,
+            events: false,
+        })
+        .unwrap()
     };
-    let lost = |driver, source_away| Losses { driver, source_away, ..Losses::default() };
+    let lost = |driver, source_away| Losses {
+        driver,
+        source_away,
+        ..Losses::default()
+    };
     // The encodings are numbered each by itself: so many apart.
     let frame = |encoding, at: u64, sequence: u64, losses| {
-        let number = if encoding == Encoding::Jpeg { sequence } else { sequence + 700 };
-        let meta = Meta { captured: MonoNs(at * MS), losses, ..meta(number, PICTURE) };
-        hub.publish(encoding, &meta, Bytes::from_static(b"picture"), MonoNs(at * MS));
+        let number = if encoding == Encoding::Jpeg {
+            sequence
+        } else {
+            sequence + 700
+        };
+        let meta = Meta {
+            captured: MonoNs(at * MS),
+            losses,
+            ..meta(number, PICTURE)
+        };
+        hub.publish(
+            encoding,
+            &meta,
+            Bytes::from_static(b"picture"),
+            MonoNs(at * MS),
+        );
     };
     let told = || hub.info(MonoNs(5_000 * MS)).video.unwrap().drops;
     let (jpeg, h264) = (watch(Encoding::Jpeg), watch(Encoding::H264));
@@ -318,14 +514,28 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
         frame(encoding, 3_100, 5, lost(3, 1));
     }
     let drops = told();
-    assert_eq!((drops[&Cause::Driver].packets, drops[&Cause::SourceAway].absences), (3, 1), "{drops:?}");
-    assert!((drops[&Cause::SourceAway].seconds - 2.0).abs() < 1e-9, "{drops:?}");
+    assert_eq!(
+        (
+            drops[&Cause::Driver].packets,
+            drops[&Cause::SourceAway].absences
+        ),
+        (3, 1),
+        "{drops:?}"
+    );
+    assert!(
+        (drops[&Cause::SourceAway].seconds - 2.0).abs() < 1e-9,
+        "{drops:?}"
+    );
     // Each ring's own loss is another one; the device's, within the same time, is not.
     frame(Encoding::Jpeg, 3_200, 8, lost(3, 1));
     frame(Encoding::H264, 3_220, 10, lost(4, 1));
     frame(Encoding::Jpeg, 3_220, 10, lost(4, 1));
     let drops = told();
-    assert_eq!((drops[&Cause::Ring].packets, drops[&Cause::Driver].packets), (2 + 3, 4), "{drops:?}");
+    assert_eq!(
+        (drops[&Cause::Ring].packets, drops[&Cause::Driver].packets),
+        (2 + 3, 4),
+        "{drops:?}"
+    );
     // Who is there alone is enough to tell of it.
     drop(h264);
     frame(Encoding::Jpeg, 3_260, 12, lost(5, 1));
@@ -342,7 +552,10 @@ fn live_is_the_newest_frame_and_half_a_second_of_sound() {
     let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     video(&hub, 0);
     sound(&hub, 0);
-    assert_eq!(drain(&live), [(StreamKind::Video, 0, 0), (StreamKind::Audio, 0, 0)]);
+    assert_eq!(
+        drain(&live),
+        [(StreamKind::Video, 0, 0), (StreamKind::Audio, 0, 0)]
+    );
     for k in 1..=100 {
         video(&hub, k);
         sound(&hub, k);
@@ -364,7 +577,11 @@ fn all_is_a_backlog_up_to_the_queues_size_in_packets_and_bytes() {
         video(&hub, k);
     }
     let numbers: Vec<_> = drain(&all).into_iter().map(|t| (t.1, t.2)).collect();
-    assert_eq!(numbers, [(3, 0), (4, 0), (5, 0), (6, 0), (7, 0)], "accounting begins with the first packet received");
+    assert_eq!(
+        numbers,
+        [(3, 0), (4, 0), (5, 0), (6, 0), (7, 0)],
+        "accounting begins with the first packet received"
+    );
     for k in 8..15 {
         video(&hub, k);
     }
@@ -372,7 +589,12 @@ fn all_is_a_backlog_up_to_the_queues_size_in_packets_and_bytes() {
     assert_eq!(numbers, [(10, 2), (11, 0), (12, 0), (13, 0), (14, 0)]);
     // 400 KB each: two fit into a megabyte.
     for k in 15..19 {
-        hub.publish(Encoding::Jpeg, &meta(k, PICTURE), vec![0; 400_000].into(), MonoNs::now());
+        hub.publish(
+            Encoding::Jpeg,
+            &meta(k, PICTURE),
+            vec![0; 400_000].into(),
+            MonoNs::now(),
+        );
     }
     let numbers: Vec<_> = drain(&all).into_iter().map(|t| (t.1, t.2)).collect();
     assert_eq!(numbers, [(17, 2), (18, 0)]);
@@ -392,9 +614,21 @@ fn a_slow_viewers_loss_and_the_sources_stand_apart() {
     lossy.captured = MonoNs(8 * 20 * MS);
     lossy.losses.driver = 4;
     hub.publish(Encoding::Jpeg, &lossy, Bytes::new(), MonoNs::now());
-    let Some(Item::Packet { gaps, .. }) = live.take(true) else { panic!("no packet") };
-    assert_eq!(gaps, [packets(Cause::Driver, 4), packets(Cause::Ring, 1), packets(Cause::ViewerQueue, 2)]);
-    assert_eq!(hub.info(MonoNs::now()).video.unwrap().drops[&Cause::ViewerQueue].packets, 2);
+    let Some(Item::Packet { gaps, .. }) = live.take(true) else {
+        panic!("no packet")
+    };
+    assert_eq!(
+        gaps,
+        [
+            packets(Cause::Driver, 4),
+            packets(Cause::Ring, 1),
+            packets(Cause::ViewerQueue, 2)
+        ]
+    );
+    assert_eq!(
+        hub.info(MonoNs::now()).video.unwrap().drops[&Cause::ViewerQueue].packets,
+        2
+    );
 }
 
 #[test]
@@ -404,10 +638,18 @@ fn what_is_thinned_is_not_missing() {
     request.max_fps = Some(25.0);
     let thinned = hub.subscribe(&request).unwrap();
     (0..4).for_each(|k| video(&hub, k));
-    assert_eq!(drain(&thinned), [(StreamKind::Video, 0, 0), (StreamKind::Video, 2, 0)], "25 of 50 fps");
+    assert_eq!(
+        drain(&thinned),
+        [(StreamKind::Video, 0, 0), (StreamKind::Video, 2, 0)],
+        "25 of 50 fps"
+    );
     (4..24).for_each(|k| video(&hub, k));
     let taken = drain(&thinned);
-    assert_eq!(taken[0], (StreamKind::Video, 14, 5), "of ten kept, five fit the queue");
+    assert_eq!(
+        taken[0],
+        (StreamKind::Video, 14, 5),
+        "of ten kept, five fit the queue"
+    );
     assert_eq!(taken.len(), 5);
 }
 
@@ -438,7 +680,9 @@ fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
     let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
     (0..3).for_each(|k| video(&hub, k));
     sound(&hub, 0);
-    let Some(Item::Packet { packet, .. }) = live.take(false) else { panic!("no sound") };
+    let Some(Item::Packet { packet, .. }) = live.take(false) else {
+        panic!("no sound")
+    };
     assert_eq!(packet.encoding, Encoding::Pcm);
     assert!(live.take(false).is_none());
     assert_eq!(drain(&live), [(StreamKind::Video, 2, 0)]);
@@ -448,7 +692,11 @@ fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
 fn what_is_refused_may_still_be_replaced_by_a_newer_one() {
     let hub = hub();
     let live = hub.subscribe(&ask(Delivery::Live)).unwrap();
-    let no_room = || live.take_if(&Context::from_waker(Waker::noop()), true, |_| Ok::<_, ()>(false));
+    let no_room = || {
+        live.take_if(&Context::from_waker(Waker::noop()), true, |_| {
+            Ok::<_, ()>(false)
+        })
+    };
     assert_eq!(no_room(), Ok(Taken::Nothing));
     video(&hub, 0);
     drain(&live);
@@ -466,23 +714,48 @@ fn what_is_refused_may_still_be_replaced_by_a_newer_one() {
 fn notices_stand_between_the_packets_where_they_happened() {
     let hub = hub();
     let all = hub.subscribe(&ask(Delivery::All)).unwrap();
-    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
+    let quiet = hub
+        .subscribe(&Request {
+            events: false,
+            ..ask(Delivery::All)
+        })
+        .unwrap();
     let at = MonoNs(1);
     hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 0);
-    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, Some(at), None);
-    hub.set_source(StreamKind::Video, WorkerState::WaitingForDevice, Some(at), None);
+    hub.set_source(
+        StreamKind::Video,
+        WorkerState::WaitingForDevice,
+        Some(at),
+        None,
+    );
+    hub.set_source(
+        StreamKind::Video,
+        WorkerState::WaitingForDevice,
+        Some(at),
+        None,
+    );
     hub.set_source(StreamKind::Video, WorkerState::Starting, Some(at), None);
     hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 1);
     hub.observe(clocks(50, 1_500));
-    let mut wider = meta(2, Shape::Video { width: 128, height: 96 });
+    let mut wider = meta(
+        2,
+        Shape::Video {
+            width: 128,
+            height: 96,
+        },
+    );
     wider.losses.source_away = 1;
     hub.publish(Encoding::Jpeg, &wider, Bytes::new(), MonoNs::now());
     let mut seen = Vec::new();
     while let Some(item) = all.take(true) {
         seen.push(match item {
-            Item::Packet { packet, gaps, reshaped } => format!("packet {} {} {reshaped}", packet.sequence, gaps.len()),
+            Item::Packet {
+                packet,
+                gaps,
+                reshaped,
+            } => format!("packet {} {} {reshaped}", packet.sequence, gaps.len()),
             Item::Notice(notice) => notice.event.to_json(),
         });
     }
@@ -496,7 +769,13 @@ fn notices_stand_between_the_packets_where_they_happened() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(drain(&quiet).len(), 3);
-    assert_eq!(EventShape::from(wider.shape), EventShape::Video { width: 128, height: 96 });
+    assert_eq!(
+        EventShape::from(wider.shape),
+        EventShape::Video {
+            width: 128,
+            height: 96
+        }
+    );
 }
 
 /// A worker that was killed streams again within milliseconds: nobody may have seen it start.
@@ -504,26 +783,57 @@ fn notices_stand_between_the_packets_where_they_happened() {
 fn a_restart_between_two_looks_is_told_as_lost_and_back() {
     let hub = hub();
     let viewer = hub.subscribe(&ask(Delivery::Live)).unwrap();
-    let streams_since = |ms: u64| hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(MonoNs(ms * MS)), None);
+    let streams_since = |ms: u64| {
+        hub.set_source(
+            StreamKind::Video,
+            WorkerState::Streaming,
+            Some(MonoNs(ms * MS)),
+            None,
+        )
+    };
     streams_since(1_000);
     streams_since(1_000);
     assert!(viewer.take(true).is_none(), "a source that was never away");
     streams_since(5_000);
     streams_since(5_000);
     let told: Vec<_> = std::iter::from_fn(|| viewer.take(true)).collect();
-    let [Item::Notice(lost), Item::Notice(back)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(lost.event, Event::SourceLost { stream: StreamKind::Video });
-    assert_eq!(back.event, Event::SourceBack { stream: StreamKind::Video });
+    let [Item::Notice(lost), Item::Notice(back)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        lost.event,
+        Event::SourceLost {
+            stream: StreamKind::Video
+        }
+    );
+    assert_eq!(
+        back.event,
+        Event::SourceBack {
+            stream: StreamKind::Video
+        }
+    );
     assert_eq!(back.stamp.0, 5_000 * MS);
 }
 
 #[test]
 fn who_comes_while_a_source_is_away_is_told_so() {
     let hub = hub();
-    hub.set_source(StreamKind::Audio, WorkerState::WaitingForDevice, Some(MonoNs(1)), None);
+    hub.set_source(
+        StreamKind::Audio,
+        WorkerState::WaitingForDevice,
+        Some(MonoNs(1)),
+        None,
+    );
     let late = hub.subscribe(&ask(Delivery::Live)).unwrap();
-    let Some(Item::Notice(notice)) = late.take(true) else { panic!("no notice") };
-    assert_eq!(notice.event, Event::SourceLost { stream: StreamKind::Audio });
+    let Some(Item::Notice(notice)) = late.take(true) else {
+        panic!("no notice")
+    };
+    assert_eq!(
+        notice.event,
+        Event::SourceLost {
+            stream: StreamKind::Audio
+        }
+    );
     assert!(late.take(true).is_none());
 }
 
@@ -532,13 +842,33 @@ fn who_comes_while_a_source_is_away_is_told_so() {
 fn who_asks_for_events_alone_is_told_of_a_clock_step_at_once_and_of_both_streams() {
     let hub = hub();
     hub.observe(clocks(0, 1_000));
-    let bare = hub.subscribe(&Request { video: None, audio: None, ..ask(Delivery::Live) }).unwrap();
+    let bare = hub
+        .subscribe(&Request {
+            video: None,
+            audio: None,
+            ..ask(Delivery::Live)
+        })
+        .unwrap();
     hub.observe(clocks(100, 3_500));
     video(&hub, 0);
     let told: Vec<_> = std::iter::from_fn(|| bare.take(true)).collect();
-    let [Item::Notice(video), Item::Notice(audio)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(video.event, Event::ClockStep { stream: StreamKind::Video, seconds: 2.5 });
-    assert_eq!(audio.event, Event::ClockStep { stream: StreamKind::Audio, seconds: 2.5 });
+    let [Item::Notice(video), Item::Notice(audio)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        video.event,
+        Event::ClockStep {
+            stream: StreamKind::Video,
+            seconds: 2.5
+        }
+    );
+    assert_eq!(
+        audio.event,
+        Event::ClockStep {
+            stream: StreamKind::Audio,
+            seconds: 2.5
+        }
+    );
     assert_eq!(video.stamp.0, 3_600 * MS, "in the new time");
 }
 
@@ -559,7 +889,13 @@ fn stamps_grow_between_steps_and_follow_a_step() {
     let all = hub.subscribe(&ask(Delivery::All)).unwrap();
     let stamps = || -> Vec<u64> {
         std::iter::from_fn(|| all.take(true))
-            .filter_map(|item| if let Item::Packet { packet, .. } = item { Some(packet.stamp.0) } else { None })
+            .filter_map(|item| {
+                if let Item::Packet { packet, .. } = item {
+                    Some(packet.stamp.0)
+                } else {
+                    None
+                }
+            })
             .collect()
     };
     hub.observe(clocks(10, 1_000_000));
@@ -568,8 +904,16 @@ fn stamps_grow_between_steps_and_follow_a_step() {
     assert_eq!(stamps(), [1_000_020 * MS, 1_000_040 * MS]);
     hub.observe(clocks(50, 500_000));
     video(&hub, 2);
-    assert_eq!(stamps(), [500_060 * MS], "a clock that is set back sets the stamps back");
-    assert_eq!(hub.unix(MonoNs(60 * MS)).0, 500_060 * MS, "every output maps as the packets were");
+    assert_eq!(
+        stamps(),
+        [500_060 * MS],
+        "a clock that is set back sets the stamps back"
+    );
+    assert_eq!(
+        hub.unix(MonoNs(60 * MS)).0,
+        500_060 * MS,
+        "every output maps as the packets were"
+    );
 }
 
 /// Pictures are told 130 ms after their capture, sound 30 ms after; the clock is looked at each 100 ms and set now and then.
@@ -585,11 +929,30 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
     let hub = hub();
     hub.observe(clocks(0, offset_ms(0)));
     let both = hub.subscribe(&ask(Delivery::All)).unwrap();
-    let alone = hub.subscribe(&Request { audio: None, max_fps: Some(10.0), ..ask(Delivery::Live) }).unwrap();
-    let resampled = View { rate_hz: Some(16_000), channels: None };
-    let resampled =
-        hub.subscribe(&Request { video: None, audio: Some(Feed::Viewed(resampled)), ..ask(Delivery::All) }).expect("there is room");
-    let quiet = hub.subscribe(&Request { events: false, ..ask(Delivery::All) }).unwrap();
+    let alone = hub
+        .subscribe(&Request {
+            audio: None,
+            max_fps: Some(10.0),
+            ..ask(Delivery::Live)
+        })
+        .unwrap();
+    let resampled = View {
+        rate_hz: Some(16_000),
+        channels: None,
+    };
+    let resampled = hub
+        .subscribe(&Request {
+            video: None,
+            audio: Some(Feed::Viewed(resampled)),
+            ..ask(Delivery::All)
+        })
+        .expect("there is room");
+    let quiet = hub
+        .subscribe(&Request {
+            events: false,
+            ..ask(Delivery::All)
+        })
+        .unwrap();
     // Per viewer and stream: the stamp less the capture instant, ms, of each packet, and the steps told of.
     type Seen = BTreeMap<&'static str, (Vec<i64>, Vec<i64>)>;
     let mut seen: [Seen; 4] = Default::default();
@@ -597,25 +960,61 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
         if at_ms % 100 == 0 {
             hub.observe(clocks(at_ms, offset_ms(at_ms)));
         }
-        let captured = |behind: u64| at_ms.checked_sub(behind).filter(|t| t % 20 == 0).map(|t| (t / 20, MonoNs(at_ms * MS)));
+        let captured = |behind: u64| {
+            at_ms
+                .checked_sub(behind)
+                .filter(|t| t % 20 == 0)
+                .map(|t| (t / 20, MonoNs(at_ms * MS)))
+        };
         if let Some((k, now)) = captured(130) {
-            hub.publish(Encoding::Jpeg, &Meta { captured: MonoNs(k * 20 * MS), ..meta(k, PICTURE) }, Bytes::from_static(b"jpeg"), now);
+            hub.publish(
+                Encoding::Jpeg,
+                &Meta {
+                    captured: MonoNs(k * 20 * MS),
+                    ..meta(k, PICTURE)
+                },
+                Bytes::from_static(b"jpeg"),
+                now,
+            );
         }
         if let Some((k, now)) = captured(30) {
-            let sound = Meta { captured: MonoNs(k * 20 * MS), ..meta(k, SOUND) };
+            let sound = Meta {
+                captured: MonoNs(k * 20 * MS),
+                ..meta(k, SOUND)
+            };
             hub.publish(Encoding::Pcm, &sound, vec![0; SOUND_BYTES].into(), now);
         }
-        for (viewer, seen) in [&both, &alone, &resampled, &quiet].into_iter().zip(&mut seen) {
+        for (viewer, seen) in [&both, &alone, &resampled, &quiet]
+            .into_iter()
+            .zip(&mut seen)
+        {
             while let Some(item) = viewer.take(true) {
                 match item {
                     Item::Packet { packet, .. } => {
-                        let stream = if packet.encoding == Encoding::Jpeg { "video" } else { "audio" };
+                        let stream = if packet.encoding == Encoding::Jpeg {
+                            "video"
+                        } else {
+                            "audio"
+                        };
                         let (offsets, steps) = seen.entry(stream).or_default();
-                        offsets.push(((packet.stamp.0 - packet.captured.0) / MS) as i64 - steps.iter().sum::<i64>());
+                        offsets.push(
+                            ((packet.stamp.0 - packet.captured.0) / MS) as i64
+                                - steps.iter().sum::<i64>(),
+                        );
                     }
-                    Item::Notice(Notice { event: Event::ClockStep { stream, seconds }, .. }) => {
-                        let stream = if stream == StreamKind::Video { "video" } else { "audio" };
-                        seen.entry(stream).or_default().1.push((seconds * 1e3).round() as i64);
+                    Item::Notice(Notice {
+                        event: Event::ClockStep { stream, seconds },
+                        ..
+                    }) => {
+                        let stream = if stream == StreamKind::Video {
+                            "video"
+                        } else {
+                            "audio"
+                        };
+                        seen.entry(stream)
+                            .or_default()
+                            .1
+                            .push((seconds * 1e3).round() as i64);
                     }
                     other => panic!("{other:?}"),
                 }
@@ -632,13 +1031,21 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
         assert!(wrong.is_empty(), "{stream}: {wrong:?}");
     }
     assert_eq!((both.len(), alone.len(), resampled.len()), (2, 1, 1));
-    assert!(quiet.values().all(|(offsets, steps)| steps.is_empty() && offsets.len() > 250), "who asks for no events gets none");
+    assert!(
+        quiet
+            .values()
+            .all(|(offsets, steps)| steps.is_empty() && offsets.len() > 250),
+        "who asks for no events gets none"
+    );
 }
 
 #[test]
 fn a_packet_is_rendered_once_for_all() {
     let hub = hub();
-    let (one, two) = (hub.subscribe(&ask(Delivery::Live)).unwrap(), hub.subscribe(&ask(Delivery::Live)).unwrap());
+    let (one, two) = (
+        hub.subscribe(&ask(Delivery::Live)).unwrap(),
+        hub.subscribe(&ask(Delivery::Live)).unwrap(),
+    );
     video(&hub, 0);
     let frame = |s: &Subscription| match s.take(true) {
         Some(Item::Packet { packet, .. }) => packet.text_frame().as_ptr(),
@@ -649,16 +1056,38 @@ fn a_packet_is_rendered_once_for_all() {
 
 #[test]
 fn what_webrtc_alone_watches_is_in_the_report_too() {
-    let backlog = Backlog { packets: 50, bytes: 1 << 20 };
-    let video = Some(StreamPlan { encodings: vec![Encoding::Jpeg, Encoding::H264], fps: Some(50.0), backlog });
+    let backlog = Backlog {
+        packets: 50,
+        bytes: 1 << 20,
+    };
+    let video = Some(StreamPlan {
+        encodings: vec![Encoding::Jpeg, Encoding::H264],
+        fps: Some(50.0),
+        backlog,
+    });
     let hub = Arc::new(Hub::new(Plan { video, audio: None }, clocks(0, 0)));
-    let _watching = hub.subscribe(&Request { video: Some(Feed::Encoded(Encoding::H264)), ..ask(Delivery::Live) }).unwrap();
+    let _watching = hub
+        .subscribe(&Request {
+            video: Some(Feed::Encoded(Encoding::H264)),
+            ..ask(Delivery::Live)
+        })
+        .unwrap();
     for sequence in [0, 1, 2, 6] {
-        hub.publish(Encoding::H264, &meta(sequence, PICTURE), Bytes::from_static(b"h264"), MonoNs(u64::MAX / 2));
+        hub.publish(
+            Encoding::H264,
+            &meta(sequence, PICTURE),
+            Bytes::from_static(b"h264"),
+            MonoNs(u64::MAX / 2),
+        );
     }
     let video = hub.info(MonoNs(150 * MS)).video.unwrap();
-    assert_eq!((video.sequence, video.drops[&Cause::Ring].packets), (Some(6), 3));
-    assert!(matches!(video.shape, crate::wire::info::Shape::Video { fps, .. } if fps.measured.is_some()));
+    assert_eq!(
+        (video.sequence, video.drops[&Cause::Ring].packets),
+        (Some(6), 3)
+    );
+    assert!(
+        matches!(video.shape, crate::wire::info::Shape::Video { fps, .. } if fps.measured.is_some())
+    );
 }
 
 #[test]

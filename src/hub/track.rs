@@ -56,7 +56,13 @@ impl Track {
     }
 
     /// The next record from the ring. `interval`: the time expected until the next, where its own length does not tell.
-    pub fn accept(&mut self, meta: &Meta, payload: &Bytes, interval: Duration, now: MonoNs) -> Accepted {
+    pub fn accept(
+        &mut self,
+        meta: &Meta,
+        payload: &Bytes,
+        interval: Duration,
+        now: MonoNs,
+    ) -> Accepted {
         let length = packet::duration(self.encoding, meta.shape, payload.len()).unwrap_or(interval);
         let accepted = self.intake.accept(meta, length, now);
         if self.readers == 0 {
@@ -67,7 +73,14 @@ impl Track {
     }
 
     /// The packet that an accepted record makes.
-    pub fn packet(&mut self, accepted: &Accepted, meta: &Meta, payload: Bytes, clock: &ClockMap, now: MonoNs) -> Arc<Packet> {
+    pub fn packet(
+        &mut self,
+        accepted: &Accepted,
+        meta: &Meta,
+        payload: Bytes,
+        clock: &ClockMap,
+        now: MonoNs,
+    ) -> Arc<Packet> {
         let stamp = self.stamp(clock.to_unix(accepted.captured));
         self.last_sequence = Some(accepted.sequence);
         self.meter.note(accepted.captured);
@@ -81,7 +94,10 @@ impl Track {
 
     fn stamp(&mut self, mut stamp: UnixNs) -> UnixNs {
         // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
-        if let Some(last) = self.last_stamp.filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS) {
+        if let Some(last) = self
+            .last_stamp
+            .filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS)
+        {
             stamp = UnixNs(last.0 + 1);
         }
         self.last_stamp = Some(stamp);
@@ -112,7 +128,11 @@ impl Track {
 
     /// One reader more, or one fewer; tells the worker when the first comes and when the last goes.
     pub fn count_reader(&mut self, joins: bool) {
-        self.readers = if joins { self.readers + 1 } else { self.readers.saturating_sub(1) };
+        self.readers = if joins {
+            self.readers + 1
+        } else {
+            self.readers.saturating_sub(1)
+        };
         if !joins && self.readers == 0 {
             // What is not encoded for want of a reader is not missing.
             self.intake.pause();
@@ -136,6 +156,11 @@ impl Track {
     }
 
     pub fn figures(&self) -> TrackFigures {
-        TrackFigures { encoding: self.encoding, packets: self.packets, bytes: self.bytes, latency: self.latency.read() }
+        TrackFigures {
+            encoding: self.encoding,
+            packets: self.packets,
+            bytes: self.bytes,
+            latency: self.latency.read(),
+        }
     }
 }

@@ -25,18 +25,28 @@ fn geometry(packets: u32, lines: usize) -> Geometry {
 fn pair(geometry: Geometry) -> (Heap, Writer<Heap, 1>, Reader<Heap, 1>) {
     let memory = zeroed(geometry.total_words());
     Writer::<_, 1>::format(&memory, &geometry);
-    (memory.clone(), Writer::recover(memory.clone(), geometry), Reader::new(memory, geometry))
+    (
+        memory.clone(),
+        Writer::recover(memory.clone(), geometry),
+        Reader::new(memory, geometry),
+    )
 }
 
 /// A payload that tells which record it belongs to, in every byte.
 fn payload(label: u64, length: usize) -> Vec<u8> {
-    (0..length as u64).map(|i| (label.wrapping_mul(31) ^ i.wrapping_mul(7)) as u8).collect()
+    (0..length as u64)
+        .map(|i| (label.wrapping_mul(31) ^ i.wrapping_mul(7)) as u8)
+        .collect()
 }
 
 /// Under Miri, which is a hundred times slower, fewer.
 fn cases(count: u32) -> ProptestConfig {
     let cases = if cfg!(miri) { 4 } else { count };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 fn pop_checked(reader: &mut Reader<Heap, 1>) -> Option<Record<1>> {
@@ -174,7 +184,12 @@ proptest! {
 
 /// Values that are near the ones that mean something, and others.
 fn scribble() -> impl Strategy<Value = u64> {
-    prop_oneof![any::<u64>(), 0u64..16, (0u64..16).prop_map(|n| n.wrapping_neg()), (0u64..800, 0u64..800).prop_map(|(a, b)| a << 32 | b)]
+    prop_oneof![
+        any::<u64>(),
+        0u64..16,
+        (0u64..16).prop_map(|n| n.wrapping_neg()),
+        (0u64..800, 0u64..800).prop_map(|(a, b)| a << 32 | b)
+    ]
 }
 
 /// Memory whose process dies after a number of stores: the later ones never happen.
@@ -195,7 +210,8 @@ impl Word for MortalWord {
 
     fn store(&self, value: u64, order: Ordering) {
         let left = self.stores_left.load(Ordering::Relaxed);
-        self.stores_left.store(left.saturating_sub(1), Ordering::Relaxed);
+        self.stores_left
+            .store(left.saturating_sub(1), Ordering::Relaxed);
         if left > 0 {
             self.value.store(value, order);
         }
@@ -222,8 +238,13 @@ fn a_writer_killed_at_any_store_leaves_whole_records_and_a_ring_that_goes_on() {
     for life in (0..).step_by(if cfg!(miri) { 11 } else { 1 }) {
         let geometry = geometry(3, 5);
         let left = Arc::new(AtomicU64::new(immortal));
-        let word = || MortalWord { value: AtomicU64::new(0), stores_left: left.clone() };
-        let memory = Mortal { words: (0..geometry.total_words()).map(|_| word()).collect() };
+        let word = || MortalWord {
+            value: AtomicU64::new(0),
+            stores_left: left.clone(),
+        };
+        let memory = Mortal {
+            words: (0..geometry.total_words()).map(|_| word()).collect(),
+        };
         Writer::<_, 1>::format(&memory, &geometry);
         let mut reader = Reader::<_, 1>::new(memory.clone(), geometry);
         let mut writer = Writer::<_, 1>::recover(memory.clone(), geometry);
@@ -249,10 +270,17 @@ fn a_writer_killed_at_any_store_leaves_whole_records_and_a_ring_that_goes_on() {
         let mut writer = Writer::<_, 1>::recover(memory.clone(), geometry);
         writer.push([100], &payload(100, 64)).unwrap();
         read_all(&mut reader);
-        assert!(seen.is_sorted_by(|a, b| a < b), "killed after {life} stores: {seen:?}");
+        assert!(
+            seen.is_sorted_by(|a, b| a < b),
+            "killed after {life} stores: {seen:?}"
+        );
         assert_eq!(seen.last(), Some(&100));
         if survived {
-            assert!(life > 50, "the loop saw every store of {} pushes", lengths.len());
+            assert!(
+                life > 50,
+                "the loop saw every store of {} pushes",
+                lengths.len()
+            );
             break;
         }
     }
@@ -268,7 +296,9 @@ fn unread_records_survive_the_writer() {
     pop_checked(&mut reader);
     let mut writer = Writer::recover(memory, geometry);
     writer.push([3], &payload(3, 60)).unwrap();
-    let rest: Vec<u64> = std::iter::from_fn(|| pop_checked(&mut reader)).map(|r| r.label[0]).collect();
+    let rest: Vec<u64> = std::iter::from_fn(|| pop_checked(&mut reader))
+        .map(|r| r.label[0])
+        .collect();
     assert_eq!(rest, [1, 2, 3]);
 }
 
@@ -293,10 +323,29 @@ fn each_kind_of_scribble_is_named_and_the_next_call_begins_afresh() {
     let scribbles: [(usize, u64, Expected); 6] = [
         (HEAD, u64::MAX, |f| matches!(f, RingFault::Head { .. })),
         (HEAD, 1 << 40, |f| matches!(f, RingFault::Head { .. })),
-        (HEAD, 9, |f| matches!(f, RingFault::Tail { tail: 0, head: 9, packets: 4 })),
+        (HEAD, 9, |f| {
+            matches!(
+                f,
+                RingFault::Tail {
+                    tail: 0,
+                    head: 9,
+                    packets: 4
+                }
+            )
+        }),
         (TAIL, 1 << 50, |f| matches!(f, RingFault::Overtaken)),
-        (slot + SLOT_INDEX, 4, |f| matches!(f, RingFault::Slot { record: 0, found: 4 })),
-        (slot + SLOT_PLACE, 64 << 32 | 449, |f| matches!(f, RingFault::Place { record: 0, .. })),
+        (slot + SLOT_INDEX, 4, |f| {
+            matches!(
+                f,
+                RingFault::Slot {
+                    record: 0,
+                    found: 4
+                }
+            )
+        }),
+        (slot + SLOT_PLACE, 64 << 32 | 449, |f| {
+            matches!(f, RingFault::Place { record: 0, .. })
+        }),
     ];
     for (at, value, expected) in scribbles {
         let (memory, mut writer, mut reader) = pair(geometry);
@@ -315,13 +364,18 @@ fn memory_touched_is_the_backlog_not_the_capacity() {
     let geometry = geometry(16, 1000);
     let (memory, mut writer, mut reader) = pair(geometry);
     for n in 1..if cfg!(miri) { 60 } else { 500 } {
-        writer.push([n], &payload(n, 64 * (1 + n as usize % 3))).unwrap();
+        writer
+            .push([n], &payload(n, 64 * (1 + n as usize % 3)))
+            .unwrap();
         if n % 2 == 0 {
             while pop_checked(&mut reader).is_some() {}
         }
     }
     let data = &memory[geometry.data()..];
-    let touched = data.iter().rposition(|word| word.load(Ordering::Relaxed) != 0).unwrap();
+    let touched = data
+        .iter()
+        .rposition(|word| word.load(Ordering::Relaxed) != 0)
+        .unwrap();
     // Three records at most are unread at a time, of three lines at most.
     assert!(touched < 9 * 8, "{touched} words");
 }
@@ -340,7 +394,10 @@ fn a_reader_beside_a_fast_writer_sees_whole_records_in_order() {
     loop {
         match reader.pop(&mut bytes) {
             Ok(Some(record)) => {
-                assert_eq!(bytes, payload(record.label[0], record.label[0] as usize % 200));
+                assert_eq!(
+                    bytes,
+                    payload(record.label[0], record.label[0] as usize % 200)
+                );
                 assert!(record.label[0] > last);
                 last = record.label[0];
                 seen += 1;
@@ -359,11 +416,19 @@ fn a_reader_beside_a_fast_writer_sees_whole_records_in_order() {
 
 #[test]
 fn a_text_whose_writer_was_killed_half_way_is_not_read_until_the_next_one() {
-    let text = Text { at: 0, capacity: 24 };
+    let text = Text {
+        at: 0,
+        capacity: 24,
+    };
     for life in 0..6 {
         let left = Arc::new(AtomicU64::new(u64::MAX));
-        let word = || MortalWord { value: AtomicU64::new(0), stores_left: left.clone() };
-        let memory = Mortal { words: (0..5).map(|_| word()).collect() };
+        let word = || MortalWord {
+            value: AtomicU64::new(0),
+            stores_left: left.clone(),
+        };
+        let memory = Mortal {
+            words: (0..5).map(|_| word()).collect(),
+        };
         text.write(&memory, b"the first text");
         left.store(life, Ordering::Relaxed);
         text.write(&memory, b"the second one, longer");
@@ -373,7 +438,11 @@ fn a_text_whose_writer_was_killed_half_way_is_not_read_until_the_next_one() {
             6.. => Some(b"the second one, longer"),
             _ => None,
         };
-        assert_eq!(text.read(&memory).as_deref(), expected, "killed after {life} stores");
+        assert_eq!(
+            text.read(&memory).as_deref(),
+            expected,
+            "killed after {life} stores"
+        );
         text.write(&memory, b"the third");
         assert_eq!(text.read(&memory).as_deref(), Some(&b"the third"[..]));
     }
@@ -381,7 +450,10 @@ fn a_text_whose_writer_was_killed_half_way_is_not_read_until_the_next_one() {
 
 #[test]
 fn a_text_with_a_scribbled_length_is_not_read() {
-    let text = Text { at: 0, capacity: 24 };
+    let text = Text {
+        at: 0,
+        capacity: 24,
+    };
     let memory = zeroed(5);
     assert_eq!(text.read(&memory), None);
     text.write(&memory, b"short");

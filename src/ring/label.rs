@@ -49,9 +49,18 @@ pub fn decode(words: [u64; LABEL]) -> Result<Meta, &'static str> {
         incarnation,
         sequence,
         captured: MonoNs(captured),
-        shape: if flags & AUDIO == 0 { video(shape)? } else { audio(shape)? },
+        shape: if flags & AUDIO == 0 {
+            video(shape)?
+        } else {
+            audio(shape)?
+        },
         keyframe: flags & KEYFRAME != 0,
-        losses: Losses { driver, corrupt, xrun, source_away },
+        losses: Losses {
+            driver,
+            corrupt,
+            xrun,
+            source_away,
+        },
     })
 }
 
@@ -66,7 +75,9 @@ fn video(shape: u64) -> Result<Shape, &'static str> {
 fn audio(shape: u64) -> Result<Shape, &'static str> {
     let (rate_hz, channels) = unpair(shape);
     match (rate_hz, u16::try_from(channels)) {
-        (1..=MAX_RATE_HZ, Ok(channels @ 1..=MAX_CHANNELS)) => Ok(Shape::Audio { rate_hz, channels }),
+        (1..=MAX_RATE_HZ, Ok(channels @ 1..=MAX_CHANNELS)) => {
+            Ok(Shape::Audio { rate_hz, channels })
+        }
         _ => Err("its sample rate or channel count is out of range"),
     }
 }

@@ -104,7 +104,13 @@ impl Geometry {
         }
         let slot_words = SLOT_LABEL + label_words;
         let slots = (packets as usize).checked_mul(slot_words)?;
-        Some(Self { packets, data_words, slots_at: PAGE, slot_words, data_at: PAGE + slots.next_multiple_of(PAGE) })
+        Some(Self {
+            packets,
+            data_words,
+            slots_at: PAGE,
+            slot_words,
+            data_at: PAGE + slots.next_multiple_of(PAGE),
+        })
     }
 
     /// As small as it can be, for a model checker, which follows each word: 64-byte lines, but no pages.
@@ -113,7 +119,13 @@ impl Geometry {
         let slot_words = SLOT_LABEL + label_words;
         let slots_at = size_of::<Header>() / 8;
         let data_at = slots_at + packets as usize * slot_words;
-        Self { packets, data_words: data_lines * LINE, slots_at, slot_words, data_at }
+        Self {
+            packets,
+            data_words: data_lines * LINE,
+            slots_at,
+            slot_words,
+            data_at,
+        }
     }
 
     pub fn total_words(&self) -> usize {

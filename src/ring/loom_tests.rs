@@ -53,7 +53,11 @@ fn whole_and_in_order(packets: u32, lines: usize, pushes: u64) {
     let memory = Modelled::new(geometry.total_words());
     Writer::<_, 1>::format(&memory, &geometry);
     let mut writer = Writer::<_, 1>::recover(memory.clone(), geometry);
-    let mut reader = Follower { reader: Reader::new(memory, geometry), last: 0, seen: 0 };
+    let mut reader = Follower {
+        reader: Reader::new(memory, geometry),
+        last: 0,
+        seen: 0,
+    };
     let reading = loom::thread::spawn(move || {
         reader.read_one();
         reader.read_one();
@@ -78,7 +82,9 @@ struct Follower {
 impl Follower {
     fn read_one(&mut self) -> bool {
         let mut payload = Vec::new();
-        let Some(record) = self.reader.pop(&mut payload).unwrap() else { return false };
+        let Some(record) = self.reader.pop(&mut payload).unwrap() else {
+            return false;
+        };
         let number = record.label[0];
         assert!(number > self.last && record.number + 1 == number);
         assert_eq!(payload, (number * 0x0101).to_ne_bytes());
@@ -115,7 +121,10 @@ fn a_text_is_read_whole_or_not_at_all() {
         let reading = loom::thread::spawn(move || text.read(&theirs));
         text.write(&memory, b"another");
         let read = reading.join().unwrap();
-        assert!(matches!(read.as_deref(), None | Some(b"one" | b"another")), "{read:?}");
+        assert!(
+            matches!(read.as_deref(), None | Some(b"one" | b"another")),
+            "{read:?}"
+        );
         assert_eq!(text.read(&memory).as_deref(), Some(&b"another"[..]));
     });
 }

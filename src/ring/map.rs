@@ -38,7 +38,10 @@ impl Mapping {
     /// `words` words of anonymous memory. Costs only the pages that are touched. The size is sealed: no holder of the fd can
     /// shrink the file under our feet (SIGBUS). `name` shows in `/proc/<pid>/maps`.
     pub fn create(name: &str, words: usize) -> io::Result<Self> {
-        let length = words.checked_mul(8).and_then(NonZeroUsize::new).ok_or(io::ErrorKind::InvalidInput)?;
+        let length = words
+            .checked_mul(8)
+            .and_then(NonZeroUsize::new)
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let size = i64::try_from(length.get()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let memfd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         nix::unistd::ftruncate(&memfd, size)?;
@@ -48,7 +51,12 @@ impl Mapping {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses the address, so no mapping of ours is replaced; the file is `length` long for ever.
         let start = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &memfd, 0)? };
-        Ok(Self(Arc::new(Inner { memfd, event, start: start.cast(), words })))
+        Ok(Self(Arc::new(Inner {
+            memfd,
+            event,
+            start: start.cast(),
+            words,
+        })))
     }
 
     /// The memfd and the eventfd.
@@ -72,12 +80,24 @@ impl Mapping {
     /// which belongs to what all processes share and not to their descriptors.
     pub fn clear(&self) {
         let mut count = 0u64;
-        let into = libc::iovec { iov_base: (&raw mut count).cast(), iov_len: size_of_val(&count) };
+        let into = libc::iovec {
+            iov_base: (&raw mut count).cast(),
+            iov_len: size_of_val(&count),
+        };
         let (fd, nowhere): (libc::c_long, libc::c_long) = (self.fds()[1].into(), -1);
         let one: libc::c_long = 1;
         // SAFETY: the one buffer is `count`, all of it, alive and writable during the call. Offset -1: an eventfd has none.
-        let read =
-            unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const into, one, nowhere, nowhere, libc::c_long::from(libc::RWF_NOWAIT)) };
+        let read = unsafe {
+            libc::syscall(
+                libc::SYS_preadv2,
+                fd,
+                &raw const into,
+                one,
+                nowhere,
+                nowhere,
+                libc::c_long::from(libc::RWF_NOWAIT),
+            )
+        };
         match Errno::result(read) {
             Ok(_) | Err(Errno::EAGAIN) => {}
             // Before Linux 5.8 an eventfd does not know the flag: as near as can be had.

@@ -58,11 +58,19 @@ pub struct SharedRing {
 impl SharedRing {
     /// `name` shows in `/proc/<pid>/maps`. Fails with `InvalidInput` for limits out of range.
     pub fn create(name: &str, limits: RingLimits) -> io::Result<Self> {
-        let RingLimits { packets: 1..=10_000, bytes } = limits else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a ring holds 1 to 10,000 packets"));
+        let RingLimits {
+            packets: 1..=10_000,
+            bytes,
+        } = limits
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a ring holds 1 to 10,000 packets",
+            ));
         };
-        let geometry = Geometry::new(limits.packets, bytes, LABEL)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a ring holds 1 byte to 4 GiB"))?;
+        let geometry = Geometry::new(limits.packets, bytes, LABEL).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a ring holds 1 byte to 4 GiB")
+        })?;
         let mapping = Mapping::create(name, geometry.total_words())?;
         writer::Writer::<_, LABEL>::format(&mapping, &geometry);
         Ok(Self { mapping, geometry })
@@ -81,14 +89,18 @@ impl SharedRing {
     /// The writing half, for the worker after its fork and when the writer before it is dead. Unread records survive;
     /// a queue that is not plausible is emptied.
     pub fn writer(&self) -> RingWriter {
-        RingWriter { core: writer::Writer::recover(self.mapping.clone(), self.geometry) }
+        RingWriter {
+            core: writer::Writer::recover(self.mapping.clone(), self.geometry),
+        }
     }
 
     /// The reading half, for the server after its fork and when the reader before it is dead. Asks for nothing yet, and
     /// starts at the head: what was queued is dropped.
     pub fn reader(&self) -> RingReader {
         self.mapping.clear();
-        let reader = RingReader { core: reader::Reader::new(self.mapping.clone(), self.geometry) };
+        let reader = RingReader {
+            core: reader::Reader::new(self.mapping.clone(), self.geometry),
+        };
         reader.set_demand(false);
         reader.set_bitrate(0);
         reader
@@ -155,12 +167,17 @@ impl RingReader {
     ///
     /// A hostile worker can make packets and faults as fast as this is called: loop a bounded number of times per wake.
     pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<Option<Meta>, RingFault> {
-        let Some(record) = self.core.pop(payload)? else { return Ok(None) };
+        let Some(record) = self.core.pop(payload)? else {
+            return Ok(None);
+        };
         match label::decode(record.label) {
             Ok(meta) => Ok(Some(meta)),
             Err(what) => {
                 payload.clear();
-                Err(RingFault::Label { record: record.number, what })
+                Err(RingFault::Label {
+                    record: record.number,
+                    what,
+                })
             }
         }
     }

@@ -16,11 +16,15 @@ const MAX_LEAD: u64 = 1 << 32;
 pub enum RingFault {
     #[error("the ring's head jumped to record {head} while record {next} was next")]
     Head { head: u64, next: u64 },
-    #[error("the ring claims to hold the records {tail} to {head}, which is more than its {packets} slots")]
+    #[error(
+        "the ring claims to hold the records {tail} to {head}, which is more than its {packets} slots"
+    )]
     Tail { tail: u64, head: u64, packets: u32 },
     #[error("the slot of record {record} says that it is record {found}")]
     Slot { record: u64, found: u64 },
-    #[error("record {record} claims to lie outside the ring's data (offset and length: {place:#018x})")]
+    #[error(
+        "record {record} claims to lie outside the ring's data (offset and length: {place:#018x})"
+    )]
     Place { record: u64, place: u64 },
     /// This record alone was skipped.
     #[error("the label of record {record} is not valid: {what}")]
@@ -43,8 +47,16 @@ impl<M: Memory, const L: usize> Reader<M, L> {
     ///
     /// `memory` must be at least `geometry.total_words()` long.
     pub fn new(memory: M, geometry: Geometry) -> Self {
-        assert!(memory.words().len() >= geometry.total_words(), "the mapping is as long as its geometry");
-        let mut reader = Self { memory, geometry, next: 0, dropped: 0 };
+        assert!(
+            memory.words().len() >= geometry.total_words(),
+            "the mapping is as long as its geometry"
+        );
+        let mut reader = Self {
+            memory,
+            geometry,
+            next: 0,
+            dropped: 0,
+        };
         reader.resync();
         reader.dropped = 0;
         reader
@@ -86,7 +98,10 @@ impl<M: Memory, const L: usize> Reader<M, L> {
                 return Ok(None);
             }
             if lead > MAX_LEAD {
-                return Err(RingFault::Head { head, next: self.next });
+                return Err(RingFault::Head {
+                    head,
+                    next: self.next,
+                });
             }
             let tail = words[layout::TAIL].load(Relaxed);
             let queued = head.wrapping_sub(tail);
@@ -95,7 +110,11 @@ impl<M: Memory, const L: usize> Reader<M, L> {
                 continue;
             }
             if queued > u64::from(packets) {
-                return Err(RingFault::Tail { tail, head, packets });
+                return Err(RingFault::Tail {
+                    tail,
+                    head,
+                    packets,
+                });
             }
             if queued < lead {
                 self.skip(lead - queued);
@@ -104,7 +123,10 @@ impl<M: Memory, const L: usize> Reader<M, L> {
                 return Ok(None);
             }
             if let Some(label) = self.copy(self.next, payload)? {
-                let record = Record { number: self.next, label };
+                let record = Record {
+                    number: self.next,
+                    label,
+                };
                 self.advance(1);
                 return Ok(Some(record));
             }

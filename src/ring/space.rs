@@ -24,7 +24,11 @@ pub struct Space {
 
 impl Space {
     pub fn new(total: usize) -> Self {
-        Self { total, gaps: BTreeMap::from([(0, total)]), live: VecDeque::new() }
+        Self {
+            total,
+            gaps: BTreeMap::from([(0, total)]),
+            live: VecDeque::new(),
+        }
     }
 
     /// What a payload of `words` takes: whole lines, and a line even when it is empty, so that every record has a place.
@@ -41,8 +45,13 @@ impl Space {
 
     /// Marks an extent as the newest live one. False when it is not free as a whole.
     pub fn claim(&mut self, extent: Extent) -> bool {
-        let Some((&at, &gap)) = self.gaps.range(..=extent.at).next_back() else { return false };
-        let fits = extent.at.checked_add(extent.words).is_some_and(|end| end <= at + gap);
+        let Some((&at, &gap)) = self.gaps.range(..=extent.at).next_back() else {
+            return false;
+        };
+        let fits = extent
+            .at
+            .checked_add(extent.words)
+            .is_some_and(|end| end <= at + gap);
         if fits {
             self.take(at, gap, extent);
         }
@@ -56,7 +65,10 @@ impl Space {
             && at + gap == freed.at
         {
             self.gaps.remove(&at);
-            freed = Extent { at, words: gap + freed.words };
+            freed = Extent {
+                at,
+                words: gap + freed.words,
+            };
         }
         if let Some(gap) = self.gaps.remove(&(freed.at + freed.words)) {
             freed.words += gap;

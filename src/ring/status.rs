@@ -45,8 +45,14 @@ struct Page {
 
 const _: () = assert!(size_of::<Page>() == 128 + 16 + DESCRIPTION_BYTES + 16 + NOTE_BYTES);
 const WORDS: usize = size_of::<Page>() / 8;
-pub(super) const DESCRIPTION: Text = Text { at: offset_of!(Page, description) / 8, capacity: DESCRIPTION_BYTES };
-pub(super) const NOTE: Text = Text { at: offset_of!(Page, note) / 8, capacity: NOTE_BYTES };
+pub(super) const DESCRIPTION: Text = Text {
+    at: offset_of!(Page, description) / 8,
+    capacity: DESCRIPTION_BYTES,
+};
+pub(super) const NOTE: Text = Text {
+    at: offset_of!(Page, note) / 8,
+    capacity: NOTE_BYTES,
+};
 
 macro_rules! word_of {
     ($field:ident) => {
@@ -80,12 +86,16 @@ impl SharedStatus {
 
     /// For the worker after its fork. Goes on from what is there.
     pub fn writer(&self) -> StatusWriter {
-        StatusWriter { mapping: self.mapping.clone() }
+        StatusWriter {
+            mapping: self.mapping.clone(),
+        }
     }
 
     /// For the supervisor and for the server. They share one eventfd: one of them (the server) waits on it and clears it.
     pub fn reader(&self) -> StatusReader {
-        StatusReader { mapping: self.mapping.clone() }
+        StatusReader {
+            mapping: self.mapping.clone(),
+        }
     }
 }
 
@@ -116,7 +126,10 @@ impl StatusWriter {
 
     /// The time expected between two frames, or two packets of sound.
     pub fn set_interval(&self, interval: Duration) {
-        self.set(word_of!(interval_ns), interval.min(MAX_INTERVAL).as_nanos() as u64);
+        self.set(
+            word_of!(interval_ns),
+            interval.min(MAX_INTERVAL).as_nanos() as u64,
+        );
     }
 
     /// The number that the next packet of this encoding will get.
@@ -127,14 +140,17 @@ impl StatusWriter {
     /// What the source is (`None`: there is none now), and its last fault in one line, or an empty text; a line beyond 1 KiB
     /// is cut. Rings.
     pub fn describe(&mut self, info: Option<&StreamInfo>, message: &str) {
-        let end = (0..=message.len().min(MESSAGE_BYTES)).rev().find(|&at| message.is_char_boundary(at));
+        let end = (0..=message.len().min(MESSAGE_BYTES))
+            .rev()
+            .find(|&at| message.is_char_boundary(at));
         let message = &message[..end.unwrap_or(0)];
         #[derive(Serialize)]
         struct Said<'a> {
             info: Option<&'a StreamInfo>,
             message: &'a str,
         }
-        let json = |info| serde_json::to_vec(&Said { info, message }).expect("plain data becomes JSON");
+        let json =
+            |info| serde_json::to_vec(&Said { info, message }).expect("plain data becomes JSON");
         let mut bytes = json(info);
         if bytes.len() > DESCRIPTION_BYTES {
             // Only a device whose name fills kilobytes gets here.
@@ -147,7 +163,10 @@ impl StatusWriter {
     /// Leaves a note for the worker's next life. One beyond 2 KiB is not left, since half a note is none; nor is the one
     /// before kept.
     pub fn leave_note(&mut self, note: &[u8]) {
-        NOTE.write(&self.mapping, if note.len() > NOTE_BYTES { &[] } else { note });
+        NOTE.write(
+            &self.mapping,
+            if note.len() > NOTE_BYTES { &[] } else { note },
+        );
     }
 
     /// What the life before left, at most 2 KiB. Whoever took that life over may have written it. `None` where there is none,
@@ -250,7 +269,12 @@ impl StatusReader {
     /// whoever rings it; the next life rings with its first word.
     pub fn reset(&self, incarnation: u32) {
         self.mapping.words()[word_of!(incarnation)].store(incarnation.into(), Relaxed);
-        for at in [word_of!(heartbeat), word_of!(last_captured), word_of!(state), word_of!(interval_ns)] {
+        for at in [
+            word_of!(heartbeat),
+            word_of!(last_captured),
+            word_of!(state),
+            word_of!(interval_ns),
+        ] {
             self.mapping.words()[at].store(0, Relaxed);
         }
     }

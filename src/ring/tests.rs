@@ -2,7 +2,9 @@
 
 use super::status::DESCRIPTION;
 use super::*;
-use crate::packet::{Encoding, Losses, MonoNs, Shape, StampMark, StampSource, StreamInfo, WorkerState};
+use crate::packet::{
+    Encoding, Losses, MonoNs, Shape, StampMark, StampSource, StreamInfo, WorkerState,
+};
 use std::time::Duration;
 
 fn meta(sequence: u64) -> Meta {
@@ -10,9 +12,17 @@ fn meta(sequence: u64) -> Meta {
         incarnation: 1,
         sequence,
         captured: MonoNs(sequence * 1_000),
-        shape: Shape::Video { width: 640, height: 480 },
+        shape: Shape::Video {
+            width: 640,
+            height: 480,
+        },
         keyframe: true,
-        losses: Losses { driver: 1, corrupt: 2, xrun: 3, source_away: 4 },
+        losses: Losses {
+            driver: 1,
+            corrupt: 2,
+            xrun: 3,
+            source_away: 4,
+        },
     }
 }
 
@@ -43,7 +53,9 @@ fn full_ring_drops_the_oldest_and_counts_them() {
         writer.push(&meta(n), &[n as u8]).unwrap();
     }
     let mut payload = Vec::new();
-    let read: Vec<u64> = std::iter::from_fn(|| reader.pop(&mut payload).unwrap()).map(|m| m.sequence).collect();
+    let read: Vec<u64> = std::iter::from_fn(|| reader.pop(&mut payload).unwrap())
+        .map(|m| m.sequence)
+        .collect();
     assert_eq!(read, [2, 3, 4]);
     assert_eq!((writer.dropped(), reader.dropped()), (2, 2));
 }
@@ -63,8 +75,20 @@ fn state_and_description_reach_the_reader() {
     assert_eq!(hot.state, WorkerState::Streaming);
     assert!(hot.state_since.is_some() && hot.heartbeat.is_some() && hot.last_captured.is_none());
     assert_eq!(hot.interval, Some(Duration::from_millis(40)));
-    assert_eq!((hot.next_sequence(Encoding::H264), hot.next_sequence(Encoding::Jpeg)), (17, 0));
-    assert_eq!(reader.description(), Some(Description { info: None, message: "no camera".into() }));
+    assert_eq!(
+        (
+            hot.next_sequence(Encoding::H264),
+            hot.next_sequence(Encoding::Jpeg)
+        ),
+        (17, 0)
+    );
+    assert_eq!(
+        reader.description(),
+        Some(Description {
+            info: None,
+            message: "no camera".into()
+        })
+    );
 }
 
 fn readable(fd: BorrowedFd<'_>) -> bool {
@@ -74,16 +98,39 @@ fn readable(fd: BorrowedFd<'_>) -> bool {
 
 /// The memory's file, as another holder of the descriptor sees it.
 fn file(fd: RawFd) -> std::fs::File {
-    std::fs::File::options().read(true).write(true).open(format!("/proc/self/fd/{fd}")).unwrap()
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/self/fd/{fd}"))
+        .unwrap()
 }
 
 #[test]
 fn limits_out_of_range_are_refused() {
-    for (packets, bytes) in [(0, 4096), (10_001, 4096), (1, 0), (1, 1 << 32), (1, usize::MAX)] {
+    for (packets, bytes) in [
+        (0, 4096),
+        (10_001, 4096),
+        (1, 0),
+        (1, 1 << 32),
+        (1, usize::MAX),
+    ] {
         let refused = SharedRing::create("test", RingLimits { packets, bytes });
-        assert_eq!(refused.err().map(|e| e.kind()), Some(io::ErrorKind::InvalidInput), "{packets} packets, {bytes} bytes");
+        assert_eq!(
+            refused.err().map(|e| e.kind()),
+            Some(io::ErrorKind::InvalidInput),
+            "{packets} packets, {bytes} bytes"
+        );
     }
-    assert!(SharedRing::create("test", RingLimits { packets: 10_000, bytes: 64 << 20 }).is_ok());
+    assert!(
+        SharedRing::create(
+            "test",
+            RingLimits {
+                packets: 10_000,
+                bytes: 64 << 20
+            }
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -91,7 +138,13 @@ fn a_payload_larger_than_the_ring_is_refused_and_disturbs_nothing() {
     let ring = ring(4, 128);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
     writer.push(&meta(0), &[1; 128]).unwrap();
-    assert_eq!(writer.push(&meta(1), &[2; 129]), Err(TooLarge { length: 129, capacity: 128 }));
+    assert_eq!(
+        writer.push(&meta(1), &[2; 129]),
+        Err(TooLarge {
+            length: 129,
+            capacity: 128
+        })
+    );
     let mut payload = Vec::new();
     assert_eq!(reader.pop(&mut payload), Ok(Some(meta(0))));
     assert_eq!(payload, [1; 128]);
@@ -114,18 +167,39 @@ fn a_push_makes_the_event_readable_until_it_is_cleared() {
 fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
     let ring = ring(4, 4096);
     let (writer, reader) = (ring.writer(), ring.reader());
-    assert_eq!(writer.demand(), Demand { wanted: false, keyframes: 0, bitrate_bps: 0 });
+    assert_eq!(
+        writer.demand(),
+        Demand {
+            wanted: false,
+            keyframes: 0,
+            bitrate_bps: 0
+        }
+    );
     assert_eq!(writer.clock_offset_ns(), 0);
     reader.set_demand(true);
     reader.request_keyframe();
     reader.request_keyframe();
     reader.set_bitrate(2_000_000);
     reader.set_clock_offset_ns(-5);
-    assert_eq!(writer.demand(), Demand { wanted: true, keyframes: 2, bitrate_bps: 2_000_000 });
+    assert_eq!(
+        writer.demand(),
+        Demand {
+            wanted: true,
+            keyframes: 2,
+            bitrate_bps: 2_000_000
+        }
+    );
     assert_eq!(writer.clock_offset_ns(), -5);
     drop(reader);
     let reader = ring.reader();
-    assert_eq!(writer.demand(), Demand { wanted: false, keyframes: 2, bitrate_bps: 0 });
+    assert_eq!(
+        writer.demand(),
+        Demand {
+            wanted: false,
+            keyframes: 2,
+            bitrate_bps: 0
+        }
+    );
     drop(reader);
 }
 
@@ -141,7 +215,10 @@ fn a_label_that_makes_no_sense_is_reported_and_skipped_alone() {
     let mut payload = Vec::new();
     assert_eq!(reader.pop(&mut payload), Ok(Some(meta(0))));
     let fault = reader.pop(&mut payload).unwrap_err();
-    assert!(matches!(fault, RingFault::Label { record: 1, .. }), "{fault}");
+    assert!(
+        matches!(fault, RingFault::Label { record: 1, .. }),
+        "{fault}"
+    );
     assert!(payload.is_empty());
     assert_eq!(reader.pop(&mut payload), Ok(Some(meta(2))));
 }
@@ -153,7 +230,11 @@ fn the_size_is_sealed() {
     let size = memory.metadata().unwrap().len();
     assert_eq!(size as usize, ring.mapping().1);
     for other in [0, size - 4096, size + 4096] {
-        assert_eq!(memory.set_len(other).unwrap_err().raw_os_error(), Some(nix::libc::EPERM), "{other} bytes");
+        assert_eq!(
+            memory.set_len(other).unwrap_err().raw_os_error(),
+            Some(nix::libc::EPERM),
+            "{other} bytes"
+        );
     }
 }
 
@@ -171,13 +252,27 @@ fn only_the_backlog_costs_memory() {
     }
     let allocated = file(ring.fds()[0]).metadata().unwrap().blocks() * 512;
     // The header, 1,000 slots, two pictures.
-    assert!(allocated < 4096 + 65_536 + 2 * 61_440 + 3 * 4096, "{allocated} bytes");
+    assert!(
+        allocated < 4096 + 65_536 + 2 * 61_440 + 3 * 4096,
+        "{allocated} bytes"
+    );
 }
 
 #[test]
 fn what_is_dropped_is_closed_and_unmapped() {
-    let ring = SharedRing::create("dropped-ring", RingLimits { packets: 4, bytes: 4096 }).unwrap();
-    let mapped = || std::fs::read_to_string("/proc/self/maps").unwrap().contains("dropped-ring");
+    let ring = SharedRing::create(
+        "dropped-ring",
+        RingLimits {
+            packets: 4,
+            bytes: 4096,
+        },
+    )
+    .unwrap();
+    let mapped = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .unwrap()
+            .contains("dropped-ring")
+    };
     let halves = (ring.writer(), ring.reader());
     drop(ring);
     assert!(mapped());
@@ -190,7 +285,10 @@ fn descriptors_do_not_pass_to_other_programs() {
     let ring = ring(4, 4096);
     for fd in ring.fds() {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .unwrap();
         let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
         assert_ne!(flags & nix::libc::O_CLOEXEC, 0);
     }
@@ -200,7 +298,10 @@ fn info(device: String) -> StreamInfo {
     StreamInfo {
         device,
         device_format: "YUYV 640x480".into(),
-        shape: Shape::Video { width: 640, height: 480 },
+        shape: Shape::Video {
+            width: 640,
+            height: 480,
+        },
         fps: Some(15.0),
         stamp_marks: StampMark::FrameStart,
         stamp_source: StampSource::Driver,
@@ -220,7 +321,13 @@ fn a_description_too_long_is_cut_and_never_lost() {
     assert_eq!(said.info.as_ref(), Some(&camera));
     assert_eq!(said.message, "é".repeat(512));
     writer.describe(Some(&info("n".repeat(9_000))), "why");
-    assert_eq!(reader.description(), Some(Description { info: None, message: "why".into() }));
+    assert_eq!(
+        reader.description(),
+        Some(Description {
+            info: None,
+            message: "why".into()
+        })
+    );
 }
 
 #[test]
@@ -259,10 +366,14 @@ fn an_eventfd_made_blocking_holds_neither_the_server_nor_the_supervisor() {
         watcher.clear_event();
         assert!(!readable(watcher.event_fd()));
         page.writer().set_state(WorkerState::Starting);
-        assert!(readable(watcher.event_fd()), "the next life's first word rings");
+        assert!(
+            readable(watcher.event_fd()),
+            "the next life's first word rings"
+        );
         done.send(()).unwrap();
     });
-    seen.recv_timeout(Duration::from_secs(20)).expect("nobody was held");
+    seen.recv_timeout(Duration::from_secs(20))
+        .expect("nobody was held");
 }
 
 #[test]
@@ -280,7 +391,10 @@ fn a_reset_page_keeps_numbers_description_and_note() {
     assert_eq!((reader.hot().incarnation, writer.incarnation()), (0, 0));
     reader.reset(2);
     let hot = reader.hot();
-    assert_eq!((hot.state, hot.state_since, hot.heartbeat), (WorkerState::Starting, None, None));
+    assert_eq!(
+        (hot.state, hot.state_since, hot.heartbeat),
+        (WorkerState::Starting, None, None)
+    );
     assert_eq!((hot.last_captured, hot.interval), (None, None));
     assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
     assert_eq!(reader.description().unwrap().message, "the cable");

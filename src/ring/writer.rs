@@ -41,33 +41,57 @@ impl<M: Memory, const L: usize> Writer<M, L> {
     ///
     /// `memory` must be at least `geometry.total_words()` long, and its former writer dead.
     pub fn recover(memory: M, geometry: Geometry) -> Self {
-        assert!(memory.words().len() >= geometry.total_words(), "the mapping is as long as its geometry");
+        assert!(
+            memory.words().len() >= geometry.total_words(),
+            "the mapping is as long as its geometry"
+        );
         let words = memory.words();
         // Acquire: pairs with the Release of `head` in `push`, by the writer before.
         let head = words[layout::HEAD].load(Acquire);
         let tail = words[layout::TAIL].load(Relaxed);
         let dropped = words[layout::DROPPED].load(Relaxed);
         if let Some(space) = rebuild::<M, L>(&memory, &geometry, tail, head) {
-            return Self { memory, geometry, head, tail, dropped, space };
+            return Self {
+                memory,
+                geometry,
+                head,
+                tail,
+                dropped,
+                space,
+            };
         }
         Self::format(&memory, &geometry);
         // The reader never goes back, so the new queue begins behind all that it may have seen.
         let cursor = words[layout::CURSOR].load(Relaxed);
         let ahead = head.wrapping_sub(cursor);
-        let base = if ahead <= u64::from(geometry.packets) { head } else { cursor };
+        let base = if ahead <= u64::from(geometry.packets) {
+            head
+        } else {
+            cursor
+        };
         words[layout::TAIL].store(base, Relaxed);
         words[layout::DROPPED].store(0, Relaxed);
         // Release: pairs with the Acquire of `head` in `Reader::pop`.
         words[layout::HEAD].store(base, Release);
         let space = Space::new(geometry.data_words);
-        Self { memory, geometry, head: base, tail: base, dropped: 0, space }
+        Self {
+            memory,
+            geometry,
+            head: base,
+            tail: base,
+            dropped: 0,
+            space,
+        }
     }
 
     /// Adds a record. When the ring is full, in records or in bytes, the oldest unread ones go and are counted.
     pub fn push(&mut self, label: [u64; L], payload: &[u8]) -> Result<(), TooLarge> {
         let capacity = self.geometry.data_words * 8;
         if payload.len() > capacity {
-            return Err(TooLarge { length: payload.len(), capacity });
+            return Err(TooLarge {
+                length: payload.len(),
+                capacity,
+            });
         }
         let needed = words_for(payload.len());
         let before = self.tail;
@@ -132,7 +156,9 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         }
         loop {
             // Only the gap that has just grown can fit now.
-            let gap = self.drop_oldest().expect("an empty data area holds every payload that `push` lets in");
+            let gap = self
+                .drop_oldest()
+                .expect("an empty data area holds every payload that `push` lets in");
             if gap.words >= words {
                 return self.space.place(words).expect("the gap is there");
             }
@@ -159,9 +185,17 @@ fn header(geometry: &Geometry) -> [(usize, u64); 5] {
 }
 
 /// The bookkeeping of the records [tail, head); `None` unless all of them are plausible.
-fn rebuild<M: Memory, const L: usize>(memory: &M, geometry: &Geometry, tail: u64, head: u64) -> Option<Space> {
+fn rebuild<M: Memory, const L: usize>(
+    memory: &M,
+    geometry: &Geometry,
+    tail: u64,
+    head: u64,
+) -> Option<Space> {
     let words = memory.words();
-    if header(geometry).iter().any(|&(at, value)| words[at].load(Relaxed) != value) {
+    if header(geometry)
+        .iter()
+        .any(|&(at, value)| words[at].load(Relaxed) != value)
+    {
         return None;
     }
     let count = head.wrapping_sub(tail);
@@ -177,7 +211,10 @@ fn rebuild<M: Memory, const L: usize>(memory: &M, geometry: &Geometry, tail: u64
         }
         let place = words[slot + layout::SLOT_PLACE].load(Relaxed);
         let (at, length, _) = unpack_place(geometry, place)?;
-        if !space.claim(Extent { at, words: Space::rounded(length) }) {
+        if !space.claim(Extent {
+            at,
+            words: Space::rounded(length),
+        }) {
             return None;
         }
     }

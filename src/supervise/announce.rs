@@ -13,11 +13,19 @@ pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client:
     let s = if tls { "s" } else { "" };
     for ip in addresses(listening.ip()) {
         let at = SocketAddr::new(ip, port);
-        tracing::info!("listening on http{s}://{at} ({}stream: ws{s}://{at}/stream)", if serve_client { "the page; " } else { "" });
+        tracing::info!(
+            "listening on http{s}://{at} ({}stream: ws{s}://{at}/stream)",
+            if serve_client { "the page; " } else { "" }
+        );
     }
     if !serve_client {
-        let takes_files = access.file_origin || access.token.is_some() || access.token_file.is_some();
-        let file = if takes_files { "public/index.html, opened as a file; " } else { "" };
+        let takes_files =
+            access.file_origin || access.token.is_some() || access.token_file.is_some();
+        let file = if takes_files {
+            "public/index.html, opened as a file; "
+        } else {
+            ""
+        };
         tracing::info!("the page: {file}--serve-client serves it at /");
     }
     if let Some(open) = what_is_open(listening.ip(), access) {
@@ -29,7 +37,8 @@ fn what_is_open(ip: IpAddr, access: &Access) -> Option<String> {
     if access.token.is_some() || access.token_file.is_some() {
         return None;
     }
-    let machines = (!ip.is_loopback()).then_some("everybody who can reach this machine can see and hear");
+    let machines =
+        (!ip.is_loopback()).then_some("everybody who can reach this machine can see and hear");
     // A file's origin is `null`, and so is that of a sandboxed frame in any page.
     let pages = access.file_origin.then_some(
         "any web page that is open in a browser with a way to this address can watch, from a sandboxed frame (--no-file-origin)",
@@ -49,7 +58,9 @@ fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
         v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
     });
     // A link-local IPv6 address says nothing without its interface, which browsers do not take.
-    let shown = |a: &IpAddr| (ip.is_ipv6() || a.is_ipv4()) && !matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let shown = |a: &IpAddr| {
+        (ip.is_ipv6() || a.is_ipv4()) && !matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    };
     let found: BTreeSet<IpAddr> = all.filter(shown).collect();
     if found.is_empty() { [ip].into() } else { found }
 }
@@ -63,14 +74,26 @@ mod tests {
         let found = addresses(IpAddr::from([0, 0, 0, 0]));
         assert!(found.contains(&IpAddr::from([127, 0, 0, 1])), "{found:?}");
         assert!(found.iter().all(IpAddr::is_ipv4));
-        assert_eq!(addresses(IpAddr::from([127, 0, 0, 1])), [IpAddr::from([127, 0, 0, 1])].into());
+        assert_eq!(
+            addresses(IpAddr::from([127, 0, 0, 1])),
+            [IpAddr::from([127, 0, 0, 1])].into()
+        );
     }
 
     #[test]
     fn what_no_token_guards_is_said_and_to_whom_it_is_open() {
-        let open = Access { file_origin: true, ..Access::default() };
-        let no_files = Access { file_origin: false, ..Access::default() };
-        let guarded = Access { token_file: Some("/etc/token".into()), ..open.clone() };
+        let open = Access {
+            file_origin: true,
+            ..Access::default()
+        };
+        let no_files = Access {
+            file_origin: false,
+            ..Access::default()
+        };
+        let guarded = Access {
+            token_file: Some("/etc/token".into()),
+            ..open.clone()
+        };
         let (network, loopback) = (IpAddr::from([192, 0, 2, 7]), IpAddr::from([127, 0, 0, 1]));
         let said = |ip, access| what_is_open(ip, access).unwrap_or_default();
         for (ip, access, machines, pages) in [
@@ -81,7 +104,11 @@ mod tests {
             (network, &guarded, false, false),
         ] {
             let said = said(ip, access);
-            assert_eq!((said.contains("everybody"), said.contains("web page")), (machines, pages), "{ip} {access:?}: {said}");
+            assert_eq!(
+                (said.contains("everybody"), said.contains("web page")),
+                (machines, pages),
+                "{ip} {access:?}: {said}"
+            );
         }
     }
 }

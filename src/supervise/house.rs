@@ -16,7 +16,13 @@ const VIDEO_BYTES: usize = 64 << 20;
 const SOUND_BYTES: usize = 8 << 20;
 
 /// What root's workers keep: device nodes of any owner, ALSA's shared mixers (dmix), and threads that hurry.
-const DEVICES: [u32; 5] = [rights::CHOWN, rights::DAC_OVERRIDE, rights::FOWNER, rights::IPC_OWNER, rights::SYS_NICE];
+const DEVICES: [u32; 5] = [
+    rights::CHOWN,
+    rights::DAC_OVERRIDE,
+    rights::FOWNER,
+    rights::IPC_OWNER,
+    rights::SYS_NICE,
+];
 
 /// One worker's shared memory.
 struct Line {
@@ -27,25 +33,53 @@ struct Line {
 
 impl Line {
     fn create(name: &str, encodings: &[Encoding], limits: RingLimits) -> std::io::Result<Self> {
-        let ring = |&encoding| Ok((encoding, SharedRing::create(&format!("{name}-{encoding:?}").to_lowercase(), limits)?));
+        let ring = |&encoding| {
+            Ok((
+                encoding,
+                SharedRing::create(&format!("{name}-{encoding:?}").to_lowercase(), limits)?,
+            ))
+        };
         let rings = encodings.iter().map(ring).collect::<std::io::Result<_>>()?;
-        Ok(Self { rings, status: SharedStatus::create(name)? })
+        Ok(Self {
+            rings,
+            status: SharedStatus::create(name)?,
+        })
     }
 
     fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.rings.iter().flat_map(|(_, ring)| ring.fds()).chain(self.status.fds())
+        self.rings
+            .iter()
+            .flat_map(|(_, ring)| ring.fds())
+            .chain(self.status.fds())
     }
 
     /// The server's ends.
     fn read(&self) -> serve::Worker {
-        let rings = self.rings.iter().map(|(encoding, ring)| (*encoding, ring.reader())).collect();
-        serve::Worker { rings, status: self.status.reader() }
+        let rings = self
+            .rings
+            .iter()
+            .map(|(encoding, ring)| (*encoding, ring.reader()))
+            .collect();
+        serve::Worker {
+            rings,
+            status: self.status.reader(),
+        }
     }
 
     /// The worker's ends. The numbers go on where its last life left them.
     fn lanes(&self, incarnation: u32) -> Vec<Lane> {
         let hot = self.status.reader().hot();
-        self.rings.iter().map(|(encoding, ring)| Lane::new(*encoding, ring.writer(), incarnation, hot.next_sequence(*encoding))).collect()
+        self.rings
+            .iter()
+            .map(|(encoding, ring)| {
+                Lane::new(
+                    *encoding,
+                    ring.writer(),
+                    incarnation,
+                    hot.next_sequence(*encoding),
+                )
+            })
+            .collect()
     }
 }
 
@@ -64,21 +98,45 @@ impl House {
     /// What memfd_create(2), mmap(2) or eventfd(2) say.
     pub fn build(config: Config, listener: TcpListener) -> std::io::Result<Self> {
         let (pictures, sounds): (&[_], &[_]) = match config.webrtc {
-            Some(_) => (&[Encoding::Jpeg, Encoding::H264], &[Encoding::Pcm, Encoding::Opus]),
+            Some(_) => (
+                &[Encoding::Jpeg, Encoding::H264],
+                &[Encoding::Pcm, Encoding::Opus],
+            ),
             None => (&[Encoding::Jpeg], &[Encoding::Pcm]),
         };
-        let limits = RingLimits { packets: config.video.queue_packets, bytes: VIDEO_BYTES };
-        let video = (config.camera != Camera::None).then(|| Line::create("video", pictures, limits)).transpose()?;
-        let limits = |queue_packets| RingLimits { packets: queue_packets, bytes: SOUND_BYTES };
-        let sound = config.sound.as_ref().map(|s| Line::create("audio", sounds, limits(s.queue_packets))).transpose()?;
-        Ok(Self { config, listener: Some(listener), video, sound, server: Some(SharedStatus::create("server")?) })
+        let limits = RingLimits {
+            packets: config.video.queue_packets,
+            bytes: VIDEO_BYTES,
+        };
+        let video = (config.camera != Camera::None)
+            .then(|| Line::create("video", pictures, limits))
+            .transpose()?;
+        let limits = |queue_packets| RingLimits {
+            packets: queue_packets,
+            bytes: SOUND_BYTES,
+        };
+        let sound = config
+            .sound
+            .as_ref()
+            .map(|s| Line::create("audio", sounds, limits(s.queue_packets)))
+            .transpose()?;
+        Ok(Self {
+            config,
+            listener: Some(listener),
+            video,
+            sound,
+            server: Some(SharedStatus::create("server")?),
+        })
     }
 
     /// Who is to run, in the order of their start.
     pub fn roles(&self) -> Vec<Role> {
         let video = self.video.as_ref().map(|_| Role::Video);
         let sound = self.sound.as_ref().map(|_| Role::Audio);
-        std::iter::once(Role::Serve).chain(video).chain(sound).collect()
+        std::iter::once(Role::Serve)
+            .chain(video)
+            .chain(sound)
+            .collect()
     }
 
     fn status(&self, role: Role) -> Option<&SharedStatus> {
@@ -90,10 +148,14 @@ impl House {
     }
 
     pub fn health(&self, role: Role) -> Health {
-        let Some(hot) = self.status(role).map(|s| s.reader().hot()) else { return Health::default() };
+        let Some(hot) = self.status(role).map(|s| s.reader().hot()) else {
+            return Health::default();
+        };
         Health {
             heartbeat: hot.heartbeat,
-            streaming_since: hot.state_since.filter(|_| hot.state == WorkerState::Streaming),
+            streaming_since: hot
+                .state_since
+                .filter(|_| hot.state == WorkerState::Streaming),
             last_captured: hot.last_captured,
             interval: hot.interval.unwrap_or_default(),
         }
@@ -115,18 +177,31 @@ impl House {
     }
 
     fn serve(&mut self, incarnation: u32) -> u8 {
-        let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else { return 1 };
+        let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else {
+            return 1;
+        };
         let lines = self.video.iter().chain(&self.sound).flat_map(Line::fds);
         let tokens = self.config.secrets().map(AsRawFd::as_raw_fd);
-        let keep: Vec<RawFd> = lines.chain(status.fds()).chain([listener.as_raw_fd()]).chain(tokens).collect();
+        let keep: Vec<RawFd> = lines
+            .chain(status.fds())
+            .chain([listener.as_raw_fd()])
+            .chain(tokens)
+            .collect();
         super::process::close_all_but(&keep);
-        self.give_up(incarnation, "this process may open no file but those that it serves with", || {
-            let memory = rights::keep_memory_private().map_err(SandboxError::Memory);
-            // As root it reads files of others (keys in a home directory), and WebRTC's port may be a low one.
-            let capabilities = rights::keep_only(&[rights::DAC_READ_SEARCH, rights::NET_BIND_SERVICE]);
-            let files = sandbox::without_files(&self.config.files_of_the_server());
-            memory.and(capabilities.map_err(SandboxError::Capabilities)).and(files)
-        });
+        self.give_up(
+            incarnation,
+            "this process may open no file but those that it serves with",
+            || {
+                let memory = rights::keep_memory_private().map_err(SandboxError::Memory);
+                // As root it reads files of others (keys in a home directory), and WebRTC's port may be a low one.
+                let capabilities =
+                    rights::keep_only(&[rights::DAC_READ_SEARCH, rights::NET_BIND_SERVICE]);
+                let files = sandbox::without_files(&self.config.files_of_the_server());
+                memory
+                    .and(capabilities.map_err(SandboxError::Capabilities))
+                    .and(files)
+            },
+        );
         let inputs = ServeInputs {
             listener,
             config: self.config.clone(),
@@ -138,13 +213,22 @@ impl House {
             Ok(()) => 0,
             Err(e) => {
                 tracing::error!("{}", crate::log::chain(&e));
-                if e.is_unusable_file() { super::machine::UNUSABLE_FILE } else { 1 }
+                if e.is_unusable_file() {
+                    super::machine::UNUSABLE_FILE
+                } else {
+                    1
+                }
             }
         }
     }
 
     /// Puts a child into its sandbox, and says what came of it; of what the kernel has not, once for each kind of child.
-    fn give_up(&self, incarnation: u32, what: &str, enter: impl FnOnce() -> Result<(), SandboxError>) {
+    fn give_up(
+        &self,
+        incarnation: u32,
+        what: &str,
+        enter: impl FnOnce() -> Result<(), SandboxError>,
+    ) {
         if !self.config.sandbox {
             return;
         }
@@ -152,7 +236,10 @@ impl House {
             Ok(()) if incarnation > 1 => {}
             Err(e) if incarnation > 1 && e.is_the_kernels() => {}
             Ok(()) => tracing::info!("sandbox: {what}"),
-            Err(e) => tracing::warn!("the sandbox is not complete: {}; --no-sandbox does without", crate::log::chain(&e)),
+            Err(e) => tracing::warn!(
+                "the sandbox is not complete: {}; --no-sandbox does without",
+                crate::log::chain(&e)
+            ),
         }
     }
 
@@ -164,15 +251,22 @@ impl House {
         }
         // Unmapped and closed: a worker can reach neither the network nor the other worker's memory.
         drop((self.listener.take(), self.server.take()));
-        let (mine, other) =
-            if role == Role::Video { (self.video.take(), self.sound.take()) } else { (self.sound.take(), self.video.take()) };
+        let (mine, other) = if role == Role::Video {
+            (self.video.take(), self.sound.take())
+        } else {
+            (self.sound.take(), self.video.take())
+        };
         drop(other);
         let Some(line) = mine else { return 1 };
         super::process::close_all_but(&line.fds().collect::<Vec<_>>());
-        self.give_up(incarnation, "this process may open no network connection", || {
-            let capabilities = rights::keep_only(&DEVICES).map_err(SandboxError::Capabilities);
-            capabilities.and(sandbox::without_network())
-        });
+        self.give_up(
+            incarnation,
+            "this process may open no network connection",
+            || {
+                let capabilities = rights::keep_only(&DEVICES).map_err(SandboxError::Capabilities);
+                capabilities.and(sandbox::without_network())
+            },
+        );
         let stop = match Stop::on_sigterm() {
             Ok(stop) => stop,
             Err(e) => {
@@ -180,8 +274,17 @@ impl House {
                 return 1;
             }
         };
-        let before = line.status.reader().description().and_then(|said| said.info);
-        let worker = Worker::new(line.status.writer(), stop, self.config.exit_on_device_error, before);
+        let before = line
+            .status
+            .reader()
+            .description()
+            .and_then(|said| said.info);
+        let worker = Worker::new(
+            line.status.writer(),
+            stop,
+            self.config.exit_on_device_error,
+            before,
+        );
         let lanes = line.lanes(incarnation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::sound::run(worker, sound, lanes),

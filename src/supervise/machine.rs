@@ -160,8 +160,22 @@ pub const UNUSABLE_FILE: u8 = 2;
 impl Machine {
     /// `roles` in the order in which they start; they stop in reverse.
     pub fn new(roles: &[Role], exit_on_device_error: bool, now: MonoNs) -> Self {
-        let children = roles.iter().map(|&role| Child { role, phase: Phase::Waiting { until: now }, incarnation: 0, deaths: 0 }).collect();
-        Self { children, exit_on_device_error, last_tick: now, grace_from: MonoNs(0), stop: None }
+        let children = roles
+            .iter()
+            .map(|&role| Child {
+                role,
+                phase: Phase::Waiting { until: now },
+                incarnation: 0,
+                deaths: 0,
+            })
+            .collect();
+        Self {
+            children,
+            exit_on_device_error,
+            last_tick: now,
+            grace_from: MonoNs(0),
+            stop: None,
+        }
     }
 
     /// How long the caller may sleep before the next `Tick`.
@@ -170,8 +184,15 @@ impl Machine {
             Phase::Waiting { until } => until.since(now),
             _ => TICK,
         };
-        let stop = self.stop.filter(|s| !s.killed).map(|s| s.deadline.since(now));
-        self.children.iter().map(due).chain(stop).fold(TICK, Duration::min)
+        let stop = self
+            .stop
+            .filter(|s| !s.killed)
+            .map(|s| s.deadline.since(now));
+        self.children
+            .iter()
+            .map(due)
+            .chain(stop)
+            .fold(TICK, Duration::min)
     }
 
     pub fn handle(&mut self, event: Event<'_>, now: MonoNs) -> Vec<Action> {
@@ -206,13 +227,21 @@ impl Machine {
                 Phase::Waiting { until } if now >= until => {
                     child.incarnation += 1;
                     child.phase = Phase::Running { since: now };
-                    actions.push(Action::Fork { role: child.role, incarnation: child.incarnation });
+                    actions.push(Action::Fork {
+                        role: child.role,
+                        incarnation: child.incarnation,
+                    });
                 }
                 Phase::Running { since } => {
                     let health = health(child.role);
                     if let Some(why) = fault(child.role, &health, since, self.grace_from, now) {
-                        child.phase = Phase::Dying { device: child.role != Role::Serve };
-                        actions.push(Action::Kill { role: child.role, why });
+                        child.phase = Phase::Dying {
+                            device: child.role != Role::Serve,
+                        };
+                        actions.push(Action::Kill {
+                            role: child.role,
+                            why,
+                        });
                     } else if child.deaths > 0 && healthy(child.role, &health, since) {
                         child.deaths = 0;
                         actions.push(Action::Recovered(child.role));
@@ -225,14 +254,20 @@ impl Machine {
 
     fn ended(&mut self, role: Role, how: Death, now: MonoNs, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
-        let Some(child) = self.children.iter_mut().find(|c| c.role == role) else { return };
-        let device_failed = how == Death::Code(DEVICE_ERROR.into()) || child.phase == Phase::Dying { device: true };
+        let Some(child) = self.children.iter_mut().find(|c| c.role == role) else {
+            return;
+        };
+        let device_failed =
+            how == Death::Code(DEVICE_ERROR.into()) || child.phase == Phase::Dying { device: true };
         if stopping {
             child.phase = Phase::Gone;
         } else if self.exit_on_device_error && device_failed {
             child.phase = Phase::Gone;
             self.stop(DEVICE_ERROR, now, actions);
-        } else if child.incarnation == 1 && role == Role::Serve && how == Death::Code(UNUSABLE_FILE.into()) {
+        } else if child.incarnation == 1
+            && role == Role::Serve
+            && how == Death::Code(UNUSABLE_FILE.into())
+        {
             child.phase = Phase::Gone;
             self.stop(UNUSABLE_FILE, now, actions);
         } else {
@@ -251,7 +286,12 @@ impl Machine {
             stop.killed = true;
             return self.kill_the_rest("a second signal asked for it", actions);
         }
-        self.stop = Some(Stop { since: now, deadline: now + STOP_WITHIN, killed: false, code });
+        self.stop = Some(Stop {
+            since: now,
+            deadline: now + STOP_WITHIN,
+            killed: false,
+            code,
+        });
         for child in self.children.iter_mut().rev() {
             match child.phase {
                 Phase::Running { .. } => actions.push(Action::Terminate(child.role)),
@@ -262,9 +302,17 @@ impl Machine {
     }
 
     fn kill_the_rest(&mut self, why: &str, actions: &mut Vec<Action>) {
-        for child in self.children.iter_mut().rev().filter(|c| matches!(c.phase, Phase::Running { .. })) {
+        for child in self
+            .children
+            .iter_mut()
+            .rev()
+            .filter(|c| matches!(c.phase, Phase::Running { .. }))
+        {
             child.phase = Phase::Dying { device: false };
-            actions.push(Action::Kill { role: child.role, why: why.into() });
+            actions.push(Action::Kill {
+                role: child.role,
+                why: why.into(),
+            });
         }
     }
 }
@@ -278,7 +326,13 @@ fn back_off(deaths: u32) -> Duration {
 }
 
 /// Why this child has to be killed, if it has to.
-fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: MonoNs) -> Option<String> {
+fn fault(
+    role: Role,
+    health: &Health,
+    since: MonoNs,
+    grace_from: MonoNs,
+    now: MonoNs,
+) -> Option<String> {
     // A status page outlives its worker: what an earlier life wrote there does not count.
     let in_this_life = |t: Option<MonoNs>| t.filter(|&t| t >= since);
     let silence = |from: MonoNs| now.since(from.max(grace_from));
@@ -286,20 +340,37 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
     let hung = silence(heartbeat.unwrap_or(since));
     let streaming = in_this_life(health.streaming_since);
     let opening = heartbeat.is_none() || (role != Role::Serve && streaming.is_none());
-    if hung > if opening { HUNG_WHILE_OPENING } else { HUNG_AFTER } {
-        return Some(format!("its loop has not moved for {:.1} s", hung.as_secs_f64()));
+    if hung
+        > if opening {
+            HUNG_WHILE_OPENING
+        } else {
+            HUNG_AFTER
+        }
+    {
+        return Some(format!(
+            "its loop has not moved for {:.1} s",
+            hung.as_secs_f64()
+        ));
     }
     let streaming = streaming?;
     match health.last_captured.filter(|&t| t >= streaming) {
         Some(last) => {
             let stalled = silence(last);
-            (stalled > STALLED_AFTER.max(health.interval * 5))
-                .then(|| format!("its device has delivered nothing for {:.1} s", stalled.as_secs_f64()))
+            (stalled > STALLED_AFTER.max(health.interval * 5)).then(|| {
+                format!(
+                    "its device has delivered nothing for {:.1} s",
+                    stalled.as_secs_f64()
+                )
+            })
         }
         None => {
             let within = FIRST_FRAME_WITHIN.max(health.interval * 7 / 2);
-            (silence(streaming) > within)
-                .then(|| format!("its device has delivered nothing within {:.0} s of its start", within.as_secs_f64()))
+            (silence(streaming) > within).then(|| {
+                format!(
+                    "its device has delivered nothing within {:.0} s of its start",
+                    within.as_secs_f64()
+                )
+            })
         }
     }
 }
@@ -307,7 +378,9 @@ fn fault(role: Role, health: &Health, since: MonoNs, grace_from: MonoNs, now: Mo
 fn healthy(role: Role, health: &Health, since: MonoNs) -> bool {
     match role {
         // Only by a beat: one that hangs from its start on shows none, and has longer than this to show it.
-        Role::Serve => health.heartbeat.is_some_and(|beat| beat.since(since) > SERVER_HEALTHY_AFTER),
+        Role::Serve => health
+            .heartbeat
+            .is_some_and(|beat| beat.since(since) > SERVER_HEALTHY_AFTER),
         // Ten frames: a camera that delivers one and dies again has not recovered.
         Role::Video | Role::Audio => match (health.streaming_since, health.last_captured) {
             (Some(from), Some(last)) => from >= since && last.since(from) > health.interval * 10,

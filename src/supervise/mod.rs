@@ -46,7 +46,12 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
     if let Ok(at) = listener.local_addr() {
-        announce::announce(at, &config.access, config.tls.is_some(), config.serve_client);
+        announce::announce(
+            at,
+            &config.access,
+            config.tls.is_some(),
+            config.serve_client,
+        );
     }
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
@@ -55,7 +60,13 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
     // Before the children get a share of it: what reading the command line left behind.
     crate::memory::give_back();
-    Ok(Supervisor { house, machine, pids: Vec::new(), told: Default::default() }.watch(&signals))
+    Ok(Supervisor {
+        house,
+        machine,
+        pids: Vec::new(),
+        told: Default::default(),
+    }
+    .watch(&signals))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -96,13 +107,19 @@ impl Supervisor {
         loop {
             let now = MonoNs::now();
             let house = &self.house;
-            let actions = self.machine.handle(Event::Tick(&|role| house.health(role)), now);
+            let actions = self
+                .machine
+                .handle(Event::Tick(&|role| house.health(role)), now);
             if let Some(code) = self.act(actions) {
                 return code;
             }
-            let timeout = PollTimeout::try_from(self.machine.sleep(MonoNs::now())).unwrap_or(PollTimeout::ZERO);
+            let timeout = PollTimeout::try_from(self.machine.sleep(MonoNs::now()))
+                .unwrap_or(PollTimeout::ZERO);
             // EINTR and a timeout are alike: look around and sleep again.
-            let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout);
+            let _ = poll(
+                &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
+                timeout,
+            );
             while let Ok(Some(signal)) = signals.read_signal() {
                 if signal.ssi_signo != Signal::SIGCHLD as u32 {
                     let actions = self.machine.handle(Event::StopAsked, MonoNs::now());
@@ -113,7 +130,9 @@ impl Supervisor {
             }
             // SIGCHLDs merge: reap until nobody is left to reap.
             while let Some((pid, how)) = process::reap() {
-                let Some(at) = self.pids.iter().position(|(_, p)| *p == pid) else { continue };
+                let Some(at) = self.pids.iter().position(|(_, p)| *p == pid) else {
+                    continue;
+                };
                 let (role, _) = self.pids.swap_remove(at);
                 process::end_group(pid);
                 let actions = self.machine.handle(Event::Ended(role, how), MonoNs::now());
@@ -142,7 +161,11 @@ impl Supervisor {
                 }
                 Action::WillRestart { role, how, delay } => {
                     if self.told[role as usize].is_news(&how.to_string()) {
-                        tracing::warn!("{} {how}; it starts again in {:.2} s", role.name(), delay.as_secs_f64());
+                        tracing::warn!(
+                            "{} {how}; it starts again in {:.2} s",
+                            role.name(),
+                            delay.as_secs_f64()
+                        );
                     }
                 }
                 Action::Recovered(role) => {
@@ -165,7 +188,9 @@ impl Supervisor {
             }
             Err(e) => {
                 tracing::error!("cannot start {}: {e}", role.name());
-                let actions = self.machine.handle(Event::Ended(role, machine::Death::NotForked), MonoNs::now());
+                let actions = self
+                    .machine
+                    .handle(Event::Ended(role, machine::Death::NotForked), MonoNs::now());
                 self.act(actions)
             }
         }

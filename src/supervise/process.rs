@@ -12,7 +12,11 @@ use std::os::fd::RawFd;
 /// # Errors
 /// What fork(2) says: no memory, or the process limit reached.
 pub fn fork(name: &'static str, main: impl FnOnce() -> u8) -> nix::Result<Pid> {
-    assert_eq!(threads(), 1, "only a single-threaded process may fork and go on");
+    assert_eq!(
+        threads(),
+        1,
+        "only a single-threaded process may fork and go on"
+    );
     let parent = getpid();
     // SAFETY: there is one thread (asserted above), so no lock of another thread can be held across the fork, and the
     // child may allocate and run ordinary code.
@@ -49,7 +53,9 @@ fn become_child(name: &'static str, parent: Pid) {
 pub fn ignores(signal: Signal) -> nix::Result<bool> {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action the call only writes the old one, to memory of its size that is ours.
-    nix::errno::Errno::result(unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), now.as_mut_ptr()) })?;
+    nix::errno::Errno::result(unsafe {
+        libc::sigaction(signal as libc::c_int, std::ptr::null(), now.as_mut_ptr())
+    })?;
     // SAFETY: the call succeeded, so it has written all of it.
     Ok(unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }
@@ -72,7 +78,12 @@ fn threads() -> usize {
 /// the other worker's ring, nor keep a pipe of whoever started the program open.
 pub fn close_all_but(keep: &[RawFd]) {
     let open = |path: &str| -> Option<Vec<RawFd>> {
-        Some(std::fs::read_dir(path).ok()?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect())
+        Some(
+            std::fs::read_dir(path)
+                .ok()?
+                .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+                .collect(),
+        )
     };
     let fds = open("/proc/self/fd").unwrap_or_else(|| (3..1024).collect());
     for fd in fds.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {

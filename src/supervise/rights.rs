@@ -43,7 +43,15 @@ pub fn keep_only(kept: &[u32]) -> nix::Result<()> {
     // Before the sets, since it takes a capability. Where the process lacks that one it has no root's rights to hand on.
     for n in (0..PLACES).filter(|n| kept & 1 << n == 0) {
         // SAFETY: numbers only.
-        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(n), nothing, nothing, nothing) };
+        let dropped = unsafe {
+            libc::prctl(
+                libc::PR_CAPBSET_DROP,
+                libc::c_ulong::from(n),
+                nothing,
+                nothing,
+                nothing,
+            )
+        };
         match Errno::result(dropped) {
             Ok(_) => {}
             // Beyond the last capability that this kernel knows; or without CAP_SETPCAP.
@@ -51,15 +59,25 @@ pub fn keep_only(kept: &[u32]) -> nix::Result<()> {
             Err(e) => return Err(e),
         }
     }
-    let header = Header { version: VERSION_3, pid: 0 };
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
     let mut sets = [Sets::default(); 2];
     // SAFETY: with this version the kernel reads one header and writes two sets, which is what they are.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) })?;
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr())
+    })?;
     for (set, kept) in sets.iter_mut().zip([kept as u32, (kept >> 32) as u32]) {
-        *set = Sets { effective: set.effective & kept, permitted: set.permitted & kept, inheritable: 0 };
+        *set = Sets {
+            effective: set.effective & kept,
+            permitted: set.permitted & kept,
+            inheritable: 0,
+        };
     }
     // SAFETY: as above, and the kernel only reads. What is not inheritable leaves the ambient set too.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) })
+        .map(drop)
 }
 
 /// No core dump of this process, and no other process of this user reads its memory, also without Landlock.

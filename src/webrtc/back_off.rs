@@ -35,7 +35,9 @@ mod tests {
     #[test]
     fn the_wait_doubles_to_a_cap_and_starts_over_after_a_good_session() {
         let mut back_off = BackOff::default();
-        let waits: Vec<u64> = (0..8).map(|_| back_off.next(Duration::ZERO, 1.0).as_secs()).collect();
+        let waits: Vec<u64> = (0..8)
+            .map(|_| back_off.next(Duration::ZERO, 1.0).as_secs())
+            .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
         assert_eq!(back_off.next(Duration::ZERO, 0.0), Duration::from_secs(15));
         assert_eq!(back_off.next(GOOD, 0.0), Duration::from_millis(500));

@@ -32,13 +32,17 @@ pub enum HttpError {
     #[error("no TLS: is the address to begin with http:// instead?")]
     Tls(#[source] io::Error),
     #[cfg(feature = "tls")]
-    #[error("its certificate is not trusted: name its authority, or itself where it is its own, with --whip-ca")]
+    #[error(
+        "its certificate is not trusted: name its authority, or itself where it is its own, with --whip-ca"
+    )]
     Certificate(#[source] io::Error),
     #[cfg(feature = "tls")]
     #[error("{0} cannot be used: it holds no certificate in PEM form, or cannot be read")]
     Roots(PathBuf),
     #[cfg(feature = "tls")]
-    #[error("this system has no list of certificate authorities (Debian: ca-certificates): install it, or name one with --whip-ca")]
+    #[error(
+        "this system has no list of certificate authorities (Debian: ca-certificates): install it, or name one with --whip-ca"
+    )]
     NoRoots,
     #[cfg(not(feature = "tls"))]
     #[error("this build has no TLS, which https:// needs")]
@@ -53,7 +57,9 @@ pub enum HttpError {
     TooManyRedirects,
     #[error("a Location that is missing or no address")]
     BadRedirect,
-    #[error("a Location that leads from https:// to http:// is not followed: what is sent would be in the clear")]
+    #[error(
+        "a Location that leads from https:// to http:// is not followed: what is sent would be in the clear"
+    )]
     Downgrade,
 }
 
@@ -80,8 +86,13 @@ pub struct Call<'a> {
 pub async fn send(call: &Call<'_>, roots: &Roots) -> Result<Answer, HttpError> {
     let mut uri = call.uri.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let answer = timeout(EXCHANGE, exchange(call, &uri, roots)).await.map_err(|_| HttpError::Timeout)??;
-        if !matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        let answer = timeout(EXCHANGE, exchange(call, &uri, roots))
+            .await
+            .map_err(|_| HttpError::Timeout)??;
+        if !matches!(
+            answer.status,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        ) {
             return Ok(answer);
         }
         uri = location(&answer)?;
@@ -91,14 +102,27 @@ pub async fn send(call: &Call<'_>, roots: &Roots) -> Result<Answer, HttpError> {
 
 /// Where an answer's Location points to; never from https to http.
 pub fn location(answer: &Answer) -> Result<Uri, HttpError> {
-    let reference = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-    let next = reference.and_then(|reference| resolve(&answer.from, reference)).ok_or(HttpError::BadRedirect)?;
+    let reference = answer
+        .headers
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let next = reference
+        .and_then(|reference| resolve(&answer.from, reference))
+        .ok_or(HttpError::BadRedirect)?;
     let is_https = |uri: &Uri| uri.scheme_str() == Some("https");
-    if is_https(&answer.from) && !is_https(&next) { Err(HttpError::Downgrade) } else { Ok(next) }
+    if is_https(&answer.from) && !is_https(&next) {
+        Err(HttpError::Downgrade)
+    } else {
+        Ok(next)
+    }
 }
 
 async fn exchange(call: &Call<'_>, uri: &Uri, roots: &Roots) -> Result<Answer, HttpError> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let stream = connect(host, port(uri)).await?;
     if uri.scheme_str() == Some("https") {
         speak(roots.tls(host, stream).await?, request(call, uri), uri).await
@@ -108,7 +132,9 @@ async fn exchange(call: &Call<'_>, uri: &Uri, roots: &Roots) -> Result<Answer, H
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, HttpError> {
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(HttpError::Resolve)?;
+    let addresses = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(HttpError::Resolve)?;
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {
         match timeout(CONNECT, TcpStream::connect(address)).await {
@@ -124,11 +150,20 @@ fn request(call: &Call<'_>, uri: &Uri) -> Request<Body> {
     let (kind, body) = call.body.clone().unzip();
     let mut request = Request::new(Body::from(body.unwrap_or_default()));
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
+    *request.uri_mut() = uri
+        .path_and_query()
+        .map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
     let headers = request.headers_mut();
-    let mut set = |name, value: Result<HeaderValue, _>| value.ok().map(|value| headers.insert(name, value));
-    set(header::HOST, HeaderValue::from_str(uri.authority().map_or("", |a| a.as_str())));
-    set(header::USER_AGENT, HeaderValue::from_str(concat!("stampcast/", env!("CARGO_PKG_VERSION"))));
+    let mut set =
+        |name, value: Result<HeaderValue, _>| value.ok().map(|value| headers.insert(name, value));
+    set(
+        header::HOST,
+        HeaderValue::from_str(uri.authority().map_or("", |a| a.as_str())),
+    );
+    set(
+        header::USER_AGENT,
+        HeaderValue::from_str(concat!("stampcast/", env!("CARGO_PKG_VERSION"))),
+    );
     set(header::CONNECTION, HeaderValue::from_str("close"));
     if let Some(kind) = kind {
         set(header::CONTENT_TYPE, HeaderValue::from_str(kind));
@@ -143,12 +178,23 @@ fn request(call: &Call<'_>, uri: &Uri) -> Request<Body> {
     request
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, request: Request<Body>, uri: &Uri) -> Result<Answer, HttpError> {
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Body>,
+    uri: &Uri,
+) -> Result<Answer, HttpError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut answer = pin!(async {
         let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = axum::body::to_bytes(Body::new(body), MAX_BODY).await.map_err(|_| HttpError::Body)?;
-        Ok(Answer { status: head.status, headers: head.headers, body, from: uri.clone() })
+        let body = axum::body::to_bytes(Body::new(body), MAX_BODY)
+            .await
+            .map_err(|_| HttpError::Body)?;
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+            from: uri.clone(),
+        })
     });
     let mut connection = pin!(connection);
     let mut over = false;
@@ -174,13 +220,20 @@ pub struct Roots {
 impl Roots {
     /// `more`: a PEM file of others, beside the system's.
     pub fn new(more: Option<PathBuf>) -> Self {
-        Self { more, ..Self::default() }
+        Self {
+            more,
+            ..Self::default()
+        }
     }
 }
 
 #[cfg(feature = "tls")]
 impl Roots {
-    async fn tls(&self, host: &str, stream: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HttpError> {
+    async fn tls(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HttpError> {
         use tokio_rustls::rustls::pki_types::ServerName;
         let invalid = |e| HttpError::Tls(io::Error::new(io::ErrorKind::InvalidInput, e));
         let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
@@ -189,8 +242,10 @@ impl Roots {
             None => {
                 let more = self.more.clone();
                 // A few hundred KB to read and parse: not on the server's one thread.
-                let read = tokio::task::spawn_blocking(move || client_config(more.as_deref())).await;
-                let config = std::sync::Arc::new(read.map_err(|e| HttpError::Tls(io::Error::other(e)))??);
+                let read =
+                    tokio::task::spawn_blocking(move || client_config(more.as_deref())).await;
+                let config =
+                    std::sync::Arc::new(read.map_err(|e| HttpError::Tls(io::Error::other(e)))??);
                 self.read.get_or_init(|| config).clone()
             }
         };
@@ -198,14 +253,20 @@ impl Roots {
         connector.connect(name, stream).await.map_err(|e| {
             use tokio_rustls::rustls::Error::InvalidCertificate;
             let why = e.get_ref().and_then(|e| e.downcast_ref());
-            if matches!(why, Some(InvalidCertificate(_))) { HttpError::Certificate(e) } else { HttpError::Tls(e) }
+            if matches!(why, Some(InvalidCertificate(_))) {
+                HttpError::Certificate(e)
+            } else {
+                HttpError::Tls(e)
+            }
         })
     }
 }
 
 /// Trusts the system's list and the file `more`.
 #[cfg(feature = "tls")]
-fn client_config(more: Option<&std::path::Path>) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
+fn client_config(
+    more: Option<&std::path::Path>,
+) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
     use crate::believed::Believed;
     use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -213,18 +274,21 @@ fn client_config(more: Option<&std::path::Path>) -> Result<tokio_rustls::rustls:
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = more {
         let unusable = || HttpError::Roots(file.to_owned());
-        named = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>()).map_err(|_| unusable())?;
+        named = CertificateDer::pem_file_iter(file)
+            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+            .map_err(|_| unusable())?;
         if store.add_parsable_certificates(named.iter().cloned()).0 == 0 {
             return Err(unusable());
         }
     }
     let believed = Believed::new(store, named).map_err(|_| HttpError::NoRoots)?;
-    let mut config = ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| HttpError::Tls(io::Error::other(e)))?
-        .dangerous()
-        .with_custom_certificate_verifier(std::sync::Arc::new(believed))
-        .with_no_client_auth();
+    let mut config =
+        ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| HttpError::Tls(io::Error::other(e)))?
+            .dangerous()
+            .with_custom_certificate_verifier(std::sync::Arc::new(believed))
+            .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -237,36 +301,65 @@ impl Roots {
 }
 
 fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+    uri.port_u16()
+        .unwrap_or(if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        })
 }
 
 /// RFC 6454, section 5.
 pub fn same_origin(a: &Uri, b: &Uri) -> bool {
-    let origin = |uri: &Uri| (uri.scheme_str().map(str::to_owned), uri.host().map(str::to_ascii_lowercase), port(uri));
+    let origin = |uri: &Uri| {
+        (
+            uri.scheme_str().map(str::to_owned),
+            uri.host().map(str::to_ascii_lowercase),
+            port(uri),
+        )
+    };
     origin(a) == origin(b)
 }
 
 /// A reference as seen from `base` (RFC 3986, section 5.2). `None`: no address of http or https.
 pub fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
-    let has_scheme = reference.split(['/', '?']).next().is_some_and(|start| start.contains(':'));
+    let has_scheme = reference
+        .split(['/', '?'])
+        .next()
+        .is_some_and(|start| start.contains(':'));
     let (scheme, authority) = (base.scheme_str()?, base.authority()?);
     let whole = if has_scheme {
         reference.to_owned()
     } else if reference.starts_with("//") {
         format!("{scheme}:{reference}")
     } else {
-        let (path, query) = reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
+        let (path, query) = reference
+            .split_once('?')
+            .map_or((reference, None), |(path, query)| (path, Some(query)));
         let path = match path {
             "" => base.path().to_owned(),
             path if path.starts_with('/') => without_dots(path),
-            path => without_dots(&format!("{}/{path}", base.path().rsplit_once('/').map_or("", |(folder, _)| folder))),
+            path => without_dots(&format!(
+                "{}/{path}",
+                base.path()
+                    .rsplit_once('/')
+                    .map_or("", |(folder, _)| folder)
+            )),
         };
-        let query = query.or(if reference.is_empty() { base.query() } else { None });
-        format!("{scheme}://{authority}{path}{}", query.map(|query| format!("?{query}")).unwrap_or_default())
+        let query = query.or(if reference.is_empty() {
+            base.query()
+        } else {
+            None
+        });
+        format!(
+            "{scheme}://{authority}{path}{}",
+            query.map(|query| format!("?{query}")).unwrap_or_default()
+        )
     };
     let uri: Uri = whole.parse().ok()?;
-    let usable = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    let usable = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|host| !host.is_empty());
     usable.then_some(uri)
 }
 
@@ -281,7 +374,11 @@ fn without_dots(path: &str) -> String {
             part => kept.push(part),
         }
     }
-    let folder = if matches!(parts.last(), Some(&("." | ".."))) && !kept.is_empty() { "/" } else { "" };
+    let folder = if matches!(parts.last(), Some(&("." | ".."))) && !kept.is_empty() {
+        "/"
+    } else {
+        ""
+    };
     format!("/{}{folder}", kept.join("/"))
 }
 

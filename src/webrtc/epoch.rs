@@ -28,9 +28,14 @@ impl Epoch {
 
     /// The shift for a session that begins now. None where the clock was set back by more than half an hour.
     pub fn shift(&self, now: Instant, unix: UnixNs) -> Shift {
-        let theirs = i128::from(self.unix.0) + now.saturating_duration_since(self.instant).as_nanos() as i128;
+        let theirs = i128::from(self.unix.0)
+            + now.saturating_duration_since(self.instant).as_nanos() as i128;
         let ahead = i64::try_from(i128::from(unix.0) - theirs).unwrap_or(0);
-        if ahead.abs() < NOISE_NS || ahead < -MAX_BACK_NS { Shift(0) } else { Shift(ahead) }
+        if ahead.abs() < NOISE_NS || ahead < -MAX_BACK_NS {
+            Shift(0)
+        } else {
+            Shift(ahead)
+        }
     }
 }
 
@@ -46,7 +51,11 @@ impl Shift {
 
 fn moved(at: Instant, by_ns: i64) -> Instant {
     let by = Duration::from_nanos(by_ns.unsigned_abs());
-    let moved = if by_ns < 0 { at.checked_sub(by) } else { at.checked_add(by) };
+    let moved = if by_ns < 0 {
+        at.checked_sub(by)
+    } else {
+        at.checked_add(by)
+    };
     moved.unwrap_or(at)
 }
 
@@ -62,13 +71,18 @@ mod tests {
         let told = |step_ns: i64| {
             let unix = UnixNs((1_000_000_100_000_000_000 + step_ns) as u64);
             let shift = epoch.shift(later, unix);
-            let by_str0m = 1_000_000_000_000_000_000 + shift.apply(later).duration_since(start).as_nanos() as i64;
+            let by_str0m = 1_000_000_000_000_000_000
+                + shift.apply(later).duration_since(start).as_nanos() as i64;
             assert_eq!(shift.undo(shift.apply(later)), later);
             by_str0m - unix.0 as i64
         };
         assert_eq!(told(3_600_000_000_000), 0, "an hour forward");
         assert_eq!(told(-5_000_000_000), 0, "five seconds back");
         assert_eq!(told(20_000), -20_000, "noise is left alone");
-        assert_eq!(epoch.shift(later, UnixNs(0)), Shift(0), "before str0m's time");
+        assert_eq!(
+            epoch.shift(later, UnixNs(0)),
+            Shift(0),
+            "before str0m's time"
+        );
     }
 }

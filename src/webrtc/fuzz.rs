@@ -60,29 +60,54 @@ thread_local! {
 
 impl Shared {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let port = {
             let _entered = runtime.enter();
             Arc::new(Port::open(Ipv4Addr::LOCALHOST.into(), 0).expect("a free port"))
         };
         let crypto = from_feature_flags();
-        let certificate = crypto.dtls_provider.generate_certificate().expect("a certificate");
-        Self { runtime, port, crypto, certificate }
+        let certificate = crypto
+            .dtls_provider
+            .generate_certificate()
+            .expect("a certificate");
+        Self {
+            runtime,
+            port,
+            crypto,
+            certificate,
+        }
     }
 
     fn rtc(&self) -> RtcConfig {
         let config = RtcConfig::new().set_dtls_cert(self.certificate.clone());
-        config.clear_codecs().enable_h264(true).enable_opus(true, false)
+        config
+            .clear_codecs()
+            .enable_h264(true)
+            .enable_opus(true, false)
     }
 
     /// A session that has answered and waits for its peer.
     fn session(&self) -> Rtc {
-        let credentials = IceCreds { ufrag: NAMES[0].into(), pass: PASSWORD.into() };
-        let mut rtc = self.rtc().set_local_ice_credentials(credentials).build(Instant::now());
-        for candidate in [Candidate::host(OURS, "udp").ok(), Candidate::builder().tcp().host(OURS).build().ok()] {
+        let credentials = IceCreds {
+            ufrag: NAMES[0].into(),
+            pass: PASSWORD.into(),
+        };
+        let mut rtc = self
+            .rtc()
+            .set_local_ice_credentials(credentials)
+            .build(Instant::now());
+        for candidate in [
+            Candidate::host(OURS, "udp").ok(),
+            Candidate::builder().tcp().host(OURS).build().ok(),
+        ] {
             rtc.add_local_candidate(candidate.expect("an address"));
         }
-        rtc.sdp_api().accept_offer(check(OFFER).expect("an offer")).expect("it is answered");
+        rtc.sdp_api()
+            .accept_offer(check(OFFER).expect("an offer"))
+            .expect("it is answered");
         rtc
     }
 }
@@ -94,7 +119,9 @@ pub fn datagrams(bytes: &[u8]) {
 
 /// What str0m does with strangers' words; the first byte says which: an offer, an answer, or datagrams, as above.
 pub fn session(bytes: &[u8]) {
-    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let Some((kind, bytes)) = bytes.split_first() else {
+        return;
+    };
     match (kind % 4, std::str::from_utf8(bytes)) {
         (0, Ok(offer)) => drop(answer(offer)),
         (1, Ok(answer)) => accept(answer),
@@ -130,7 +157,15 @@ impl<'a> World<'a> {
             routes.add(name, inbox);
             datagrams
         });
-        Self { shared, reflexive, mapped, routes, inboxes, owners: HashMap::new(), first: None }
+        Self {
+            shared,
+            reflexive,
+            mapped,
+            routes,
+            inboxes,
+            owners: HashMap::new(),
+            first: None,
+        }
     }
 
     fn run(mut self, bytes: &[u8]) {
@@ -142,7 +177,11 @@ impl<'a> World<'a> {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let (operation, from, session) = (input.u8(), input.u8(), usize::from(input.u8()));
-        let protocol = if from & 1 == 0 { Protocol::Udp } else { Protocol::Tcp };
+        let protocol = if from & 1 == 0 {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        };
         let source = SocketAddr::new(OURS.ip(), PEERS + u16::from(from >> 1));
         let (session, is_authentic) = (session & 1, session & 2 == 0);
         match operation % 8 {
@@ -151,11 +190,19 @@ impl<'a> World<'a> {
                 self.arrive(protocol, source, input.take(length));
             }
             3 => {
-                self.arrive(Protocol::Udp, STUN_SERVER, &answer_of_the_stun_server(input));
+                self.arrive(
+                    Protocol::Udp,
+                    STUN_SERVER,
+                    &answer_of_the_stun_server(input),
+                );
             }
             4 => {
                 let check = self.check(session, is_authentic, input.u8());
-                assert_eq!(self.arrive(protocol, source, &check), [session], "whose name is in it");
+                assert_eq!(
+                    self.arrive(protocol, source, &check),
+                    [session],
+                    "whose name is in it"
+                );
             }
             5 => {
                 let length = usize::from(input.u16());
@@ -181,11 +228,22 @@ impl<'a> World<'a> {
     /// ICE's check (RFC 8445, section 7.2.2), by another hand than ours.
     fn check(&self, session: usize, is_authentic: bool, like: u8) -> Vec<u8> {
         let username = format!("{}:abcd", NAMES[session]);
-        let message = StunMessage::binding_request(&username, TransId::new(), like & 1 == 0, like.into(), 1, like & 2 == 0);
+        let message = StunMessage::binding_request(
+            &username,
+            TransId::new(),
+            like & 1 == 0,
+            like.into(),
+            1,
+            like & 2 == 0,
+        );
         let password = if is_authentic { PASSWORD } else { "another" };
         let mut bytes = [0; 256];
-        let hmac = |key: &[u8], parts: &[&[u8]]| self.shared.crypto.sha1_hmac_provider.sha1_hmac(key, parts);
-        let length = message.to_bytes(Some(password.as_bytes()), &mut bytes, hmac).expect("it fits");
+        let hmac = |key: &[u8], parts: &[&[u8]]| {
+            self.shared.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
+        };
+        let length = message
+            .to_bytes(Some(password.as_bytes()), &mut bytes, hmac)
+            .expect("it fits");
         bytes[..length].to_vec()
     }
 
@@ -194,11 +252,20 @@ impl<'a> World<'a> {
         let (first, second) = bytes.split_at(cut.min(bytes.len()));
         let mut said = Vec::new();
         let give = |datagram: Datagram| {
-            assert_eq!((datagram.protocol, datagram.source, datagram.destination), (Protocol::Tcp, source, OURS));
+            assert_eq!(
+                (datagram.protocol, datagram.source, datagram.destination),
+                (Protocol::Tcp, source, OURS)
+            );
             said.push(datagram.bytes);
             true
         };
-        self.shared.runtime.block_on(tcp::read(first.chain(second), source, OURS, give, &AtomicBool::default()));
+        self.shared.runtime.block_on(tcp::read(
+            first.chain(second),
+            source,
+            OURS,
+            give,
+            &AtomicBool::default(),
+        ));
         assert_eq!(said, frames(bytes), "cut at {cut}");
         for datagram in said {
             self.arrive(Protocol::Tcp, source, &datagram);
@@ -207,21 +274,40 @@ impl<'a> World<'a> {
 
     /// What `Server::run` does with a datagram; whom it was given to.
     fn arrive(&mut self, protocol: Protocol, source: SocketAddr, bytes: &[u8]) -> Vec<usize> {
-        let datagram = Datagram { protocol, source, destination: OURS, at: Instant::now(), bytes: bytes.to_vec() };
+        let datagram = Datagram {
+            protocol,
+            source,
+            destination: OURS,
+            at: Instant::now(),
+            bytes: bytes.to_vec(),
+        };
         if protocol == Protocol::Udp && self.reflexive.take(&datagram) {
-            assert!(source == STUN_SERVER && bytes[8..20] == STUN_REQUEST, "no answer to our request");
+            assert!(
+                source == STUN_SERVER && bytes[8..20] == STUN_REQUEST,
+                "no answer to our request"
+            );
             if let Ok(public) = self.mapped.try_recv() {
-                assert!(public.port() != 0 && !public.ip().is_unspecified(), "{public}");
+                assert!(
+                    public.port() != 0 && !public.ip().is_unspecified(),
+                    "{public}"
+                );
             }
             return vec![];
         }
         let was_given = self.routes.give(datagram);
         let mut given = Vec::new();
         for (session, name) in NAMES.iter().enumerate() {
-            let Ok(datagram) = self.inboxes[session].try_recv() else { continue };
+            let Ok(datagram) = self.inboxes[session].try_recv() else {
+                continue;
+            };
             let from = (protocol, source);
-            let is_named = bytes.windows(name.len()).any(|part| part == name.as_bytes());
-            assert!(is_named || self.owners.get(&from) == Some(&session), "{name} got what {from:?} did not mean for it");
+            let is_named = bytes
+                .windows(name.len())
+                .any(|part| part == name.as_bytes());
+            assert!(
+                is_named || self.owners.get(&from) == Some(&session),
+                "{name} got what {from:?} did not mean for it"
+            );
             assert_eq!(datagram.bytes, bytes);
             self.owners.insert(from, session);
             given.push(session);
@@ -236,7 +322,14 @@ impl<'a> World<'a> {
     /// As in `Session`.
     fn hear(&mut self, datagram: &Datagram) {
         let Some(rtc) = &mut self.first else { return };
-        let Ok(received) = Receive::new(datagram.protocol, datagram.source, datagram.destination, &datagram.bytes) else { return };
+        let Ok(received) = Receive::new(
+            datagram.protocol,
+            datagram.source,
+            datagram.destination,
+            &datagram.bytes,
+        ) else {
+            return;
+        };
         let mut heard = rtc.handle_input(str0m::Input::Receive(datagram.at, received));
         while heard.is_ok() {
             match rtc.poll_output() {
@@ -253,7 +346,12 @@ impl<'a> World<'a> {
 fn answer_of_the_stun_server(input: &mut Input<'_>) -> Vec<u8> {
     let length = input.u8();
     let attributes = input.take(length.into());
-    [&[1, 1, 0, length, 0x21, 0x12, 0xa4, 0x42][..], &STUN_REQUEST, attributes].concat()
+    [
+        &[1, 1, 0, length, 0x21, 0x12, 0xa4, 0x42][..],
+        &STUN_REQUEST,
+        attributes,
+    ]
+    .concat()
 }
 
 /// The whole ones, by RFC 4571.
@@ -270,11 +368,16 @@ fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// The first byte says what the rest is: an answer's `Link` headers, each a line, or an address and what its `Location` says.
 pub fn links(bytes: &[u8]) {
-    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let Some((kind, bytes)) = bytes.split_first() else {
+        return;
+    };
     if kind % 4 != 2 {
         return ice_servers_of(bytes);
     }
-    if let Some((base, reference)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n')) {
+    if let Some((base, reference)) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.split_once('\n'))
+    {
         location(base, reference);
     }
 }
@@ -286,7 +389,10 @@ pub fn answer(offer: &str) -> Option<String> {
     let sdp = rtc.sdp_api().accept_offer(offer).ok()?.to_sdp_string();
     assert!(SdpAnswer::from_sdp_string(&sdp).is_ok(), "{sdp}");
     for media in sdp.lines().filter(|line| line.starts_with("m=")) {
-        assert!(media.split(' ').filter(|part| !part.is_empty()).count() >= 4, "no format: {sdp}");
+        assert!(
+            media.split(' ').filter(|part| !part.is_empty()).count() >= 4,
+            "no format: {sdp}"
+        );
     }
     Some(sdp)
 }
@@ -295,7 +401,10 @@ pub fn answer(offer: &str) -> Option<String> {
 fn accept(answer: &str) {
     let mut rtc = SHARED.with(Shared::rtc).build(Instant::now());
     let mut api = rtc.sdp_api();
-    let mut add = |kind| api.add_media(kind, Direction::SendOnly, None, None, None).to_string();
+    let mut add = |kind| {
+        api.add_media(kind, Direction::SendOnly, None, None, None)
+            .to_string()
+    };
     let (video, audio) = (add(MediaKind::Video), add(MediaKind::Audio));
     let (_, pending) = api.apply().expect("there are media");
     if let Ok(answer) = check_answer(&answer.replace("MID0", &video).replace("MID1", &audio)) {
@@ -304,22 +413,37 @@ fn accept(answer: &str) {
 }
 
 fn ice_servers_of(bytes: &[u8]) {
-    let values = bytes.split(|&b| b == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
+    let values = bytes
+        .split(|&b| b == b'\n')
+        .filter_map(|line| HeaderValue::from_bytes(line).ok());
     let headers: HeaderMap = values.map(|value| (header::LINK, value)).collect();
     for server in ice_servers(&headers) {
         if let IceServer::Stun(server) = server {
-            let port = server.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            let port = server
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse::<u16>().ok());
             assert!(port.is_some(), "{server}");
         }
     }
 }
 
 fn location(base: &str, reference: &str) {
-    let Ok(base) = base.parse::<Uri>() else { return };
-    let Some(found) = resolve(&base, reference) else { return };
-    assert!(matches!(found.scheme_str(), Some("http" | "https")) && found.host().is_some_and(|host| !host.is_empty()), "{found}");
+    let Ok(base) = base.parse::<Uri>() else {
+        return;
+    };
+    let Some(found) = resolve(&base, reference) else {
+        return;
+    };
+    assert!(
+        matches!(found.scheme_str(), Some("http" | "https"))
+            && found.host().is_some_and(|host| !host.is_empty()),
+        "{found}"
+    );
     // Where the reference names no other, the token goes where it went before.
     let names_another = reference.contains(':') || reference.starts_with("//");
-    assert!(names_another || same_origin(&base, &found), "{base} {reference} {found}");
+    assert!(
+        names_another || same_origin(&base, &found),
+        "{base} {reference} {found}"
+    );
     assert_eq!(resolve(&base, &found.to_string()), Some(found));
 }

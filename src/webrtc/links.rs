@@ -15,8 +15,15 @@ pub enum IceServer {
 }
 
 pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
-    let values = headers.get_all(header::LINK).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(links).filter_map(ice_server).take(MAX).collect()
+    let values = headers
+        .get_all(header::LINK)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(links)
+        .filter_map(ice_server)
+        .take(MAX)
+        .collect()
 }
 
 /// The links of one header: commas divide them, but not those within `<>` or quotes.
@@ -38,7 +45,10 @@ fn ice_server(link: &str) -> Option<IceServer> {
     let is_ice_server = |parameter: &str| {
         let (name, value) = parameter.split_once('=').unwrap_or_default();
         let relations = value.trim().trim_matches('"').to_ascii_lowercase();
-        name.trim().eq_ignore_ascii_case("rel") && relations.split_whitespace().any(|relation| relation == "ice-server")
+        name.trim().eq_ignore_ascii_case("rel")
+            && relations
+                .split_whitespace()
+                .any(|relation| relation == "ice-server")
     };
     if !parameters.split(';').any(is_ice_server) {
         return None;
@@ -66,25 +76,47 @@ mod tests {
     use super::*;
 
     fn found(values: &[&str]) -> Vec<IceServer> {
-        let headers = values.iter().map(|value| (header::LINK, value.parse().expect("a header"))).collect();
+        let headers = values
+            .iter()
+            .map(|value| (header::LINK, value.parse().expect("a header")))
+            .collect();
         ice_servers(&headers)
     }
 
     #[test]
     fn ice_servers_are_found_among_links() {
         let stun = |server: &str| IceServer::Stun(server.to_owned());
-        assert_eq!(found(&["<stun:stun.example.net>; rel=\"ice-server\""]), [stun("stun.example.net:3478")]);
+        assert_eq!(
+            found(&["<stun:stun.example.net>; rel=\"ice-server\""]),
+            [stun("stun.example.net:3478")]
+        );
         assert_eq!(
             found(&[
                 "<https://example.net/a,b>; rel=\"help\", <stun:a.example:19302>; rel=ice-server, <turns:t.example?transport=tcp>; \
                  rel=\"ice-server\"; username=\"a,b;c\"; credential=\"x\"",
                 "<STUN:[2001:db8::1]>; title=\"a > b\"; rel=\"next ice-server\", <stun:[::1]:5>; REL=ice-server",
             ]),
-            [stun("a.example:19302"), IceServer::Relay, stun("[2001:db8::1]:3478"), stun("[::1]:5")]
+            [
+                stun("a.example:19302"),
+                IceServer::Relay,
+                stun("[2001:db8::1]:3478"),
+                stun("[::1]:5")
+            ]
         );
-        for broken in ["", "stun:a", "<stun:a", "<stun:>; rel=ice-server", "<stun:a:x>; rel=ice-server", "<>;rel=ice-server", ">,<\",;="] {
+        for broken in [
+            "",
+            "stun:a",
+            "<stun:a",
+            "<stun:>; rel=ice-server",
+            "<stun:a:x>; rel=ice-server",
+            "<>;rel=ice-server",
+            ">,<\",;=",
+        ] {
             assert_eq!(found(&[broken]), [], "{broken}");
         }
-        assert_eq!(found(&["<turn:a>;rel=ice-server,".repeat(100).as_str()]).len(), MAX);
+        assert_eq!(
+            found(&["<turn:a>;rel=ice-server,".repeat(100).as_str()]).len(),
+            MAX
+        );
     }
 }

@@ -122,8 +122,12 @@ struct Draft {
 impl Draft {
     /// The session, and what turns true once media can flow.
     fn accept(mut self, answer: SdpAnswer) -> Result<(Session, watch::Receiver<bool>), BadAnswer> {
-        self.rtc.sdp_api().accept_answer(self.pending, answer).map_err(|e| BadAnswer::Refused(e.to_string()))?;
-        let session = Session::publishing(self.rtc, self.ends, self.video, self.audio).ok_or(BadAnswer::NothingInCommon)?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(self.pending, answer)
+            .map_err(|e| BadAnswer::Refused(e.to_string()))?;
+        let session = Session::publishing(self.rtc, self.ends, self.video, self.audio)
+            .ok_or(BadAnswer::NothingInCommon)?;
         Ok((session, self.connected))
     }
 }
@@ -159,15 +163,26 @@ impl Server {
     /// No port can be opened, or there are no random numbers.
     pub fn open(config: &config::Webrtc, host: IpAddr, hub: Arc<Hub>) -> io::Result<Self> {
         let provider = str0m::crypto::from_feature_flags();
-        let certificate =
-            provider.dtls_provider.generate_certificate().ok_or_else(|| io::Error::other("no DTLS certificate can be made"))?;
+        let certificate = provider
+            .dtls_provider
+            .generate_certificate()
+            .ok_or_else(|| io::Error::other("no DTLS certificate can be made"))?;
         let said = |e: io::Error| {
             let number = config.port;
-            io::Error::new(e.kind(), format!("its port ({number} of {host}) cannot be opened: {e}; see --host and --webrtc-port"))
+            io::Error::new(
+                e.kind(),
+                format!(
+                    "its port ({number} of {host}) cannot be opened: {e}; see --host and --webrtc-port"
+                ),
+            )
         };
         let port = Arc::new(Port::open(host, config.port).map_err(said)?);
         if port.number() != config.port && config.port != 0 {
-            tracing::warn!("--webrtc-port {} is taken: {} is used", config.port, port.number());
+            tracing::warn!(
+                "--webrtc-port {} is taken: {} is used",
+                config.port,
+                port.number()
+            );
         } else {
             info!("WebRTC: UDP and TCP port {}", port.number());
         }
@@ -185,7 +200,9 @@ impl Server {
             reflexive,
             public_ip: config.public_ip,
             max_sessions: config.max_sessions,
-            seats: Arc::new(Semaphore::new(config.max_sessions.min(Semaphore::MAX_PERMITS))),
+            seats: Arc::new(Semaphore::new(
+                config.max_sessions.min(Semaphore::MAX_PERMITS),
+            )),
             turn: AsyncMutex::default(),
             to_connect: TO_CONNECT,
             certificate,
@@ -198,23 +215,58 @@ impl Server {
     }
 
     pub fn report(&self) -> Report {
-        let whip =
-            self.publishing.lock().expect("nothing panics while it holds the slot").as_ref().map(|report| whip::lock(report).clone());
+        let whip = self
+            .publishing
+            .lock()
+            .expect("nothing panics while it holds the slot")
+            .as_ref()
+            .map(|report| whip::lock(report).clone());
         let sessions = self.sessions.seen();
-        let count = Kind::ALL.map(|kind| (kind.name(), sessions.iter().filter(|seen| seen.kind == kind).count())).into();
-        Report { port: self.port.number(), max_sessions: self.max_sessions, count, sessions, whip }
+        let count = Kind::ALL
+            .map(|kind| {
+                (
+                    kind.name(),
+                    sessions.iter().filter(|seen| seen.kind == kind).count(),
+                )
+            })
+            .into();
+        Report {
+            port: self.port.number(),
+            max_sessions: self.max_sessions,
+            count,
+            sessions,
+            whip,
+        }
     }
 
     /// Answers an offer and starts its session, which ends by itself unless the peer connects soon.
-    pub async fn answer(&self, offer: &str, kind: Kind, hearing: Hearing) -> Result<Answer, Refusal> {
-        let seat = self.seats.clone().try_acquire_owned().map_err(|_| Refusal::Full(self.max_sessions))?;
+    pub async fn answer(
+        &self,
+        offer: &str,
+        kind: Kind,
+        hearing: Hearing,
+    ) -> Result<Answer, Refusal> {
+        let seat = self
+            .seats
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Full(self.max_sessions))?;
         let _turn = self.turn.lock().await;
         tokio::task::yield_now().await;
         let offer = signalling::check(offer)?;
         let now = Instant::now();
         let shift = self.shift(now);
-        let mut rtc = self.rtc(RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false), shift.apply(now));
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| BadOffer::Refused(e.to_string()))?;
+        let mut rtc = self.rtc(
+            RtcConfig::new()
+                .clear_codecs()
+                .enable_h264(true)
+                .enable_opus(true, false),
+            shift.apply(now),
+        );
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = answer.to_sdp_string();
         let id = random_id().map_err(Refusal::Failed)?;
         let (ends, _) = self.ends(&mut rtc, &id, kind, Some(seat), shift);
@@ -229,29 +281,79 @@ impl Server {
         let shift = self.shift(now);
         let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
         for (payload_type, repairs, profile) in OFFERED_H264 {
-            config.codec_config().add_h264(Pt::new_with_value(payload_type), Some(Pt::new_with_value(repairs)), true, profile);
+            config.codec_config().add_h264(
+                Pt::new_with_value(payload_type),
+                Some(Pt::new_with_value(repairs)),
+                true,
+                profile,
+            );
         }
         let mut rtc = self.rtc(config, shift.apply(now));
         let mut api = rtc.sdp_api();
         // One stream of both, so that a player keeps them in step.
         let stream = Some("stampcast".to_owned());
-        let mut add = |encoding, kind| self.hub.has(encoding).then(|| api.add_media(kind, Direction::SendOnly, stream.clone(), None, None));
-        let (video, audio) = (add(Encoding::H264, MediaKind::Video), add(Encoding::Opus, MediaKind::Audio));
-        let (offer, pending) = api.apply().ok_or_else(|| io::Error::other("there is neither a camera nor a microphone"))?;
+        let mut add = |encoding, kind| {
+            self.hub
+                .has(encoding)
+                .then(|| api.add_media(kind, Direction::SendOnly, stream.clone(), None, None))
+        };
+        let (video, audio) = (
+            add(Encoding::H264, MediaKind::Video),
+            add(Encoding::Opus, MediaKind::Audio),
+        );
+        let (offer, pending) = api
+            .apply()
+            .ok_or_else(|| io::Error::other("there is neither a camera nor a microphone"))?;
         let (ends, connected) = self.ends(&mut rtc, &random_id()?, Kind::Whip, None, shift);
-        Ok(Draft { sdp: offer.to_sdp_string(), rtc, pending, ends, video, audio, connected })
+        Ok(Draft {
+            sdp: offer.to_sdp_string(),
+            rtc,
+            pending,
+            ends,
+            video,
+            audio,
+            connected,
+        })
     }
 
     /// Lists a session and routes what is for it to it.
-    fn ends(&self, rtc: &mut Rtc, id: &str, kind: Kind, seat: Option<OwnedSemaphorePermit>, shift: Shift) -> (Ends, watch::Receiver<bool>) {
+    fn ends(
+        &self,
+        rtc: &mut Rtc,
+        id: &str,
+        kind: Kind,
+        seat: Option<OwnedSemaphorePermit>,
+        shift: Shift,
+    ) -> (Ends, watch::Receiver<bool>) {
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         let (inbox, datagrams) = mpsc::channel(INBOX);
         self.routes.add(&ufrag, inbox);
-        let (place, stopped) = self.sessions.add(&self.routes, (id, &ufrag), (kind, seat), self.unix_now());
+        let (place, stopped) =
+            self.sessions
+                .add(&self.routes, (id, &ufrag), (kind, seat), self.unix_now());
         let (connected, is_connected) = watch::channel(false);
-        let (hub, port, routes, rate) = (self.hub.clone(), self.port.clone(), self.routes.clone(), self.rates.share());
+        let (hub, port, routes, rate) = (
+            self.hub.clone(),
+            self.port.clone(),
+            self.routes.clone(),
+            self.rates.share(),
+        );
         let to_connect = self.to_connect;
-        (Ends { hub, port, routes, datagrams, stopped, rate, shift, place, connected, to_connect }, is_connected)
+        (
+            Ends {
+                hub,
+                port,
+                routes,
+                datagrams,
+                stopped,
+                rate,
+                shift,
+                place,
+                connected,
+                to_connect,
+            },
+            is_connected,
+        )
     }
 
     /// Ends a session; `false` when there is none of this name.
@@ -261,14 +363,30 @@ impl Server {
 
     /// Serves the sessions until `stopping` says so; every peer is then told.
     pub async fn run(&self, mut stopping: watch::Receiver<bool>) {
-        let Some(mut births) = self.births.lock().expect("nothing panics while it holds the slot").take() else { return };
+        let Some(mut births) = self
+            .births
+            .lock()
+            .expect("nothing panics while it holds the slot")
+            .take()
+        else {
+            return;
+        };
         let mut tasks = JoinSet::new();
         let mut ports = JoinSet::new();
         for listener in 0..self.port.listeners() {
-            ports.spawn(tcp::accept(self.port.clone(), listener, self.routes.clone(), self.max_sessions));
+            ports.spawn(tcp::accept(
+                self.port.clone(),
+                listener,
+                self.routes.clone(),
+                self.max_sessions,
+            ));
         }
         for socket in 0..self.port.sockets() {
-            let (port, routes, reflexive) = (self.port.clone(), self.routes.clone(), self.reflexive.clone());
+            let (port, routes, reflexive) = (
+                self.port.clone(),
+                self.routes.clone(),
+                self.reflexive.clone(),
+            );
             let take = move |datagram| {
                 if !reflexive.take(&datagram) {
                     routes.give(datagram);
@@ -292,7 +410,10 @@ impl Server {
     }
 
     fn show_publisher(&self, report: Arc<Mutex<whip::Report>>) {
-        *self.publishing.lock().expect("nothing panics while it holds the slot") = Some(report);
+        *self
+            .publishing
+            .lock()
+            .expect("nothing panics while it holds the slot") = Some(report);
     }
 
     /// UNIX seconds, by the hub's clock.
@@ -312,7 +433,11 @@ impl Server {
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
         config.set_max_stun_rto(CHECK_AGAIN);
         let mut rtc = config.build(now);
-        for candidate in candidates(&self.port.addresses(), &self.reflexive.mappings(), self.public_ip) {
+        for candidate in candidates(
+            &self.port.addresses(),
+            &self.reflexive.mappings(),
+            self.public_ip,
+        ) {
             rtc.add_local_candidate(candidate);
         }
         rtc
@@ -320,18 +445,38 @@ impl Server {
 }
 
 /// Where a peer can find us: over UDP and, for those whom UDP does not reach, TCP. `addresses` are those of the port.
-fn candidates(addresses: &[SocketAddr], seen: &[Mapping], public_ip: Option<IpAddr>) -> Vec<Candidate> {
+fn candidates(
+    addresses: &[SocketAddr],
+    seen: &[Mapping],
+    public_ip: Option<IpAddr>,
+) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for address in addresses.iter().copied() {
         candidates.extend(Candidate::host(address, "udp"));
-        candidates.extend(Candidate::builder().tcp().host(address).tcptype(str0m::net::TcpType::Passive).build());
-        if let Some(ip) = public_ip.filter(|ip| ip.is_ipv4() == address.is_ipv4() && !address.ip().is_loopback()) {
-            candidates.extend(Candidate::server_reflexive((ip, address.port()).into(), address, "udp"));
+        candidates.extend(
+            Candidate::builder()
+                .tcp()
+                .host(address)
+                .tcptype(str0m::net::TcpType::Passive)
+                .build(),
+        );
+        if let Some(ip) =
+            public_ip.filter(|ip| ip.is_ipv4() == address.is_ipv4() && !address.ip().is_loopback())
+        {
+            candidates.extend(Candidate::server_reflexive(
+                (ip, address.port()).into(),
+                address,
+                "udp",
+            ));
         }
         // Where there is no NAT, the address is named already.
         let beyond = |public: SocketAddr| !addresses.contains(&public);
-        let seen = seen.iter().filter(|mapping| mapping.base == address && beyond(mapping.public));
-        candidates.extend(seen.filter_map(|mapping| Candidate::server_reflexive(mapping.public, address, "udp").ok()));
+        let seen = seen
+            .iter()
+            .filter(|mapping| mapping.base == address && beyond(mapping.public));
+        candidates.extend(seen.filter_map(|mapping| {
+            Candidate::server_reflexive(mapping.public, address, "udp").ok()
+        }));
     }
     candidates
 }
@@ -340,7 +485,9 @@ fn candidates(addresses: &[SocketAddr], seen: &[Mapping], public_ip: Option<IpAd
 fn say(left: Result<Left, tokio::task::JoinError>) {
     match left {
         Ok(Left { why, joined: true }) => info!("WebRTC viewer left: {}", crate::log::chain(&why)),
-        Ok(Left { why, joined: false }) => debug!("a WebRTC viewer did not join: {}", crate::log::chain(&why)),
+        Ok(Left { why, joined: false }) => {
+            debug!("a WebRTC viewer did not join: {}", crate::log::chain(&why))
+        }
         // Its place in the lists went with it.
         Err(e) => error!("a WebRTC session's task failed: {e}"),
     }

@@ -3,7 +3,10 @@
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
+    sockopt,
+};
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,13 +57,21 @@ impl Port {
     /// Opens `number` on `host`, or where it is taken one that the kernel picks. Must run on a tokio runtime.
     pub fn open(host: IpAddr, number: u16) -> io::Result<Self> {
         let hosts: &[IpAddr] = match host {
-            IpAddr::V6(ip) if ip.is_unspecified() => &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            IpAddr::V6(ip) if ip.is_unspecified() => &[
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ],
             _ => &[host],
         };
         let mut opened = Self::open_number(hosts, number);
         for _ in 0..TRIES {
             match &opened {
-                Err(e) if matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
                     opened = Self::open_number(hosts, 0);
                 }
                 _ => break,
@@ -77,7 +88,12 @@ impl Port {
             udp.push(socket);
             tcp.push(listen(SocketAddr::new(host, number))?);
         }
-        Ok(Self { udp, tcp, number, connections: Mutex::default() })
+        Ok(Self {
+            udp,
+            tcp,
+            number,
+            connections: Mutex::default(),
+        })
     }
 
     pub fn number(&self) -> u16 {
@@ -98,22 +114,42 @@ impl Port {
 
     /// Where this port can be reached now: the addresses of the interfaces that are up, or the one that it is bound to.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let all = self.udp.iter().any(|socket| socket.ip.is_none()).then(interface_addresses).unwrap_or_default();
+        let all = self
+            .udp
+            .iter()
+            .any(|socket| socket.ip.is_none())
+            .then(interface_addresses)
+            .unwrap_or_default();
         let of = |socket: &Socket| match socket.ip {
             Some(ip) => vec![ip],
-            None => all.iter().copied().filter(|ip| ip.is_ipv4() == socket.is_ipv4).collect(),
+            None => all
+                .iter()
+                .copied()
+                .filter(|ip| ip.is_ipv4() == socket.is_ipv4)
+                .collect(),
         };
-        self.udp.iter().flat_map(of).map(|ip| SocketAddr::new(ip, self.number)).collect()
+        self.udp
+            .iter()
+            .flat_map(of)
+            .map(|ip| SocketAddr::new(ip, self.number))
+            .collect()
     }
 
     /// The address of this port that a datagram to `peer` leaves from; `None` where there is no way.
     pub fn base_towards(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let socket = self.udp.iter().find(|socket| socket.is_ipv4 == peer.is_ipv4())?;
+        let socket = self
+            .udp
+            .iter()
+            .find(|socket| socket.is_ipv4 == peer.is_ipv4())?;
         let ip = match socket.ip {
             Some(ip) => ip,
             None => {
                 // Connecting sends nothing: it looks up the route.
-                let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let any: IpAddr = if peer.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
+                };
                 let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
                 probe.connect(peer).ok()?;
                 probe.local_addr().ok()?.ip()
@@ -154,9 +190,19 @@ impl Port {
     }
 
     /// Sends at once or not at all: what a full buffer loses is sent again when the peer asks for it.
-    pub fn send(&self, protocol: Protocol, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+    pub fn send(
+        &self,
+        protocol: Protocol,
+        source: SocketAddr,
+        destination: SocketAddr,
+        bytes: &[u8],
+    ) {
         if protocol == Protocol::Udp {
-            let serves = |socket: &&Socket| socket.ip.map_or(socket.is_ipv4 == source.is_ipv4(), |ip| ip == source.ip());
+            let serves = |socket: &&Socket| {
+                socket
+                    .ip
+                    .map_or(socket.is_ipv4 == source.is_ipv4(), |ip| ip == source.ip())
+            };
             if let Some(socket) = self.udp.iter().find(serves) {
                 // An unreachable address is a candidate that fails; ICE knows by the missing answer.
                 let _ = socket.send(source.ip(), destination, bytes);
@@ -167,11 +213,17 @@ impl Port {
     }
 
     pub fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>> {
-        self.connections.lock().expect("nothing panics while it holds the connections")
+        self.connections
+            .lock()
+            .expect("nothing panics while it holds the connections")
     }
 }
 
-fn raw(domain: socket2::Domain, kind: socket2::Type, address: SocketAddr) -> io::Result<socket2::Socket> {
+fn raw(
+    domain: socket2::Domain,
+    kind: socket2::Type,
+    address: SocketAddr,
+) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(domain, kind, None)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -182,7 +234,11 @@ fn raw(domain: socket2::Domain, kind: socket2::Type, address: SocketAddr) -> io:
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = raw(socket2::Domain::for_address(address), socket2::Type::STREAM, address)?;
+    let socket = raw(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        address,
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(64)?;
@@ -191,7 +247,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Socket {
     fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = raw(socket2::Domain::for_address(address), socket2::Type::DGRAM, address)?;
+        let socket = raw(
+            socket2::Domain::for_address(address),
+            socket2::Type::DGRAM,
+            address,
+        )?;
         let all = address.ip().is_unspecified();
         if all && address.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
@@ -202,7 +262,11 @@ impl Socket {
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         socket.bind(&address.into())?;
         let ip = (!all).then_some(address.ip());
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, ip, is_ipv4: address.is_ipv4() })
+        Ok(Self {
+            socket: UdpSocket::from_std(socket.into())?,
+            ip,
+            is_ipv4: address.is_ipv4(),
+        })
     }
 
     /// Length, sender, and the address of ours that it came to.
@@ -211,17 +275,32 @@ impl Socket {
             let (length, source) = self.socket.recv_from(buffer).await?;
             return Ok((length, source, ip));
         }
-        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
+        self.socket
+            .async_io(Interest::READABLE, || self.receive_now(buffer))
+            .await
     }
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {
         let mut parts = [IoSliceMut::new(buffer)];
         let mut control = vec![0; CONTROL];
-        let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let source = message.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
+        let message = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::empty(),
+        )?;
+        let source = message
+            .address
+            .as_ref()
+            .and_then(address)
+            .ok_or(io::ErrorKind::InvalidData)?;
         let ip = message.cmsgs()?.find_map(|said| match said {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(IpAddr::V4(u32::from_be(info.ipi_addr.s_addr).into())),
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(info.ipi6_addr.s6_addr.into())),
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                Some(IpAddr::V4(u32::from_be(info.ipi_addr.s_addr).into()))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some(IpAddr::V6(info.ipi6_addr.s6_addr.into()))
+            }
             _ => None,
         });
         Ok((message.bytes, source, ip.ok_or(io::ErrorKind::InvalidData)?))
@@ -233,31 +312,61 @@ impl Socket {
         }
         let to = SockaddrStorage::from(to);
         let parts = [IoSlice::new(bytes)];
-        let send = |control: ControlMessage<'_>| Ok(sendmsg(self.socket.as_raw_fd(), &parts, &[control], MsgFlags::empty(), Some(&to))?);
+        let send = |control: ControlMessage<'_>| {
+            Ok(sendmsg(
+                self.socket.as_raw_fd(),
+                &parts,
+                &[control],
+                MsgFlags::empty(),
+                Some(&to),
+            )?)
+        };
         self.socket.try_io(Interest::WRITABLE, || match from {
             IpAddr::V4(ip) => {
-                let own = libc::in_addr { s_addr: u32::from(ip).to_be() };
+                let own = libc::in_addr {
+                    s_addr: u32::from(ip).to_be(),
+                };
                 let any = libc::in_addr { s_addr: 0 };
-                send(ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: own, ipi_addr: any }))
+                send(ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: own,
+                    ipi_addr: any,
+                }))
             }
             IpAddr::V6(ip) => {
-                let own = libc::in6_addr { s6_addr: ip.octets() };
-                send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo { ipi6_addr: own, ipi6_ifindex: 0 }))
+                let own = libc::in6_addr {
+                    s6_addr: ip.octets(),
+                };
+                send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo {
+                    ipi6_addr: own,
+                    ipi6_ifindex: 0,
+                }))
             }
         })
     }
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|a| SocketAddr::new(a.ip().into(), a.port()));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|a| SocketAddr::new(a.ip().into(), a.port())))
+    let v4 = storage
+        .as_sockaddr_in()
+        .map(|a| SocketAddr::new(a.ip().into(), a.port()));
+    v4.or_else(|| {
+        storage
+            .as_sockaddr_in6()
+            .map(|a| SocketAddr::new(a.ip().into(), a.port()))
+    })
 }
 
 /// Of the interfaces that are up. Link-local ones are left out: without the interface's name nobody can use them.
 fn interface_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else { return vec![Ipv4Addr::LOCALHOST.into()] };
+    let Ok(interfaces) = getifaddrs() else {
+        return vec![Ipv4Addr::LOCALHOST.into()];
+    };
     let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-    let mut ips: Vec<IpAddr> = up.filter_map(|interface| address(interface.address.as_ref()?)).map(|a| a.ip()).collect();
+    let mut ips: Vec<IpAddr> = up
+        .filter_map(|interface| address(interface.address.as_ref()?))
+        .map(|a| a.ip())
+        .collect();
     ips.retain(|ip| match ip {
         IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_unspecified(),
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),

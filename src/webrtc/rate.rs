@@ -30,25 +30,42 @@ impl Rates {
     /// `full_bps`: bits per second when nobody loses anything.
     pub fn new(hub: Arc<Hub>, full_bps: u32) -> Arc<Self> {
         hub.set_bitrate(Encoding::H264, full_bps);
-        Arc::new(Self { hub, full_bps, lowered: Mutex::default() })
+        Arc::new(Self {
+            hub,
+            full_bps,
+            lowered: Mutex::default(),
+        })
     }
 
     /// One viewer's share in the decision.
     pub fn share(self: &Arc<Self>) -> Share {
-        let mut lowered = self.lowered.lock().expect("nothing panics while it holds the rates");
+        let mut lowered = self
+            .lowered
+            .lock()
+            .expect("nothing panics while it holds the rates");
         lowered.0 += 1;
-        Share { rates: self.clone(), key: lowered.0, line: Line::default() }
+        Share {
+            rates: self.clone(),
+            key: lowered.0,
+            line: Line::default(),
+        }
     }
 
     fn set(&self, key: u64, step: usize) {
-        let mut lowered = self.lowered.lock().expect("nothing panics while it holds the rates");
+        let mut lowered = self
+            .lowered
+            .lock()
+            .expect("nothing panics while it holds the rates");
         if step == 0 {
             lowered.1.remove(&key)
         } else {
             lowered.1.insert(key, step)
         };
         let worst = lowered.1.values().max().copied().unwrap_or(0);
-        self.hub.set_bitrate(Encoding::H264, (u64::from(self.full_bps) * u64::from(STEPS[worst]) / 100) as u32);
+        self.hub.set_bitrate(
+            Encoding::H264,
+            (u64::from(self.full_bps) * u64::from(STEPS[worst]) / 100) as u32,
+        );
     }
 }
 
@@ -118,11 +135,17 @@ mod tests {
         assert_eq!(line.lost(0.05, at(0)), None, "made good by repetition");
         assert_eq!(line.lost(0.3, at(1)), Some(1));
         assert_eq!(line.lost(0.3, at(2)), None, "not before the step shows");
-        assert_eq!((4..40).filter_map(|s| line.lost(0.9, at(s))).last(), Some(4));
+        assert_eq!(
+            (4..40).filter_map(|s| line.lost(0.9, at(s))).last(),
+            Some(4)
+        );
         assert_eq!(line.lost(0.0, at(41)), None);
         assert_eq!(line.lost(0.0, at(60)), Some(3));
         assert_eq!(line.lost(0.0, at(70)), None);
-        assert_eq!((71..200).filter_map(|s| line.lost(0.0, at(s))).last(), Some(0));
+        assert_eq!(
+            (71..200).filter_map(|s| line.lost(0.0, at(s))).last(),
+            Some(0)
+        );
     }
 
     #[test]
@@ -131,7 +154,10 @@ mod tests {
             video: Some(crate::hub::StreamPlan {
                 encodings: vec![Encoding::H264],
                 fps: None,
-                backlog: crate::hub::Backlog { packets: 1, bytes: 1 },
+                backlog: crate::hub::Backlog {
+                    packets: 1,
+                    bytes: 1,
+                },
             }),
             audio: None,
         };

@@ -66,7 +66,13 @@ impl Reflexive {
     pub fn new(port: Arc<Port>, server: Option<&str>) -> Self {
         let (more, asked_for) = mpsc::channel(MORE_SERVERS + 1);
         let settled = watch::Sender::new(server.is_none());
-        let reflexive = Self { port, state: Mutex::default(), more, asked_for: Mutex::new(Some(asked_for)), settled };
+        let reflexive = Self {
+            port,
+            state: Mutex::default(),
+            more,
+            asked_for: Mutex::new(Some(asked_for)),
+            settled,
+        };
         if let Some(server) = server {
             reflexive.ask_too(server.to_owned());
         }
@@ -99,7 +105,14 @@ impl Reflexive {
 
     /// Asks its servers, for ever.
     pub async fn run(self: Arc<Self>) {
-        let Some(mut servers) = self.asked_for.lock().expect("nothing panics while it holds the slot").take() else { return };
+        let Some(mut servers) = self
+            .asked_for
+            .lock()
+            .expect("nothing panics while it holds the slot")
+            .take()
+        else {
+            return;
+        };
         self.port.ready().await;
         let mut asking = JoinSet::new();
         while let Some(server) = servers.recv().await {
@@ -120,7 +133,9 @@ impl Reflexive {
                 Err(e) => {
                     if !std::mem::replace(&mut failing, true) {
                         let line = crate::log::chain(&e);
-                        warn!("the STUN server {server}: {line}; without it, peers beyond a NAT may not find this machine");
+                        warn!(
+                            "the STUN server {server}: {line}; without it, peers beyond a NAT may not find this machine"
+                        );
                     }
                     // It may have moved; and what it said may no longer be so.
                     addresses.clear();
@@ -158,20 +173,26 @@ impl Reflexive {
     }
 
     async fn ask(&self, server: SocketAddr) -> Result<Mapping, StunError> {
-        let base = self.port.base_towards(server).ok_or(StunError::Unreachable)?;
+        let base = self
+            .port
+            .base_towards(server)
+            .ok_or(StunError::Unreachable)?;
         let mut id = TransactionId::default();
         getrandom::fill(&mut id).map_err(|e| StunError::Random(io::Error::other(e)))?;
         let mut answered = self.expect(id, server);
         let mut public = None;
         for n in 0..TRIES {
-            self.port.send(Protocol::Udp, base, server, &binding_request(&id));
+            self.port
+                .send(Protocol::Udp, base, server, &binding_request(&id));
             if let Ok(Ok(address)) = timeout(FIRST_WAIT * (1 << n), &mut answered).await {
                 public = Some(address);
                 break;
             }
         }
         self.lock().waiting.remove(&id);
-        public.map(|public| Mapping { base, public }).ok_or(StunError::Silent)
+        public
+            .map(|public| Mapping { base, public })
+            .ok_or(StunError::Silent)
     }
 
     /// What is sent: the address in the answer to the request `id`, when it comes.
@@ -183,9 +204,14 @@ impl Reflexive {
 
     /// Takes a datagram that answers a request of ours; `false`: it is somebody else's.
     pub fn take(&self, datagram: &Datagram) -> bool {
-        let Some(message) = Message::read(&datagram.bytes) else { return false };
+        let Some(message) = Message::read(&datagram.bytes) else {
+            return false;
+        };
         let mut state = self.lock();
-        let is_ours = state.waiting.get(&message.id).is_some_and(|(server, _)| *server == datagram.source);
+        let is_ours = state
+            .waiting
+            .get(&message.id)
+            .is_some_and(|(server, _)| *server == datagram.source);
         if is_ours
             && let Some(public) = message.mapped_address()
             && let Some((_, waits)) = state.waiting.remove(&message.id)
@@ -197,15 +223,24 @@ impl Reflexive {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds the state")
+        self.state
+            .lock()
+            .expect("nothing panics while it holds the state")
     }
 }
 
 /// The first address of each family.
 async fn resolve(server: &str) -> Result<Vec<SocketAddr>, StunError> {
     let found = timeout(RESOLVE, tokio::net::lookup_host(server)).await;
-    let found: Vec<SocketAddr> =
-        found.map_err(|_| StunError::Resolve(io::ErrorKind::TimedOut.into()))?.map_err(StunError::Resolve)?.collect();
-    let first = |v4| found.iter().copied().find(|address| address.is_ipv4() == v4);
+    let found: Vec<SocketAddr> = found
+        .map_err(|_| StunError::Resolve(io::ErrorKind::TimedOut.into()))?
+        .map_err(StunError::Resolve)?
+        .collect();
+    let first = |v4| {
+        found
+            .iter()
+            .copied()
+            .find(|address| address.is_ipv4() == v4)
+    };
     Ok(first(true).into_iter().chain(first(false)).collect())
 }

@@ -30,7 +30,13 @@ struct Route {
 
 impl Routes {
     pub fn add(&self, ufrag: &str, inbox: mpsc::Sender<Datagram>) {
-        self.lock().sessions.insert(ufrag.to_owned(), Route { inbox, addresses: VecDeque::new() });
+        self.lock().sessions.insert(
+            ufrag.to_owned(),
+            Route {
+                inbox,
+                addresses: VecDeque::new(),
+            },
+        );
     }
 
     pub fn remove(&self, ufrag: &str) {
@@ -50,7 +56,11 @@ impl Routes {
         let from = (datagram.protocol, datagram.source);
         let inbox = match named_session(&datagram.bytes) {
             Some(ufrag) => table.learn(ufrag, from),
-            None => table.addresses.get(&from).and_then(|ufrag| table.sessions.get(ufrag)).map(|route| &route.inbox),
+            None => table
+                .addresses
+                .get(&from)
+                .and_then(|ufrag| table.sessions.get(ufrag))
+                .map(|route| &route.inbox),
         };
         let Some(inbox) = inbox else { return false };
         // Full: lost, as on the way here.
@@ -63,20 +73,45 @@ impl Routes {
     pub fn check(&self) {
         let table = self.lock();
         for (ufrag, route) in &table.sessions {
-            assert!(route.addresses.len() <= ADDRESSES, "{ufrag} has too many addresses");
-            assert!(route.addresses.iter().all(|from| table.addresses.get(from) == Some(ufrag)), "{ufrag} lists another's address");
+            assert!(
+                route.addresses.len() <= ADDRESSES,
+                "{ufrag} has too many addresses"
+            );
+            assert!(
+                route
+                    .addresses
+                    .iter()
+                    .all(|from| table.addresses.get(from) == Some(ufrag)),
+                "{ufrag} lists another's address"
+            );
         }
-        assert_eq!(table.addresses.len(), table.sessions.values().map(|route| route.addresses.len()).sum::<usize>());
+        assert_eq!(
+            table.addresses.len(),
+            table
+                .sessions
+                .values()
+                .map(|route| route.addresses.len())
+                .sum::<usize>()
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().expect("nothing panics while it holds the routes")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the routes")
     }
 }
 
 impl Table {
-    fn learn(&mut self, ufrag: &str, from: (Protocol, SocketAddr)) -> Option<&mpsc::Sender<Datagram>> {
-        let Self { sessions, addresses } = self;
+    fn learn(
+        &mut self,
+        ufrag: &str,
+        from: (Protocol, SocketAddr),
+    ) -> Option<&mpsc::Sender<Datagram>> {
+        let Self {
+            sessions,
+            addresses,
+        } = self;
         if addresses.get(&from).is_none_or(|of| of != ufrag) {
             let route = sessions.get_mut(ufrag)?;
             if route.addresses.len() == ADDRESSES
@@ -99,8 +134,10 @@ impl Table {
 /// Our user fragment in a STUN request; `None` where there is none, or where this is none. An answer may have the request's USERNAME
 /// too (libnice does it), which begins with the peer's.
 fn named_session(bytes: &[u8]) -> Option<&str> {
-    let (_, username) =
-        stun::Message::read(bytes).filter(stun::Message::is_request)?.attributes().find(|(kind, _)| *kind == stun::USERNAME)?;
+    let (_, username) = stun::Message::read(bytes)
+        .filter(stun::Message::is_request)?
+        .attributes()
+        .find(|(kind, _)| *kind == stun::USERNAME)?;
     std::str::from_utf8(username).ok()?.split(':').next()
 }
 
@@ -123,7 +160,13 @@ mod tests {
 
     fn datagram(from: u16, bytes: Vec<u8>) -> Datagram {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Datagram { protocol: Protocol::Udp, source: at(from), destination: at(1), at: Instant::now(), bytes }
+        Datagram {
+            protocol: Protocol::Udp,
+            source: at(from),
+            destination: at(1),
+            at: Instant::now(),
+            bytes,
+        }
     }
 
     #[test]
@@ -134,15 +177,27 @@ mod tests {
         routes.add("aaaa", a);
         routes.add("bbbb", b);
         routes.give(datagram(10, vec![22; 40]));
-        assert!(of_a.try_recv().is_err() && of_b.try_recv().is_err(), "from nowhere");
+        assert!(
+            of_a.try_recv().is_err() && of_b.try_recv().is_err(),
+            "from nowhere"
+        );
         routes.give(datagram(10, request_for("aaaa:peer")));
         routes.give(datagram(11, request_for("bbbb:peer")));
-        assert!(!routes.give(datagram(12, request_for("cccc:peer"))), "nobody's");
+        assert!(
+            !routes.give(datagram(12, request_for("cccc:peer"))),
+            "nobody's"
+        );
         routes.give(datagram(10, vec![22; 40]));
         // An answer that repeats the USERNAME of our request.
         let answer = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
         routes.give(datagram(11, answer.clone()));
-        assert_eq!((of_a.try_recv().unwrap().bytes.len(), of_a.try_recv().unwrap().bytes), (request_for("aaaa:peer").len(), vec![22; 40]));
+        assert_eq!(
+            (
+                of_a.try_recv().unwrap().bytes.len(),
+                of_a.try_recv().unwrap().bytes
+            ),
+            (request_for("aaaa:peer").len(), vec![22; 40])
+        );
         assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
         assert_eq!(of_b.try_recv().unwrap().bytes, answer);
         assert!(of_b.try_recv().is_err());
@@ -158,7 +213,12 @@ mod tests {
         routes.add("aaaa", inbox);
         (1..1000).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
         assert_eq!(routes.lock().addresses.len(), ADDRESSES);
-        assert!(routes.lock().addresses.contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999)))));
+        assert!(
+            routes
+                .lock()
+                .addresses
+                .contains_key(&(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 999))))
+        );
     }
 
     #[test]
@@ -168,10 +228,16 @@ mod tests {
         let (b, mut of_b) = mpsc::channel(4);
         routes.add("aaaa", a);
         routes.add("bbbb", b);
-        assert!(routes.give(datagram(10, request_for("aaaa:peer"))) && routes.give(datagram(10, request_for("bbbb:peer"))));
+        assert!(
+            routes.give(datagram(10, request_for("aaaa:peer")))
+                && routes.give(datagram(10, request_for("bbbb:peer")))
+        );
         (100..200).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
         assert!(of_b.try_recv().is_ok());
-        assert!(routes.give(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(), "it is still the second's");
+        assert!(
+            routes.give(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(),
+            "it is still the second's"
+        );
         routes.check();
     }
 

@@ -117,13 +117,26 @@ impl Session {
     }
 
     /// The peer answered our offer of these media. str0m tells nothing of media that were offered, so they are looked up.
-    pub fn publishing(rtc: Rtc, ends: Ends, video: Option<Mid>, audio: Option<Mid>) -> Option<Self> {
+    pub fn publishing(
+        rtc: Rtc,
+        ends: Ends,
+        video: Option<Mid>,
+        audio: Option<Mid>,
+    ) -> Option<Self> {
         let mut session = Self::new(rtc, ends, Hearing::Allowed);
         let mut track = |mid: Option<Mid>, kind| {
-            let mid = mid.filter(|mid| session.rtc.media(*mid).is_some_and(|media| media.direction().is_sending() && !media.disabled()))?;
+            let mid = mid.filter(|mid| {
+                session
+                    .rtc
+                    .media(*mid)
+                    .is_some_and(|media| media.direction().is_sending() && !media.disabled())
+            })?;
             pick(&mut session.rtc, mid, kind)
         };
-        let (video, audio) = (track(video, MediaKind::Video), track(audio, MediaKind::Audio));
+        let (video, audio) = (
+            track(video, MediaKind::Video),
+            track(audio, MediaKind::Audio),
+        );
         (session.video, session.audio) = (video, audio);
         (video.is_some() || audio.is_some()).then_some(session)
     }
@@ -136,7 +149,10 @@ impl Session {
                 Err(e) => break Ended::Failed(e),
             }
         };
-        Left { why, joined: self.connected }
+        Left {
+            why,
+            joined: self.connected,
+        }
     }
 
     /// Sends what there is to send, then takes one thing in.
@@ -176,7 +192,9 @@ impl Session {
             }
             Next::Datagram(datagram) => self.take_datagram(&datagram)?,
             Next::Packet => self.take_packet()?,
-            Next::Time => self.rtc.handle_input(Input::Timeout(self.ends.shift.apply(Instant::now())))?,
+            Next::Time => self
+                .rtc
+                .handle_input(Input::Timeout(self.ends.shift.apply(Instant::now())))?,
         }
         Ok(None)
     }
@@ -191,9 +209,15 @@ impl Session {
                         // A media server with ICE-lite (RFC 8445, section 2.5) asks nothing, so only its answers show where it is.
                         // A viewer's candidates are a stranger's word: one that named another viewer's address would get what
                         // comes from there.
-                        self.ends.routes.expect(self.ends.place.ufrag(), out.proto, out.destination);
+                        self.ends.routes.expect(
+                            self.ends.place.ufrag(),
+                            out.proto,
+                            out.destination,
+                        );
                     }
-                    self.ends.port.send(out.proto, out.source, out.destination, &out.contents);
+                    self.ends
+                        .port
+                        .send(out.proto, out.source, out.destination, &out.contents);
                 }
                 Output::Event(event) => self.take_event(event)?,
             }
@@ -207,28 +231,41 @@ impl Session {
                 self.heard = Instant::now();
                 self.ends.place.note_connected();
                 if self.ends.place.kind != Kind::Whip {
-                    tracing::info!("WebRTC viewer joined after {:.1} s", self.born.elapsed().as_secs_f64());
+                    tracing::info!(
+                        "WebRTC viewer joined after {:.1} s",
+                        self.born.elapsed().as_secs_f64()
+                    );
                 }
                 self.ends.connected.send_replace(true);
                 self.subscribe();
             }
             // Comes before or after `Connected`.
-            Event::MediaAdded(media) if matches!(media.direction, Direction::SendOnly | Direction::SendRecv) => {
+            Event::MediaAdded(media)
+                if matches!(media.direction, Direction::SendOnly | Direction::SendRecv) =>
+            {
                 let track = pick(&mut self.rtc, media.mid, media.kind);
                 match media.kind {
                     MediaKind::Video if self.video.is_none() => self.video = track,
-                    MediaKind::Audio if self.audio.is_none() && self.hearing == Hearing::Allowed => self.audio = track,
+                    MediaKind::Audio
+                        if self.audio.is_none() && self.hearing == Hearing::Allowed =>
+                    {
+                        self.audio = track
+                    }
                     _ => return Ok(()),
                 }
                 self.subscribe();
             }
-            Event::MediaEgressStats(said) if self.video.is_some_and(|video| video.mid == said.mid) => {
+            Event::MediaEgressStats(said)
+                if self.video.is_some_and(|video| video.mid == said.mid) =>
+            {
                 if let Some(share) = said.loss {
                     self.ends.rate.lost(share, Instant::now());
                 }
             }
             Event::KeyframeRequest(_) => self.ends.hub.request_keyframe(Encoding::H264),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.rtc.close()?,
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.rtc.close()?
+            }
             _ => {}
         }
         Ok(())
@@ -239,7 +276,11 @@ impl Session {
         if !self.connected {
             return;
         }
-        let feed = |track: Option<Track>, encoding| track.filter(|_| self.ends.hub.has(encoding)).map(|_| Feed::Encoded(encoding));
+        let feed = |track: Option<Track>, encoding| {
+            track
+                .filter(|_| self.ends.hub.has(encoding))
+                .map(|_| Feed::Encoded(encoding))
+        };
         let request = Request {
             video: feed(self.video, Encoding::H264),
             audio: feed(self.audio, Encoding::Opus),
@@ -263,14 +304,27 @@ impl Session {
             return Ok(());
         }
         // What is neither STUN nor DTLS nor RTCP is not for us.
-        let Ok(received) = Receive::new(datagram.protocol, datagram.source, datagram.destination, &datagram.bytes) else { return Ok(()) };
+        let Ok(received) = Receive::new(
+            datagram.protocol,
+            datagram.source,
+            datagram.destination,
+            &datagram.bytes,
+        ) else {
+            return Ok(());
+        };
         self.heard = datagram.at;
-        self.rtc.handle_input(Input::Receive(self.ends.shift.apply(datagram.at), received))
+        self.rtc
+            .handle_input(Input::Receive(self.ends.shift.apply(datagram.at), received))
     }
 
     fn take_packet(&mut self) -> Result<(), RtcError> {
-        let item = self.subscription.as_ref().and_then(|subscription| subscription.take(true));
-        let Some(Item::Packet { packet, gaps, .. }) = item else { return Ok(()) };
+        let item = self
+            .subscription
+            .as_ref()
+            .and_then(|subscription| subscription.take(true));
+        let Some(Item::Packet { packet, gaps, .. }) = item else {
+            return Ok(());
+        };
         match packet.encoding {
             Encoding::H264 => self.send_picture(&packet, &gaps),
             Encoding::Opus => self.send_sound(&packet),
@@ -294,22 +348,46 @@ impl Session {
             None => {}
         }
         let at = ticks(packet.captured, 90_000);
-        self.send(self.video, packet, MediaTime::new(at, Frequency::NINETY_KHZ))
+        self.send(
+            self.video,
+            packet,
+            MediaTime::new(at, Frequency::NINETY_KHZ),
+        )
     }
 
     fn send_sound(&mut self, packet: &Packet) -> Result<(), RtcError> {
-        let at = self.sound_clock.place(ticks(packet.captured, SoundClock::RATE_HZ));
-        self.send(self.audio, packet, MediaTime::new(at, Frequency::FORTY_EIGHT_KHZ))
+        let at = self
+            .sound_clock
+            .place(ticks(packet.captured, SoundClock::RATE_HZ));
+        self.send(
+            self.audio,
+            packet,
+            MediaTime::new(at, Frequency::FORTY_EIGHT_KHZ),
+        )
     }
 
-    fn send(&mut self, track: Option<Track>, packet: &Packet, at: MediaTime) -> Result<(), RtcError> {
-        let Some(Track { mid, payload_type }) = track else { return Ok(()) };
+    fn send(
+        &mut self,
+        track: Option<Track>,
+        packet: &Packet,
+        at: MediaTime,
+    ) -> Result<(), RtcError> {
+        let Some(Track { mid, payload_type }) = track else {
+            return Ok(());
+        };
         let age = MonoNs::now().since(packet.captured);
         let now = Instant::now();
         let captured = self.ends.shift.apply(now.checked_sub(age).unwrap_or(now));
-        let stamp = AbsCaptureTime { capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0), clock_offset: None };
-        let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
-        writer.abs_capture_time(stamp).write(payload_type, captured, at, &packet.payload[..])
+        let stamp = AbsCaptureTime {
+            capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0),
+            clock_offset: None,
+        };
+        let Some(writer) = self.rtc.writer(mid) else {
+            return Ok(());
+        };
+        writer
+            .abs_capture_time(stamp)
+            .write(payload_type, captured, at, &packet.payload[..])
     }
 }
 
@@ -339,6 +417,12 @@ fn pick(rtc: &mut Rtc, mid: Mid, kind: MediaKind) -> Option<Track> {
             _ => 0,
         }
     };
-    let best = writer.payload_params().max_by_key(rank).filter(|params| rank(params) > 0)?;
-    Some(Track { mid, payload_type: best.pt() })
+    let best = writer
+        .payload_params()
+        .max_by_key(rank)
+        .filter(|params| rank(params) > 0)?;
+    Some(Track {
+        mid,
+        payload_type: best.pt(),
+    })
 }

@@ -73,14 +73,36 @@ impl Sessions {
         since: f64,
     ) -> (Place, watch::Receiver<bool>) {
         let (stop, stopped) = watch::channel(false);
-        self.lock().insert(id.to_owned(), Entry { seen: Seen { kind, since, connected: false }, stop });
+        self.lock().insert(
+            id.to_owned(),
+            Entry {
+                seen: Seen {
+                    kind,
+                    since,
+                    connected: false,
+                },
+                stop,
+            },
+        );
         let (id, ufrag) = (id.to_owned(), ufrag.to_owned());
-        (Place { _seat: seat, list: self.clone(), routes: routes.clone(), id, ufrag, kind }, stopped)
+        (
+            Place {
+                _seat: seat,
+                list: self.clone(),
+                routes: routes.clone(),
+                id,
+                ufrag,
+                kind,
+            },
+            stopped,
+        )
     }
 
     /// Ends a viewer's session; `false` when there is none of this name.
     pub fn end(&self, id: &str) -> bool {
-        self.lock().get(id).is_some_and(|entry| entry.stop.send(true).is_ok())
+        self.lock()
+            .get(id)
+            .is_some_and(|entry| entry.stop.send(true).is_ok())
     }
 
     pub fn end_all(&self) {
@@ -91,7 +113,9 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0.lock().expect("nothing panics while it holds the sessions")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the sessions")
     }
 }
 

@@ -26,7 +26,9 @@ pub enum BadOffer {
     Malformed,
     #[error("the offer has more than {MAX_MEDIA} media or {MAX_LINES} lines")]
     TooMuch,
-    #[error("nothing of the offer can be sent: H.264 video (packetization-mode=1) and Opus sound are, to a=recvonly or a=sendrecv")]
+    #[error(
+        "nothing of the offer can be sent: H.264 video (packetization-mode=1) and Opus sound are, to a=recvonly or a=sendrecv"
+    )]
     NothingInCommon,
     /// str0m's words.
     #[error("the offer cannot be answered: {0}")]
@@ -41,7 +43,11 @@ pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
         return Err(BadOffer::Malformed);
     }
     let offer = SdpOffer::from_sdp_string(&text).map_err(|_| BadOffer::Malformed)?;
-    if sections(&text).any(|section| is_for_us(&section)) { Ok(offer) } else { Err(BadOffer::NothingInCommon) }
+    if sections(&text).any(|section| is_for_us(&section)) {
+        Ok(offer)
+    } else {
+        Err(BadOffer::NothingInCommon)
+    }
 }
 
 fn check_size(text: &str) -> Result<(), BadOffer> {
@@ -49,30 +55,58 @@ fn check_size(text: &str) -> Result<(), BadOffer> {
         return Err(BadOffer::TooLarge);
     }
     let media = text.lines().filter(|line| line.starts_with("m=")).count();
-    if media > MAX_MEDIA || text.lines().count() > MAX_LINES { Err(BadOffer::TooMuch) } else { Ok(()) }
+    if media > MAX_MEDIA || text.lines().count() > MAX_LINES {
+        Err(BadOffer::TooMuch)
+    } else {
+        Ok(())
+    }
 }
 
 /// An offer without what the peer would send, which str0m would keep for nobody to take, and with few candidates.
 fn tamed(offer: &str) -> String {
     let few = few_candidates(offer);
-    let (directions, session): (Vec<&str>, Vec<&str>) = few.lines().take_while(|line| !line.starts_with("m=")).partition(is_direction);
+    let (directions, session): (Vec<&str>, Vec<&str>) = few
+        .lines()
+        .take_while(|line| !line.starts_with("m="))
+        .partition(is_direction);
     // RFC 8866, section 6.7.
     let default = directions.first().copied().unwrap_or("a=sendrecv");
     let media = sections(&few).flat_map(|section| receiving(section, default));
-    session.into_iter().chain(media).flat_map(|line| [line, "\r\n"]).collect()
+    session
+        .into_iter()
+        .chain(media)
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
 }
 
 fn is_direction(line: &&str) -> bool {
-    matches!(*line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
+    matches!(
+        *line,
+        "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive"
+    )
 }
 
 /// An m-section that receives, or nothing at all. `default`: where it says nothing.
 fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
-    let asked = section.iter().copied().find(is_direction).unwrap_or(default);
+    let asked = section
+        .iter()
+        .copied()
+        .find(is_direction)
+        .unwrap_or(default);
     section.retain(|line| !is_direction(line));
     // Attributes are a section's last lines.
-    let at = section.iter().position(|line| line.starts_with("a=")).unwrap_or(section.len());
-    section.insert(at, if matches!(asked, "a=sendrecv" | "a=recvonly") { "a=recvonly" } else { "a=inactive" });
+    let at = section
+        .iter()
+        .position(|line| line.starts_with("a="))
+        .unwrap_or(section.len());
+    section.insert(
+        at,
+        if matches!(asked, "a=sendrecv" | "a=recvonly") {
+            "a=recvonly"
+        } else {
+            "a=inactive"
+        },
+    );
     section
 }
 
@@ -80,13 +114,23 @@ fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
 fn few_candidates(text: &str) -> String {
     let mut kept = HashSet::new();
     let mut stays = |line: &&str| {
-        let Some(candidate) = line.strip_prefix("a=candidate:") else { return true };
+        let Some(candidate) = line.strip_prefix("a=candidate:") else {
+            return true;
+        };
         let fields: Vec<&str> = candidate.split(' ').collect();
-        let &[_, _, protocol, _, ip, port, ..] = &fields[..] else { return false };
-        let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.parse()) else { return false };
-        protocol.eq_ignore_ascii_case("udp") && kept.len() < MAX_CANDIDATES && kept.insert(SocketAddr::new(ip, port))
+        let &[_, _, protocol, _, ip, port, ..] = &fields[..] else {
+            return false;
+        };
+        let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.parse()) else {
+            return false;
+        };
+        protocol.eq_ignore_ascii_case("udp")
+            && kept.len() < MAX_CANDIDATES
+            && kept.insert(SocketAddr::new(ip, port))
     };
-    text.split_inclusive('\n').filter(|line| stays(line)).collect()
+    text.split_inclusive('\n')
+        .filter(|line| stays(line))
+        .collect()
 }
 
 /// Why an answer to our offer is of no use.
@@ -119,23 +163,39 @@ fn is_sound(text: &str) -> bool {
     sections(text).all(|section| {
         let mut formats: HashMap<u8, Vec<&str>> = HashMap::new();
         for line in section {
-            let said = line.strip_prefix("a=rtpmap:").or_else(|| line.strip_prefix("a=fmtp:"));
-            let number = said.and_then(|said| said.split(' ').next()).and_then(|number| number.parse().ok());
+            let said = line
+                .strip_prefix("a=rtpmap:")
+                .or_else(|| line.strip_prefix("a=fmtp:"));
+            let number = said
+                .and_then(|said| said.split(' ').next())
+                .and_then(|number| number.parse().ok());
             if let Some(number) = number {
                 formats.entry(number).or_default().push(line);
             }
         }
         formats.into_iter().all(|(number, lines)| {
-            let named = lines.iter().filter(|line| line.starts_with("a=rtpmap:")).count();
-            let repeats: usize = lines.iter().map(|line| line.to_ascii_lowercase().matches("apt=").count()).sum();
-            number < 128 && named <= 1 && repeats <= 1 && known.entry(number).or_insert_with(|| lines.clone()) == &lines
+            let named = lines
+                .iter()
+                .filter(|line| line.starts_with("a=rtpmap:"))
+                .count();
+            let repeats: usize = lines
+                .iter()
+                .map(|line| line.to_ascii_lowercase().matches("apt=").count())
+                .sum();
+            number < 128
+                && named <= 1
+                && repeats <= 1
+                && known.entry(number).or_insert_with(|| lines.clone()) == &lines
         })
     })
 }
 
 /// The lines of each m-section.
 fn sections(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    let mut lines = text.lines().skip_while(|line| !line.starts_with("m=")).peekable();
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("m="))
+        .peekable();
     std::iter::from_fn(move || {
         let mut section = vec![lines.next()?];
         while let Some(line) = lines.next_if(|line| !line.starts_with("m=")) {
@@ -153,7 +213,10 @@ fn is_for_us(section: &[&str]) -> bool {
     };
     let receives = section.contains(&"a=recvonly");
     let speaks = |line: &&str| {
-        let name = line.strip_prefix("a=rtpmap:").and_then(|map| map.split_once(' ')).map(|(_, name)| name.to_ascii_lowercase());
+        let name = line
+            .strip_prefix("a=rtpmap:")
+            .and_then(|map| map.split_once(' '))
+            .map(|(_, name)| name.to_ascii_lowercase());
         name.is_some_and(|name| name.starts_with(codec))
     };
     receives && section.iter().any(speaks)
@@ -165,11 +228,20 @@ mod tests {
 
     #[test]
     fn sixteen_addresses_of_udp_are_kept() {
-        let line = |n: u16, protocol: &str, ip: &str| format!("a=candidate:{n} 1 {protocol} 2113937151 {ip} {} typ host\r\n", 4_000 + n);
+        let line = |n: u16, protocol: &str, ip: &str| {
+            format!(
+                "a=candidate:{n} 1 {protocol} 2113937151 {ip} {} typ host\r\n",
+                4_000 + n
+            )
+        };
         let many: String = (0..40).map(|n| line(n, "udp", "192.0.2.7")).collect();
-        let others = line(50, "tcp", "192.0.2.7") + &line(51, "udp", "0f9a.local") + "a=candidate:52\r\n";
+        let others =
+            line(50, "tcp", "192.0.2.7") + &line(51, "udp", "0f9a.local") + "a=candidate:52\r\n";
         let text = format!("v=0\r\n{others}{many}{many}a=mid:0\r\n");
         let expected: String = (0..16).map(|n| line(n, "udp", "192.0.2.7")).collect();
-        assert_eq!(few_candidates(&text), format!("v=0\r\n{expected}{expected}a=mid:0\r\n").replacen(&expected, "", 1));
+        assert_eq!(
+            few_candidates(&text),
+            format!("v=0\r\n{expected}{expected}a=mid:0\r\n").replacen(&expected, "", 1)
+        );
     }
 }

@@ -31,7 +31,11 @@ impl<'a> Message<'a> {
         }
         let mut id = TransactionId::default();
         id.copy_from_slice(&header[8..]);
-        Some(Self { kind: u16::from_be_bytes([header[0], header[1]]), id, attributes })
+        Some(Self {
+            kind: u16::from_be_bytes([header[0], header[1]]),
+            id,
+            attributes,
+        })
     }
 
     /// Whether it asks, and is no answer or indication (the class: section 5).
@@ -56,9 +60,15 @@ impl<'a> Message<'a> {
         if self.kind != BINDING_RESPONSE {
             return None;
         }
-        let of = |wanted| self.attributes().find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        let of = |wanted| {
+            self.attributes()
+                .find(|(kind, _)| *kind == wanted)
+                .map(|(_, value)| value)
+        };
         // A server older than RFC 5389 has the plain one alone.
-        of(XOR_MAPPED_ADDRESS).and_then(|value| address(value, &mask(&self.id))).or_else(|| address(of(MAPPED_ADDRESS)?, &[0; 16]))
+        of(XOR_MAPPED_ADDRESS)
+            .and_then(|value| address(value, &mask(&self.id)))
+            .or_else(|| address(of(MAPPED_ADDRESS)?, &[0; 16]))
     }
 }
 
@@ -83,7 +93,10 @@ fn mask(id: &TransactionId) -> [u8; 16] {
 fn address(value: &[u8], mask: &[u8; 16]) -> Option<SocketAddr> {
     let (&[_, family, high, low], ip) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([high ^ mask[0], low ^ mask[1]]);
-    let plain = |n: usize| ip.get(..n).map(|ip| ip.iter().zip(mask).map(|(a, b)| a ^ b).collect::<Vec<u8>>());
+    let plain = |n: usize| {
+        ip.get(..n)
+            .map(|ip| ip.iter().zip(mask).map(|(a, b)| a ^ b).collect::<Vec<u8>>())
+    };
     let ip: IpAddr = match family {
         1 => <[u8; 4]>::try_from(plain(4)?).ok()?.into(),
         2 => <[u8; 16]>::try_from(plain(16)?).ok()?.into(),
@@ -99,7 +112,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// RFC 5769, sections 2.2 and 2.3: sample responses with XOR-MAPPED-ADDRESS, here without what follows it.
-    const ID: TransactionId = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+    const ID: TransactionId = [
+        0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
+    ];
     const SOFTWARE: &[u8] = b"\x80\x22\x00\x0btest vector\x20";
 
     fn response(attributes: &[u8]) -> Vec<u8> {
@@ -113,13 +128,25 @@ mod tests {
 
     #[test]
     fn the_rfcs_sample_responses_are_read() {
-        let v4 = [SOFTWARE, b"\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43"].concat();
-        assert_eq!(mapped(&response(&v4)), Some("192.0.2.1:32853".parse().expect("an address")));
+        let v4 = [
+            SOFTWARE,
+            b"\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43",
+        ]
+        .concat();
+        assert_eq!(
+            mapped(&response(&v4)),
+            Some("192.0.2.1:32853".parse().expect("an address"))
+        );
         let v6 = [SOFTWARE, b"\x00\x20\x00\x14\x00\x02\xa1\x47\x01\x13\xa9\xfa\xa5\xd3\xf1\x79\xbc\x25\xf4\xb5\xbe\xd2\xb9\xd9"].concat();
-        let expected = "[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().expect("an address");
+        let expected = "[2001:db8:1234:5678:11:2233:4455:6677]:32853"
+            .parse()
+            .expect("an address");
         assert_eq!(mapped(&response(&v6)), Some(expected));
         let plain = b"\x00\x01\x00\x08\x00\x01\x80\x55\xc0\x00\x02\x01";
-        assert_eq!(mapped(&response(plain)), Some("192.0.2.1:32853".parse().expect("an address")));
+        assert_eq!(
+            mapped(&response(plain)),
+            Some("192.0.2.1:32853".parse().expect("an address"))
+        );
     }
 
     #[test]

@@ -65,8 +65,16 @@ pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_s
     }
 }
 
-async fn serve(port: Arc<Port>, routes: Arc<Routes>, stream: TcpStream, peer: SocketAddr, is_known: Arc<AtomicBool>) {
-    let Ok(destination) = stream.local_addr() else { return };
+async fn serve(
+    port: Arc<Port>,
+    routes: Arc<Routes>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    is_known: Arc<AtomicBool>,
+) {
+    let Ok(destination) = stream.local_addr() else {
+        return;
+    };
     // Each write is a whole frame: nothing is gained by waiting for more.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
@@ -107,9 +115,17 @@ pub async fn read(
             reader.read_exact(&mut bytes).await?;
             std::io::Result::Ok(bytes)
         };
-        let Ok(Ok(bytes)) = timeout_at((heard + SILENCE).into(), frame).await else { return };
+        let Ok(Ok(bytes)) = timeout_at((heard + SILENCE).into(), frame).await else {
+            return;
+        };
         let at = Instant::now();
-        if give(Datagram { protocol: Protocol::Tcp, source, destination, at, bytes }) {
+        if give(Datagram {
+            protocol: Protocol::Tcp,
+            source,
+            destination,
+            at,
+            bytes,
+        }) {
             heard = at;
             is_known.store(true, Relaxed);
         } else if at > heard + SILENCE {
@@ -121,7 +137,9 @@ pub async fn read(
 
 async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = frames.recv().await {
-        let Ok(length) = u16::try_from(bytes.len()) else { continue };
+        let Ok(length) = u16::try_from(bytes.len()) else {
+            continue;
+        };
         let mut frame = Vec::with_capacity(2 + bytes.len());
         frame.extend_from_slice(&length.to_be_bytes());
         frame.extend_from_slice(&bytes);

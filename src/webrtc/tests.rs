@@ -18,20 +18,40 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn refused(offer: &str) -> BadOffer {
-    check(offer).err().unwrap_or_else(|| panic!("taken: {offer}"))
+    check(offer)
+        .err()
+        .unwrap_or_else(|| panic!("taken: {offer}"))
 }
 
 #[test]
 fn offers_are_taken_or_refused_for_what_they_are() {
     assert!(check(OFFER).is_ok());
     assert!(check(&OFFER.replace("a=recvonly", "a=sendrecv")).is_ok());
-    assert!(check(&OFFER.replace("H264", "VP8")).is_ok(), "its sound is for us");
-    assert_eq!(refused(&OFFER.replace("H264", "VP8").replace("opus", "G722")), BadOffer::NothingInCommon);
-    assert_eq!(refused(&OFFER.replace("a=recvonly", "a=sendonly")), BadOffer::NothingInCommon);
+    assert!(
+        check(&OFFER.replace("H264", "VP8")).is_ok(),
+        "its sound is for us"
+    );
+    assert_eq!(
+        refused(&OFFER.replace("H264", "VP8").replace("opus", "G722")),
+        BadOffer::NothingInCommon
+    );
+    assert_eq!(
+        refused(&OFFER.replace("a=recvonly", "a=sendonly")),
+        BadOffer::NothingInCommon
+    );
     assert_eq!(refused("hello"), BadOffer::Malformed);
     assert_eq!(refused(""), BadOffer::Malformed);
-    assert_eq!(refused(&format!("{OFFER}{}", "a=x\r\n".repeat(400))), BadOffer::TooMuch);
-    assert_eq!(refused(&format!("{OFFER}{}", "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(3))), BadOffer::TooMuch);
+    assert_eq!(
+        refused(&format!("{OFFER}{}", "a=x\r\n".repeat(400))),
+        BadOffer::TooMuch
+    );
+    assert_eq!(
+        refused(&format!(
+            "{OFFER}{}",
+            "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(3)
+        )),
+        BadOffer::TooMuch
+    );
     assert_eq!(refused(&"x".repeat(MAX_OFFER + 1)), BadOffer::TooLarge);
 }
 
@@ -44,13 +64,22 @@ fn payload_types_that_contradict_each_other_are_no_offer() {
     for (from, to) in [
         (video, format!("{video}{video}")),
         (video, video.replace("96", "200").repeat(2)),
-        ("a=rtpmap:111 opus/48000/2", "a=rtpmap:96 opus/48000/2".to_owned()),
+        (
+            "a=rtpmap:111 opus/48000/2",
+            "a=rtpmap:96 opus/48000/2".to_owned(),
+        ),
         (
             video,
-            format!("{video}a=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1;profile-level-id=4d001f\r\n{rtx}a=fmtp:97 apt=98\r\n"),
+            format!(
+                "{video}a=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1;profile-level-id=4d001f\r\n{rtx}a=fmtp:97 apt=98\r\n"
+            ),
         ),
     ] {
-        assert_eq!(refused(&OFFER.replace(from, &to)), BadOffer::Malformed, "{to}");
+        assert_eq!(
+            refused(&OFFER.replace(from, &to)),
+            BadOffer::Malformed,
+            "{to}"
+        );
     }
     assert_eq!(refused(&OFFER.replace("96", "200")), BadOffer::Malformed);
 }
@@ -58,28 +87,64 @@ fn payload_types_that_contradict_each_other_are_no_offer() {
 #[test]
 fn an_answer_sends_and_names_both_codecs() {
     let sdp = answer(OFFER).expect("it is answered");
-    assert!(sdp.contains("a=sendonly") && sdp.contains("H264/90000") && sdp.contains("opus/48000"), "{sdp}");
+    assert!(
+        sdp.contains("a=sendonly") && sdp.contains("H264/90000") && sdp.contains("opus/48000"),
+        "{sdp}"
+    );
 }
 
 /// The directions of an answer to an offer whose video and sound have these lines, and whose session this one.
 fn directions(session: &str, video: &str, audio: &str) -> Vec<String> {
     let parts: Vec<&str> = OFFER.split("a=recvonly\r\n").collect();
     let offer = [parts[0], video, parts[1], audio, parts[2]].concat();
-    let offer = offer.replace("a=msid-semantic: WMS\r\n", &format!("a=msid-semantic: WMS\r\n{session}"));
+    let offer = offer.replace(
+        "a=msid-semantic: WMS\r\n",
+        &format!("a=msid-semantic: WMS\r\n{session}"),
+    );
     let answer = answer(&offer).unwrap_or_else(|| panic!("refused: {offer}"));
-    let is_direction = |line: &&str| matches!(*line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive");
-    answer.lines().filter(is_direction).map(str::to_owned).collect()
+    let is_direction = |line: &&str| {
+        matches!(
+            *line,
+            "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive"
+        )
+    };
+    answer
+        .lines()
+        .filter(is_direction)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn whatever_an_offer_would_send_is_not_taken() {
-    for line in ["a=sendrecv\r\n", "a=sendrecv\n", "", "a=sendrecv\r\na=recvonly\r\n"] {
-        assert_eq!(directions("", line, line), ["a=sendonly", "a=sendonly"], "{line:?}");
+    for line in [
+        "a=sendrecv\r\n",
+        "a=sendrecv\n",
+        "",
+        "a=sendrecv\r\na=recvonly\r\n",
+    ] {
+        assert_eq!(
+            directions("", line, line),
+            ["a=sendonly", "a=sendonly"],
+            "{line:?}"
+        );
     }
-    assert_eq!(directions("", "a=sendonly\r\n", "a=sendrecv\r\n"), ["a=inactive", "a=sendonly"]);
-    assert_eq!(directions("", "a=recvonly\r\n", "a=inactive\r\n"), ["a=sendonly", "a=inactive"]);
-    assert_eq!(directions("a=sendonly\r\n", "a=recvonly\r\n", ""), ["a=sendonly", "a=inactive"]);
-    assert_eq!(directions("a=recvonly\r\n", "", "a=sendonly\r\na=sendrecv\r\n"), ["a=sendonly", "a=inactive"]);
+    assert_eq!(
+        directions("", "a=sendonly\r\n", "a=sendrecv\r\n"),
+        ["a=inactive", "a=sendonly"]
+    );
+    assert_eq!(
+        directions("", "a=recvonly\r\n", "a=inactive\r\n"),
+        ["a=sendonly", "a=inactive"]
+    );
+    assert_eq!(
+        directions("a=sendonly\r\n", "a=recvonly\r\n", ""),
+        ["a=sendonly", "a=inactive"]
+    );
+    assert_eq!(
+        directions("a=recvonly\r\n", "", "a=sendonly\r\na=sendrecv\r\n"),
+        ["a=sendonly", "a=inactive"]
+    );
 }
 
 #[test]
@@ -88,21 +153,54 @@ fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
     let own = ["127.0.0.1:8189", "192.0.2.7:8189", "[2001:db8::7]:8189"].map(address);
     let named = |seen: &[Mapping], public: Option<&str>| -> Vec<String> {
         let public = public.map(|ip| ip.parse().expect("an address"));
-        let all = candidates(&own, seen, public).into_iter().map(|candidate| candidate.to_sdp_string());
-        all.filter(|line| line.contains("srflx")).map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" ")).collect()
+        let all = candidates(&own, seen, public)
+            .into_iter()
+            .map(|candidate| candidate.to_sdp_string());
+        all.filter(|line| line.contains("srflx"))
+            .map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
+            .collect()
     };
     assert!(named(&[], None).is_empty());
     let forwarded = named(&[], Some("203.0.113.9"));
-    assert_eq!(forwarded.len(), 1, "not for loopback, not for IPv6: {forwarded:?}");
-    assert!(forwarded[0].starts_with("203.0.113.9 8189 typ srflx"), "{forwarded:?}");
+    assert_eq!(
+        forwarded.len(),
+        1,
+        "not for loopback, not for IPv6: {forwarded:?}"
+    );
+    assert!(
+        forwarded[0].starts_with("203.0.113.9 8189 typ srflx"),
+        "{forwarded:?}"
+    );
     assert_eq!(named(&[], Some("2001:db8::99")).len(), 1);
-    let seen = [Mapping { base: own[1], public: address("203.0.113.9:40123") }, Mapping { base: own[1], public: own[1] }];
+    let seen = [
+        Mapping {
+            base: own[1],
+            public: address("203.0.113.9:40123"),
+        },
+        Mapping {
+            base: own[1],
+            public: own[1],
+        },
+    ];
     assert!(matches!(&named(&seen, None)[..], [one] if one.starts_with("203.0.113.9 40123 ")));
 }
 
 fn server(max_sessions: usize) -> Server {
-    let hub = Arc::new(Hub::new(Plan { video: None, audio: None }, Sample::take()));
-    let config = crate::config::Webrtc { port: 0, public_ip: None, bitrate_bps: 1_000_000, max_sessions, stun: None, whip: None };
+    let hub = Arc::new(Hub::new(
+        Plan {
+            video: None,
+            audio: None,
+        },
+        Sample::take(),
+    ));
+    let config = crate::config::Webrtc {
+        port: 0,
+        public_ip: None,
+        bitrate_bps: 1_000_000,
+        max_sessions,
+        stun: None,
+        whip: None,
+    };
     Server::open(&config, IpAddr::V4(Ipv4Addr::LOCALHOST), hub).expect("a port is free")
 }
 
@@ -132,7 +230,10 @@ async fn offers_that_come_together_are_read_one_in_a_turn_of_the_loop() {
     }
     let read = read.into_inner();
     assert_eq!(read.len(), 200);
-    assert!(read.windows(2).all(|w| w[0] < w[1]), "two in one turn: {read:?}");
+    assert!(
+        read.windows(2).all(|w| w[0] < w[1]),
+        "two in one turn: {read:?}"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +243,12 @@ async fn who_does_not_connect_in_time_gives_its_place_to_others() {
     server.to_connect = Duration::from_millis(100);
     let (_stop, stopping) = watch::channel(false);
     let place_again = async {
-        assert!(server.answer(OFFER, Kind::Whep, Hearing::Allowed).await.is_ok());
+        assert!(
+            server
+                .answer(OFFER, Kind::Whep, Hearing::Allowed)
+                .await
+                .is_ok()
+        );
         // Where all places are taken nobody reads what is offered.
         let broken = || server.answer("hello", Kind::Json, Hearing::Allowed);
         assert!(matches!(broken().await, Err(Refusal::Full(1))));
@@ -153,7 +259,10 @@ async fn who_does_not_connect_in_time_gives_its_place_to_others() {
         })
         .await
         .expect("its place is free again");
-        assert!(matches!(broken().await, Err(Refusal::BadOffer(BadOffer::Malformed))));
+        assert!(matches!(
+            broken().await,
+            Err(Refusal::BadOffer(BadOffer::Malformed))
+        ));
         assert!(server.report().sessions.is_empty());
     };
     tokio::select! {

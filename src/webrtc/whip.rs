@@ -65,16 +65,23 @@ enum WhipError {
     NoToken(StatusCode),
     #[error("it does not take the token ({0}): check --whip-token or --whip-token-file")]
     WrongToken(StatusCode),
-    #[error("it does not take the token ({0}), which was not sent on: it redirects to another address; give that one to --whip")]
+    #[error(
+        "it does not take the token ({0}), which was not sent on: it redirects to another address; give that one to --whip"
+    )]
     TokenNotSent(StatusCode),
     #[error("there is nothing at this address ({0}): check the path of --whip")]
     NotFound(StatusCode),
     #[error("this address takes no WHIP ({0}): check --whip")]
     NoWhip(StatusCode),
-    #[error("it redirects by {0}, which would drop the offer: give the address that it redirects to")]
+    #[error(
+        "it redirects by {0}, which would drop the offer: give the address that it redirects to"
+    )]
     Redirect(StatusCode),
     #[error("it is busy ({status})")]
-    Busy { status: StatusCode, wait: Option<Duration> },
+    Busy {
+        status: StatusCode,
+        wait: Option<Duration>,
+    },
     #[error("it refuses the offer ({0}): does it take H.264 and Opus?")]
     Refused(StatusCode),
     #[error("it answers with {0}")]
@@ -83,7 +90,9 @@ enum WhipError {
     BadAnswer(String),
     #[error("no session can be made")]
     NoSession(#[source] io::Error),
-    #[error("no media gets through: is its media port open, and does it announce an address that this machine reaches?")]
+    #[error(
+        "no media gets through: is its media port open, and does it announce an address that this machine reaches?"
+    )]
     NeverConnected,
     #[error("the session ended")]
     Ended(#[source] Ended),
@@ -101,7 +110,10 @@ enum Outcome {
 
 impl From<WhipError> for Outcome {
     fn from(error: WhipError) -> Self {
-        Self::Failed { error, connected_for: Duration::ZERO }
+        Self::Failed {
+            error,
+            connected_for: Duration::ZERO,
+        }
     }
 }
 
@@ -124,7 +136,12 @@ impl Publisher {
     /// # Errors
     /// The address of `config` is none.
     pub fn new(server: Arc<Server>, config: config::Whip) -> io::Result<Self> {
-        let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "--whip is no address of a server");
+        let invalid = |_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "--whip is no address of a server",
+            )
+        };
         let url: Uri = config.url.read()?.parse().map_err(invalid)?;
         let report = Arc::new(Mutex::new(Report {
             state: State::Connecting,
@@ -135,7 +152,12 @@ impl Publisher {
             error: None,
         }));
         server.show_publisher(report.clone());
-        Ok(Self { server, url, config, report })
+        Ok(Self {
+            server,
+            url,
+            config,
+            report,
+        })
     }
 
     /// Publishes until `stopping` says so, which the server is then told.
@@ -146,17 +168,25 @@ impl Publisher {
             self.set(|report| report.state = State::Connecting);
             let (error, connected_for) = match self.attempt(&mut stopping, &mut told).await {
                 Outcome::Stopped => return,
-                Outcome::Failed { error, connected_for } => (error, connected_for),
+                Outcome::Failed {
+                    error,
+                    connected_for,
+                } => (error, connected_for),
             };
             let line = chain(&error);
             let wait = match error {
-                WhipError::Busy { wait: Some(wait), .. } => wait.min(LONGEST_WISH),
+                WhipError::Busy {
+                    wait: Some(wait), ..
+                } => wait.min(LONGEST_WISH),
                 _ => back_off.next(connected_for, random_share()),
             };
             if told.failure.as_ref() == Some(&line) {
                 debug!("WHIP: {line}; trying again in {:.1} s", wait.as_secs_f64());
             } else {
-                warn!("WHIP: {}: {line}; trying again until it works", name(&self.url));
+                warn!(
+                    "WHIP: {}: {line}; trying again until it works",
+                    name(&self.url)
+                );
                 told.failure = Some(line.clone());
             }
             self.set(|report| {
@@ -189,13 +219,17 @@ impl Publisher {
             Err(e) => return e.into(),
         };
         // A session that has no address, or one that a token must not go to, ends at the server's own time-out.
-        let session = client::location(&answer).map_err(|e| debug!("WHIP: the session's end will not be told: {}", chain(&e))).ok();
+        let session = client::location(&answer)
+            .map_err(|e| debug!("WHIP: the session's end will not be told: {}", chain(&e)))
+            .ok();
         self.note_ice_servers(&answer, told);
         let outcome = match self.accept(draft, &answer) {
             Ok((media, connected)) => self.keep(media, connected, stopping, told).await,
             Err(e) => e.into(),
         };
-        let Some(session) = session else { return outcome };
+        let Some(session) = session else {
+            return outcome;
+        };
         let program_ends = async {
             // The sender lives as long as the program.
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -208,9 +242,15 @@ impl Publisher {
         outcome
     }
 
-    fn accept(&self, draft: Draft, answer: &Answer) -> Result<(impl Future<Output = Ended>, watch::Receiver<bool>), WhipError> {
-        let sdp = std::str::from_utf8(&answer.body).map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
-        let answer = signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
+    fn accept(
+        &self,
+        draft: Draft,
+        answer: &Answer,
+    ) -> Result<(impl Future<Output = Ended>, watch::Receiver<bool>), WhipError> {
+        let sdp = std::str::from_utf8(&answer.body)
+            .map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
+        let answer =
+            signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
         let (session, connected) = draft.accept(answer).map_err(|e| {
             debug!("WHIP: {e:?}");
             WhipError::BadAnswer(e.to_string())
@@ -253,25 +293,53 @@ impl Publisher {
         }
     }
 
-    async fn offer(&self, token: Option<&str>, roots: &Roots) -> Result<(Draft, Answer), WhipError> {
+    async fn offer(
+        &self,
+        token: Option<&str>,
+        roots: &Roots,
+    ) -> Result<(Draft, Answer), WhipError> {
         // What it says belongs into the offer; that it says nothing must not hinder.
         let _ = timeout(FOR_STUN, self.server.reflexive.settled()).await;
         let draft = self.server.offer().map_err(WhipError::NoSession)?;
         let body = Some((signalling::SDP, draft.sdp.clone()));
         let url = &self.url;
-        let answer = client::send(&Call { method: Method::POST, uri: url, token, trusted: url, body }, roots).await?;
+        let answer = client::send(
+            &Call {
+                method: Method::POST,
+                uri: url,
+                token,
+                trusted: url,
+                body,
+            },
+            roots,
+        )
+        .await?;
         match answer.status {
             // 200 is what some servers older than the RFC say.
             StatusCode::CREATED | StatusCode::OK => Ok((draft, answer)),
-            status => Err(refusal(status, &answer, token.is_some(), client::same_origin(&answer.from, url))),
+            status => Err(refusal(
+                status,
+                &answer,
+                token.is_some(),
+                client::same_origin(&answer.from, url),
+            )),
         }
     }
 
     /// Its sessions end by themselves when nobody says good-bye, so nothing depends on this.
     async fn delete(&self, session: &Uri, token: Option<&str>, roots: &Roots) {
-        let call = Call { method: Method::DELETE, uri: session, token, trusted: &self.url, body: None };
+        let call = Call {
+            method: Method::DELETE,
+            uri: session,
+            token,
+            trusted: &self.url,
+            body: None,
+        };
         match timeout(GOOD_BYE, client::send(&call, roots)).await {
-            Ok(Ok(answer)) => debug!("WHIP: the session's end was answered with {}", answer.status),
+            Ok(Ok(answer)) => debug!(
+                "WHIP: the session's end was answered with {}",
+                answer.status
+            ),
             Ok(Err(e)) => debug!("WHIP: the session's end could not be told: {}", chain(&e)),
             Err(_) => debug!("WHIP: the session's end was not answered in time"),
         }
@@ -283,7 +351,9 @@ impl Publisher {
             match server {
                 IceServer::Stun(server) => self.server.reflexive.ask_too(server),
                 IceServer::Relay if !std::mem::replace(&mut told.relays, true) => {
-                    info!("WHIP: the server offers relays (TURN), which stampcast does not use: UDP must get through to it");
+                    info!(
+                        "WHIP: the server offers relays (TURN), which stampcast does not use: UDP must get through to it"
+                    );
                 }
                 IceServer::Relay => {}
             }
@@ -294,7 +364,13 @@ impl Publisher {
     fn token(&self) -> Result<Option<Zeroizing<String>>, WhipError> {
         match &self.config.token_file {
             Some(file) => Ok(Some(first_line(file)?)),
-            None => self.config.token.as_ref().map(Secret::read).transpose().map_err(WhipError::Lost),
+            None => self
+                .config
+                .token
+                .as_ref()
+                .map(Secret::read)
+                .transpose()
+                .map_err(WhipError::Lost),
         }
     }
 
@@ -309,10 +385,17 @@ impl Publisher {
 }
 
 pub(super) fn lock(report: &Mutex<Report>) -> MutexGuard<'_, Report> {
-    report.lock().expect("nothing panics while it holds the report")
+    report
+        .lock()
+        .expect("nothing panics while it holds the report")
 }
 
-fn refusal(status: StatusCode, answer: &Answer, had_token: bool, token_was_sent: bool) -> WhipError {
+fn refusal(
+    status: StatusCode,
+    answer: &Answer,
+    had_token: bool,
+    token_was_sent: bool,
+) -> WhipError {
     match status.as_u16() {
         401 | 403 if !had_token => WhipError::NoToken(status),
         401 | 403 if !token_was_sent => WhipError::TokenNotSent(status),
@@ -320,7 +403,10 @@ fn refusal(status: StatusCode, answer: &Answer, had_token: bool, token_was_sent:
         404 | 410 => WhipError::NotFound(status),
         405 | 501 => WhipError::NoWhip(status),
         400 | 406 | 415 | 422 => WhipError::Refused(status),
-        429 | 503 => WhipError::Busy { status, wait: retry_after(answer) },
+        429 | 503 => WhipError::Busy {
+            status,
+            wait: retry_after(answer),
+        },
         300..400 => WhipError::Redirect(status),
         _ => WhipError::Unexpected(status),
     }
@@ -328,13 +414,24 @@ fn refusal(status: StatusCode, answer: &Answer, had_token: bool, token_was_sent:
 
 /// Seconds; a date, which nobody sends, is left aside.
 fn retry_after(answer: &Answer) -> Option<Duration> {
-    let seconds = answer.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = answer
+        .headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).max(back_off::FIRST))
 }
 
 /// Without the path and the query, which may be secrets.
 fn name(url: &Uri) -> String {
-    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |authority| authority.as_str()))
+    format!(
+        "{}://{}",
+        url.scheme_str().unwrap_or_default(),
+        url.authority().map_or("", |authority| authority.as_str())
+    )
 }
 
 #[cfg(test)]
@@ -343,7 +440,9 @@ mod tests {
 
     #[test]
     fn a_secret_path_is_not_named() {
-        let url = "https://live.example.net:8443/s3cret/publish?key=s3cret".parse().expect("an address");
+        let url = "https://live.example.net:8443/s3cret/publish?key=s3cret"
+            .parse()
+            .expect("an address");
         assert_eq!(name(&url), "https://live.example.net:8443");
     }
 }

@@ -26,7 +26,9 @@ pub const fn encoded_len(bytes: usize) -> usize {
 pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + encoded_len(bytes.len()), 0);
-    ENGINE.encode_slice(bytes, &mut out[start..]).expect("the room made is exactly the encoded length");
+    ENGINE
+        .encode_slice(bytes, &mut out[start..])
+        .expect("the room made is exactly the encoded length");
 }
 
 /// The bytes that `text` stands for; `None` when it is no padded base64.

@@ -39,7 +39,14 @@ pub fn packet_header(label: Label, stamp: UnixNs, shape: Shape) -> [u8; HEADER_L
 
 /// The header of an event, whose JSON follows. `sequence` counts the events of one viewer.
 pub fn event_header(sequence: u32, stamp: UnixNs) -> [u8; HEADER_LEN] {
-    header(b'e', Label { sequence, gap: false }, stamp)
+    header(
+        b'e',
+        Label {
+            sequence,
+            gap: false,
+        },
+        stamp,
+    )
 }
 
 fn header(kind: u8, label: Label, stamp: UnixNs) -> [u8; HEADER_LEN] {
@@ -61,11 +68,25 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
         return Err(DecodeError::Bad("header length"));
     }
     let payload = bytes.get(header_len..).ok_or(DecodeError::Truncated)?;
-    let label = Some(Label { sequence: u32_at(head, 4), gap: u16_at(head, 2) & FLAG_GAP != 0 });
+    let label = Some(Label {
+        sequence: u32_at(head, 4),
+        gap: u16_at(head, 2) & FLAG_GAP != 0,
+    });
     let stamp = UnixNs(u64::from(u32_at(head, 8)) | u64::from(u32_at(head, 12)) << 32);
     match head[0] {
-        b'v' => Ok(Message::Video { stamp, label, width: u16_at(head, 16), height: u16_at(head, 18), jpeg: Cow::Borrowed(payload) }),
-        b'a' => Ok(Message::Audio { stamp, label, rate: Some((u32_at(head, 16), u16_at(head, 20))), pcm: Cow::Borrowed(payload) }),
+        b'v' => Ok(Message::Video {
+            stamp,
+            label,
+            width: u16_at(head, 16),
+            height: u16_at(head, 18),
+            jpeg: Cow::Borrowed(payload),
+        }),
+        b'a' => Ok(Message::Audio {
+            stamp,
+            label,
+            rate: Some((u32_at(head, 16), u16_at(head, 20))),
+            pcm: Cow::Borrowed(payload),
+        }),
         b'e' => {
             let event = Event::from_json(payload).ok_or(DecodeError::Bad("event"))?;
             Ok(Message::Event { stamp, event })

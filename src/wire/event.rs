@@ -51,7 +51,10 @@ impl From<Shape> for EventShape {
     fn from(shape: Shape) -> Self {
         match shape {
             Shape::Video { width, height } => Self::Video { width, height },
-            Shape::Audio { rate_hz, channels } => Self::Audio { rate: rate_hz, channels },
+            Shape::Audio { rate_hz, channels } => Self::Audio {
+                rate: rate_hz,
+                channels,
+            },
         }
     }
 }

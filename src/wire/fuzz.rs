@@ -5,7 +5,9 @@ use crate::packet::Shape;
 
 /// The first byte says what the rest is.
 pub fn decode(bytes: &[u8]) {
-    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let Some((kind, bytes)) = bytes.split_first() else {
+        return;
+    };
     match (kind % 4, std::str::from_utf8(bytes)) {
         (0, _) => binary_message(bytes),
         (1, Ok(said)) => text_message(said),
@@ -22,46 +24,109 @@ pub fn decode(bytes: &[u8]) {
 }
 
 fn binary_message(bytes: &[u8]) {
-    let Ok(message) = binary::decode(bytes) else { return };
+    let Ok(message) = binary::decode(bytes) else {
+        return;
+    };
     let again = match &message {
-        Message::Video { stamp, label, width, height, jpeg } => {
-            let shape = Shape::Video { width: *width, height: *height };
-            [&binary::packet_header(label.expect("binary has one"), *stamp, shape)[..], jpeg].concat()
+        Message::Video {
+            stamp,
+            label,
+            width,
+            height,
+            jpeg,
+        } => {
+            let shape = Shape::Video {
+                width: *width,
+                height: *height,
+            };
+            [
+                &binary::packet_header(label.expect("binary has one"), *stamp, shape)[..],
+                jpeg,
+            ]
+            .concat()
         }
-        Message::Audio { stamp, label, rate, pcm } => {
+        Message::Audio {
+            stamp,
+            label,
+            rate,
+            pcm,
+        } => {
             let (rate_hz, channels) = rate.expect("binary has one");
             let shape = Shape::Audio { rate_hz, channels };
-            [&binary::packet_header(label.expect("binary has one"), *stamp, shape)[..], pcm].concat()
+            [
+                &binary::packet_header(label.expect("binary has one"), *stamp, shape)[..],
+                pcm,
+            ]
+            .concat()
         }
         // A number's last digit may change on its way through JSON.
-        Message::Event { event, .. } => return assert!(Event::from_json(event.to_json().as_bytes()).is_some()),
+        Message::Event { event, .. } => {
+            return assert!(Event::from_json(event.to_json().as_bytes()).is_some());
+        }
         Message::Pong { .. } => unreachable!("pongs are text"),
     };
     assert_eq!(binary::decode(&again), Ok(message));
 }
 
 fn text_message(said: &str) {
-    let Ok(message) = text::decode(said) else { return };
+    let Ok(message) = text::decode(said) else {
+        return;
+    };
     let again = match &message {
-        Message::Video { stamp, width, height, jpeg, .. } => text::packet(*stamp, Shape::Video { width: *width, height: *height }, jpeg),
-        Message::Audio { stamp, pcm, .. } => text::packet(*stamp, Shape::Audio { rate_hz: 1, channels: 1 }, pcm),
-        Message::Event { event, .. } => return assert!(Event::from_json(event.to_json().as_bytes()).is_some()),
+        Message::Video {
+            stamp,
+            width,
+            height,
+            jpeg,
+            ..
+        } => text::packet(
+            *stamp,
+            Shape::Video {
+                width: *width,
+                height: *height,
+            },
+            jpeg,
+        ),
+        Message::Audio { stamp, pcm, .. } => text::packet(
+            *stamp,
+            Shape::Audio {
+                rate_hz: 1,
+                channels: 1,
+            },
+            pcm,
+        ),
+        Message::Event { event, .. } => {
+            return assert!(Event::from_json(event.to_json().as_bytes()).is_some());
+        }
         Message::Pong { id, received, sent } => text::pong(id, *received, *sent),
     };
     assert_eq!(text::decode(&again), Ok(message));
 }
 
 fn query(said: &str) {
-    let pairs = said.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let pairs = said
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     match Query::from_pairs(pairs) {
         Ok(query) => {
             assert!(query.max_fps.is_none_or(|fps| fps.is_finite() && fps > 0.0));
-            assert!(query.window.is_none_or(|window| (1..=100).contains(&window)));
-            assert!(query.audio_rate.is_none_or(|rate| (8_000..=48_000).contains(&rate)));
+            assert!(
+                query
+                    .window
+                    .is_none_or(|window| (1..=100).contains(&window))
+            );
+            assert!(
+                query
+                    .audio_rate
+                    .is_none_or(|rate| (8_000..=48_000).contains(&rate))
+            );
         }
         Err(e) => {
             let line = e.to_string();
-            assert!(line.len() < 400 && !line.contains(char::is_control), "{line:?}");
+            assert!(
+                line.len() < 400 && !line.contains(char::is_control),
+                "{line:?}"
+            );
         }
     }
 }

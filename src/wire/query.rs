@@ -37,17 +37,25 @@ pub enum Delivery {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    #[error("unknown parameter \"{0}\"; known: video, audio, format, delivery, max_fps, window, events, audio_rate, audio_channels, token")]
+    #[error(
+        "unknown parameter \"{0}\"; known: video, audio, format, delivery, max_fps, window, events, audio_rate, audio_channels, token"
+    )]
     Unknown(String),
     #[error("parameter \"{0}\" is given twice")]
     Twice(String),
     #[error("{name} must be {wanted}, not \"{value}\"")]
-    Bad { name: &'static str, wanted: &'static str, value: String },
+    Bad {
+        name: &'static str,
+        wanted: &'static str,
+        value: String,
+    },
 }
 
 impl Query {
     /// Reads name and value pairs, already percent-decoded.
-    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, QueryError> {
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, QueryError> {
         let mut query = Self::default();
         let mut seen = Vec::new();
         for (name, value) in pairs {
@@ -81,12 +89,16 @@ impl Query {
                 }
             }
             "max_fps" => {
-                let fps = value.parse().ok().filter(|f: &f64| f.is_finite() && *f > 0.0);
+                let fps = value
+                    .parse()
+                    .ok()
+                    .filter(|f: &f64| f.is_finite() && *f > 0.0);
                 self.max_fps = Some(fps.ok_or_else(|| bad("max_fps", "a number above 0", value))?);
             }
             "window" => self.window = Some(number("window", "1 to 100", value, 1, 100)?),
             "audio_rate" => {
-                self.audio_rate = Some(number("audio_rate", "8000 to 48000", value, 8_000, 48_000)?);
+                self.audio_rate =
+                    Some(number("audio_rate", "8000 to 48000", value, 8_000, 48_000)?);
             }
             "audio_channels" => {
                 self.audio_channels = Some(number("audio_channels", "1 or 2", value, 1, 2)? as u16);
@@ -107,7 +119,13 @@ fn flag(name: &'static str, value: &str) -> Result<bool, QueryError> {
     }
 }
 
-fn number(name: &'static str, wanted: &'static str, value: &str, least: u32, most: u32) -> Result<u32, QueryError> {
+fn number(
+    name: &'static str,
+    wanted: &'static str,
+    value: &str,
+    least: u32,
+    most: u32,
+) -> Result<u32, QueryError> {
     value
         .parse()
         .ok()
@@ -116,10 +134,17 @@ fn number(name: &'static str, wanted: &'static str, value: &str, least: u32, mos
 }
 
 fn bad(name: &'static str, wanted: &'static str, value: &str) -> QueryError {
-    QueryError::Bad { name, wanted, value: shown(value) }
+    QueryError::Bad {
+        name,
+        wanted,
+        value: shown(value),
+    }
 }
 
 /// What the client wrote, fit for one line of an answer.
 fn shown(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars()
+        .take(40)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

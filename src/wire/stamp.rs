@@ -24,5 +24,8 @@ pub fn parse(text: &str) -> Option<UnixNs> {
     }
     let seconds: u64 = seconds.parse().ok()?;
     let micros: u64 = micros.parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(micros * 1_000).map(UnixNs)
+    seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(micros * 1_000)
+        .map(UnixNs)
 }

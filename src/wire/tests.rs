@@ -21,55 +21,146 @@ fn a_stamp_is_cut_off_at_microseconds_never_rounded() {
 
 #[test]
 fn only_digits_with_six_decimals_are_a_stamp() {
-    assert_eq!(stamp::parse("1700000000.123456"), Some(UnixNs(1_700_000_000_123_456_000)));
-    for bad in
-        ["", ".", "1", "1.", ".123456", "1.12345", "1.1234567", "-1.123456", "+1.123456", "1.12345x", "1e5.000000", "99999999999.000000"]
-    {
+    assert_eq!(
+        stamp::parse("1700000000.123456"),
+        Some(UnixNs(1_700_000_000_123_456_000))
+    );
+    for bad in [
+        "",
+        ".",
+        "1",
+        "1.",
+        ".123456",
+        "1.12345",
+        "1.1234567",
+        "-1.123456",
+        "+1.123456",
+        "1.12345x",
+        "1e5.000000",
+        "99999999999.000000",
+    ] {
         assert_eq!(stamp::parse(bad), None, "{bad}");
     }
 }
 
 #[test]
 fn text_has_the_documented_form() {
-    let video = Shape::Video { width: 640, height: 480 };
-    assert_eq!(text::packet(STAMP, video, b"\xff\xd8\xff"), "video:1700000000.123456:640:480:/9j/");
-    let audio = Shape::Audio { rate_hz: 48_000, channels: 2 };
-    assert_eq!(text::packet(STAMP, audio, &[1, 0]), "audio:1700000000.123456:AQA=");
-    assert_eq!(text::pong("a-1", STAMP, UnixNs(STAMP.0 + 1_000)), "pong:a-1:1700000000.123456:1700000000.123457");
-    let gap = Event::Gap { stream: StreamKind::Video, count: Some(12), seconds: None, cause: Cause::ViewerQueue };
-    assert_eq!(text::event(STAMP, &gap), r#"event:1700000000.123456:{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}"#);
+    let video = Shape::Video {
+        width: 640,
+        height: 480,
+    };
+    assert_eq!(
+        text::packet(STAMP, video, b"\xff\xd8\xff"),
+        "video:1700000000.123456:640:480:/9j/"
+    );
+    let audio = Shape::Audio {
+        rate_hz: 48_000,
+        channels: 2,
+    };
+    assert_eq!(
+        text::packet(STAMP, audio, &[1, 0]),
+        "audio:1700000000.123456:AQA="
+    );
+    assert_eq!(
+        text::pong("a-1", STAMP, UnixNs(STAMP.0 + 1_000)),
+        "pong:a-1:1700000000.123456:1700000000.123457"
+    );
+    let gap = Event::Gap {
+        stream: StreamKind::Video,
+        count: Some(12),
+        seconds: None,
+        cause: Cause::ViewerQueue,
+    };
+    assert_eq!(
+        text::event(STAMP, &gap),
+        r#"event:1700000000.123456:{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}"#
+    );
 }
 
 #[test]
 fn binary_has_the_documented_layout() {
-    let video = Shape::Video { width: 0x0280, height: 0x01e0 };
-    let head = binary::packet_header(Label { sequence: 0x0403_0201, gap: true }, UnixNs(0x1817_1615_1413_1211), video);
-    let expected = b"v\x18\x01\x00\x01\x02\x03\x04\x11\x12\x13\x14\x15\x16\x17\x18\x80\x02\xe0\x01\0\0\0\0";
+    let video = Shape::Video {
+        width: 0x0280,
+        height: 0x01e0,
+    };
+    let head = binary::packet_header(
+        Label {
+            sequence: 0x0403_0201,
+            gap: true,
+        },
+        UnixNs(0x1817_1615_1413_1211),
+        video,
+    );
+    let expected =
+        b"v\x18\x01\x00\x01\x02\x03\x04\x11\x12\x13\x14\x15\x16\x17\x18\x80\x02\xe0\x01\0\0\0\0";
     assert_eq!(&head, expected);
-    let audio = Shape::Audio { rate_hz: 48_000, channels: 2 };
-    let head = binary::packet_header(Label { sequence: 7, gap: false }, STAMP, audio);
-    assert_eq!((head[0], head[2], &head[16..]), (b'a', 0, &b"\x80\xbb\0\0\x02\0\0\0"[..]));
+    let audio = Shape::Audio {
+        rate_hz: 48_000,
+        channels: 2,
+    };
+    let head = binary::packet_header(
+        Label {
+            sequence: 7,
+            gap: false,
+        },
+        STAMP,
+        audio,
+    );
+    assert_eq!(
+        (head[0], head[2], &head[16..]),
+        (b'a', 0, &b"\x80\xbb\0\0\x02\0\0\0"[..])
+    );
 }
 
 #[test]
 fn events_are_the_documented_json() {
     let cases = [
         (
-            Event::Gap { stream: StreamKind::Audio, count: None, seconds: Some(1.5), cause: Cause::SourceAway },
+            Event::Gap {
+                stream: StreamKind::Audio,
+                count: None,
+                seconds: Some(1.5),
+                cause: Cause::SourceAway,
+            },
             r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#,
         ),
-        (Event::SourceLost { stream: StreamKind::Video }, r#"{"event":"source_lost","stream":"video"}"#),
-        (Event::SourceBack { stream: StreamKind::Audio }, r#"{"event":"source_back","stream":"audio"}"#),
         (
-            Event::Format { stream: StreamKind::Video, shape: EventShape::Video { width: 1280, height: 720 } },
+            Event::SourceLost {
+                stream: StreamKind::Video,
+            },
+            r#"{"event":"source_lost","stream":"video"}"#,
+        ),
+        (
+            Event::SourceBack {
+                stream: StreamKind::Audio,
+            },
+            r#"{"event":"source_back","stream":"audio"}"#,
+        ),
+        (
+            Event::Format {
+                stream: StreamKind::Video,
+                shape: EventShape::Video {
+                    width: 1280,
+                    height: 720,
+                },
+            },
             r#"{"event":"format","stream":"video","width":1280,"height":720}"#,
         ),
         (
-            Event::Format { stream: StreamKind::Audio, shape: EventShape::Audio { rate: 44_100, channels: 2 } },
+            Event::Format {
+                stream: StreamKind::Audio,
+                shape: EventShape::Audio {
+                    rate: 44_100,
+                    channels: 2,
+                },
+            },
             r#"{"event":"format","stream":"audio","rate":44100,"channels":2}"#,
         ),
         (
-            Event::ClockStep { stream: StreamKind::Audio, seconds: -3600.25 },
+            Event::ClockStep {
+                stream: StreamKind::Audio,
+                seconds: -3600.25,
+            },
             r#"{"event":"clock_step","stream":"audio","seconds":-3600.25}"#,
         ),
     ];
@@ -81,13 +172,29 @@ fn events_are_the_documented_json() {
 
 #[test]
 fn a_longer_binary_header_of_a_later_version_is_read() {
-    let mut bytes = binary::packet_header(Label { sequence: 1, gap: false }, STAMP, Shape::Video { width: 1, height: 2 }).to_vec();
+    let mut bytes = binary::packet_header(
+        Label {
+            sequence: 1,
+            gap: false,
+        },
+        STAMP,
+        Shape::Video {
+            width: 1,
+            height: 2,
+        },
+    )
+    .to_vec();
     bytes[1] = 28;
     bytes.extend_from_slice(b"new!payload");
-    let Ok(Message::Video { jpeg, .. }) = binary::decode(&bytes) else { panic!("not read") };
+    let Ok(Message::Video { jpeg, .. }) = binary::decode(&bytes) else {
+        panic!("not read")
+    };
     assert_eq!(&*jpeg, b"payload");
     bytes[1] = 23;
-    assert_eq!(binary::decode(&bytes), Err(DecodeError::Bad("header length")));
+    assert_eq!(
+        binary::decode(&bytes),
+        Err(DecodeError::Bad("header length"))
+    );
     bytes[1] = 255;
     assert_eq!(binary::decode(&bytes), Err(DecodeError::Truncated));
 }
@@ -98,8 +205,18 @@ fn what_a_viewer_may_say() {
     assert_eq!(text::command("ping:"), Some(Command::Ping("")));
     assert_eq!(text::command("ping:é1"), Some(Command::Ping("é1")));
     let longest = "x".repeat(64);
-    assert_eq!(text::command(&format!("ping:{longest}")), Some(Command::Ping(&longest)));
-    for bad in ["", "ACK", "ack ", "ping", "ping:a:b", &format!("ping:{longest}x")] {
+    assert_eq!(
+        text::command(&format!("ping:{longest}")),
+        Some(Command::Ping(&longest))
+    );
+    for bad in [
+        "",
+        "ACK",
+        "ack ",
+        "ping",
+        "ping:a:b",
+        &format!("ping:{longest}x"),
+    ] {
         assert_eq!(text::command(bad), None, "{bad}");
     }
 }
@@ -117,18 +234,27 @@ fn websocket_headers_have_the_shortest_length() {
     assert_eq!(header(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     let mut close = Vec::new();
     append_close(&mut close, 1001, &"é".repeat(100));
-    assert_eq!((close[0], close[1], close.len()), (0x88, 124, 126), "the reason is cut between characters");
+    assert_eq!(
+        (close[0], close[1], close.len()),
+        (0x88, 124, 126),
+        "the reason is cut between characters"
+    );
 }
 
 fn query(text: &str) -> Result<Query, String> {
-    let pairs = text.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")));
+    let pairs = text
+        .split('&')
+        .filter(|p| !p.is_empty())
+        .map(|p| p.split_once('=').unwrap_or((p, "")));
     Query::from_pairs(pairs).map_err(|e| e.to_string())
 }
 
 #[test]
 fn the_query_says_what_is_asked_for() {
     assert_eq!(query(""), Ok(Query::default()));
-    let all = query("video=1&audio=0&format=binary&delivery=all&max_fps=7.5&window=2&events=1&audio_rate=16000&audio_channels=1&token=s");
+    let all = query(
+        "video=1&audio=0&format=binary&delivery=all&max_fps=7.5&window=2&events=1&audio_rate=16000&audio_channels=1&token=s",
+    );
     let expected = Query {
         video: Some(true),
         audio: Some(false),
@@ -151,15 +277,30 @@ fn a_bad_query_is_one_clear_line() {
         ("format=json", "format must be text or binary, not \"json\""),
         ("delivery=ALL", "delivery must be live or all, not \"ALL\""),
         ("max_fps=0", "max_fps must be a number above 0, not \"0\""),
-        ("max_fps=nan", "max_fps must be a number above 0, not \"nan\""),
-        ("max_fps=inf", "max_fps must be a number above 0, not \"inf\""),
+        (
+            "max_fps=nan",
+            "max_fps must be a number above 0, not \"nan\"",
+        ),
+        (
+            "max_fps=inf",
+            "max_fps must be a number above 0, not \"inf\"",
+        ),
         ("window=0", "window must be 1 to 100, not \"0\""),
         ("window=101", "window must be 1 to 100, not \"101\""),
         ("window=+1", "window must be 1 to 100, not \"+1\""),
         ("events=2", "events must be 0 or 1, not \"2\""),
-        ("audio_rate=7999", "audio_rate must be 8000 to 48000, not \"7999\""),
-        ("audio_rate=48001", "audio_rate must be 8000 to 48000, not \"48001\""),
-        ("audio_channels=3", "audio_channels must be 1 or 2, not \"3\""),
+        (
+            "audio_rate=7999",
+            "audio_rate must be 8000 to 48000, not \"7999\"",
+        ),
+        (
+            "audio_rate=48001",
+            "audio_rate must be 8000 to 48000, not \"48001\"",
+        ),
+        (
+            "audio_channels=3",
+            "audio_channels must be 1 or 2, not \"3\"",
+        ),
         ("audio=1&audio=1", "parameter \"audio\" is given twice"),
         ("a\nb=1", "unknown parameter \"a?b\""),
     ];

@@ -17,9 +17,16 @@ pub const MAX_PING_ID: usize = 64;
 
 /// What stands before the base64 of a packet, its colon included.
 pub fn packet_prefix(stamp: UnixNs, shape: Shape) -> Prefix {
-    let mut prefix = Prefix { bytes: [0; PREFIX_LEN], len: 0 };
+    let mut prefix = Prefix {
+        bytes: [0; PREFIX_LEN],
+        len: 0,
+    };
     let micros = stamp.0 / 1_000;
-    prefix.text(if matches!(shape, Shape::Video { .. }) { b"video:" } else { b"audio:" });
+    prefix.text(if matches!(shape, Shape::Video { .. }) {
+        b"video:"
+    } else {
+        b"audio:"
+    });
     prefix.digits(micros / 1_000_000, 1);
     prefix.text(b".");
     prefix.digits(micros % 1_000_000, 6);
@@ -112,13 +119,24 @@ pub fn decode(text: &str) -> Result<Message<'_>, DecodeError> {
             let width = parse_pixels(fields.next(), "width")?;
             let height = parse_pixels(fields.next(), "height")?;
             let jpeg = Cow::Owned(parse_payload(fields.next())?);
-            Ok(Message::Video { stamp, label: None, width, height, jpeg })
+            Ok(Message::Video {
+                stamp,
+                label: None,
+                width,
+                height,
+                jpeg,
+            })
         }
         "audio" => {
             let mut fields = rest.splitn(2, ':');
             let stamp = parse_stamp(fields.next())?;
             let pcm = Cow::Owned(parse_payload(fields.next())?);
-            Ok(Message::Audio { stamp, label: None, rate: None, pcm })
+            Ok(Message::Audio {
+                stamp,
+                label: None,
+                rate: None,
+                pcm,
+            })
         }
         "event" => {
             let mut fields = rest.splitn(2, ':');

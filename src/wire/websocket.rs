@@ -37,7 +37,9 @@ pub fn append_message(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 /// Appends a close frame (section 5.5.1). A reason longer than a control frame holds is cut.
 pub fn append_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     const MAX_REASON: usize = 123;
-    let end = (0..=reason.len().min(MAX_REASON)).rev().find(|&at| reason.is_char_boundary(at));
+    let end = (0..=reason.len().min(MAX_REASON))
+        .rev()
+        .find(|&at| reason.is_char_boundary(at));
     let reason = &reason[..end.unwrap_or(0)];
     append_header(out, Opcode::Close, 2 + reason.len());
     out.extend_from_slice(&code.to_be_bytes());

@@ -47,7 +47,10 @@ impl Client {
         if !head.starts_with("http/1.1 101 ") {
             return Err(io::Error::other(head));
         }
-        let extensions = head.lines().find_map(|line| line.strip_prefix("sec-websocket-extensions:")).map(str::to_owned);
+        let extensions = head
+            .lines()
+            .find_map(|line| line.strip_prefix("sec-websocket-extensions:"))
+            .map(str::to_owned);
         Ok(Self { tcp, extensions })
     }
 
@@ -74,23 +77,34 @@ fn answers(reader: &mut impl Read) -> Answers {
     loop {
         let (opcode, payload) = match read_frame(reader) {
             Ok(frame) => frame,
-            Err(e) => panic!("the connection ended without a close frame: {e}; until then {answers:?}"),
+            Err(e) => {
+                panic!("the connection ended without a close frame: {e}; until then {answers:?}")
+            }
         };
         match opcode {
             TEXT => {
                 let text = String::from_utf8(payload).expect("text is UTF-8");
                 match text.strip_prefix("pong:") {
-                    Some(pong) => answers.said.push(pong.rsplitn(3, ':').last().expect("an id").to_owned()),
+                    Some(pong) => answers
+                        .said
+                        .push(pong.rsplitn(3, ':').last().expect("an id").to_owned()),
                     None => assert!(text.starts_with("video:"), "{text}"),
                 }
             }
             PONG if payload == STILL_THERE => return answers,
             PONG => answers.pongs.push(payload),
             CLOSE => {
-                answers.close = Some(payload.first_chunk().map_or(NO_CODE, |code| u16::from_be_bytes(*code)));
+                answers.close = Some(
+                    payload
+                        .first_chunk()
+                        .map_or(NO_CODE, |code| u16::from_be_bytes(*code)),
+                );
                 let mut rest = Vec::new();
                 match reader.read_to_end(&mut rest) {
-                    Ok(_) => assert!(rest.is_empty(), "nothing comes behind a close frame: {rest:?}"),
+                    Ok(_) => assert!(
+                        rest.is_empty(),
+                        "nothing comes behind a close frame: {rest:?}"
+                    ),
                     Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset),
                 }
                 return answers;
@@ -103,7 +117,11 @@ fn answers(reader: &mut impl Read) -> Answers {
 fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     reader.read_exact(&mut head)?;
-    assert_eq!((head[0] & 0xf0, head[1] & 0x80), (FIN, 0), "whole frames, no reserved bit, not masked");
+    assert_eq!(
+        (head[0] & 0xf0, head[1] & 0x80),
+        (FIN, 0),
+        "whole frames, no reserved bit, not masked"
+    );
     let length = match head[1] {
         126 => {
             let mut length = [0; 2];
@@ -147,6 +165,11 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     out.extend(MASK);
-    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     out
 }

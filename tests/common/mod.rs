@@ -26,17 +26,30 @@ struct Log {
 
 impl Program {
     pub fn start(args: &[&str]) -> Self {
-        Self::spawn(Command::new(env!("CARGO_BIN_EXE_stampcast")).args(["--host", "127.0.0.1", "--port", "0"]).args(args))
+        Self::spawn(
+            Command::new(env!("CARGO_BIN_EXE_stampcast"))
+                .args(["--host", "127.0.0.1", "--port", "0"])
+                .args(args),
+        )
     }
 
     /// For tests that look into the server, which in its sandbox only root can.
     pub fn start_open(args: &[&str]) -> Self {
-        let open: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--no-sandbox"] };
+        let open: &[&str] = if nix::unistd::geteuid().is_root() {
+            &[]
+        } else {
+            &["--no-sandbox"]
+        };
         Self::start(&[args, open].concat())
     }
 
     pub fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
         Self::watch(child, stderr)
     }
@@ -45,8 +58,15 @@ impl Program {
     pub fn on_terminal(args: &[&str]) -> Self {
         let terminal = nix::pty::openpty(None, None).expect("a terminal");
         let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
-        command.args(["--host", "127.0.0.1", "--port", "0"]).args(args);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave).spawn().expect("the program starts");
+        command
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(args);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(terminal.slave)
+            .spawn()
+            .expect("the program starts");
         Self::watch(child, std::fs::File::from(terminal.master))
     }
 
@@ -56,7 +76,10 @@ impl Program {
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("| {line}");
-                sink.lines.lock().expect("no test panics while it holds the log").push(line);
+                sink.lines
+                    .lock()
+                    .expect("no test panics while it holds the log")
+                    .push(line);
                 sink.grown.notify_all();
             }
         });
@@ -66,26 +89,46 @@ impl Program {
     /// The first log line that holds all of `parts`, waited for.
     pub fn line(&self, parts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.log.lines.lock().expect("no test panics while it holds the log");
+        let mut lines = self
+            .log
+            .lines
+            .lock()
+            .expect("no test panics while it holds the log");
         loop {
             if let Some(line) = lines.iter().find(|l| parts.iter().all(|p| l.contains(p))) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no log line with {parts:?}");
-            lines = self.log.grown.wait_timeout(lines, left).expect("no test panics while it holds the log").0;
+            lines = self
+                .log
+                .grown
+                .wait_timeout(lines, left)
+                .expect("no test panics while it holds the log")
+                .0;
         }
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.log.lines.lock().expect("no test panics while it holds the log").clone()
+        self.log
+            .lines
+            .lock()
+            .expect("no test panics while it holds the log")
+            .clone()
     }
 
     /// The port that the kernel picked, as the program printed it.
     pub fn port(&self) -> u16 {
         let line = self.line(&["listening on http", "://127.0.0.1:"]);
-        let after = line.split("://127.0.0.1:").nth(1).expect("the line holds it");
-        after.split(|c: char| !c.is_ascii_digit()).next().and_then(|p| p.parse().ok()).expect("a port follows")
+        let after = line
+            .split("://127.0.0.1:")
+            .nth(1)
+            .expect("the line holds it");
+        after
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|p| p.parse().ok())
+            .expect("a port follows")
     }
 
     pub fn url(&self, query: &str) -> String {
@@ -99,13 +142,20 @@ impl Program {
     /// The process ids of the children with this name, as `ps` shows it.
     pub fn children(&self, name: &str) -> Vec<u32> {
         let parent = self.pid();
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|p| p.parse().ok()).filter(|p| comm(*p).as_deref() == Some(name)).collect()
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+            .unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|p| p.parse().ok())
+            .filter(|p| comm(*p).as_deref() == Some(name))
+            .collect()
     }
 
     /// The one child with this name that is not `other`, waited for.
     pub fn child(&self, name: &str, other: Option<u32>) -> u32 {
-        until(&format!("a process {name}"), || self.children(name).into_iter().find(|p| Some(*p) != other))
+        until(&format!("a process {name}"), || {
+            self.children(name).into_iter().find(|p| Some(*p) != other)
+        })
     }
 
     pub fn signal(&self, signal: i32) {
@@ -114,7 +164,9 @@ impl Program {
 
     /// Waits for the program's own end.
     pub fn wait(&mut self) -> ExitStatus {
-        until("the program's end", || self.child.try_wait().expect("the program is our child"))
+        until("the program's end", || {
+            self.child.try_wait().expect("the program is our child")
+        })
     }
 }
 
@@ -134,8 +186,15 @@ impl Drop for Program {
 
 /// Runs the program to its end: exit code and what it said.
 pub fn run(args: &[&str]) -> (Option<i32>, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_stampcast")).args(args).stdin(Stdio::null()).output().expect("the program starts");
-    (out.status.code(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    let out = Command::new(env!("CARGO_BIN_EXE_stampcast"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
+    )
 }
 
 /// Polls until there is a value; the test fails when patience ends.
@@ -152,21 +211,39 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 pub fn kill(pid: u32, signal: i32) {
     let signal = nix::sys::signal::Signal::try_from(signal).expect("a signal's number");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).expect("the process is there");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal)
+        .expect("the process is there");
 }
 
 pub fn comm(pid: u32) -> Option<String> {
-    Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+    Some(
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .ok()?
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// Whether the process is there and not a zombie.
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
 }
 
 /// What the process's descriptors point to.
 pub fn descriptors(pid: u32) -> Vec<String> {
-    let Ok(dir) = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")) else { return Vec::new() };
-    dir.filter_map(|e| Some(std::fs::read_link(e.ok()?.path()).ok()?.to_string_lossy().into_owned())).collect()
+    let Ok(dir) = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")) else {
+        return Vec::new();
+    };
+    dir.filter_map(|e| {
+        Some(
+            std::fs::read_link(e.ok()?.path())
+                .ok()?
+                .to_string_lossy()
+                .into_owned(),
+        )
+    })
+    .collect()
 }

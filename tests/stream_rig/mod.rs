@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{self, Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video};
+use stampcast::config::{
+    self, Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video,
+};
 use stampcast::http::Limits;
 use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
 use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
@@ -23,8 +25,14 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const WIDTH: u16 = 64;
 pub const HEIGHT: u16 = 48;
 pub const RATE_HZ: u32 = 48_000;
-pub const VIDEO: Shape = Shape::Video { width: WIDTH, height: HEIGHT };
-pub const AUDIO: Shape = Shape::Audio { rate_hz: RATE_HZ, channels: 1 };
+pub const VIDEO: Shape = Shape::Video {
+    width: WIDTH,
+    height: HEIGHT,
+};
+pub const AUDIO: Shape = Shape::Audio {
+    rate_hz: RATE_HZ,
+    channels: 1,
+};
 pub const QUEUE: u32 = 50;
 
 pub struct Rig {
@@ -60,18 +68,32 @@ impl Rig {
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
         let own = SharedStatus::create("server").unwrap().writer();
-        let inputs = ServeInputs { listener, config, video: Some(video_worker), audio: sound.then_some(audio_worker), own };
+        let inputs = ServeInputs {
+            listener,
+            config,
+            video: Some(video_worker),
+            audio: sound.then_some(audio_worker),
+            own,
+        };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
             serve(inputs, limits, shutdown).await.unwrap();
         });
-        Self { address, video, audio, stop: Some(stop), server: Some(server) }
+        Self {
+            address,
+            video,
+            audio,
+            stop: Some(stop),
+            server: Some(server),
+        }
     }
 
     pub async fn connect(&self, query: &str) -> Viewer {
         let url = format!("ws://{}/stream{query}", self.address);
-        let (socket, _) = patient(tokio_tungstenite::connect_async(url)).await.unwrap();
+        let (socket, _) = patient(tokio_tungstenite::connect_async(url))
+            .await
+            .unwrap();
         Viewer { socket }
     }
 
@@ -93,7 +115,10 @@ impl Rig {
 
     /// Status code and body of a plain GET.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await
+        self.request(&format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        ))
+        .await
     }
 
     /// Sends these very bytes, and reads an answer to its end.
@@ -103,7 +128,12 @@ impl Rig {
         let mut answer = Vec::new();
         patient(stream.read_to_end(&mut answer)).await.unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        let code = answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status line in {answer:?}")).parse().unwrap();
+        let code = answer
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no status line in {answer:?}"))
+            .parse()
+            .unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
         (code, body)
     }
@@ -117,14 +147,40 @@ impl Rig {
 
 impl Source {
     fn new(encoding: Encoding, shape: Shape, interval: Duration) -> (Self, Worker) {
-        let shared = SharedRing::create("test", RingLimits { packets: QUEUE, bytes: 8 << 20 }).unwrap();
+        let shared = SharedRing::create(
+            "test",
+            RingLimits {
+                packets: QUEUE,
+                bytes: 8 << 20,
+            },
+        )
+        .unwrap();
         let page = SharedStatus::create("test").unwrap();
         let mut status = page.writer();
         status.set_state(WorkerState::Streaming);
         status.set_interval(interval);
-        let worker = Worker { rings: vec![(encoding, shared.reader())], status: page.reader() };
-        let meta = Meta { incarnation: 1, sequence: 0, captured: MonoNs::now(), shape, keyframe: true, losses: Losses::default() };
-        (Self { ring: shared.writer(), status, meta, interval, shared }, worker)
+        let worker = Worker {
+            rings: vec![(encoding, shared.reader())],
+            status: page.reader(),
+        };
+        let meta = Meta {
+            incarnation: 1,
+            sequence: 0,
+            captured: MonoNs::now(),
+            shape,
+            keyframe: true,
+            losses: Losses::default(),
+        };
+        (
+            Self {
+                ring: shared.writer(),
+                status,
+                meta,
+                interval,
+                shared,
+            },
+            worker,
+        )
     }
 
     /// Sends the next packet, captured now; returns its label.
@@ -157,7 +213,10 @@ pub struct Viewer {
 impl Viewer {
     /// The next message, whatever it is.
     pub async fn next(&mut self) -> Message {
-        patient(self.socket.next()).await.expect("the stream goes on").unwrap()
+        patient(self.socket.next())
+            .await
+            .expect("the stream goes on")
+            .unwrap()
     }
 
     pub async fn text(&mut self) -> String {
@@ -175,14 +234,18 @@ impl Viewer {
     }
 
     pub async fn say(&mut self, text: &str) {
-        patient(self.socket.send(Message::text(text))).await.unwrap();
+        patient(self.socket.send(Message::text(text)))
+            .await
+            .unwrap();
     }
 
     /// Reads to the end; the close code and reason.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match patient(self.socket.next()).await {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    return (code.into(), reason.to_string());
+                }
                 Some(Ok(_)) => {}
                 Some(Err(Error::ConnectionClosed)) | None => panic!("closed without a close frame"),
                 Some(Err(e)) => panic!("{e}"),
@@ -201,7 +264,9 @@ pub async fn refused(rig: &Rig, query: &str) -> (u16, String) {
 }
 
 pub async fn patient<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("this came to no end")
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("this came to no end")
 }
 
 /// Waits for a condition.
@@ -217,7 +282,10 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 pub fn config(sound: bool) -> Config {
     Config {
         without_effect: Vec::new(),
-        access: Access { file_origin: true, ..Access::default() },
+        access: Access {
+            file_origin: true,
+            ..Access::default()
+        },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         camera: Camera::Test,
@@ -229,13 +297,26 @@ pub fn config(sound: bool) -> Config {
             queue_packets: QUEUE,
             ..Video::default()
         },
-        sound: sound.then_some(Sound { device: Microphone::Beep, channels: 1, rate_hz: None, queue_packets: QUEUE }),
+        sound: sound.then_some(Sound {
+            device: Microphone::Beep,
+            channels: 1,
+            rate_hz: None,
+            queue_packets: QUEUE,
+        }),
         exit_on_device_error: false,
         serve_client: false,
-        limits: config::Limits { clients: 600, handshake: PATIENCE, idle: PATIENCE, message_bytes: 4096 }, // `Limits` are given apart
+        limits: config::Limits {
+            clients: 600,
+            handshake: PATIENCE,
+            idle: PATIENCE,
+            message_bytes: 4096,
+        }, // `Limits` are given apart
         tls: None,
         sandbox: false,
         webrtc: None,
-        logging: Logging { format: LogFormat::Text, level: tracing::Level::INFO },
+        logging: Logging {
+            format: LogFormat::Text,
+            level: tracing::Level::INFO,
+        },
     }
 }

@@ -31,7 +31,15 @@ impl Vivid {
 
     pub fn set(&self, control: &str, value: u32) {
         let node = self.node();
-        run("v4l2-ctl", &["-d", &node.to_string_lossy(), "-c", &format!("{control}={value}")]);
+        run(
+            "v4l2-ctl",
+            &[
+                "-d",
+                &node.to_string_lossy(),
+                "-c",
+                &format!("{control}={value}"),
+            ],
+        );
     }
 
     pub fn unplug(&self) {
@@ -46,7 +54,9 @@ impl Vivid {
 
     fn bind(&self, what: &str) {
         // While the kernel is still at the last unbinding it answers ENODEV.
-        wait_for("driver that takes it", || std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), "vivid.0").ok());
+        wait_for("driver that takes it", || {
+            std::fs::write(format!("/sys/bus/platform/drivers/vivid/{what}"), "vivid.0").ok()
+        });
     }
 }
 
@@ -67,14 +77,25 @@ impl Hdmi {
 
     /// With a signal of the smallest size that it knows: the standard's 640x480.
     pub fn ready() -> Self {
-        run("v4l2-ctl", &["-d", Self::NODE, "--set-dv-bt-timings", "index=0"]);
+        run(
+            "v4l2-ctl",
+            &["-d", Self::NODE, "--set-dv-bt-timings", "index=0"],
+        );
         Self
     }
 
     /// The signal goes and comes back. (The driver does not let it change its size while somebody streams.)
     pub fn change_signal(&self) {
         for mode in ["1", "0"] {
-            run("v4l2-ctl", &["-d", Self::NODE, "-c", &format!("dv_timings_signal_mode={mode}")]);
+            run(
+                "v4l2-ctl",
+                &[
+                    "-d",
+                    Self::NODE,
+                    "-c",
+                    &format!("dv_timings_signal_mode={mode}"),
+                ],
+            );
         }
     }
 }
@@ -86,8 +107,17 @@ impl Holder {
     pub fn of(node: &Path) -> Self {
         let hold = || {
             let mut holder = Command::new("v4l2-ctl");
-            holder.args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=0"]);
-            holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("v4l2-ctl starts")
+            holder.args([
+                "-d",
+                &node.to_string_lossy(),
+                "--stream-mmap",
+                "--stream-count=0",
+            ]);
+            holder
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("v4l2-ctl starts")
         };
         let mut child = hold();
         // A second user is refused as soon as the first has buffers.
@@ -97,11 +127,18 @@ impl Holder {
                 child = hold();
             }
             let refused = Command::new("v4l2-ctl")
-                .args(["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=1"])
+                .args([
+                    "-d",
+                    &node.to_string_lossy(),
+                    "--stream-mmap",
+                    "--stream-count=1",
+                ])
                 .stdout(Stdio::null())
                 .output()
                 .expect("v4l2-ctl starts");
-            String::from_utf8_lossy(&refused.stderr).contains("busy").then_some(())
+            String::from_utf8_lossy(&refused.stderr)
+                .contains("busy")
+                .then_some(())
         });
         Self(child)
     }
@@ -137,7 +174,9 @@ impl Usb {
     pub fn microphone(port: u32, serial: &str) -> Self {
         let mut usb = Self::plug("microphone", port, serial, &[]);
         usb.appears_as = PathBuf::from("/proc/asound/Microphone");
-        wait_for("USB microphone's card", || usb.appears_as.exists().then_some(()));
+        wait_for("USB microphone's card", || {
+            usb.appears_as.exists().then_some(())
+        });
         usb
     }
 
@@ -149,14 +188,20 @@ impl Usb {
             .args(files)
             .spawn()
             .expect("the fake device starts");
-        Self { child, control, appears_as: PathBuf::new() }
+        Self {
+            child,
+            control,
+            appears_as: PathBuf::new(),
+        }
     }
 
     /// `go`, `stall`, `corrupt` or `truncate`; it holds from the next 50 ms on.
     pub fn mode(&self, word: &str) {
         // Renamed into place: the device must not read half a word.
         let new = self.control.with_extension("new");
-        std::fs::write(&new, word).and_then(|()| std::fs::rename(&new, &self.control)).expect("/tmp is writable");
+        std::fs::write(&new, word)
+            .and_then(|()| std::fs::rename(&new, &self.control))
+            .expect("/tmp is writable");
     }
 
     /// The camera's capture node, such as /dev/video3.
@@ -167,7 +212,9 @@ impl Usb {
     /// Pulls the plug and waits until the kernel has noticed.
     pub fn unplug(mut self) {
         self.end();
-        wait_for("vanished USB device", || (!self.appears_as.exists()).then_some(()));
+        wait_for("vanished USB device", || {
+            (!self.appears_as.exists()).then_some(())
+        });
     }
 
     fn end(&mut self) {
@@ -184,14 +231,20 @@ impl Drop for Usb {
 
 /// The node of the USB camera at that port with that serial number that carries its picture.
 fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
-    let holds = |path: PathBuf, text: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() == text);
+    let holds =
+        |path: PathBuf, text: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() == text);
     // The kernel counts a hub's ports from 1.
     let devpath = (port + 1).to_string();
     let ours = |e: &std::fs::DirEntry| {
         let usb = e.path().join("device/..");
-        holds(usb.join("serial"), serial) && holds(usb.join("devpath"), &devpath) && holds(e.path().join("index"), "0")
+        holds(usb.join("serial"), serial)
+            && holds(usb.join("devpath"), &devpath)
+            && holds(e.path().join("index"), "0")
     };
-    let entry = std::fs::read_dir("/sys/class/video4linux").ok()?.flatten().find(ours)?;
+    let entry = std::fs::read_dir("/sys/class/video4linux")
+        .ok()?
+        .flatten()
+        .find(ours)?;
     let node = Path::new("/dev").join(entry.file_name());
     node.exists().then_some(node)
 }
@@ -216,10 +269,19 @@ impl LoopbackCamera {
     }
 
     /// One raw picture again and again, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`, `gray`.
-    pub fn playing_raw(node: &str, pixel_format: &str, (width, height): (usize, usize), picture: &[u8]) -> Self {
+    pub fn playing_raw(
+        node: &str,
+        pixel_format: &str,
+        (width, height): (usize, usize),
+        picture: &[u8],
+    ) -> Self {
         std::fs::write("/tmp/loopback.raw", picture).expect("/tmp is writable");
-        let format = format!("-f rawvideo -pixel_format {pixel_format} -video_size {width}x{height}");
-        Self::start(node, &format!("-stream_loop -1 {format} -framerate 15 -i /tmp/loopback.raw"))
+        let format =
+            format!("-f rawvideo -pixel_format {pixel_format} -video_size {width}x{height}");
+        Self::start(
+            node,
+            &format!("-stream_loop -1 {format} -framerate 15 -i /tmp/loopback.raw"),
+        )
     }
 
     fn start(node: &str, input: &str) -> Self {
@@ -233,14 +295,17 @@ impl LoopbackCamera {
             .spawn()
             .expect("ffmpeg starts");
         let camera = Self(child);
-        wait_for("v4l2loopback as a capture device", || written().then_some(()));
+        wait_for("v4l2loopback as a capture device", || {
+            written().then_some(())
+        });
         camera
     }
 
     /// The driver's own word for whether somebody writes: opening the node to ask would be in ffmpeg's way.
     fn written(node: &str) -> bool {
         let name = node.strip_prefix("/dev/").expect("a device node");
-        std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format")).is_ok_and(|f| !f.trim().is_empty())
+        std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format"))
+            .is_ok_and(|f| !f.trim().is_empty())
     }
 }
 

@@ -24,9 +24,14 @@ struct Stream {
 impl Stream {
     fn take(&mut self, stamp_ns: i64) {
         self.packets += 1;
-        let Some(last_ns) = self.last_ns.replace(stamp_ns) else { return };
+        let Some(last_ns) = self.last_ns.replace(stamp_ns) else {
+            return;
+        };
         let since = (stamp_ns - last_ns) as f64 / 1e9 - self.told.take().unwrap_or(0.0);
-        assert!(since > 0.0 && since < 5.0, "stamps go on from {last_ns} to {stamp_ns}, and jump only where a step is told");
+        assert!(
+            since > 0.0 && since < 5.0,
+            "stamps go on from {last_ns} to {stamp_ns}, and jump only where a step is told"
+        );
     }
 
     fn step(&mut self, seconds: f64) {
@@ -40,7 +45,9 @@ fn watch(viewer: &mut Viewer, streams: &mut [Stream; 2], done: impl Fn(&Stream) 
     let end = Instant::now() + PATIENCE;
     while !streams.iter().all(&done) {
         assert!(Instant::now() < end, "the streams stopped");
-        let Some(packet) = viewer.next_within(PATIENCE) else { continue };
+        let Some(packet) = viewer.next_within(PATIENCE) else {
+            continue;
+        };
         match &packet.body {
             Body::Video { .. } => streams[0].take(packet.stamp_ns),
             Body::Audio { .. } => streams[1].take(packet.stamp_ns),
@@ -58,7 +65,9 @@ fn watch(viewer: &mut Viewer, streams: &mut [Stream; 2], done: impl Fn(&Stream) 
 fn a_clock_set_by_an_hour_is_told_within_a_second_and_no_viewer_is_lost() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let program = Program::start(&format!("--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     // One connection from the beginning to the end.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1");
     let mut streams = [Stream::default(), Stream::default()];
@@ -68,26 +77,46 @@ fn a_clock_set_by_an_hour_is_told_within_a_second_and_no_viewer_is_lost() {
     for (n, (name, step)) in (1..).zip([("forward", "+1 hour"), ("back", "-1 hour")]) {
         let before = unix_minus_monotonic_ns();
         let setting = std::thread::spawn(move || run("date", &["-s", step]));
-        wait_for("clock that was set", || ((unix_minus_monotonic_ns() - before).abs() > 1_000_000_000).then_some(()));
+        wait_for("clock that was set", || {
+            ((unix_minus_monotonic_ns() - before).abs() > 1_000_000_000).then_some(())
+        });
         let began = Instant::now();
         let set = (unix_minus_monotonic_ns() - before) as f64 / 1e9;
         watch(&mut viewer, &mut streams, |stream| stream.steps.len() == n);
         let told = streams[0].steps[n - 1];
-        figure(&format!("clock set {name}, time until both streams are told"), seconds_since(began));
-        figure(&format!("clock set {name}, by how much, and as told"), format!("{set:.6} s, {told:.6} s"));
+        figure(
+            &format!("clock set {name}, time until both streams are told"),
+            seconds_since(began),
+        );
+        figure(
+            &format!("clock set {name}, by how much, and as told"),
+            format!("{set:.6} s, {told:.6} s"),
+        );
         assert!(began.elapsed() < TOLD_WITHIN);
         setting.join().expect("date can set the clock");
         assert!((told - set).abs() < 0.001, "set {set} s, told {told} s");
-        assert_eq!(streams[1].steps, streams[0].steps, "both streams are told the same");
+        assert_eq!(
+            streams[1].steps, streams[0].steps,
+            "both streams are told the same"
+        );
         let clock = &program.info()["clock"];
         assert_eq!(clock["steps"], n);
         assert_eq!(clock["last_step_seconds"], told);
         streams.iter_mut().for_each(|stream| stream.packets = 0);
         watch(&mut viewer, &mut streams, |stream| stream.packets >= 15);
         // vivid's own stamps run up to a frame ahead.
-        let ages = streams.each_ref().map(|stream| unix_ns() - stream.last_ns.expect("packets came"));
-        assert!(ages.iter().all(|age| (-100_000_000..10_000_000_000).contains(age)), "stamps are of now: {ages:?} ns ago");
+        let ages = streams
+            .each_ref()
+            .map(|stream| unix_ns() - stream.last_ns.expect("packets came"));
+        assert!(
+            ages.iter()
+                .all(|age| (-100_000_000..10_000_000_000).contains(age)),
+            "stamps are of now: {ages:?} ns ago"
+        );
     }
-    assert!(streams.iter().all(|stream| stream.steps.len() == 2), "each step is told once");
+    assert!(
+        streams.iter().all(|stream| stream.steps.len() == 2),
+        "each step is told once"
+    );
     program.stop();
 }

@@ -16,7 +16,10 @@ const BACK_WITHIN: Duration = Duration::from_secs(10);
 pub fn picture_back(viewer: &mut Viewer, fault: &str, healed: Instant) -> Picture {
     let picture = viewer.picture();
     let took = healed.elapsed();
-    figure(&format!("{fault}, device back to next picture"), format!("{:.2} s", took.as_secs_f64()));
+    figure(
+        &format!("{fault}, device back to next picture"),
+        format!("{:.2} s", took.as_secs_f64()),
+    );
     assert!(took < BACK_WITHIN, "the picture came back after {took:?}");
     picture
 }
@@ -48,7 +51,10 @@ fn a_stalled_camera_is_noticed_and_comes_back() {
     let (line, began) = (program.log_length(), Instant::now());
     camera.set("percentage_of_dropped_buffers", 100);
     program.wait_for_line(line, &["delivered nothing"]);
-    figure("camera stalled, time until it is noticed", seconds_since(began));
+    figure(
+        "camera stalled, time until it is noticed",
+        seconds_since(began),
+    );
     viewer.drain(QUIET);
     let healed = Instant::now();
     camera.set("percentage_of_dropped_buffers", 0);
@@ -94,7 +100,11 @@ fn buffers_marked_faulty_are_counted_and_not_sent() {
     viewer.picture();
     camera.set("inject_v4l2_buf_flag_error", 1);
     viewer.wait("gap with the cause corrupt", |p| match p.body {
-        Body::Event(e) if e["event"] == "gap" && e["stream"] == "video" && e["cause"] == "corrupt" => Some(()),
+        Body::Event(e)
+            if e["event"] == "gap" && e["stream"] == "video" && e["cause"] == "corrupt" =>
+        {
+            Some(())
+        }
         _ => None,
     });
     viewer.picture();
@@ -112,12 +122,18 @@ fn damaged_jpegs_are_counted_and_never_sent() {
     // uvcvideo itself discards what carries the error bit; that shows as a jump of its numbers.
     for (damage, cause) in [("corrupt", "driver"), ("truncate", "corrupt")] {
         camera.mode(damage);
-        viewer.wait(&format!("gap with the cause {cause} after {damage}"), |p| match p.body {
-            Body::Event(e) if e["event"] == "gap" && e["cause"] == cause => Some(()),
-            _ => None,
-        });
+        viewer.wait(
+            &format!("gap with the cause {cause} after {damage}"),
+            |p| match p.body {
+                Body::Event(e) if e["event"] == "gap" && e["cause"] == cause => Some(()),
+                _ => None,
+            },
+        );
         for _ in 0..20 {
-            assert!(sent.contains(&viewer.picture().jpeg), "{damage}: only whole images");
+            assert!(
+                sent.contains(&viewer.picture().jpeg),
+                "{damage}: only whole images"
+            );
         }
         camera.mode("go");
     }
@@ -132,13 +148,20 @@ fn a_missing_camera_is_waited_for() {
     camera.unplug();
     let program = Program::start("--camera-type usb --device-id 0");
     let line = program.wait_for_line(0, &["video0"]);
-    assert!(line.contains(&there), "it says what there is, {there}: {line}");
+    assert!(
+        line.contains(&there),
+        "it says what there is, {there}: {line}"
+    );
     let mut viewer = Viewer::connect(program.port, "");
     viewer.drain(QUIET);
     camera.plug();
     let healed = Instant::now();
     picture_back(&mut viewer, "camera missing at the start", healed);
-    assert_eq!(program.lines(&["video0", "not there"]).len(), 1, "said once");
+    assert_eq!(
+        program.lines(&["video0", "not there"]).len(),
+        1,
+        "said once"
+    );
     program.stop();
 }
 
@@ -176,7 +199,10 @@ fn a_killed_or_frozen_capture_process_is_replaced_and_viewers_stay() {
         kill(before, signal).expect("the worker runs");
         viewer.event("source_back");
         viewer.picture();
-        figure(&format!("capture process {signal}, fault to next picture"), seconds_since(began));
+        figure(
+            &format!("capture process {signal}, fault to next picture"),
+            seconds_since(began),
+        );
         assert_ne!(program.worker("stampcast-video"), before);
     }
     program.stop();

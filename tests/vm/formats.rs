@@ -23,7 +23,10 @@ const TURNED_AND_MIRRORED: [usize; 4] = [3, 1, 2, 0];
 
 /// Each is what it should be, or very near: coded and decoded again, and the range of what comes is the driver's word.
 fn look_like(seen: [[u8; 3]; 4], expected: [[u8; 3]; 4]) -> bool {
-    seen.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| a.abs_diff(*b) < 30)
+    seen.iter()
+        .flatten()
+        .zip(expected.iter().flatten())
+        .all(|(a, b)| a.abs_diff(*b) < 30)
 }
 
 fn quarter(x: usize, y: usize) -> [u8; 3] {
@@ -31,7 +34,10 @@ fn quarter(x: usize, y: usize) -> [u8; 3] {
 }
 
 fn picture(pixel: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
-    (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect()
+    (0..HEIGHT)
+        .flat_map(|y| (0..WIDTH).map(move |x| (x, y)))
+        .flat_map(|(x, y)| pixel(x, y))
+        .collect()
 }
 
 fn yuyv() -> Vec<u8> {
@@ -43,39 +49,66 @@ fn yuyv() -> Vec<u8> {
 
 fn nv12() -> Vec<u8> {
     let luma = picture(|x, y| vec![quarter(x, y)[0]]);
-    let chroma = picture(|x, y| if x % 2 == 0 && y % 2 == 0 { quarter(x, y)[1..].to_vec() } else { vec![] });
+    let chroma = picture(|x, y| {
+        if x % 2 == 0 && y % 2 == 0 {
+            quarter(x, y)[1..].to_vec()
+        } else {
+            vec![]
+        }
+    });
     [luma, chroma].concat()
 }
 
 /// The loopback's first picture is of that size and looks like that.
 fn gives(format: &str, options: &str, size: (usize, usize), expected: [[u8; 3]; 4]) {
     let device = LoopbackCamera::SHARED_NODE;
-    let program = Program::start(&format!("--camera-type usb --device {device} --width {WIDTH} --height {HEIGHT} {options}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --device {device} --width {WIDTH} --height {HEIGHT} {options}"
+    ));
     let picture = Viewer::connect(program.port, "").picture();
     let (width, height, seen) = jpegs::quarters(&picture.jpeg);
     let told = (picture.width as usize, picture.height as usize);
     assert_eq!((told, (width, height)), (size, size), "{format} {options}");
-    assert!(look_like(seen, expected), "{format} {options}: {seen:?} for {expected:?}");
+    assert!(
+        look_like(seen, expected),
+        "{format} {options}: {seen:?} for {expected:?}"
+    );
     program.wait_for_line(0, &[&format!("{format} {WIDTH}x{HEIGHT}")]);
     program.stop();
 }
 
 #[test]
 fn nv12_gives_the_cameras_picture() {
-    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "nv12", (WIDTH, HEIGHT), &nv12());
+    let _camera = LoopbackCamera::playing_raw(
+        LoopbackCamera::SHARED_NODE,
+        "nv12",
+        (WIDTH, HEIGHT),
+        &nv12(),
+    );
     gives("NV12", "", (WIDTH, HEIGHT), QUARTERS_RGB);
 }
 
 #[test]
 fn grey_gives_the_cameras_picture() {
     let grey = picture(|x, y| vec![quarter(x, y)[0]]);
-    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "gray", (WIDTH, HEIGHT), &grey);
-    gives("GREY", "", (WIDTH, HEIGHT), QUARTERS.map(|[luma, ..]| [luma; 3]));
+    let _camera =
+        LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "gray", (WIDTH, HEIGHT), &grey);
+    gives(
+        "GREY",
+        "",
+        (WIDTH, HEIGHT),
+        QUARTERS.map(|[luma, ..]| [luma; 3]),
+    );
 }
 
 #[test]
 fn yuyv_is_turned_and_mirrored_as_asked() {
-    let _camera = LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "yuyv422", (WIDTH, HEIGHT), &yuyv());
+    let _camera = LoopbackCamera::playing_raw(
+        LoopbackCamera::SHARED_NODE,
+        "yuyv422",
+        (WIDTH, HEIGHT),
+        &yuyv(),
+    );
     turned_and_mirrored("YUYV");
 }
 
@@ -87,7 +120,15 @@ fn jpeg_is_turned_and_mirrored_as_asked() {
 }
 
 fn turned_and_mirrored(format: &str) {
-    for (options, places) in [("--rotate 90", TURNED), ("--rotate 90 --flip vertical", TURNED_AND_MIRRORED)] {
-        gives(format, options, (HEIGHT, WIDTH), places.map(|place| QUARTERS_RGB[place]));
+    for (options, places) in [
+        ("--rotate 90", TURNED),
+        ("--rotate 90 --flip vertical", TURNED_AND_MIRRORED),
+    ] {
+        gives(
+            format,
+            options,
+            (HEIGHT, WIDTH),
+            places.map(|place| QUARTERS_RGB[place]),
+        );
     }
 }

@@ -30,8 +30,15 @@ fn a_usb_camera_on_another_port_is_found_again_by_its_serial_number() {
     let _other = Usb::camera(1, "OTHER", &others);
     let camera = Usb::camera(2, "OURS", &ours);
     let healed = Instant::now();
-    let picture = picture_back(&mut viewer, "USB camera replugged at another port under another number", healed);
-    assert!(ours.contains(&picture.jpeg), "the picture is not the other camera's");
+    let picture = picture_back(
+        &mut viewer,
+        "USB camera replugged at another port under another number",
+        healed,
+    );
+    assert!(
+        ours.contains(&picture.jpeg),
+        "the picture is not the other camera's"
+    );
     drop(camera);
     program.stop();
 }
@@ -45,7 +52,12 @@ fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers(
         let left_camera = Usb::camera(0, left_serial, &left);
         let right_camera = Usb::camera(1, right_serial, &right);
         let number = left_camera.node().to_owned();
-        let start = |camera: &Usb| Program::start(&format!("--camera-type usb --device {}", camera.node().display()));
+        let start = |camera: &Usb| {
+            Program::start(&format!(
+                "--camera-type usb --device {}",
+                camera.node().display()
+            ))
+        };
         let (left_program, right_program) = (start(&left_camera), start(&right_camera));
         let mut left_viewer = Viewer::connect(left_program.port, "events=1");
         let mut right_viewer = Viewer::connect(right_program.port, "events=1");
@@ -57,9 +69,22 @@ fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers(
         left_viewer.event("source_lost");
         right_viewer.event("source_lost");
         let right_camera = Usb::camera(1, right_serial, &right);
-        assert_eq!(right_camera.node(), number, "the right camera has the left one's number");
+        assert_eq!(
+            right_camera.node(),
+            number,
+            "the right camera has the left one's number"
+        );
         let plugged = Instant::now();
-        assert!(right.contains(&picture_back(&mut right_viewer, "a twin replugged under the other's number", plugged).jpeg));
+        assert!(
+            right.contains(
+                &picture_back(
+                    &mut right_viewer,
+                    "a twin replugged under the other's number",
+                    plugged
+                )
+                .jpeg
+            )
+        );
         left_viewer.drain(QUIET);
         let left_camera = Usb::camera(0, left_serial, &left);
         let plugged = Instant::now();
@@ -71,9 +96,14 @@ fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers(
         left_program.stop();
         right_program.stop();
         // The next pair is to find the lowest numbers free, in this order.
-        let nodes = [left_camera.node().to_owned(), right_camera.node().to_owned()];
+        let nodes = [
+            left_camera.node().to_owned(),
+            right_camera.node().to_owned(),
+        ];
         left_camera.unplug();
         right_camera.unplug();
-        wait_for("cameras to be gone", || nodes.iter().all(|node| !node.exists()).then_some(()));
+        wait_for("cameras to be gone", || {
+            nodes.iter().all(|node| !node.exists()).then_some(())
+        });
     }
 }

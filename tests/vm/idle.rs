@@ -17,7 +17,13 @@ fn a_camera_that_nobody_watches_runs_and_is_not_encoded() {
     let camera = Vivid::ready(0);
     let reference = {
         let mut reader = Command::new("v4l2-ctl")
-            .args(["-d", &camera.node().to_string_lossy(), "--set-fmt-video=width=640,height=480,pixelformat=YU12", "-p", "15"])
+            .args([
+                "-d",
+                &camera.node().to_string_lossy(),
+                "--set-fmt-video=width=640,height=480,pixelformat=YU12",
+                "-p",
+                "15",
+            ])
             .args(["--stream-mmap", "--stream-count=0"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -33,11 +39,19 @@ fn a_camera_that_nobody_watches_runs_and_is_not_encoded() {
     let ours = share_of_a_core(&program.tree());
     let video = program.info()["video"].clone();
     assert_eq!(video["state"], "streaming", "{video}");
-    assert!(video["sequence"].is_null(), "something was encoded: {video}");
+    assert!(
+        video["sequence"].is_null(),
+        "something was encoded: {video}"
+    );
     program.stop();
     figure(
         "no viewer, vivid at 15 fps",
-        format!("{:.2} % of an emulated core, v4l2-ctl alone {:.2} %: {:.1} times", ours * 100.0, reference * 100.0, ours / reference),
+        format!(
+            "{:.2} % of an emulated core, v4l2-ctl alone {:.2} %: {:.1} times",
+            ours * 100.0,
+            reference * 100.0,
+            ours / reference
+        ),
     );
 }
 
@@ -52,10 +66,19 @@ fn share_of_a_core(pids: &[u32]) -> f64 {
 
 /// Of all their threads since their start.
 fn cpu(pids: &[u32]) -> Duration {
-    let tasks = pids.iter().flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives"));
+    let tasks = pids
+        .iter()
+        .flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives"));
     let on_cpu = |task: &Path| {
         let text = std::fs::read_to_string(task.join("schedstat")).expect("the thread lives");
-        Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("schedstat begins with a number"))
+        Duration::from_nanos(
+            text.split(' ')
+                .next()
+                .and_then(|ns| ns.parse().ok())
+                .expect("schedstat begins with a number"),
+        )
     };
-    tasks.map(|task| on_cpu(&task.expect("procfs").path())).sum()
+    tasks
+        .map(|task| on_cpu(&task.expect("procfs").path()))
+        .sum()
 }

@@ -18,7 +18,9 @@ fn image(number: u32, width: u16, height: u16) -> Vec<u8> {
         })
         .collect();
     let mut jpeg = Vec::new();
-    Encoder::new(&mut jpeg, 70).encode(&pixels, width, height, ColorType::Rgb).expect("the image can be encoded");
+    Encoder::new(&mut jpeg, 70)
+        .encode(&pixels, width, height, ColorType::Rgb)
+        .expect("the image can be encoded");
     jpeg
 }
 
@@ -50,27 +52,41 @@ pub fn without_huffman_tables(jpeg: &[u8]) -> Vec<u8> {
 
 /// Decodes it whole, without a warning, and returns its size and its mean brightness (0 to 255).
 pub fn decode(jpeg: &[u8]) -> (usize, usize, f64) {
-    let image = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).expect("the picture decodes");
+    let image =
+        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).expect("the picture decodes");
     let sum: u64 = image.pixels.iter().map(|p| u64::from(*p)).sum();
-    (image.width, image.height, sum as f64 / image.pixels.len() as f64)
+    (
+        image.width,
+        image.height,
+        sum as f64 / image.pixels.len() as f64,
+    )
 }
 
 /// Decodes it and returns its size and the colours (red, green, blue) in the middle of its four quarters: above left and
 /// right, below left and right.
 pub fn quarters(jpeg: &[u8]) -> (usize, usize, [[u8; 3]; 4]) {
-    let image = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("the picture decodes");
+    let image =
+        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("the picture decodes");
     let colour = |(x, y): (usize, usize)| {
         let at = y * image.height / 4 * image.pitch + x * image.width / 4 * 3;
         [image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]]
     };
-    (image.width, image.height, [(1, 1), (3, 1), (1, 3), (3, 3)].map(colour))
+    (
+        image.width,
+        image.height,
+        [(1, 1), (3, 1), (1, 3), (3, 3)].map(colour),
+    )
 }
 
 /// An image whose quarters have these colours.
 pub fn of_quarters(width: u16, height: u16, colours: [[u8; 3]; 4]) -> Vec<u8> {
     let quarter = |x, y| usize::from(2 * y >= height) * 2 + usize::from(2 * x >= width);
-    let pixels: Vec<u8> = (0..height).flat_map(|y| (0..width).flat_map(move |x| colours[quarter(x, y)])).collect();
+    let pixels: Vec<u8> = (0..height)
+        .flat_map(|y| (0..width).flat_map(move |x| colours[quarter(x, y)]))
+        .collect();
     let mut jpeg = Vec::new();
-    Encoder::new(&mut jpeg, 90).encode(&pixels, width, height, ColorType::Rgb).expect("the image can be encoded");
+    Encoder::new(&mut jpeg, 90)
+        .encode(&pixels, width, height, ColorType::Rgb)
+        .expect("the image can be encoded");
     jpeg
 }

@@ -37,16 +37,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A program built by cargo, found from this one's own place: target/debug/deps.
 fn built(path: &str) -> PathBuf {
     let own = std::env::current_exe().expect("Linux names the running program");
-    let target = own.ancestors().nth(3).expect("a test runs in target/PROFILE/deps");
+    let target = own
+        .ancestors()
+        .nth(3)
+        .expect("a test runs in target/PROFILE/deps");
     let program = target.join(path);
-    assert!(program.exists(), "{} is not built; run tests/run.sh vm", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built; run tests/run.sh vm",
+        program.display()
+    );
     program
 }
 
 /// Runs a command to its end.
 fn run(program: &str, arguments: &[&str]) {
-    let done = Command::new(program).args(arguments).output().expect("the command starts");
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(program)
+        .args(arguments)
+        .output()
+        .expect("the command starts");
+    assert!(
+        done.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// Waits until `done` gives something; panics with `what` after [`PATIENCE`].
@@ -64,8 +78,12 @@ fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 /// Keeps a measured figure beside the machine's result.
 fn figure(name: &str, value: impl std::fmt::Display) {
     let line = format!("{name}: {value}\n");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open("/mnt/figures");
-    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the share is writable");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open("/mnt/figures");
+    file.and_then(|mut f| f.write_all(line.as_bytes()))
+        .expect("the share is writable");
 }
 
 /// For a figure.

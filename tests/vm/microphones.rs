@@ -48,7 +48,11 @@ impl Player {
                 }
             }
         });
-        Self { stop, thread: Some(thread), looks }
+        Self {
+            stop,
+            thread: Some(thread),
+            looks,
+        }
     }
 
     /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account of how far it is, at the last
@@ -56,13 +60,22 @@ impl Player {
     /// its start will not do: the first step may be longer or shorter than the time since then; and an emulator that stood
     /// still for longer than the device's buffer has lost that time.)
     pub fn began_ns(&self) -> i64 {
-        *self.looks.lock().expect("no holder panics").iter().min().expect("there was a look")
+        *self
+            .looks
+            .lock()
+            .expect("no holder panics")
+            .iter()
+            .min()
+            .expect("there was a look")
     }
 
     /// How late a [`click`] of this player was heard, nanoseconds.
     pub fn click_error_ns(&self, click: &Click) -> i64 {
         const SECOND_NS: i64 = 1_000_000_000;
-        click.unix_ns - unix_minus_monotonic_ns() - self.began_ns() - i64::from(click.number) * SECOND_NS
+        click.unix_ns
+            - unix_minus_monotonic_ns()
+            - self.began_ns()
+            - i64::from(click.number) * SECOND_NS
     }
 }
 
@@ -76,12 +89,15 @@ const CELLS: usize = 1 + 2 * BITS;
 /// A click at each whole second after the start, numbered from 0 (for more than an hour), so that each is known by itself.
 pub fn click(n: u64) -> i16 {
     let (second, at) = (n / u64::from(RATE_HZ), (n % u64::from(RATE_HZ)) as usize);
-    let loud = at / CELL_SAMPLES < CELLS && at % CELL_SAMPLES < 4 && is_loud(second, at / CELL_SAMPLES);
+    let loud =
+        at / CELL_SAMPLES < CELLS && at % CELL_SAMPLES < 4 && is_loud(second, at / CELL_SAMPLES);
     if loud { 2 * LOUD } else { 0 }
 }
 
 fn is_loud(number: u64, cell: usize) -> bool {
-    let Some(cell) = cell.checked_sub(1) else { return true };
+    let Some(cell) = cell.checked_sub(1) else {
+        return true;
+    };
     (number >> (cell / 2) & 1 == 1) != (cell % 2 == 1)
 }
 
@@ -109,13 +125,19 @@ impl Ear {
         for (n, sample) in sound.samples.iter().enumerate() {
             let loud = *sample > LOUD;
             if loud && self.begun.is_none() && self.silent > CELLS * CELL_SAMPLES {
-                self.begun = Some((sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz), Vec::new()));
+                self.begun = Some((
+                    sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz),
+                    Vec::new(),
+                ));
             }
             self.silent = if loud { 0 } else { self.silent + 1 };
             if let Some((_, samples)) = &mut self.begun {
                 samples.push(loud);
             }
-            if let Some((unix_ns, samples)) = self.begun.take_if(|(_, samples)| samples.len() == CELLS * CELL_SAMPLES) {
+            if let Some((unix_ns, samples)) = self
+                .begun
+                .take_if(|(_, samples)| samples.len() == CELLS * CELL_SAMPLES)
+            {
                 clicks.extend(number(&samples).map(|number| Click { number, unix_ns }));
             }
         }
@@ -127,7 +149,8 @@ impl Ear {
 fn number(samples: &[bool]) -> Option<u32> {
     let cells: Vec<bool> = samples.chunks(CELL_SAMPLES).map(|cell| cell[1]).collect();
     let bits = cells[1..].chunks(2).enumerate();
-    bits.map(|(at, pair)| (pair[0] != pair[1]).then_some(u32::from(pair[0]) << at)).sum()
+    bits.map(|(at, pair)| (pair[0] != pair[1]).then_some(u32::from(pair[0]) << at))
+        .sum()
 }
 
 /// When the first sample must have been played, after `written` were handed over.
@@ -152,16 +175,26 @@ fn open() -> PCM {
     let pcm = PCM::new(LOOPBACK_SPEAKER, Direction::Playback, false).expect("snd-aloop is loaded");
     {
         let hardware = HwParams::any(&pcm).expect("the device has parameters");
-        hardware.set_access(Access::RWInterleaved).expect("interleaved");
+        hardware
+            .set_access(Access::RWInterleaved)
+            .expect("interleaved");
         hardware.set_format(Format::S16LE).expect("16 bits");
         hardware.set_channels(1).expect("one channel");
-        hardware.set_rate(RATE_HZ, ValueOr::Nearest).expect("48 kHz");
-        hardware.set_buffer_size_near(i64::from(RATE_HZ / 2)).expect("half a second of buffer");
+        hardware
+            .set_rate(RATE_HZ, ValueOr::Nearest)
+            .expect("48 kHz");
+        hardware
+            .set_buffer_size_near(i64::from(RATE_HZ / 2))
+            .expect("half a second of buffer");
         pcm.hw_params(&hardware).expect("the parameters fit");
         let software = pcm.sw_params_current().expect("the device has parameters");
-        software.set_start_threshold(i64::from(RATE_HZ)).expect("it starts when told"); // more than the buffer holds
+        software
+            .set_start_threshold(i64::from(RATE_HZ))
+            .expect("it starts when told"); // more than the buffer holds
         software.set_tstamp_mode(true).expect("stamps");
-        software.set_tstamp_type(TstampType::Monotonic).expect("monotonic stamps");
+        software
+            .set_tstamp_type(TstampType::Monotonic)
+            .expect("monotonic stamps");
         pcm.sw_params(&software).expect("the parameters fit");
     }
     pcm
@@ -169,7 +202,10 @@ fn open() -> PCM {
 
 fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) {
     let samples: Vec<i16> = (*next..*next + count as u64).map(sample).collect();
-    let written = pcm.io_i16().and_then(|io| io.writei(&samples)).expect("the player keeps up");
+    let written = pcm
+        .io_i16()
+        .and_then(|io| io.writei(&samples))
+        .expect("the player keeps up");
     *next += written as u64;
 }
 
@@ -185,12 +221,25 @@ pub struct LoopbackState {
 
 impl LoopbackState {
     pub fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/asound/Loopback/pcm1c/sub0/status").expect("snd-aloop is loaded");
+        let text = std::fs::read_to_string("/proc/asound/Loopback/pcm1c/sub0/status")
+            .expect("snd-aloop is loaded");
         let value = |name: &str| {
-            let of = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
+            let of = |line: &str| {
+                Some(
+                    line.strip_prefix(name)?
+                        .trim_start()
+                        .strip_prefix(':')?
+                        .trim()
+                        .to_owned(),
+                )
+            };
             text.lines().find_map(of).unwrap_or_default()
         };
-        Self { state: value("state"), started: value("trigger_time"), owner: value("owner_pid") }
+        Self {
+            state: value("state"),
+            started: value("trigger_time"),
+            owner: value("owner_pid"),
+        }
     }
 }
 
@@ -200,22 +249,34 @@ pub struct AlsaProgram(Child);
 impl AlsaProgram {
     /// Records from the USB microphone, as another program would that came first.
     pub fn holding_the_usb_microphone() -> Self {
-        Self::running("arecord", "-D hw:CARD=Microphone -r 48000 -c 1 /dev/null", "Microphone/pcm0c")
+        Self::running(
+            "arecord",
+            "-D hw:CARD=Microphone -r 48000 -c 1 /dev/null",
+            "Microphone/pcm0c",
+        )
     }
 
     /// Plays two channels at 16 kHz into the loopback.
     pub fn playing_stereo(samples: &[u8]) -> Self {
         std::fs::write("/tmp/stereo.raw", samples).expect("/tmp is writable");
-        Self::running("aplay", &format!("-D {LOOPBACK_SPEAKER} -r 16000 -c 2 /tmp/stereo.raw"), "Loopback/pcm0p")
+        Self::running(
+            "aplay",
+            &format!("-D {LOOPBACK_SPEAKER} -r 16000 -c 2 /tmp/stereo.raw"),
+            "Loopback/pcm0p",
+        )
     }
 
     /// `pcm`: the card and device that it uses, as in /proc/asound.
     fn running(program: &str, arguments: &str, pcm: &str) -> Self {
         let mut command = Command::new(program);
-        command.args(["-q", "-t", "raw", "-f", "S16_LE"]).args(arguments.split(' ')).stdin(Stdio::null());
+        command
+            .args(["-q", "-t", "raw", "-f", "S16_LE"])
+            .args(arguments.split(' '))
+            .stdin(Stdio::null());
         let running = Self(command.spawn().expect("it is installed"));
         wait_for(&format!("running {program}"), || {
-            let status = std::fs::read_to_string(format!("/proc/asound/{pcm}/sub0/status")).unwrap_or_default();
+            let status = std::fs::read_to_string(format!("/proc/asound/{pcm}/sub0/status"))
+                .unwrap_or_default();
             status.contains("RUNNING").then_some(())
         });
         running

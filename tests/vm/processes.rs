@@ -17,7 +17,9 @@ use std::time::Instant;
 fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let program = Program::start(&format!("--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "format=binary");
     viewer.picture();
     viewer.sound();
@@ -25,22 +27,42 @@ fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
     let (before, microphone) = (workers(), LoopbackState::now());
     assert_eq!(microphone.state, "RUNNING");
     let witness = Tracepoint::of(&camera.node());
-    wait_for("buffer before the fault", || witness.buffers().first().map(|_| ()));
+    wait_for("buffer before the fault", || {
+        witness.buffers().first().map(|_| ())
+    });
 
     let (began, killed_ns) = (Instant::now(), clock_ns(ClockId::CLOCK_MONOTONIC));
     kill(program.worker("stampcast-serve"), Signal::SIGKILL).expect("the server runs");
     viewer.ended();
     let mut viewer = Viewer::connect(program.port, "format=binary");
     let picture = viewer.picture();
-    figure("server killed, to next picture at a viewer that reconnects at once", seconds_since(began));
+    figure(
+        "server killed, to next picture at a viewer that reconnects at once",
+        seconds_since(began),
+    );
     let sound = viewer.sound();
-    figure("server killed, to next picture and sound", seconds_since(began));
-    assert!((picture.stamp_ns - sound.stamp_ns).abs() < 2_000_000_000, "both are stamps of now");
+    figure(
+        "server killed, to next picture and sound",
+        seconds_since(began),
+    );
+    assert!(
+        (picture.stamp_ns - sound.stamp_ns).abs() < 2_000_000_000,
+        "both are stamps of now"
+    );
 
     assert_eq!(workers(), before, "neither worker was replaced");
-    assert_eq!(LoopbackState::now(), microphone, "the kernel knows of one start of the microphone only");
+    assert_eq!(
+        LoopbackState::now(),
+        microphone,
+        "the kernel knows of one start of the microphone only"
+    );
     // The ring still held a picture for the next server: the viewer may have it before the camera has given another.
-    let after_the_fault = || witness.buffers().last().is_some_and(|b| b.stamp_ns > killed_ns);
+    let after_the_fault = || {
+        witness
+            .buffers()
+            .last()
+            .is_some_and(|b| b.stamp_ns > killed_ns)
+    };
     wait_for("buffer after the fault", || after_the_fault().then_some(()));
     // A stream that is started counts from 0.
     let numbers: Vec<u32> = witness.buffers().iter().map(|b| b.sequence).collect();
@@ -53,7 +75,9 @@ fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
 fn a_killed_supervisor_leaves_no_process_and_free_devices() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let mut program = Program::start(&format!("--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let mut program = Program::start(&format!(
+        "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "");
     viewer.picture();
     viewer.sound();
@@ -62,26 +86,65 @@ fn a_killed_supervisor_leaves_no_process_and_free_devices() {
 
     let began = Instant::now();
     program.kill_supervisor();
-    wait_for("end of all processes", || workers.iter().all(has_ended).then_some(()));
-    figure("supervisor killed, until no process is left", seconds_since(began));
+    wait_for("end of all processes", || {
+        workers.iter().all(has_ended).then_some(())
+    });
+    figure(
+        "supervisor killed, until no process is left",
+        seconds_since(began),
+    );
     let node = camera.node();
-    assert!(works("v4l2-ctl", &["-d", &node.to_string_lossy(), "--stream-mmap", "--stream-count=1"]), "the camera is free");
     assert!(
-        works("arecord", &["-q", "-D", LOOPBACK_MICROPHONE, "-f", "S16_LE", "-r", "48000", "-s", "480", "/dev/null"]),
+        works(
+            "v4l2-ctl",
+            &[
+                "-d",
+                &node.to_string_lossy(),
+                "--stream-mmap",
+                "--stream-count=1"
+            ]
+        ),
+        "the camera is free"
+    );
+    assert!(
+        works(
+            "arecord",
+            &[
+                "-q",
+                "-D",
+                LOOPBACK_MICROPHONE,
+                "-f",
+                "S16_LE",
+                "-r",
+                "48000",
+                "-s",
+                "480",
+                "/dev/null"
+            ]
+        ),
         "the microphone is free"
     );
     TcpListener::bind(("127.0.0.1", program.port)).expect("the port is free");
-    figure("supervisor killed, until other programs have used camera and microphone", seconds_since(began));
+    figure(
+        "supervisor killed, until other programs have used camera and microphone",
+        seconds_since(began),
+    );
     viewer.ended();
 }
 
 /// A zombie holds nothing; the machine's first process reaps it in its own time.
 fn has_ended(pid: &Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, state)| state.starts_with('Z'))
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {
-    let done = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let done = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     done.expect("the command starts").success()
 }

@@ -26,7 +26,13 @@ impl Program {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let mut child = Command::new(built("release/stampcast"))
             .args(options.split_whitespace())
-            .args(["--no-webrtc", "--host", "127.0.0.1", "--port", &port.to_string()])
+            .args([
+                "--no-webrtc",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+            ])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -41,7 +47,9 @@ impl Program {
             }
         });
         let program = Self { child, port, log };
-        wait_for("listening port", || TcpStream::connect(("127.0.0.1", port)).ok());
+        wait_for("listening port", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
         program
     }
 
@@ -56,7 +64,12 @@ impl Program {
 
     /// Waits for a line after the first `from` that holds all the words, in any case.
     pub fn wait_for_line(&self, from: usize, words: &[&str]) -> String {
-        wait_for(&format!("log line with {words:?}"), || self.lines(words).into_iter().find(|(n, _)| *n >= from).map(|(_, line)| line))
+        wait_for(&format!("log line with {words:?}"), || {
+            self.lines(words)
+                .into_iter()
+                .find(|(n, _)| *n >= from)
+                .map(|(_, line)| line)
+        })
     }
 
     /// The lines that hold all the words, in any case, with their numbers.
@@ -66,27 +79,42 @@ impl Program {
             let line = line.to_lowercase();
             words.iter().all(|w| line.contains(&w.to_lowercase()))
         };
-        log.iter().enumerate().filter(|(_, l)| holds(l)).map(|(n, l)| (n, l.clone())).collect()
+        log.iter()
+            .enumerate()
+            .filter(|(_, l)| holds(l))
+            .map(|(n, l)| (n, l.clone()))
+            .collect()
     }
 
     /// Its processes but the first.
     pub fn workers(&self) -> Vec<Pid> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         let children = std::fs::read_to_string(children).expect("the program runs");
-        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("the kernel lists numbers"))).collect()
+        children
+            .split_whitespace()
+            .map(|pid| Pid::from_raw(pid.parse().expect("the kernel lists numbers")))
+            .collect()
     }
 
     /// The process of that name below this program.
     pub fn worker(&self, name: &str) -> Pid {
-        let named = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
-        self.workers().into_iter().find(named).unwrap_or_else(|| panic!("no process {name}"))
+        let named = |pid: &Pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == name)
+        };
+        self.workers()
+            .into_iter()
+            .find(named)
+            .unwrap_or_else(|| panic!("no process {name}"))
     }
 
     /// `GET /info`.
     pub fn info(&self) -> serde_json::Value {
         let mut tcp = TcpStream::connect(("127.0.0.1", self.port)).expect("the program listens");
-        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        tcp.write_all(b"GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it takes a request");
+        tcp.set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        tcp.write_all(b"GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("it takes a request");
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).expect("it answers");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
@@ -101,7 +129,11 @@ impl Program {
 
     /// All its processes.
     pub fn tree(&self) -> Vec<u32> {
-        self.workers().into_iter().map(|pid| pid.as_raw() as u32).chain([self.pid()]).collect()
+        self.workers()
+            .into_iter()
+            .map(|pid| pid.as_raw() as u32)
+            .chain([self.pid()])
+            .collect()
     }
 
     /// Stops it as a service manager does and expects a clean end. It is promised within 2 s; where it takes longer here, on a
@@ -119,7 +151,10 @@ impl Program {
         };
         let took = asked.elapsed();
         if took > Duration::from_secs(2) {
-            figure("SIGTERM to the program's end, later than promised", format!("{:.2} s", took.as_secs_f64()));
+            figure(
+                "SIGTERM to the program's end, later than promised",
+                format!("{:.2} s", took.as_secs_f64()),
+            );
         }
         assert!(status.success(), "ended with {status}");
     }

@@ -9,11 +9,21 @@ use std::time::Instant;
 /// The next `format` event of that size, and the picture of that size that must stand right behind it.
 fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
     viewer.wait(&format!("format event of {width}x{height}"), |packet| {
-        let Body::Event(event) = packet.body else { return None };
-        (event["event"] == "format" && event["stream"] == "video" && event["width"] == width && event["height"] == height).then_some(())
+        let Body::Event(event) = packet.body else {
+            return None;
+        };
+        (event["event"] == "format"
+            && event["stream"] == "video"
+            && event["width"] == width
+            && event["height"] == height)
+            .then_some(())
     });
     let picture = viewer.picture();
-    assert_eq!((picture.width, picture.height), (width, height), "the picture after the event");
+    assert_eq!(
+        (picture.width, picture.height),
+        (width, height),
+        "the picture after the event"
+    );
     picture
 }
 
@@ -41,7 +51,10 @@ fn a_usb_camera_may_change_its_pictures_size_at_any_time() {
 #[test]
 fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
-    let _writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &[large.clone(), small.clone()].concat());
+    let _writer = LoopbackCamera::playing(
+        LoopbackCamera::SHARED_NODE,
+        &[large.clone(), small.clone()].concat(),
+    );
     sizes_in_turn(LoopbackCamera::SHARED_NODE, &large, &small);
 }
 
@@ -49,7 +62,10 @@ fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
 fn a_loopbacks_next_writer_may_write_another_size() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
     let writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &large);
-    let program = Program::start(&format!("--camera-type usb --device {}", LoopbackCamera::SHARED_NODE));
+    let program = Program::start(&format!(
+        "--camera-type usb --device {}",
+        LoopbackCamera::SHARED_NODE
+    ));
     let mut viewer = Viewer::connect(program.port, "events=1");
     assert!(large.contains(&viewer.picture().jpeg));
     drop(writer);
@@ -57,7 +73,10 @@ fn a_loopbacks_next_writer_may_write_another_size() {
     let _writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &small);
     let began = Instant::now();
     assert!(small.contains(&told_and_seen(&mut viewer, (320, 240)).jpeg));
-    figure("v4l2loopback's next writer, of another size, to next picture", seconds_since(began));
+    figure(
+        "v4l2loopback's next writer, of another size, to next picture",
+        seconds_since(began),
+    );
     program.stop();
 }
 
@@ -65,7 +84,10 @@ fn a_loopbacks_next_writer_may_write_another_size() {
 #[test]
 fn an_input_whose_signal_changes_is_opened_anew() {
     let input = Hdmi::ready();
-    let program = Program::start(&format!("--camera-type usb --device {} --width 320 --height 240", Hdmi::NODE));
+    let program = Program::start(&format!(
+        "--camera-type usb --device {} --width 320 --height 240",
+        Hdmi::NODE
+    ));
     let mut viewer = Viewer::connect(program.port, "events=1");
     viewer.picture();
     let worker = program.worker("stampcast-video");
@@ -73,7 +95,10 @@ fn an_input_whose_signal_changes_is_opened_anew() {
     input.change_signal();
     viewer.event("source_lost");
     viewer.picture();
-    figure("input's signal changed, to next picture", seconds_since(began));
+    figure(
+        "input's signal changed, to next picture",
+        seconds_since(began),
+    );
     program.wait_for_line(line, &["changed its size", "opened anew"]);
     assert_eq!(program.worker("stampcast-video"), worker);
     program.stop();

@@ -20,14 +20,17 @@ fn tone(n: u64) -> i16 {
 /// where samples are lost, doubled or altered.
 fn worst_break(samples: &[i16]) -> f64 {
     let twice_cosine = 2.0 * (std::f64::consts::TAU * TONE_HZ / f64::from(RATE_HZ)).cos();
-    let departure = |w: &[i16]| (f64::from(w[2]) - twice_cosine * f64::from(w[1]) + f64::from(w[0])).abs();
+    let departure =
+        |w: &[i16]| (f64::from(w[2]) - twice_cosine * f64::from(w[1]) + f64::from(w[0])).abs();
     samples.windows(3).map(departure).fold(0.0, f64::max)
 }
 
 #[test]
 fn a_tone_comes_back_at_its_frequency_with_no_sample_lost() {
     let _player = Player::play(tone);
-    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut packets: Vec<Sound> = Vec::new();
     while packets.iter().map(|p| p.samples.len()).sum::<usize>() < SECONDS * RATE_HZ as usize {
@@ -38,33 +41,58 @@ fn a_tone_comes_back_at_its_frequency_with_no_sample_lost() {
     for packet in &packets {
         assert_eq!((packet.rate_hz, packet.channels), (RATE_HZ, 1));
         let milliseconds = packet.samples.len() * 1000 / RATE_HZ as usize;
-        assert!((20..=50).contains(&milliseconds), "a packet of {milliseconds} ms");
+        assert!(
+            (20..=50).contains(&milliseconds),
+            "a packet of {milliseconds} ms"
+        );
     }
     for (a, b) in packets.iter().zip(&packets[1..]) {
-        assert_eq!(b.sequence, a.sequence.map(|n| n.wrapping_add(1)), "packets are numbered without a gap");
+        assert_eq!(
+            b.sequence,
+            a.sequence.map(|n| n.wrapping_add(1)),
+            "packets are numbered without a gap"
+        );
     }
-    let samples: Vec<i16> = packets.iter().flat_map(|p| p.samples.iter().copied()).collect();
+    let samples: Vec<i16> = packets
+        .iter()
+        .flat_map(|p| p.samples.iter().copied())
+        .collect();
     let worst = worst_break(&samples);
-    assert!(worst <= 3.0, "the wave is broken by {worst}: samples are missing or altered");
+    assert!(
+        worst <= 3.0,
+        "the wave is broken by {worst}: samples are missing or altered"
+    );
 
     // What is left is the clock: so many samples, each a known part of a cycle, in so much time by the stamps.
     let last = &packets[packets.len() - 1];
     let seconds = (last.stamp_ns - packets[0].stamp_ns) as f64 / 1e9;
-    let frequency = TONE_HZ * (samples.len() - last.samples.len()) as f64 / f64::from(RATE_HZ) / seconds;
-    figure("997 Hz tone through snd-aloop, frequency by the stamps", format!("{frequency:.3} Hz"));
-    assert!((frequency - TONE_HZ).abs() < TONE_HZ * 2e-3, "{frequency:.3} Hz");
+    let frequency =
+        TONE_HZ * (samples.len() - last.samples.len()) as f64 / f64::from(RATE_HZ) / seconds;
+    figure(
+        "997 Hz tone through snd-aloop, frequency by the stamps",
+        format!("{frequency:.3} Hz"),
+    );
+    assert!(
+        (frequency - TONE_HZ).abs() < TONE_HZ * 2e-3,
+        "{frequency:.3} Hz"
+    );
 }
 
 #[test]
 fn sound_and_picture_come_together() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(tone);
-    let program = Program::start(&format!("--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "format=binary");
     let picture = viewer.picture();
     let sound = viewer.sound();
     let apart = (picture.stamp_ns - sound.stamp_ns).abs();
-    figure("first picture's and next sound's stamps apart", format!("{:.0} ms", apart as f64 / 1e6));
+    figure(
+        "first picture's and next sound's stamps apart",
+        format!("{:.0} ms", apart as f64 / 1e6),
+    );
     assert!(apart < 2_000_000_000, "both are stamps of now");
     program.stop();
 }
@@ -74,8 +102,16 @@ struct Busy(Vec<Child>);
 
 impl Busy {
     fn machine() -> Self {
-        let processors = std::thread::available_parallelism().expect("Linux counts them").get();
-        let child = |_| Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().expect("sh starts");
+        let processors = std::thread::available_parallelism()
+            .expect("Linux counts them")
+            .get();
+        let child = |_| {
+            Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("sh starts")
+        };
         Self((0..2 * processors).map(child).collect())
     }
 }
@@ -95,7 +131,9 @@ fn no_overrun_in_a_minute_on_a_busy_machine() {
     const MINUTE: usize = 60;
     let _camera = Vivid::ready(0);
     // Silence: the player itself may fall behind, and then the loopback's other end is silent too.
-    let program = Program::start(&format!("--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut pictures = Viewer::connect(program.port, "audio=0");
     pictures.picture();
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1&video=0");
@@ -105,7 +143,10 @@ fn no_overrun_in_a_minute_on_a_busy_machine() {
     let mut samples = first.samples.len();
     while samples < MINUTE * first.rate_hz as usize * usize::from(first.channels) {
         let sound = viewer.wait("sound", |packet| {
-            assert!(!matches!(packet.body, Body::Event(_)), "nothing is lost: {packet:?}");
+            assert!(
+                !matches!(packet.body, Body::Event(_)),
+                "nothing is lost: {packet:?}"
+            );
             packet.sound()
         });
         sequence = sequence.map(|n| n.wrapping_add(1));
@@ -116,7 +157,16 @@ fn no_overrun_in_a_minute_on_a_busy_machine() {
     }
     drop(busy);
     let drops = program.info()["audio"]["drops"].clone();
-    figure("sound for a minute on a busy machine", format!("{packets} packets, none missing, at most {} ms late", latest_ns / 1_000_000));
-    assert!(drops.get("xrun").is_none_or(|xrun| xrun["absences"] == 0), "{drops}");
+    figure(
+        "sound for a minute on a busy machine",
+        format!(
+            "{packets} packets, none missing, at most {} ms late",
+            latest_ns / 1_000_000
+        ),
+    );
+    assert!(
+        drops.get("xrun").is_none_or(|xrun| xrun["absences"] == 0),
+        "{drops}"
+    );
     program.stop();
 }

@@ -15,7 +15,9 @@ const EASY_CAMERA: &str = "--camera-type usb --device-id 0 --width 320 --height 
 /// A program with that camera and this microphone, a viewer that both streams have reached, and somebody who watches the
 /// picture alone.
 fn watched(microphone: &str) -> (Program, Viewer, Witness) {
-    let program = Program::start(&format!("{EASY_CAMERA} --enable-audio --audio-name {microphone}"));
+    let program = Program::start(&format!(
+        "{EASY_CAMERA} --enable-audio --audio-name {microphone}"
+    ));
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1&delivery=all");
     viewer.picture();
     viewer.sound();
@@ -38,7 +40,10 @@ fn an_unplugged_microphone_comes_back_and_the_picture_misses_nothing() {
     let plugged = Instant::now();
     let _microphone = Usb::microphone(3, "MIC");
     viewer.sound();
-    figure("USB microphone replugged to next sound", seconds_since(plugged));
+    figure(
+        "USB microphone replugged to next sound",
+        seconds_since(plugged),
+    );
     figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
@@ -53,12 +58,18 @@ fn a_stalled_microphone_is_noticed_and_comes_back_and_the_picture_misses_nothing
     microphone.mode("stall");
     let told = program.wait_for_line(line, &["delivered nothing"]);
     assert!(told.contains("stampcast-audio"), "{told}");
-    figure("microphone stalled, time until it is noticed", seconds_since(began));
+    figure(
+        "microphone stalled, time until it is noticed",
+        seconds_since(began),
+    );
     viewer.sounds_until_quiet(Duration::from_millis(500));
     let healed = Instant::now();
     microphone.mode("go");
     viewer.sound();
-    figure("microphone stalled, device back to next sound", seconds_since(healed));
+    figure(
+        "microphone stalled, device back to next sound",
+        seconds_since(healed),
+    );
     figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
@@ -72,11 +83,17 @@ fn a_microphone_in_use_is_waited_for_and_the_picture_misses_nothing() {
     program.wait_for_line(0, &["microphone", "in use"]);
     let witness = Witness::of(&program, Stream::Video);
     let mut viewer = Viewer::connect(program.port, "video=0");
-    assert!(viewer.next_within(Duration::from_millis(500)).is_none(), "no sound while another program has it");
+    assert!(
+        viewer.next_within(Duration::from_millis(500)).is_none(),
+        "no sound while another program has it"
+    );
     drop(holder);
     let healed = Instant::now();
     viewer.sound();
-    figure("microphone in use, free to next sound", seconds_since(healed));
+    figure(
+        "microphone in use, free to next sound",
+        seconds_since(healed),
+    );
     assert_eq!(program.lines(&["in use"]).len(), 1, "said once");
     figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
@@ -90,7 +107,9 @@ fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
     let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
     let worker = program.worker("stampcast-audio");
     kill(worker, Signal::SIGSTOP).expect("the worker runs");
-    wait_for("overrun", || (LoopbackState::now().state == "XRUN").then_some(()));
+    wait_for("overrun", || {
+        (LoopbackState::now().state == "XRUN").then_some(())
+    });
     kill(worker, Signal::SIGCONT).expect("the worker is there");
     let healed = Instant::now();
 
@@ -111,18 +130,40 @@ fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
         before = sound;
         None
     });
-    figure("overrun, worker running again to next sound", seconds_since(healed));
+    figure(
+        "overrun, worker running again to next sound",
+        seconds_since(healed),
+    );
     let told = told.expect("a gap");
     assert_eq!(told["cause"], "xrun", "{told}");
     let missing = (after.stamp_ns - before.end_ns()) as f64 / 1e9;
-    figure("overrun, sound missing by the stamps, and as told", format!("{missing:.4} s, {} s", told["seconds"]));
-    let told = told["seconds"].as_f64().expect("an overrun's packets cannot be counted, its time can");
-    assert!((told - missing).abs() < 0.005, "told {told} s, missing {missing} s");
-    assert_eq!(program.worker("stampcast-audio"), worker, "it was not replaced");
+    figure(
+        "overrun, sound missing by the stamps, and as told",
+        format!("{missing:.4} s, {} s", told["seconds"]),
+    );
+    let told = told["seconds"]
+        .as_f64()
+        .expect("an overrun's packets cannot be counted, its time can");
+    assert!(
+        (told - missing).abs() < 0.005,
+        "told {told} s, missing {missing} s"
+    );
+    assert_eq!(
+        program.worker("stampcast-audio"),
+        worker,
+        "it was not replaced"
+    );
 
     let mut ear = Ear::default();
-    let error = viewer.wait("click", |packet| ear.clicks(&packet.sound()?).first().map(|click| player.click_error_ns(click)));
-    figure("overrun, first click after it: stamp minus time of playing", format!("{:.2} ms", error as f64 / 1e6));
+    let error = viewer.wait("click", |packet| {
+        ear.clicks(&packet.sound()?)
+            .first()
+            .map(|click| player.click_error_ns(click))
+    });
+    figure(
+        "overrun, first click after it: stamp minus time of playing",
+        format!("{:.2} ms", error as f64 / 1e6),
+    );
     assert!(error.abs() <= 5_000_000, "{error} ns");
     figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
@@ -139,14 +180,27 @@ fn a_killed_or_frozen_sound_process_is_replaced_and_the_picture_misses_nothing()
         let began = Instant::now();
         kill(before, signal).expect("the worker runs");
         viewer.wait("gap of the restart", |p| match p.body {
-            Body::Event(e) if e["event"] == "gap" && e["cause"] == "worker_restarted" && e["stream"] == "audio" => Some(()),
+            Body::Event(e)
+                if e["event"] == "gap"
+                    && e["cause"] == "worker_restarted"
+                    && e["stream"] == "audio" =>
+            {
+                Some(())
+            }
             _ => None,
         });
         viewer.sound();
-        figure(&format!("sound process {signal}, fault to next sound"), seconds_since(began));
+        figure(
+            &format!("sound process {signal}, fault to next sound"),
+            seconds_since(began),
+        );
         assert_ne!(program.worker("stampcast-audio"), before);
     }
-    assert_eq!(program.worker("stampcast-video"), camera, "the camera's process was not touched");
+    assert_eq!(
+        program.worker("stampcast-video"),
+        camera,
+        "the camera's process was not touched"
+    );
     figure("picture meanwhile", witness.nothing_was_missing());
     program.stop();
 }
@@ -155,7 +209,9 @@ fn a_killed_or_frozen_sound_process_is_replaced_and_the_picture_misses_nothing()
 fn no_fault_of_the_camera_touches_the_sound() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let program = Program::start(&format!("--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "audio=0&events=1");
     viewer.picture();
     let microphone = program.worker("stampcast-audio");
@@ -170,12 +226,25 @@ fn no_fault_of_the_camera_touches_the_sound() {
     during(&|| camera.unplug(), &|| camera.plug());
     // A new vivid begins with its own settings.
     let camera = Vivid::ready(0);
-    during(&|| camera.set("percentage_of_dropped_buffers", 100), &|| camera.set("percentage_of_dropped_buffers", 0));
+    during(
+        &|| camera.set("percentage_of_dropped_buffers", 100),
+        &|| camera.set("percentage_of_dropped_buffers", 0),
+    );
     during(&|| camera.set("inject_fatal_streaming_error", 1), &|| ());
     for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
-        during(&|| kill(program.worker("stampcast-video"), signal).expect("the worker runs"), &|| ());
+        during(
+            &|| kill(program.worker("stampcast-video"), signal).expect("the worker runs"),
+            &|| (),
+        );
     }
-    figure("sound during five faults of the camera", witness.nothing_was_missing());
-    assert_eq!(program.worker("stampcast-audio"), microphone, "the microphone's process was not touched");
+    figure(
+        "sound during five faults of the camera",
+        witness.nothing_was_missing(),
+    );
+    assert_eq!(
+        program.worker("stampcast-audio"),
+        microphone,
+        "the microphone's process was not touched"
+    );
     program.stop();
 }

@@ -34,10 +34,22 @@ const END_NS: i64 = 250_000_000;
 /// espeak-ng's voice at the loopback's rate.
 fn sentence() -> Vec<i16> {
     let text = WORDS.join(". ");
-    let pipe = format!("espeak-ng -v en-us -s 110 -g 20 --stdout '{text}' | ffmpeg -v error -i - -f s16le -ar {RATE_HZ} -ac 1 -");
-    let done = Command::new("sh").args(["-c", &pipe]).output().expect("sh starts");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    done.stdout.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()
+    let pipe = format!(
+        "espeak-ng -v en-us -s 110 -g 20 --stdout '{text}' | ffmpeg -v error -i - -f s16le -ar {RATE_HZ} -ac 1 -"
+    );
+    let done = Command::new("sh")
+        .args(["-c", &pipe])
+        .output()
+        .expect("sh starts");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    done.stdout
+        .chunks_exact(2)
+        .map(|b| i16::from_le_bytes([b[0], b[1]]))
+        .collect()
 }
 
 /// From where to where each word sounds, in samples. Between two words there is a third of a second of silence; within one,
@@ -46,7 +58,11 @@ fn words_in(samples: &[i16]) -> Vec<(usize, usize)> {
     const AUDIBLE: u16 = 300;
     const PAUSE: usize = RATE_HZ as usize / 5;
     let mut words: Vec<(usize, usize)> = Vec::new();
-    for (n, _) in samples.iter().enumerate().filter(|(_, sample)| sample.unsigned_abs() > AUDIBLE) {
+    for (n, _) in samples
+        .iter()
+        .enumerate()
+        .filter(|(_, sample)| sample.unsigned_abs() > AUDIBLE)
+    {
         match words.last_mut() {
             Some((_, end)) if n - *end < PAUSE => *end = n,
             _ => words.push((n, n)),
@@ -66,11 +82,17 @@ impl Tunnel {
     fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let (tell, flows) = channel();
-        let tunnel = Self { port: listener.local_addr().expect("it is bound").port(), flows };
+        let tunnel = Self {
+            port: listener.local_addr().expect("it is bound").port(),
+            flows,
+        };
         std::thread::spawn(move || {
             let (near, _) = listener.accept().expect("it listens");
             let far = TcpStream::connect(("127.0.0.1", port)).expect("the program listens");
-            let (from, to) = (near.try_clone().expect("a descriptor"), far.try_clone().expect("a descriptor"));
+            let (from, to) = (
+                near.try_clone().expect("a descriptor"),
+                far.try_clone().expect("a descriptor"),
+            );
             std::thread::spawn(move || carry(from, to, None));
             carry(far, near, Some(tell));
         });
@@ -119,19 +141,28 @@ impl Recogniser {
             .expect("Python starts");
         let said = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let (sender, lines) = channel();
-        std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            said.map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Self { child, lines }
     }
 
     fn word(&self) -> Option<Word> {
         let line = self.lines.recv_timeout(HEARING).ok()?;
         println!("  speech.py: {line}"); // shown when the test fails
-        let [begin, end, text] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
+        let [begin, end, text] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line:?}")
+        };
         let ns = |seconds: &str| {
             let (seconds, millis) = seconds.split_once('.').expect("a fraction");
             format!("{seconds}{millis}000000").parse().expect("digits")
         };
-        Some(Word { begin_ns: ns(begin), end_ns: ns(end), text: text.to_owned() })
+        Some(Word {
+            begin_ns: ns(begin),
+            end_ns: ns(end),
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -149,23 +180,40 @@ fn say(sentence: &[i16]) -> Option<(Vec<Word>, i64)> {
     // Silence, until the sentence's turn comes.
     let first_sample = Arc::new(AtomicU64::new(NOT_YET));
     let next_sample = Arc::new(AtomicU64::new(0));
-    let (first, next, samples) = (Arc::clone(&first_sample), Arc::clone(&next_sample), sentence.to_vec());
+    let (first, next, samples) = (
+        Arc::clone(&first_sample),
+        Arc::clone(&next_sample),
+        sentence.to_vec(),
+    );
     let player = Player::play(move |n| {
         next.store(n, Ordering::Relaxed);
-        let at = n.checked_sub(first.load(Ordering::Relaxed)).and_then(|n| usize::try_from(n).ok());
+        let at = n
+            .checked_sub(first.load(Ordering::Relaxed))
+            .and_then(|n| usize::try_from(n).ok());
         at.and_then(|at| samples.get(at)).copied().unwrap_or(0)
     });
-    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let tunnel = Tunnel::to(program.port);
     let recogniser = Recogniser::listening_to(tunnel.port);
     tunnel.flows.recv_timeout(HEARING).ok()?;
     let begins = next_sample.load(Ordering::Relaxed) + u64::from(RATE_HZ);
     first_sample.store(begins, Ordering::Relaxed);
 
-    let words = WORDS.iter().map(|_| recogniser.word()).collect::<Option<Vec<Word>>>()?;
-    let began_ns = player.began_ns() + unix_minus_monotonic_ns() + (begins * 1_000_000_000 / u64::from(RATE_HZ)) as i64;
+    let words = WORDS
+        .iter()
+        .map(|_| recogniser.word())
+        .collect::<Option<Vec<Word>>>()?;
+    let began_ns = player.began_ns()
+        + unix_minus_monotonic_ns()
+        + (begins * 1_000_000_000 / u64::from(RATE_HZ)) as i64;
     program.stop();
-    words.iter().map(|word| &word.text).eq(WORDS).then_some((words, began_ns))
+    words
+        .iter()
+        .map(|word| &word.text)
+        .eq(WORDS)
+        .then_some((words, began_ns))
 }
 
 #[test]
@@ -173,13 +221,24 @@ fn a_sentence_is_heard_through_a_tunnel_and_each_word_has_the_time_at_which_it_w
     let sentence = sentence();
     let said = words_in(&sentence);
     assert_eq!(said.len(), WORDS.len(), "words in the sentence: {said:?}");
-    let (heard, began_ns) = (0..ATTEMPTS).find_map(|_| say(&sentence)).expect("the sentence is heard");
+    let (heard, began_ns) = (0..ATTEMPTS)
+        .find_map(|_| say(&sentence))
+        .expect("the sentence is heard");
 
     let unix_ns = |at: usize| began_ns + (at as u64 * 1_000_000_000 / u64::from(RATE_HZ)) as i64;
-    let errors: Vec<(i64, i64)> =
-        heard.iter().zip(said).map(|(word, (from, to))| (word.begin_ns - unix_ns(from), word.end_ns - unix_ns(to))).collect();
-    let milliseconds: Vec<_> = errors.iter().map(|(begin, end)| format!("{}, {}", begin / 1_000_000, end / 1_000_000)).collect();
-    figure("words' beginnings and ends against their playing, ms", milliseconds.join("; "));
+    let errors: Vec<(i64, i64)> = heard
+        .iter()
+        .zip(said)
+        .map(|(word, (from, to))| (word.begin_ns - unix_ns(from), word.end_ns - unix_ns(to)))
+        .collect();
+    let milliseconds: Vec<_> = errors
+        .iter()
+        .map(|(begin, end)| format!("{}, {}", begin / 1_000_000, end / 1_000_000))
+        .collect();
+    figure(
+        "words' beginnings and ends against their playing, ms",
+        milliseconds.join("; "),
+    );
     for (begin, end) in &errors {
         assert!(begin.abs() <= BEGIN_NS && end.abs() <= END_NS, "{errors:?}");
     }

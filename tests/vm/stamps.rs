@@ -28,7 +28,9 @@ const ALL: &str = "--fps 240";
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl Fn(bool)) {
     let program = Program::start(&format!("{options} {ALL}"));
     let witness = Tracepoint::of(node);
-    crate::wait_for("buffer in the kernel's trace", || witness.buffers().first().map(|_| ()));
+    crate::wait_for("buffer in the kernel's trace", || {
+        witness.buffers().first().map(|_| ())
+    });
     // From here on only: what comes to this viewer was dequeued later, as nothing is encoded while nobody watches.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut pictures = Vec::new();
@@ -38,17 +40,34 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     }
     let stated = program.info()["video"]["stamp"]["uncertainty_ns"].clone();
     let offset_ns = unix_minus_monotonic_ns();
-    let kernel: BTreeMap<u32, i64> = counted(&witness.buffers()).map(|(number, stamp_ns)| (number, stamp_ns + offset_ns)).collect();
+    let kernel: BTreeMap<u32, i64> = counted(&witness.buffers())
+        .map(|(number, stamp_ns)| (number, stamp_ns + offset_ns))
+        .collect();
     program.stop();
 
-    let packets: Vec<(u32, i64)> = pictures.iter().map(|p| (p.sequence.expect("binary packets are numbered"), p.stamp_ns)).collect();
+    let packets: Vec<(u32, i64)> = pictures
+        .iter()
+        .map(|p| (p.sequence.expect("binary packets are numbered"), p.stamp_ns))
+        .collect();
     let own = |ahead: u32| -> Option<Vec<i64>> {
-        packets.iter().map(|(number, stamp)| Some(stamp - kernel.get(&number.wrapping_add(ahead))?)).collect()
+        packets
+            .iter()
+            .map(|(number, stamp)| Some(stamp - kernel.get(&number.wrapping_add(ahead))?))
+            .collect()
     };
-    let matches: Vec<Vec<i64>> = kernel.keys().filter_map(|first| own(first.wrapping_sub(packets[0].0))).collect();
+    let matches: Vec<Vec<i64>> = kernel
+        .keys()
+        .filter_map(|first| own(first.wrapping_sub(packets[0].0)))
+        .collect();
     let lost = packets[packets.len() - 1].0 - packets[0].0 + 1 - packets.len() as u32;
     println!("packets: {packets:?}\nbuffers: {kernel:?}"); // shown when the test fails
-    let [errors] = &matches[..] else { panic!("{} ways to match {} packets, of which {lost} were lost", matches.len(), packets.len()) };
+    let [errors] = &matches[..] else {
+        panic!(
+            "{} ways to match {} packets, of which {lost} were lost",
+            matches.len(),
+            packets.len()
+        )
+    };
     let mut errors: Vec<i64> = errors.iter().map(|e| e.abs()).collect();
     errors.sort_unstable();
     let [p50, p99, most] = [0.5, 0.99, 1.0].map(|q| quantile(&errors, q));
@@ -57,7 +76,10 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
          the driver's own unevenness is stated as {stated} ns"
     );
     figure(&format!("{name}: stamp against the driver's"), figures);
-    assert!(p99 <= 200_000 && most <= 10_000_000, "p99 {p99} ns, most {most} ns");
+    assert!(
+        p99 <= 200_000 && most <= 10_000_000,
+        "p99 {p99} ns, most {most} ns"
+    );
 }
 
 /// The buffers' numbers and stamps, counted on where the driver's own number did not grow: vivid gives one number twice at
@@ -65,7 +87,12 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
 fn counted(buffers: &[Buffer]) -> impl Iterator<Item = (u32, i64)> {
     let mut last: Option<(u32, u32)> = None;
     buffers.iter().map(move |buffer| {
-        let number = last.map_or(0, |(driver, ours)| ours + buffer.sequence.checked_sub(driver).map_or(1, |step| step.max(1)));
+        let number = last.map_or(0, |(driver, ours)| {
+            ours + buffer
+                .sequence
+                .checked_sub(driver)
+                .map_or(1, |step| step.max(1))
+        });
         last = Some((buffer.sequence, number));
         (number, buffer.stamp_ns)
     })
@@ -75,7 +102,12 @@ fn counted(buffers: &[Buffer]) -> impl Iterator<Item = (u32, i64)> {
 fn a_raw_cameras_stamps_are_the_drivers_own() {
     let camera = Vivid::ready(0);
     let lossy = |on| camera.set("percentage_of_dropped_buffers", if on { 15 } else { 0 });
-    compare_with_the_kernel("vivid YUYV", &camera.node(), "--camera-type usb --device-id 0", lossy);
+    compare_with_the_kernel(
+        "vivid YUYV",
+        &camera.node(),
+        "--camera-type usb --device-id 0",
+        lossy,
+    );
 }
 
 #[test]
@@ -83,7 +115,12 @@ fn a_usb_cameras_stamps_are_the_drivers_own() {
     let camera = Usb::camera(0, "STAMPS", &jpegs::distinct(8, 640, 480));
     // uvcvideo discards what carries the error bit, and numbers on.
     let lossy = |on| camera.mode(if on { "corrupt" } else { "go" });
-    compare_with_the_kernel("USB camera MJPEG", camera.node(), "--camera-type usb --device STAMPS", lossy);
+    compare_with_the_kernel(
+        "USB camera MJPEG",
+        camera.node(),
+        "--camera-type usb --device STAMPS",
+        lossy,
+    );
 }
 
 /// Plays a click each second and finds each in the sound by the packets' stamps: how late each was heard, nanoseconds.
@@ -93,7 +130,9 @@ fn a_usb_cameras_stamps_are_the_drivers_own() {
 fn clicks(seconds: usize) -> Vec<i64> {
     const SETTLING_SAMPLES: u64 = 3 * 48_000;
     let player = Player::play(click);
-    let program = Program::start(&format!("--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"));
+    let program = Program::start(&format!(
+        "--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
+    ));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut ear = Ear::default();
     let (mut errors, mut samples, mut stream) = (Vec::new(), 0u64, None);
@@ -105,10 +144,18 @@ fn clicks(seconds: usize) -> Vec<i64> {
         let began = *stream.get_or_insert(sound.stamp_ns);
         // The player's clock and the host's are one in snd-aloop, but its timer is a coarse one.
         let off = sound.stamp_ns - began - length_ns(samples);
-        assert!(off.abs() < 5_000_000, "after {samples} samples the stamps are {off} ns off their count");
+        assert!(
+            off.abs() < 5_000_000,
+            "after {samples} samples the stamps are {off} ns off their count"
+        );
         samples += sound.samples.len() as u64;
         let heard = ear.clicks(&sound);
-        errors.extend(heard.iter().filter(|_| samples > SETTLING_SAMPLES).map(|click| player.click_error_ns(click)));
+        errors.extend(
+            heard
+                .iter()
+                .filter(|_| samples > SETTLING_SAMPLES)
+                .map(|click| player.click_error_ns(click)),
+        );
     }
     program.stop();
     errors
@@ -117,8 +164,15 @@ fn clicks(seconds: usize) -> Vec<i64> {
 #[test]
 fn a_click_is_heard_at_the_instant_at_which_it_was_played() {
     let errors = clicks(15);
-    let worst = errors.iter().map(|e| e.abs()).max().expect("there are clicks");
-    figure("click through snd-aloop: stamp minus time of playing, worst of 15", format!("{:.2} ms", worst as f64 / 1e6));
+    let worst = errors
+        .iter()
+        .map(|e| e.abs())
+        .max()
+        .expect("there are clicks");
+    figure(
+        "click through snd-aloop: stamp minus time of playing, worst of 15",
+        format!("{:.2} ms", worst as f64 / 1e6),
+    );
     assert!(worst <= 5_000_000, "errors in ns: {errors:?}");
 }
 
@@ -129,7 +183,18 @@ fn clicks_do_not_drift_in_five_minutes() {
     let errors = clicks(300);
     let mean = |part: &[i64]| part.iter().sum::<i64>() as f64 / part.len() as f64 / 1e6;
     let (first, last) = (mean(&errors[..30]), mean(&errors[270..]));
-    let worst = errors.iter().map(|e| e.abs()).max().expect("there are clicks") as f64 / 1e6;
-    figure("clicks over 5 min: mean error of the first and last 30, worst", format!("{first:.2}, {last:.2}, {worst:.2} ms"));
-    assert!(worst <= 5.0 && (last - first).abs() <= 1.0, "first {first:.2} ms, last {last:.2} ms, worst {worst:.2} ms");
+    let worst = errors
+        .iter()
+        .map(|e| e.abs())
+        .max()
+        .expect("there are clicks") as f64
+        / 1e6;
+    figure(
+        "clicks over 5 min: mean error of the first and last 30, worst",
+        format!("{first:.2}, {last:.2}, {worst:.2} ms"),
+    );
+    assert!(
+        worst <= 5.0 && (last - first).abs() <= 1.0,
+        "first {first:.2} ms, last {last:.2} ms, worst {worst:.2} ms"
+    );
 }

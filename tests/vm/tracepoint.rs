@@ -14,8 +14,16 @@ pub struct Tracepoint {
 impl Tracepoint {
     pub fn of(node: &Path) -> Self {
         let name = node.file_name().expect("a node has a name");
-        let numbers = std::fs::read_to_string(Path::new("/sys/class/video4linux").join(name).join("dev")).expect("the camera is there");
-        let minor = numbers.trim().split_once(':').expect("major:minor").1.parse().expect("a number");
+        let numbers =
+            std::fs::read_to_string(Path::new("/sys/class/video4linux").join(name).join("dev"))
+                .expect("the camera is there");
+        let minor = numbers
+            .trim()
+            .split_once(':')
+            .expect("major:minor")
+            .1
+            .parse()
+            .expect("a number");
         write("trace", "");
         write("buffer_size_kb", "4096");
         write("events/v4l2/v4l2_dqbuf/enable", "1");
@@ -26,8 +34,17 @@ impl Tracepoint {
     pub fn buffers(&self) -> Vec<Buffer> {
         let ours = format!("minor = {},", self.minor);
         let trace = std::fs::read_to_string(path("trace")).expect("tracefs is mounted");
-        let buffer = |line: &str| Some(Buffer { stamp_ns: number(line, "timestamp = ")?, sequence: number(line, "sequence = ")? });
-        trace.lines().filter(|l| l.contains(&ours)).filter_map(buffer).collect()
+        let buffer = |line: &str| {
+            Some(Buffer {
+                stamp_ns: number(line, "timestamp = ")?,
+                sequence: number(line, "sequence = ")?,
+            })
+        };
+        trace
+            .lines()
+            .filter(|l| l.contains(&ours))
+            .filter_map(buffer)
+            .collect()
     }
 }
 
@@ -41,7 +58,13 @@ pub struct Buffer {
 }
 
 fn number<T: std::str::FromStr>(line: &str, before: &str) -> Option<T> {
-    line.split(before).nth(1)?.split(',').next()?.trim().parse().ok()
+    line.split(before)
+        .nth(1)?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 impl Drop for Tracepoint {

@@ -9,13 +9,18 @@ use crate::{figure, jpegs};
 fn raw_frames_decode_and_have_the_asked_size() {
     let _camera = Vivid::ready(0);
     for (width, height) in [(640, 480), (320, 180)] {
-        let program = Program::start(&format!("--camera-type usb --device-id 0 --width {width} --height {height}"));
+        let program = Program::start(&format!(
+            "--camera-type usb --device-id 0 --width {width} --height {height}"
+        ));
         let mut viewer = Viewer::connect(program.port, "");
         for _ in 0..10 {
             let picture = viewer.picture();
             assert_eq!((picture.width, picture.height), (width, height));
             let (decoded_width, decoded_height, _) = jpegs::decode(&picture.jpeg);
-            assert_eq!((decoded_width, decoded_height), (width as usize, height as usize));
+            assert_eq!(
+                (decoded_width, decoded_height),
+                (width as usize, height as usize)
+            );
         }
         program.stop();
     }
@@ -24,7 +29,9 @@ fn raw_frames_decode_and_have_the_asked_size() {
 #[test]
 fn a_camera_set_to_one_size_is_scaled_to_another() {
     let _camera = Vivid::ready(0);
-    let program = Program::start("--camera-type usb --capture-width 640 --capture-height 480 --width 400 --height 300");
+    let program = Program::start(
+        "--camera-type usb --capture-width 640 --capture-height 480 --width 400 --height 300",
+    );
     let picture = Viewer::connect(program.port, "").picture();
     assert_eq!((picture.width, picture.height), (400, 300));
     assert_eq!(jpegs::decode(&picture.jpeg).0, 400);
@@ -39,9 +46,14 @@ fn a_usb_cameras_yuyv_frames_are_encoded() {
     let mut viewer = Viewer::connect(program.port, "");
     let mut shade = || jpegs::decode(&viewer.picture().jpeg).2;
     // Plain grey, lighter by 4 with each frame and black again after white.
-    crate::wait_for("shade in the lower half", || (20.0..120.0).contains(&shade()).then_some(()));
+    crate::wait_for("shade in the lower half", || {
+        (20.0..120.0).contains(&shade()).then_some(())
+    });
     let shades: Vec<f64> = (0..5).map(|_| shade()).collect();
-    assert!(shades.is_sorted_by(|a, b| b - a > 3.0), "each is lighter than the one before: {shades:?}");
+    assert!(
+        shades.is_sorted_by(|a, b| b - a > 3.0),
+        "each is lighter than the one before: {shades:?}"
+    );
     program.wait_for_line(0, &["YUYV 640x480"]);
     program.stop();
 }
@@ -69,7 +81,10 @@ fn fifteen_frames_per_second_by_stamps_and_none_lost_silently() {
     }
     program.stop();
 
-    assert!(pictures.is_sorted_by(|a, b| a.stamp_ns < b.stamp_ns), "stamps grow strictly");
+    assert!(
+        pictures.is_sorted_by(|a, b| a.stamp_ns < b.stamp_ns),
+        "stamps grow strictly"
+    );
     let (first, last) = (&pictures[0], &pictures[pictures.len() - 1]);
     let numbered = last.sequence.expect("a number") - first.sequence.expect("a number");
     let arrived = pictures.len() as u32 - 1;
@@ -79,7 +94,11 @@ fn fifteen_frames_per_second_by_stamps_and_none_lost_silently() {
         format!("{fps:.3} fps by stamps; of {numbered} frames {arrived} arrived, {told} told lost"),
     );
     assert!((14.55..=15.45).contains(&fps), "{fps:.3} fps");
-    assert_eq!(u64::from(numbered), u64::from(arrived) + told, "numbered = arrived + told");
+    assert_eq!(
+        u64::from(numbered),
+        u64::from(arrived) + told,
+        "numbered = arrived + told"
+    );
 }
 
 #[test]
@@ -92,11 +111,18 @@ fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
     for _ in 0..60 {
         let picture = viewer.picture();
         assert_eq!((picture.width, picture.height), (640, 480));
-        let index = sent.iter().position(|j| *j == picture.jpeg).expect("the bytes are those of one of the images sent");
+        let index = sent
+            .iter()
+            .position(|j| *j == picture.jpeg)
+            .expect("the bytes are those of one of the images sent");
         let sequence = picture.sequence.expect("binary packets are numbered");
         if let Some((before, number)) = last {
             let step = sequence.wrapping_sub(number) as usize;
-            assert_eq!(index, (before + step) % sent.len(), "packet {sequence} is the image that follows packet {number}'s by {step}");
+            assert_eq!(
+                index,
+                (before + step) % sent.len(),
+                "packet {sequence} is the image that follows packet {number}'s by {step}"
+            );
         }
         last = Some((index, sequence));
     }
@@ -107,11 +133,18 @@ fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
 fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
     let sent = jpegs::distinct(30, 640, 480);
     let _camera = LoopbackCamera::playing(LoopbackCamera::NODE, &sent);
-    let program = Program::start(&format!("--camera-type usb --device {}", LoopbackCamera::NODE));
+    let program = Program::start(&format!(
+        "--camera-type usb --device {}",
+        LoopbackCamera::NODE
+    ));
     let mut viewer = Viewer::connect(program.port, "");
     for n in 0..45 {
         let picture = viewer.picture();
-        assert!(sent.contains(&picture.jpeg), "picture {n} has {} bytes that were not sent", picture.jpeg.len());
+        assert!(
+            sent.contains(&picture.jpeg),
+            "picture {n} has {} bytes that were not sent",
+            picture.jpeg.len()
+        );
     }
     program.stop();
 }
@@ -119,7 +152,10 @@ fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
 #[test]
 fn jpeg_without_huffman_tables_is_repaired_and_that_is_said() {
     let whole = jpegs::distinct(5, 640, 480);
-    let bare: Vec<_> = whole.iter().map(|j| jpegs::without_huffman_tables(j)).collect();
+    let bare: Vec<_> = whole
+        .iter()
+        .map(|j| jpegs::without_huffman_tables(j))
+        .collect();
     // The encoder that made them uses the standard's own tables, so nothing but those is missing.
     let _camera = Usb::camera(0, "BARE", &bare);
     let program = Program::start("--camera-type usb --device BARE");
@@ -128,7 +164,10 @@ fn jpeg_without_huffman_tables_is_repaired_and_that_is_said() {
         let picture = viewer.picture();
         assert_eq!(jpegs::decode(&picture.jpeg).0, 640);
         let without = jpegs::without_huffman_tables(&picture.jpeg);
-        assert!(bare.contains(&without), "but for the tables, the bytes are the camera's");
+        assert!(
+            bare.contains(&without),
+            "but for the tables, the bytes are the camera's"
+        );
     }
     program.wait_for_line(0, &["huffman"]);
     program.stop();

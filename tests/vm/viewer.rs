@@ -42,16 +42,34 @@ pub enum Body {
 impl Packet {
     pub fn picture(self) -> Option<Picture> {
         match self.body {
-            Body::Video { width, height, jpeg } => Some(Picture { stamp_ns: self.stamp_ns, sequence: self.sequence, width, height, jpeg }),
+            Body::Video {
+                width,
+                height,
+                jpeg,
+            } => Some(Picture {
+                stamp_ns: self.stamp_ns,
+                sequence: self.sequence,
+                width,
+                height,
+                jpeg,
+            }),
             _ => None,
         }
     }
 
     pub fn sound(self) -> Option<Sound> {
         match self.body {
-            Body::Audio { rate_hz, channels, samples } => {
-                Some(Sound { stamp_ns: self.stamp_ns, sequence: self.sequence, rate_hz, channels, samples })
-            }
+            Body::Audio {
+                rate_hz,
+                channels,
+                samples,
+            } => Some(Sound {
+                stamp_ns: self.stamp_ns,
+                sequence: self.sequence,
+                rate_hz,
+                channels,
+                samples,
+            }),
             _ => None,
         }
     }
@@ -85,14 +103,20 @@ impl Viewer {
     /// Connects to `/stream` with a query such as `format=binary&events=1`, or none.
     pub fn connect(port: u16, query: &str) -> Self {
         let tcp = TcpStream::connect(("127.0.0.1", port)).expect("the program listens");
-        tcp.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout can be set");
-        let url = format!("ws://127.0.0.1:{port}/stream{}{query}", if query.is_empty() { "" } else { "?" });
+        tcp.set_read_timeout(Some(Duration::from_millis(100)))
+            .expect("a timeout can be set");
+        let url = format!(
+            "ws://127.0.0.1:{port}/stream{}{query}",
+            if query.is_empty() { "" } else { "?" }
+        );
         let end = Instant::now() + PATIENCE;
         let mut handshake = tungstenite::client(url, tcp);
         loop {
             match handshake {
                 Ok((socket, _)) => return Self { socket },
-                Err(tungstenite::HandshakeError::Interrupted(more)) if Instant::now() < end => handshake = more.handshake(),
+                Err(tungstenite::HandshakeError::Interrupted(more)) if Instant::now() < end => {
+                    handshake = more.handshake()
+                }
                 Err(e) => panic!("the handshake failed: {e}"),
             }
         }
@@ -107,7 +131,8 @@ impl Viewer {
                 Ok(Message::Binary(bytes)) => return Some(read_binary(&bytes)),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(other) => panic!("the stream ended: {other:?}"),
-                Err(Error::Io(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(Error::Io(e))
+                    if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(e) => panic!("the viewer was disconnected: {e}"),
             }
         }
@@ -135,7 +160,9 @@ impl Viewer {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let packet = self.next_within(left).unwrap_or_else(|| panic!("no {what} within {PATIENCE:?}"));
+            let packet = self
+                .next_within(left)
+                .unwrap_or_else(|| panic!("no {what} within {PATIENCE:?}"));
             if let Some(found) = wanted(packet) {
                 return found;
             }
@@ -159,7 +186,8 @@ impl Viewer {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             match self.socket.read() {
-                Err(Error::Io(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(Error::Io(e))
+                    if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Ok(Message::Close(_)) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -187,15 +215,29 @@ fn read_text(text: &str) -> Packet {
     let body = match kind {
         "video" => {
             let parts: Vec<&str> = rest.split(':').collect();
-            let [width, height, jpeg] = parts[..] else { panic!("{} parts in a picture", parts.len()) };
+            let [width, height, jpeg] = parts[..] else {
+                panic!("{} parts in a picture", parts.len())
+            };
             let pixels = |s: &str| s.parse().expect("a number of pixels");
-            Body::Video { width: pixels(width), height: pixels(height), jpeg: decode(jpeg) }
+            Body::Video {
+                width: pixels(width),
+                height: pixels(height),
+                jpeg: decode(jpeg),
+            }
         }
-        "audio" => Body::Audio { rate_hz: 0, channels: 0, samples: samples(&decode(rest)) },
+        "audio" => Body::Audio {
+            rate_hz: 0,
+            channels: 0,
+            samples: samples(&decode(rest)),
+        },
         "event" => Body::Event(serde_json::from_str(rest).expect("JSON")),
         other => panic!("an unknown kind {other}"),
     };
-    Packet { stamp_ns: stamp_us * 1000, sequence: None, body }
+    Packet {
+        stamp_ns: stamp_us * 1000,
+        sequence: None,
+        body,
+    }
 }
 
 /// The 24-byte header and its payload.
@@ -203,18 +245,35 @@ fn read_binary(bytes: &[u8]) -> Packet {
     let (header, payload) = bytes.split_at_checked(24).expect("a whole header");
     assert_eq!(header[1], 24);
     let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let body = match header[0] {
-        b'v' => Body::Video { width: half(16).into(), height: half(18).into(), jpeg: payload.to_vec() },
-        b'a' => Body::Audio { rate_hz: word(16), channels: half(20), samples: samples(payload) },
+        b'v' => Body::Video {
+            width: half(16).into(),
+            height: half(18).into(),
+            jpeg: payload.to_vec(),
+        },
+        b'a' => Body::Audio {
+            rate_hz: word(16),
+            channels: half(20),
+            samples: samples(payload),
+        },
         b'e' => Body::Event(serde_json::from_slice(payload).expect("JSON")),
         other => panic!("an unknown kind {other}"),
     };
     let stamp_ns = i64::from(word(8)) | i64::from(word(12)) << 32;
-    Packet { stamp_ns, sequence: Some(word(4)), body }
+    Packet {
+        stamp_ns,
+        sequence: Some(word(4)),
+        body,
+    }
 }
 
 fn samples(bytes: &[u8]) -> Vec<i16> {
     assert!(bytes.len().is_multiple_of(2), "half a sample");
-    bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()
+    bytes
+        .chunks_exact(2)
+        .map(|b| i16::from_le_bytes([b[0], b[1]]))
+        .collect()
 }

@@ -38,8 +38,15 @@ struct Seen {
 impl Witness {
     /// Returns when the stream flows.
     pub fn of(program: &Program, stream: Stream) -> Self {
-        let other = if stream == Stream::Video { "audio=0" } else { "video=0" };
-        let mut viewer = Viewer::connect(program.port, &format!("format=binary&delivery=all&events=1&{other}"));
+        let other = if stream == Stream::Video {
+            "audio=0"
+        } else {
+            "video=0"
+        };
+        let mut viewer = Viewer::connect(
+            program.port,
+            &format!("format=binary&delivery=all&events=1&{other}"),
+        );
         let mut seen = Seen::default();
         seen.take(viewer.next_within(PATIENCE).expect("the stream flows"));
         let stop = Arc::new(AtomicBool::new(false));
@@ -58,8 +65,16 @@ impl Witness {
     pub fn nothing_was_missing(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
-            Ok(Seen { packets, skipped, longest_pause_ns, .. }) => {
-                format!("{packets} packets, at most {} ms apart; {skipped} skipped by the driver", longest_pause_ns / 1_000_000)
+            Ok(Seen {
+                packets,
+                skipped,
+                longest_pause_ns,
+                ..
+            }) => {
+                format!(
+                    "{packets} packets, at most {} ms apart; {skipped} skipped by the driver",
+                    longest_pause_ns / 1_000_000
+                )
             }
             Err(missing) => std::panic::resume_unwind(missing),
         }
@@ -69,8 +84,15 @@ impl Witness {
 impl Seen {
     fn take(&mut self, packet: Packet) {
         if let Body::Event(event) = &packet.body {
-            assert_eq!((&event["event"], &event["cause"]), (&"gap".into(), &"driver".into()), "{event}");
-            self.told = event["count"].as_u64().and_then(|n| n.try_into().ok()).expect("a driver's gap is counted");
+            assert_eq!(
+                (&event["event"], &event["cause"]),
+                (&"gap".into(), &"driver".into()),
+                "{event}"
+            );
+            self.told = event["count"]
+                .as_u64()
+                .and_then(|n| n.try_into().ok())
+                .expect("a driver's gap is counted");
             self.skipped += self.told;
             return;
         }
@@ -78,7 +100,10 @@ impl Seen {
             let expected = last.sequence.map(|n| n.wrapping_add(1 + self.told));
             assert_eq!(packet.sequence, expected, "numbered = arrived + told");
             let pause = packet.stamp_ns - last.stamp_ns;
-            assert!((1..LONGEST_PAUSE_NS).contains(&pause), "{pause} ns from one stamp to the next");
+            assert!(
+                (1..LONGEST_PAUSE_NS).contains(&pause),
+                "{pause} ns from one stamp to the next"
+            );
             self.longest_pause_ns = self.longest_pause_ns.max(pause);
         }
         self.told = 0;

@@ -8,7 +8,14 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use str0m::net::Protocol;
 
-const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+const TEST: [&str; 6] = [
+    "--camera-type",
+    "test",
+    "--enable-audio",
+    "--webrtc-port",
+    "0",
+    "--fps=30",
+];
 
 /// Numbers that are the same in each run (SplitMix64).
 struct Dice(u64);
@@ -25,7 +32,28 @@ impl Dice {
 fn seeds(ufrag: &str) -> Vec<Vec<u8>> {
     let username = format!("{ufrag}:abcd");
     let padded = username.len().next_multiple_of(4);
-    let mut stun = vec![0, 1, 0, (4 + padded) as u8, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    let mut stun = vec![
+        0,
+        1,
+        0,
+        (4 + padded) as u8,
+        0x21,
+        0x12,
+        0xa4,
+        0x42,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+    ];
     stun.extend([0, 6, 0, username.len() as u8]);
     stun.extend(username.as_bytes());
     stun.resize(24 + padded, 0);
@@ -33,11 +61,29 @@ fn seeds(ufrag: &str) -> Vec<Vec<u8>> {
     response[0] = 1;
     response[1] = 1;
     // A ClientHello's record and a first fragment; an alert; a record of application data.
-    let hello = [&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0, 48, 254, 253][..], &[7; 46]].concat();
+    let hello = [
+        &[
+            22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0, 48, 254,
+            253,
+        ][..],
+        &[7; 46],
+    ]
+    .concat();
     let alert = vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0];
     let data = [&[23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 9, 0, 40][..], &[9; 40]].concat();
-    let rtp = [&[0x90, 108, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, 0, 0, 0][..], &[5; 60]].concat();
-    let rtcp = [&[0x81, 201, 0, 7, 1, 2, 3, 4][..], &[6; 24], &[0x80, 0, 0, 1, 8, 8, 8, 8]].concat();
+    let rtp = [
+        &[
+            0x90, 108, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, 0, 0, 0,
+        ][..],
+        &[5; 60],
+    ]
+    .concat();
+    let rtcp = [
+        &[0x81, 201, 0, 7, 1, 2, 3, 4][..],
+        &[6; 24],
+        &[0x80, 0, 0, 1, 8, 8, 8, 8],
+    ]
+    .concat();
     vec![stun, response, hello, alert, data, rtp, rtcp]
 }
 
@@ -56,7 +102,10 @@ fn broken(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
 }
 
 fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
-    sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {sdp}")).trim_end()
+    sdp.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_else(|| panic!("no {name} in {sdp}"))
+        .trim_end()
 }
 
 /// From strangers that know the session's name, and from the viewer's own address: what is not authentic changes nothing.
@@ -69,7 +118,9 @@ fn datagrams_of_any_kind_neither_end_the_server_nor_the_picture() {
     assert!(peer.watch(|_| true));
     let ufrag = attribute(&peer.answer, "a=ice-ufrag:").to_owned();
     let line = program.line(&["WebRTC: UDP and TCP port "]);
-    let to = format!("127.0.0.1:{}", line.rsplit(' ').next().expect("a port")).parse().expect("an address");
+    let to = format!("127.0.0.1:{}", line.rsplit(' ').next().expect("a port"))
+        .parse()
+        .expect("an address");
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let mut dice = Dice(1);
     let seeds = seeds(&ufrag);
@@ -101,9 +152,17 @@ fn datagrams_of_any_kind_neither_end_the_server_nor_the_picture() {
         "it plays on"
     );
     assert!(Peer::play(port).watch(|_| true), "others can come");
-    assert_eq!(program.child("stampcast-serve", None), serve, "the server lives");
+    assert_eq!(
+        program.child("stampcast-serve", None),
+        serve,
+        "the server lives"
+    );
     // Strangers cannot fill the log either.
-    let said = program.lines().iter().filter(|line| line.contains("WARN  stampcast-") || line.contains("ERROR")).count();
+    let said = program
+        .lines()
+        .iter()
+        .filter(|line| line.contains("WARN  stampcast-") || line.contains("ERROR"))
+        .count();
     assert_eq!(said, 0, "{:?}", program.lines());
 }
 
@@ -115,11 +174,21 @@ fn no_viewers_address_and_no_session_description_is_logged() {
     let mut note = |peer: &Peer| {
         secrets.push(peer.line.address().to_string());
         for sdp in [&peer.offer, &peer.answer] {
-            secrets.extend(["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"].map(|name| attribute(sdp, name).to_owned()));
+            secrets.extend(
+                ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"]
+                    .map(|name| attribute(sdp, name).to_owned()),
+            );
         }
-        secrets.extend(peer.location.rsplit('/').next().filter(|id| !id.is_empty()).map(str::to_owned));
+        secrets.extend(
+            peer.location
+                .rsplit('/')
+                .next()
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
+        );
     };
-    let (mut ended, mut killed, mut by_json) = (Peer::play(port), Peer::play(port), Peer::play_by_json(port));
+    let (mut ended, mut killed, mut by_json) =
+        (Peer::play(port), Peer::play(port), Peer::play_by_json(port));
     for peer in [&mut ended, &mut killed, &mut by_json] {
         assert!(peer.watch(|_| true));
         note(peer);
@@ -134,19 +203,31 @@ fn no_viewers_address_and_no_session_description_is_logged() {
     ] {
         request(port, "POST", "/whep", "application/sdp", &broken);
     }
-    assert_eq!(request(port, "DELETE", &ended.location.clone(), "", "").status, 200);
+    assert_eq!(
+        request(port, "DELETE", &ended.location.clone(), "", "").status,
+        200
+    );
     assert!(!ended.watch(|_| false));
     drop((killed, by_json));
     program.line(&["WebRTC viewer left: it went silent"]);
     let log = program.lines().join("\n");
-    for secret in secrets.iter().map(String::as_str).chain(["a=", "candidate", "m=video", "ufrag", "typ host", "\u{1b}[2J"]) {
+    for secret in secrets.iter().map(String::as_str).chain([
+        "a=",
+        "candidate",
+        "m=video",
+        "ufrag",
+        "typ host",
+        "\u{1b}[2J",
+    ]) {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }
 
 /// What is left of some connections once those are taken out that the server has closed.
 fn open(connections: &mut Vec<TcpStream>) -> usize {
-    connections.retain_mut(|stream| matches!(stream.read(&mut [0; 64]), Err(e) if e.kind() == ErrorKind::WouldBlock));
+    connections.retain_mut(
+        |stream| matches!(stream.read(&mut [0; 64]), Err(e) if e.kind() == ErrorKind::WouldBlock),
+    );
     connections.len()
 }
 
@@ -155,9 +236,15 @@ fn strangers_who_chatter_over_tcp_hold_no_place() {
     // Four places.
     let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "1"]].concat());
     let line = program.line(&["WebRTC: UDP and TCP port "]);
-    let port: u16 = line.rsplit(' ').next().and_then(|p| p.parse().ok()).expect("a port");
+    let port: u16 = line
+        .rsplit(' ')
+        .next()
+        .and_then(|p| p.parse().ok())
+        .expect("a port");
     let to: SocketAddr = ([127, 0, 0, 1], port).into();
-    let mut strangers: Vec<_> = (0..4).map(|_| TcpStream::connect(to).expect("the port listens")).collect();
+    let mut strangers: Vec<_> = (0..4)
+        .map(|_| TcpStream::connect(to).expect("the port listens"))
+        .collect();
     for stream in &mut strangers {
         stream.set_nonblocking(true).expect("it is settable");
         stream.write_all(&[0, 1, 7]).expect("there is room");
@@ -166,7 +253,11 @@ fn strangers_who_chatter_over_tcp_hold_no_place() {
     assert!(peer.watch(|_| true), "one of them gives way");
     let patience = Instant::now() + PATIENCE;
     while open(&mut strangers) > 0 {
-        assert!(Instant::now() < patience, "{} strangers are still there", strangers.len());
+        assert!(
+            Instant::now() < patience,
+            "{} strangers are still there",
+            strangers.len()
+        );
         for stream in &mut strangers {
             let _ = stream.write_all(&[0, 1, 7]);
         }

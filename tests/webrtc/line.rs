@@ -27,11 +27,18 @@ impl Line {
         std::thread::spawn(move || {
             let (near, _) = listener.accept().expect("it listens");
             let far = TcpStream::connect(far).expect("WebRTC's port listens on TCP");
-            let (from, to) = (near.try_clone().expect("a descriptor"), far.try_clone().expect("a descriptor"));
+            let (from, to) = (
+                near.try_clone().expect("a descriptor"),
+                far.try_clone().expect("a descriptor"),
+            );
             std::thread::spawn(move || carry(from, to));
             carry(far, near);
         });
-        Self::Tcp { stream: TcpStream::connect(relay).expect("the relay listens"), far, read: Vec::new() }
+        Self::Tcp {
+            stream: TcpStream::connect(relay).expect("the relay listens"),
+            far,
+            read: Vec::new(),
+        }
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -51,11 +58,17 @@ impl Line {
 
     /// What is for the other protocol goes nowhere.
     pub fn send(&mut self, protocol: Protocol, bytes: &[u8], to: SocketAddr) {
-        assert_eq!(protocol, self.protocol(), "only pairs of one protocol are checked");
+        assert_eq!(
+            protocol,
+            self.protocol(),
+            "only pairs of one protocol are checked"
+        );
         match self {
             Self::Udp(socket) => drop(socket.send_to(bytes, to)),
             Self::Tcp { stream, .. } => {
-                let length = u16::try_from(bytes.len()).expect("a datagram").to_be_bytes();
+                let length = u16::try_from(bytes.len())
+                    .expect("a datagram")
+                    .to_be_bytes();
                 let _ = stream.write_all(&[&length[..], bytes].concat());
             }
         }
@@ -66,14 +79,18 @@ impl Line {
         let mut buffer = vec![0; 4096];
         let (length, source) = match self {
             Self::Udp(socket) => {
-                socket.set_read_timeout(Some(pause)).expect("a timeout is settable");
+                socket
+                    .set_read_timeout(Some(pause))
+                    .expect("a timeout is settable");
                 patient(socket.recv_from(&mut buffer))?
             }
             Self::Tcp { stream, far, read } => {
                 if let Some(frame) = frame(read) {
                     return Some((frame, *far));
                 }
-                stream.set_read_timeout(Some(pause)).expect("a timeout is settable");
+                stream
+                    .set_read_timeout(Some(pause))
+                    .expect("a timeout is settable");
                 let length = patient(stream.read(&mut buffer))?;
                 read.extend_from_slice(&buffer[..length]);
                 return frame(read).map(|frame| (frame, *far));
@@ -97,7 +114,14 @@ fn frame(read: &mut Vec<u8>) -> Option<Vec<u8>> {
 fn patient<T>(outcome: std::io::Result<T>) -> Option<T> {
     match outcome {
         Ok(done) => Some(done),
-        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => None,
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+            ) =>
+        {
+            None
+        }
         Err(e) => panic!("{e}"),
     }
 }

@@ -19,10 +19,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use str0m::media::MediaData;
 
-const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+const TEST: [&str; 6] = [
+    "--camera-type",
+    "test",
+    "--enable-audio",
+    "--webrtc-port",
+    "0",
+    "--fps=30",
+];
 
 fn unix_ns(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64
+    at.duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_nanos() as i64
 }
 
 /// The capture time that the sender report and the RTP time tell together.
@@ -36,7 +45,12 @@ fn by_sender_report(data: &MediaData) -> Option<i64> {
 fn time_code(decoder: &mut Decoder, unit: &[u8]) -> Option<UnixNs> {
     let picture = decoder.decode(unit).ok()??;
     let (width, height) = picture.dimensions();
-    timecode::read(picture.y(), width as u32, height as u32, picture.strides().0)
+    timecode::read(
+        picture.y(),
+        width as u32,
+        height as u32,
+        picture.strides().0,
+    )
 }
 
 #[test]
@@ -47,12 +61,21 @@ fn pictures_and_sound_play_with_the_moment_of_their_capture() {
     let mut opus = opus::Decoder::new(48_000, opus::Channels::Mono).expect("there is a decoder");
     let (mut pictures, mut reported, mut beeps, mut quiet) = (0, 0, Vec::new(), false);
     let alive = peer.watch(|data| {
-        let stamp = unix_ns(data.ext_vals.abs_capture_time.expect("each frame has its capture time").capture_time);
+        let stamp = unix_ns(
+            data.ext_vals
+                .abs_capture_time
+                .expect("each frame has its capture time")
+                .capture_time,
+        );
         if data.params.spec().codec.is_audio() {
             let mut sound = [0; 5760];
-            let length = opus.decode(&data.data, &mut sound, false).expect("it is Opus");
+            let length = opus
+                .decode(&data.data, &mut sound, false)
+                .expect("it is Opus");
             assert_eq!(length, 960, "20 ms");
-            let onset = sound[..length].iter().position(|s| s.unsigned_abs() > 4_000);
+            let onset = sound[..length]
+                .iter()
+                .position(|s| s.unsigned_abs() > 4_000);
             if let Some(n) = onset.filter(|_| quiet) {
                 beeps.push(stamp + n as i64 * 1_000_000_000 / 48_000);
             }
@@ -68,7 +91,11 @@ fn pictures_and_sound_play_with_the_moment_of_their_capture() {
             pictures += 1;
             if let Some(at) = by_sender_report(&data) {
                 reported += 1;
-                assert!((at - stamp).abs() < 2_000_000, "the sender report is {} ns off", at - stamp);
+                assert!(
+                    (at - stamp).abs() < 2_000_000,
+                    "the sender report is {} ns off",
+                    at - stamp
+                );
             }
         }
         pictures >= 90 && reported >= 10 && beeps.len() >= 2
@@ -77,7 +104,8 @@ fn pictures_and_sound_play_with_the_moment_of_their_capture() {
     // The beep begins with each second of CLOCK_MONOTONIC.
     let offset = unix_ns(SystemTime::now()) - MonoNs::now().0 as i64;
     for beep in beeps {
-        let off_ms = ((beep - offset + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000) as f64 / 1e6;
+        let off_ms =
+            ((beep - offset + 500_000_000).rem_euclid(1_000_000_000) - 500_000_000) as f64 / 1e6;
         assert!(off_ms.abs() < 2.0, "a beep is {off_ms} ms off");
     }
 }
@@ -95,7 +123,10 @@ fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
             if data.params.spec().codec.is_audio() {
                 return false;
             }
-            let keyframe = data.data.windows(5).any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
+            let keyframe = data
+                .data
+                .windows(5)
+                .any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
             whole = keyframe || (whole && data.contiguous);
             match time_code(&mut decoder, &data.data).filter(|_| whole) {
                 Some(captured) => shown.push(Duration::from_nanos(captured.0)),
@@ -109,7 +140,11 @@ fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
     play(&mut peer, 15);
     peer.loss_percent = 5;
     let (shown, lost) = play(&mut peer, 240);
-    let freeze = shown.windows(2).map(|w| w[1] - w[0]).max().expect("there are frames");
+    let freeze = shown
+        .windows(2)
+        .map(|w| w[1] - w[0])
+        .max()
+        .expect("there are frames");
     println!("shown {} of 240, longest pause {freeze:?}", 240 - lost);
     assert!(freeze < Duration::from_secs(1), "{freeze:?}");
     assert!(lost <= 40, "{lost} of 240 units were not shown");
@@ -124,16 +159,25 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
     // A proxy may have put a prefix before the path.
     let answer = request(port, "POST", "/door/whep", "application/sdp", &one.offer);
     let location = answer.header("location").expect("a Location");
-    assert!(location.starts_with("whep/"), "relative to the endpoint: {location}");
-    assert_eq!(request(port, "DELETE", &format!("/door/{location}"), "", "").status, 200);
+    assert!(
+        location.starts_with("whep/"),
+        "relative to the endpoint: {location}"
+    );
+    assert_eq!(
+        request(port, "DELETE", &format!("/door/{location}"), "", "").status,
+        200
+    );
     assert!(one.watch(|_| true) && two.watch(|_| true));
     for peer in [&mut one, &mut two] {
         let path = peer.location.clone();
         assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
         assert!(!peer.watch(|_| false), "the peer is told");
-        until("the session is forgotten", || (request(port, "DELETE", &path, "", "").status == 404).then_some(()));
+        until("the session is forgotten", || {
+            (request(port, "DELETE", &path, "", "").status == 404).then_some(())
+        });
     }
-    let info: serde_json::Value = serde_json::from_str(&request(port, "GET", "/info", "", "").body).expect("JSON");
+    let info: serde_json::Value =
+        serde_json::from_str(&request(port, "GET", "/info", "", "").body).expect("JSON");
     assert_eq!(info["viewers"], 0);
 }
 
@@ -145,11 +189,21 @@ fn a_peer_that_is_gone_without_a_word_is_forgotten_within_16_s() {
     assert!(peer.watch(|_| true));
     let (path, killed) = (peer.location.clone(), Instant::now());
     let sessions = || state(port)["sessions"].as_array().cloned().expect("a list");
-    assert_eq!((sessions()[0]["kind"].as_str(), sessions()[0]["connected"].as_bool()), (Some("whep"), Some(true)));
+    assert_eq!(
+        (
+            sessions()[0]["kind"].as_str(),
+            sessions()[0]["connected"].as_bool()
+        ),
+        (Some("whep"), Some(true))
+    );
     drop(peer);
     until("an empty list", || sessions().is_empty().then_some(()));
     // After 10 s, and what a loaded machine adds.
-    assert!(killed.elapsed() < Duration::from_secs(16), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(16),
+        "{:?}",
+        killed.elapsed()
+    );
     program.line(&["WebRTC viewer left"]);
     assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
     assert!(killed.elapsed() < PATIENCE);
@@ -157,7 +211,8 @@ fn a_peer_that_is_gone_without_a_word_is_forgotten_within_16_s() {
 
 /// WebRTC's part of `/state`.
 fn state(port: u16) -> serde_json::Value {
-    let state: serde_json::Value = serde_json::from_str(&request(port, "GET", "/state", "", "").body).expect("JSON");
+    let state: serde_json::Value =
+        serde_json::from_str(&request(port, "GET", "/state", "", "").body).expect("JSON");
     state["result"]["webrtc"].clone()
 }
 
@@ -169,14 +224,29 @@ fn sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
     let before = unix_ns(SystemTime::now()) as f64 / 1e9;
     let (mut whep, mut json) = (Peer::play(port), Peer::play_by_json(port));
     let waiting = state(port);
-    assert_eq!(waiting["sessions"].as_array().map(Vec::len), Some(2), "{waiting}");
-    assert!(waiting["sessions"].as_array().is_some_and(|all| all.iter().all(|s| s["connected"] == false)), "{waiting}");
+    assert_eq!(
+        waiting["sessions"].as_array().map(Vec::len),
+        Some(2),
+        "{waiting}"
+    );
+    assert!(
+        waiting["sessions"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|s| s["connected"] == false)),
+        "{waiting}"
+    );
     assert!(whep.watch(|_| true) && json.watch(|_| true));
     let state = state(port);
-    assert_eq!(state["count"], serde_json::json!({"whep": 1, "json": 1, "whip": 0}));
+    assert_eq!(
+        state["count"],
+        serde_json::json!({"whep": 1, "json": 1, "whip": 0})
+    );
     for session in state["sessions"].as_array().expect("a list") {
         let since = session["since"].as_f64().expect("UNIX seconds");
-        assert!(session["connected"] == true && (since - before).abs() < 20.0, "{state}");
+        assert!(
+            session["connected"] == true && (since - before).abs() < 20.0,
+            "{state}"
+        );
     }
     let metrics = request(port, "GET", "/metrics", "", "").body;
     for line in [
@@ -187,7 +257,10 @@ fn sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     let shown = state.to_string();
-    assert!(!shown.contains(whep.location.rsplit('/').next().expect("an id")), "a session's name is the key to its end");
+    assert!(
+        !shown.contains(whep.location.rsplit('/').next().expect("an id")),
+        "a session's name is the key to its end"
+    );
 }
 
 #[test]
@@ -207,15 +280,42 @@ fn what_is_no_offer_is_refused_for_what_it_is() {
         ("DELETE", "/whep/0123", "", "", 404),
         ("POST", "/api/webrtc/offer", "application/json", "{}", 422),
         ("POST", "/api/webrtc/offer", "application/json", "{", 400),
-        ("POST", "/api/webrtc/offer", "application/json", r#"{"sdp":"x","type":"offer"}"#, 400),
-        ("POST", "/api/webrtc/offer", "application/json", r#"{"sdp":"x","type":"answer"}"#, 400),
+        (
+            "POST",
+            "/api/webrtc/offer",
+            "application/json",
+            r#"{"sdp":"x","type":"offer"}"#,
+            400,
+        ),
+        (
+            "POST",
+            "/api/webrtc/offer",
+            "application/json",
+            r#"{"sdp":"x","type":"answer"}"#,
+            400,
+        ),
     ] {
         let answer = request(port, method, path, kind, body);
-        assert_eq!(answer.status, status, "{method} {path} {kind}: {}", answer.body);
+        assert_eq!(
+            answer.status, status,
+            "{method} {path} {kind}: {}",
+            answer.body
+        );
         let error: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
-        assert_eq!(error.is_some_and(|e| e["error"].is_string()), status >= 400, "{method} {path} {kind}: {}", answer.body);
+        assert_eq!(
+            error.is_some_and(|e| e["error"].is_string()),
+            status >= 400,
+            "{method} {path} {kind}: {}",
+            answer.body
+        );
     }
-    assert!(!program.lines().iter().any(|line| line.contains("127.0.0.1:") && line.contains("WebRTC")), "no address is logged");
+    assert!(
+        !program
+            .lines()
+            .iter()
+            .any(|line| line.contains("127.0.0.1:") && line.contains("WebRTC")),
+        "no address is logged"
+    );
 }
 
 #[test]
@@ -230,7 +330,10 @@ fn a_port_that_is_taken_is_replaced_and_said_once() {
 #[test]
 fn without_webrtc_there_is_no_port_and_no_path() {
     let program = Program::start(&["--camera-type", "test", "--no-webrtc"]);
-    assert_eq!(request(program.port(), "POST", "/whep", "application/sdp", "v=0").status, 404);
+    assert_eq!(
+        request(program.port(), "POST", "/whep", "application/sdp", "v=0").status,
+        404
+    );
     assert!(!program.lines().iter().any(|line| line.contains("WebRTC")));
 }
 
@@ -247,21 +350,41 @@ fn thirty_viewers_cost_little_each() {
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
         // Behind the name, which may hold anything, proc(5)'s fields begin with the third, the state.
-        let fields: Vec<&str> = stat.rsplit(") ").next().expect("it has fields").split(' ').collect();
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .expect("it has fields")
+            .split(' ')
+            .collect();
         let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number");
         let (utime, stime) = (ticks(14), ticks(15));
         let status = std::fs::read_to_string(format!("/proc/{serve}/status")).expect("it lives");
-        let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("it has memory");
-        ((utime + stime) / 100.0, rss.trim().trim_end_matches(" kB").parse::<f64>().expect("a number"))
+        let rss = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .expect("it has memory");
+        (
+            (utime + stime) / 100.0,
+            rss.trim()
+                .trim_end_matches(" kB")
+                .parse::<f64>()
+                .expect("a number"),
+        )
     };
     let (_, rss_before) = used();
     let received: Vec<AtomicU64> = (0..30).map(|_| AtomicU64::new(0)).collect();
-    let counts = || received.iter().map(|count| count.load(Relaxed)).collect::<Vec<_>>();
+    let counts = || {
+        received
+            .iter()
+            .map(|count| count.load(Relaxed))
+            .collect::<Vec<_>>()
+    };
     let over = AtomicBool::new(false);
     let (share, rss, packets) = std::thread::scope(|threads| {
         for count in &received {
             threads.spawn(|| {
-                let (mut peer, patience) = (Peer::play(port), Instant::now() + 2 * PATIENCE + WINDOW);
+                let (mut peer, patience) =
+                    (Peer::play(port), Instant::now() + 2 * PATIENCE + WINDOW);
                 while !over.load(Relaxed) && Instant::now() < patience {
                     assert!(peer.watch(|_| true), "it plays on");
                     count.fetch_add(1, Relaxed);
@@ -269,18 +392,30 @@ fn thirty_viewers_cost_little_each() {
             });
         }
         // A second's media at each: the handshakes and the first keyframes are over.
-        until("media at every viewer", || counts().iter().all(|&n| n > 80).then_some(()));
+        until("media at every viewer", || {
+            counts().iter().all(|&n| n > 80).then_some(())
+        });
         let (before, (cpu, _), start) = (counts(), used(), Instant::now());
         std::thread::sleep(WINDOW);
         let (elapsed, (cpu_after, rss), after) = (start.elapsed().as_secs_f64(), used(), counts());
         over.store(true, Relaxed);
-        let packets: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let packets: Vec<u64> = after
+            .iter()
+            .zip(before)
+            .map(|(after, before)| after - before)
+            .collect();
         ((cpu_after - cpu) / elapsed, rss, packets)
     });
     let mb_each = (rss - rss_before).max(0.0) / 1024.0 / 30.0;
-    println!("of a core: {:.2} % for each of 30; {mb_each:.2} MB each", share * 100.0 / 30.0);
+    println!(
+        "of a core: {:.2} % for each of 30; {mb_each:.2} MB each",
+        share * 100.0 / 30.0
+    );
     println!("pictures and packets of sound in {WINDOW:?}: {packets:?}");
     assert!(mb_each <= 1.5, "{mb_each:.2} MB for each viewer");
     // Else it cost little because little came: 30 pictures and 50 packets of sound a second are whole.
-    assert!(packets.iter().all(|&n| n >= 720), "not everybody got nine tenths of what there was: {packets:?}");
+    assert!(
+        packets.iter().all(|&n| n >= 720),
+        "not everybody got nine tenths of what there was: {packets:?}"
+    );
 }

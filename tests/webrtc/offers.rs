@@ -7,10 +7,20 @@ use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
 use std::thread;
 
-const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+const TEST: [&str; 6] = [
+    "--camera-type",
+    "test",
+    "--enable-audio",
+    "--webrtc-port",
+    "0",
+    "--fps=30",
+];
 
 fn without_candidates(offer: &str) -> String {
-    offer.split_inclusive('\n').filter(|line| !line.starts_with("a=candidate:")).collect()
+    offer
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("a=candidate:"))
+        .collect()
 }
 
 /// Of those that take longest to read, as many as were enough to stop the loop for two seconds.
@@ -33,9 +43,19 @@ fn offers_that_come_by_the_hundred_end_nobodys_session() {
     while !senders.iter().all(thread::JoinHandle::is_finished) {
         assert!(peer.watch(|_| true), "it plays on");
     }
-    let statuses: Vec<u16> = senders.into_iter().map(|sender| sender.join().expect("it is answered")).collect();
-    assert!(statuses.iter().all(|status| matches!(status, 400 | 503)) && statuses.contains(&400), "{statuses:?}");
-    assert_eq!(program.child("stampcast-serve", None), serve, "the server lives");
+    let statuses: Vec<u16> = senders
+        .into_iter()
+        .map(|sender| sender.join().expect("it is answered"))
+        .collect();
+    assert!(
+        statuses.iter().all(|status| matches!(status, 400 | 503)) && statuses.contains(&400),
+        "{statuses:?}"
+    );
+    assert_eq!(
+        program.child("stampcast-serve", None),
+        serve,
+        "the server lives"
+    );
     assert!(Peer::play(port).watch(|_| true), "no place is lost");
 }
 
@@ -45,7 +65,11 @@ fn an_offer_that_would_send_is_answered_by_one_that_sends_alone() {
     let port = program.port();
     let mut peer = Peer::play_both_ways(port);
     assert!(peer.watch(|_| true), "it plays all the same");
-    let directions: Vec<&str> = peer.answer.lines().filter(|line| ["a=sendrecv", "a=recvonly", "a=sendonly"].contains(line)).collect();
+    let directions: Vec<&str> = peer
+        .answer
+        .lines()
+        .filter(|line| ["a=sendrecv", "a=recvonly", "a=sendonly"].contains(line))
+        .collect();
     assert_eq!(directions, ["a=sendonly", "a=sendonly"], "{}", peer.answer);
 }
 
@@ -53,14 +77,20 @@ fn an_offer_that_would_send_is_answered_by_one_that_sends_alone() {
 fn an_offer_makes_the_server_speak_to_sixteen_addresses_at_most() {
     let program = Program::start(&TEST);
     let port = program.port();
-    let sockets: Vec<UdpSocket> = (0..40).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port is free")).collect();
+    let sockets: Vec<UdpSocket> = (0..40)
+        .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port is free"))
+        .collect();
     let mut candidates = String::new();
     for (n, socket) in sockets.iter().enumerate() {
         socket.set_nonblocking(true).expect("it is settable");
         let port = socket.local_addr().expect("it is bound").port();
         candidates += &format!("a=candidate:{n} 1 udp 2113937151 127.0.0.1 {port} typ host\r\n");
     }
-    let offer = without_candidates(&Peer::play(port).offer).replacen("a=rtcp-mux\r\n", &format!("a=rtcp-mux\r\n{candidates}"), 1);
+    let offer = without_candidates(&Peer::play(port).offer).replacen(
+        "a=rtcp-mux\r\n",
+        &format!("a=rtcp-mux\r\n{candidates}"),
+        1,
+    );
     let answer = request(port, "POST", "/whep", "application/sdp", &offer);
     assert_eq!(answer.status, 201, "{}", answer.body);
     let mut spoken_to = HashSet::new();
@@ -71,32 +101,67 @@ fn an_offer_makes_the_server_speak_to_sixteen_addresses_at_most() {
     until("checks of sixteen", || (listen() >= 16).then_some(()));
     let path = format!("/{}", answer.header("location").expect("a Location"));
     assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
-    until("the session is forgotten", || (request(port, "DELETE", &path, "", "").status == 404).then_some(()));
+    until("the session is forgotten", || {
+        (request(port, "DELETE", &path, "", "").status == 404).then_some(())
+    });
     assert_eq!(listen(), 16);
 }
 
 /// Where it is forwarded to: not loopback, which no router reaches, and not another family.
 #[test]
 fn the_public_address_is_in_the_answer_beside_each_that_a_router_can_forward_to() {
-    let args = ["--host", "0.0.0.0", "--port", "0", "--webrtc-public-ip", "203.0.113.9"];
-    let program = Program::spawn(Command::new(env!("CARGO_BIN_EXE_stampcast")).args(args).args(TEST));
+    let args = [
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+        "--webrtc-public-ip",
+        "203.0.113.9",
+    ];
+    let program = Program::spawn(
+        Command::new(env!("CARGO_BIN_EXE_stampcast"))
+            .args(args)
+            .args(TEST),
+    );
     let line = program.line(&["listening on http://"]);
-    let address = line.split("listening on http://").nth(1).and_then(|rest| rest.split([' ', '/']).next()).expect("an address");
-    let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let address = line
+        .split("listening on http://")
+        .nth(1)
+        .and_then(|rest| rest.split([' ', '/']).next())
+        .expect("an address");
+    let port = address
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
     let mut peer = Peer::play(port);
     let hosts: HashSet<IpAddr> = ips(&peer.answer, "host").collect();
-    let forwarded = hosts.iter().filter(|ip| ip.is_ipv4() && !ip.is_loopback()).count();
+    let forwarded = hosts
+        .iter()
+        .filter(|ip| ip.is_ipv4() && !ip.is_loopback())
+        .count();
     // Each is named once for every medium.
     let named: Vec<IpAddr> = ips(&peer.answer, "srflx").collect();
     let public: IpAddr = [203, 0, 113, 9].into();
-    assert!(named.iter().all(|ip| *ip == public) && named.is_empty() == (forwarded == 0), "{}", peer.answer);
+    assert!(
+        named.iter().all(|ip| *ip == public) && named.is_empty() == (forwarded == 0),
+        "{}",
+        peer.answer
+    );
     assert!(peer.watch(|_| true));
 }
 
 /// Of the candidates of a type.
 fn ips<'a>(sdp: &'a str, kind: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
-    let candidates = sdp.lines().filter(move |line| line.starts_with("a=candidate:") && line.contains(&format!(" typ {kind}")));
-    candidates.map(|line| line.split(' ').nth(4).and_then(|ip| ip.parse().ok()).expect("an address"))
+    let candidates = sdp.lines().filter(move |line| {
+        line.starts_with("a=candidate:") && line.contains(&format!(" typ {kind}"))
+    });
+    candidates.map(|line| {
+        line.split(' ')
+            .nth(4)
+            .and_then(|ip| ip.parse().ok())
+            .expect("an address")
+    })
 }
 
 #[test]
@@ -105,17 +170,34 @@ fn a_session_that_never_connects_leaves_no_line_in_the_log() {
     let port = program.port();
     let mut peer = Peer::play(port);
     for _ in 0..5 {
-        let answer = request(port, "POST", "/whep", "application/sdp", &without_candidates(&peer.offer));
+        let answer = request(
+            port,
+            "POST",
+            "/whep",
+            "application/sdp",
+            &without_candidates(&peer.offer),
+        );
         let path = format!("/{}", answer.header("location").expect("a Location"));
         assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
-        until("the session is forgotten", || (request(port, "DELETE", &path, "", "").status == 404).then_some(()));
+        until("the session is forgotten", || {
+            (request(port, "DELETE", &path, "", "").status == 404).then_some(())
+        });
     }
     assert!(peer.watch(|_| true));
     let path = peer.location.clone();
     assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
     program.line(&["WebRTC viewer left"]);
     for said in ["viewer joined", "viewer left"] {
-        assert_eq!(program.lines().iter().filter(|line| line.contains(said)).count(), 1, "{:?}", program.lines());
+        assert_eq!(
+            program
+                .lines()
+                .iter()
+                .filter(|line| line.contains(said))
+                .count(),
+            1,
+            "{:?}",
+            program.lines()
+        );
     }
 }
 
@@ -126,12 +208,18 @@ fn all_that_is_said_while_somebody_plays_is_json_where_that_is_wanted() {
     while encoders < 2 {
         let mut peer = Peer::play(program.port());
         assert!(peer.watch(|data| data.params.spec().codec.is_video()));
-        assert_eq!(request(program.port(), "DELETE", &peer.location.clone(), "", "").status, 200);
+        assert_eq!(
+            request(program.port(), "DELETE", &peer.location.clone(), "", "").status,
+            200
+        );
         assert!(!peer.watch(|_| false), "the peer is told");
         encoders += 1;
     }
     for line in program.lines() {
-        assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line.is_object()), "{line}");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line.is_object()),
+            "{line}"
+        );
     }
 }
 
@@ -143,13 +231,24 @@ fn options_name_the_methods_and_what_an_offer_is_to_be() {
         ("/whep", endpoint),
         ("/any/whep", endpoint),
         ("/whep/0123", ("DELETE, OPTIONS", None)),
-        ("/api/webrtc/offer", ("POST, OPTIONS", Some("application/json"))),
+        (
+            "/api/webrtc/offer",
+            ("POST, OPTIONS", Some("application/json")),
+        ),
     ] {
         let answer = request(program.port(), "OPTIONS", path, "", "");
         assert_eq!(answer.status, 204, "{path}");
-        assert_eq!((answer.header("allow"), answer.header("accept-post")), (Some(allow), accept), "{path}");
+        assert_eq!(
+            (answer.header("allow"), answer.header("accept-post")),
+            (Some(allow), accept),
+            "{path}"
+        );
         let refused = request(program.port(), "PATCH", path, "", "");
         assert_eq!(refused.status, 405, "{path}");
-        assert!(refused.header("allow").is_some(), "{path}: {}", refused.head);
+        assert!(
+            refused.header("allow").is_some(),
+            "{path}: {}",
+            refused.head
+        );
     }
 }

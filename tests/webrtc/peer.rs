@@ -33,42 +33,77 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
 /// One request on a connection of its own.
 pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-    stream.set_read_timeout(Some(super::common::PATIENCE)).expect("a timeout is settable");
+    stream
+        .set_read_timeout(Some(super::common::PATIENCE))
+        .expect("a timeout is settable");
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
     // A body that is too large is refused before it is read.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()));
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no HTTP: {answer}"));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
+    Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
 }
 
 impl Peer {
     fn new(line: Line, direction: Direction) -> (Self, String, SdpPendingOffer) {
         let address = line.address();
-        let config = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false);
-        let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
-        let protocol = if line.protocol() == Protocol::Udp { "udp" } else { "tcp" };
+        let config = RtcConfig::new()
+            .clear_codecs()
+            .enable_h264(true)
+            .enable_opus(true, false);
+        let mut rtc = config
+            .set_extension(9, Extension::AbsoluteCaptureTime)
+            .build(Instant::now());
+        let protocol = if line.protocol() == Protocol::Udp {
+            "udp"
+        } else {
+            "tcp"
+        };
         rtc.add_local_candidate(Candidate::host(address, protocol).expect("an address"));
         let mut api = rtc.sdp_api();
         api.add_media(MediaKind::Video, direction, None, None, None);
         api.add_media(MediaKind::Audio, direction, None, None, None);
         let (offer, pending) = api.apply().expect("there is something to offer");
         let offer = offer.to_sdp_string();
-        let peer =
-            Self { rtc, line, address, loss_percent: 0, seen: 0, location: String::new(), offer: offer.clone(), answer: String::new() };
+        let peer = Self {
+            rtc,
+            line,
+            address,
+            loss_percent: 0,
+            seen: 0,
+            location: String::new(),
+            offer: offer.clone(),
+            answer: String::new(),
+        };
         (peer, offer, pending)
     }
 
@@ -100,7 +135,13 @@ impl Peer {
     pub fn play_by_json(port: u16) -> Self {
         let (mut peer, offer, pending) = Self::new(Line::udp(), Direction::RecvOnly);
         let offer = serde_json::json!({"sdp": offer, "type": "offer"}).to_string();
-        let answer = request(port, "POST", "/api/webrtc/offer", "application/json", &offer);
+        let answer = request(
+            port,
+            "POST",
+            "/api/webrtc/offer",
+            "application/json",
+            &offer,
+        );
         assert_eq!(answer.status, 200, "{}", answer.body);
         let answer: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
         assert_eq!(answer["type"], "answer");
@@ -112,16 +153,38 @@ impl Peer {
     pub fn serve(offer: &str, is_lite: bool) -> Self {
         let line = Line::udp();
         let address = line.address();
-        let config = RtcConfig::new().set_ice_lite(is_lite).clear_codecs().enable_h264(true).enable_opus(true, false);
-        let mut rtc = config.set_extension(9, Extension::AbsoluteCaptureTime).build(Instant::now());
+        let config = RtcConfig::new()
+            .set_ice_lite(is_lite)
+            .clear_codecs()
+            .enable_h264(true)
+            .enable_opus(true, false);
+        let mut rtc = config
+            .set_extension(9, Extension::AbsoluteCaptureTime)
+            .build(Instant::now());
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("an address"));
-        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer).expect("SDP")).expect("an offer for us").to_sdp_string();
-        Self { rtc, line, address, loss_percent: 0, seen: 0, location: String::new(), offer: offer.to_owned(), answer }
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(SdpOffer::from_sdp_string(offer).expect("SDP"))
+            .expect("an offer for us")
+            .to_sdp_string();
+        Self {
+            rtc,
+            line,
+            address,
+            loss_percent: 0,
+            seen: 0,
+            location: String::new(),
+            offer: offer.to_owned(),
+            answer,
+        }
     }
 
     fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
         self.answer = answer.to_owned();
-        self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(answer).expect("SDP")).expect("an answer to our offer");
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, SdpAnswer::from_sdp_string(answer).expect("SDP"))
+            .expect("an answer to our offer");
     }
 
     /// Media as it comes, until `take` has enough. Panics when patience ends first; `false` when the session ended.
@@ -151,17 +214,26 @@ impl Peer {
             if !self.rtc.is_alive() {
                 return false;
             }
-            let pause = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), Duration::from_millis(100));
+            let pause = deadline
+                .saturating_duration_since(Instant::now())
+                .clamp(Duration::from_millis(1), Duration::from_millis(100));
             match self.line.receive(pause) {
                 Some((bytes, source)) => {
                     if self.is_lost() {
                         continue;
                     }
-                    if let Ok(received) = Receive::new(self.line.protocol(), source, self.address, &bytes) {
-                        self.rtc.handle_input(Input::Receive(Instant::now(), received)).expect("str0m takes it");
+                    if let Ok(received) =
+                        Receive::new(self.line.protocol(), source, self.address, &bytes)
+                    {
+                        self.rtc
+                            .handle_input(Input::Receive(Instant::now(), received))
+                            .expect("str0m takes it");
                     }
                 }
-                None => self.rtc.handle_input(Input::Timeout(Instant::now())).expect("str0m goes on"),
+                None => self
+                    .rtc
+                    .handle_input(Input::Timeout(Instant::now()))
+                    .expect("str0m goes on"),
             }
         }
     }
@@ -169,7 +241,9 @@ impl Peer {
     /// As every player does that has lost what the next units build on.
     fn ask_for_keyframe(&mut self, mid: Mid) {
         let mut writer = self.rtc.writer(mid).expect("what comes has a medium");
-        writer.request_keyframe(None, KeyframeRequestKind::Pli).expect("the answer allows it");
+        writer
+            .request_keyframe(None, KeyframeRequestKind::Pli)
+            .expect("the answer allows it");
     }
 
     /// The same datagrams in each run, as far as their order is the same.

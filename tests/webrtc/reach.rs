@@ -7,7 +7,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+const TEST: [&str; 6] = [
+    "--camera-type",
+    "test",
+    "--enable-audio",
+    "--webrtc-port",
+    "0",
+    "--fps=30",
+];
 
 /// What a NAT might have made of our port.
 const PUBLIC: ([u8; 4], u16) = ([203, 0, 113, 9], 40_123);
@@ -19,11 +26,26 @@ fn stun_server(at: &str) -> SocketAddr {
     std::thread::spawn(move || {
         let mut request = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut request) {
-            assert_eq!((length, &request[..2]), (20, &[0, 1][..]), "a binding request");
+            assert_eq!(
+                (length, &request[..2]),
+                (20, &[0, 1][..]),
+                "a binding request"
+            );
             let port = PUBLIC.1 ^ 0x2112;
-            let ip: Vec<u8> = PUBLIC.0.iter().zip([0x21, 0x12, 0xa4, 0x42]).map(|(a, b)| a ^ b).collect();
+            let ip: Vec<u8> = PUBLIC
+                .0
+                .iter()
+                .zip([0x21, 0x12, 0xa4, 0x42])
+                .map(|(a, b)| a ^ b)
+                .collect();
             let value = [&[0, 1][..], &port.to_be_bytes(), &ip].concat();
-            let answer = [&[1, 1, 0, 12], &request[4..20], &[0, 0x20, 0, 8], &value[..]].concat();
+            let answer = [
+                &[1, 1, 0, 12],
+                &request[4..20],
+                &[0, 0x20, 0, 8],
+                &value[..],
+            ]
+            .concat();
             // One that nobody asked for comes first, and is not believed.
             let mut forged = answer.clone();
             forged[8] ^= 1;
@@ -36,7 +58,9 @@ fn stun_server(at: &str) -> SocketAddr {
 }
 
 fn names_public_address(sdp: &str) -> bool {
-    sdp.lines().any(|line| line.starts_with("a=candidate:") && line.contains(" 203.0.113.9 40123 typ srflx"))
+    sdp.lines().any(|line| {
+        line.starts_with("a=candidate:") && line.contains(" 203.0.113.9 40123 typ srflx")
+    })
 }
 
 #[test]
@@ -54,12 +78,20 @@ fn the_address_that_a_stun_server_sees_is_in_answers_and_offers() {
         offer.contains("typ srflx").then_some(())
     });
     assert!(names_public_address(&offer), "{offer}");
-    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").expect("it can be written");
+    stream
+        .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        .expect("it can be written");
     program.line(&["WARN", "WHIP", "404", "check the path of --whip"]);
     let mut peer = Peer::play(program.port());
     assert!(names_public_address(&peer.answer), "{}", peer.answer);
     assert!(peer.watch(|_| true), "the straight way still works");
-    assert!(!program.lines().iter().any(|line| line.contains("203.0.113.9")), "it is not logged");
+    assert!(
+        !program
+            .lines()
+            .iter()
+            .any(|line| line.contains("203.0.113.9")),
+        "it is not logged"
+    );
 }
 
 #[test]
@@ -70,21 +102,38 @@ fn a_stun_server_that_is_silent_is_said_once_and_hinders_nobody() {
     let mut peer = Peer::play(program.port());
     assert!(peer.watch(|_| true) && !peer.answer.contains("srflx"));
     program.line(&["WARN", "STUN", &address, "does not answer"]);
-    silent.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout is settable");
-    assert_eq!(std::iter::from_fn(|| silent.recv(&mut [0; 64]).ok()).count(), 5, "it is asked a few times and then left alone");
+    silent
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout is settable");
+    assert_eq!(
+        std::iter::from_fn(|| silent.recv(&mut [0; 64]).ok()).count(),
+        5,
+        "it is asked a few times and then left alone"
+    );
 }
 
 #[test]
 fn a_viewer_behind_a_relay_of_tcp_plays() {
     let program = Program::start(&TEST);
     let line = program.line(&["WebRTC: UDP and TCP port "]);
-    let port: u16 = line.rsplit(' ').next().and_then(|p| p.parse().ok()).expect("a port");
+    let port: u16 = line
+        .rsplit(' ')
+        .next()
+        .and_then(|p| p.parse().ok())
+        .expect("a port");
     let mut peer = Peer::play_over(Line::relayed(([127, 0, 0, 1], port).into()), program.port());
     let (mut pictures, mut sounds) = (0, 0);
     assert!(peer.watch(|data| {
-        let count = if data.params.spec().codec.is_audio() { &mut sounds } else { &mut pictures };
+        let count = if data.params.spec().codec.is_audio() {
+            &mut sounds
+        } else {
+            &mut pictures
+        };
         *count += 1;
         pictures >= 30 && sounds >= 30
     }));
-    assert_eq!(request(program.port(), "DELETE", &peer.location.clone(), "", "").status, 200);
+    assert_eq!(
+        request(program.port(), "DELETE", &peer.location.clone(), "", "").status,
+        200
+    );
 }

@@ -6,7 +6,14 @@ use super::peer::{Peer, request};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-const TEST: [&str; 6] = ["--camera-type", "test", "--enable-audio", "--webrtc-port", "0", "--fps=30"];
+const TEST: [&str; 6] = [
+    "--camera-type",
+    "test",
+    "--enable-audio",
+    "--webrtc-port",
+    "0",
+    "--fps=30",
+];
 
 struct Sink(TcpListener);
 
@@ -25,7 +32,10 @@ impl Sink {
     }
 
     fn url(&self) -> String {
-        format!("http://{}/live/whip", self.0.local_addr().expect("it is bound"))
+        format!(
+            "http://{}/live/whip",
+            self.0.local_addr().expect("it is bound")
+        )
     }
 
     fn next(&self) -> Asked {
@@ -34,13 +44,23 @@ impl Sink {
             Err(e) => (e.kind() != ErrorKind::WouldBlock).then(|| panic!("it listens: {e}")),
         });
         stream.set_nonblocking(false).expect("it is settable");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is settable");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout is settable");
         let (mut text, mut buffer) = (String::new(), [0; 4096]);
         loop {
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+                let length = head.lines().find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")
+                        .map(str::to_owned)
+                });
                 if body.len() >= length.map_or(0, |length| length.parse().expect("a number")) {
-                    return Asked { stream, head: head.to_owned(), body: body.to_owned() };
+                    return Asked {
+                        stream,
+                        head: head.to_owned(),
+                        body: body.to_owned(),
+                    };
                 }
             }
             let length = stream.read(&mut buffer).expect("it can be read");
@@ -53,35 +73,69 @@ impl Sink {
 impl Asked {
     fn answer(mut self, status: &str, headers: &str, body: &str) {
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
-        self.stream.write_all(answer.as_bytes()).expect("it can be written");
+        let answer =
+            format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        self.stream
+            .write_all(answer.as_bytes())
+            .expect("it can be written");
     }
 }
 
 fn is_published(is_lite: bool) {
     let sink = Sink::new();
     let url = sink.url();
-    let mut program = Program::start(&[&TEST[..], &["--whip", &url, "--whip-token", "s3cret"]].concat());
+    let mut program =
+        Program::start(&[&TEST[..], &["--whip", &url, "--whip-token", "s3cret"]].concat());
     let asked = sink.next();
     let head = asked.head.to_ascii_lowercase();
-    assert!(head.starts_with("post /live/whip ") && head.contains("authorization: bearer s3cret"), "{head}");
-    assert!(asked.body.contains("a=sendonly") && !asked.body.contains("a=recvonly"), "{}", asked.body);
+    assert!(
+        head.starts_with("post /live/whip ") && head.contains("authorization: bearer s3cret"),
+        "{head}"
+    );
+    assert!(
+        asked.body.contains("a=sendonly") && !asked.body.contains("a=recvonly"),
+        "{}",
+        asked.body
+    );
     let mut peer = Peer::serve(&asked.body, is_lite);
-    asked.answer("201 Created", "Location: ../sessions/7\r\nContent-Type: application/sdp\r\n", &peer.answer.clone());
+    asked.answer(
+        "201 Created",
+        "Location: ../sessions/7\r\nContent-Type: application/sdp\r\n",
+        &peer.answer.clone(),
+    );
     let (mut pictures, mut sounds) = (0, 0);
     assert!(peer.watch(|data| {
-        assert!(data.ext_vals.abs_capture_time.is_some(), "each frame has its capture time");
-        let count = if data.params.spec().codec.is_audio() { &mut sounds } else { &mut pictures };
+        assert!(
+            data.ext_vals.abs_capture_time.is_some(),
+            "each frame has its capture time"
+        );
+        let count = if data.params.spec().codec.is_audio() {
+            &mut sounds
+        } else {
+            &mut pictures
+        };
         *count += 1;
         pictures >= 30 && sounds >= 30
     }));
     program.line(&["WHIP: publishing to http://127.0.0.1:"]);
-    let state: serde_json::Value = serde_json::from_str(&request(program.port(), "GET", "/state", "", "").body).expect("JSON");
+    let state: serde_json::Value =
+        serde_json::from_str(&request(program.port(), "GET", "/state", "", "").body).expect("JSON");
     let webrtc = &state["result"]["webrtc"];
-    assert_eq!((webrtc["whip"]["state"].as_str(), webrtc["count"]["whip"].as_u64()), (Some("connected"), Some(1)), "{webrtc}");
+    assert_eq!(
+        (
+            webrtc["whip"]["state"].as_str(),
+            webrtc["count"]["whip"].as_u64()
+        ),
+        (Some("connected"), Some(1)),
+        "{webrtc}"
+    );
     program.signal(libc::SIGTERM);
     let asked = sink.next();
-    assert!(asked.head.starts_with("DELETE /sessions/7 "), "{}", asked.head);
+    assert!(
+        asked.head.starts_with("DELETE /sessions/7 "),
+        "{}",
+        asked.head
+    );
     asked.answer("200 OK", "", "");
     assert!(program.wait().success());
     let log = program.lines().join("\n");
@@ -107,7 +161,11 @@ fn each_refusal_is_one_line_that_says_what_to_do() {
     let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
     for (status, headers, hint) in [
         ("401 Unauthorized", "", "--whip-token"),
-        ("302 Found", "Location: /elsewhere\r\n", "give the address that it redirects to"),
+        (
+            "302 Found",
+            "Location: /elsewhere\r\n",
+            "give the address that it redirects to",
+        ),
         ("503 Service Unavailable", "Retry-After: 1\r\n", "busy"),
     ] {
         sink.next().answer(status, headers, "");
@@ -115,10 +173,23 @@ fn each_refusal_is_one_line_that_says_what_to_do() {
     }
     sink.next().answer("201 Created", "Location: /1\r\n", "v=0");
     let asked = sink.next();
-    assert!(asked.head.starts_with("DELETE /1 "), "a session that is of no use is ended: {}", asked.head);
+    assert!(
+        asked.head.starts_with("DELETE /1 "),
+        "a session that is of no use is ended: {}",
+        asked.head
+    );
     asked.answer("200 OK", "", "");
     program.line(&["WARN", "WHIP", "answer cannot be used"]);
     drop(sink);
     program.line(&["WARN", "WHIP", "no connection", "is it running"]);
-    assert_eq!(program.lines().iter().filter(|line| line.contains("WARN  stampcast-serve")).count(), 5, "{:?}", program.lines());
+    assert_eq!(
+        program
+            .lines()
+            .iter()
+            .filter(|line| line.contains("WARN  stampcast-serve"))
+            .count(),
+        5,
+        "{:?}",
+        program.lines()
+    );
 }

@@ -34,8 +34,13 @@ impl BeepSource {
     /// `rate_hz` is 8000 to 192000, `channels` 1 or 2.
     pub fn open(rate_hz: u32, channels: u16) -> Result<Self, SourceError> {
         if !(8_000..=192_000).contains(&rate_hz) || !(1..=2).contains(&channels) {
-            let why = format!("{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels");
-            return Err(SourceError::Unsupported { device: DEVICE.into(), why });
+            let why = format!(
+                "{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels"
+            );
+            return Err(SourceError::Unsupported {
+                device: DEVICE.into(),
+                why,
+            });
         }
         let length = u64::from(rate_hz.div_ceil(PACKETS));
         let angle = std::f64::consts::TAU * TONE_HZ / f64::from(rate_hz);
@@ -45,7 +50,9 @@ impl BeepSource {
             channels,
             length,
             next: 0,
-            tone: (0..count).map(|n| ((angle * n as f64).sin() * AMPLITUDE).round() as i16).collect(),
+            tone: (0..count)
+                .map(|n| ((angle * n as f64).sin() * AMPLITUDE).round() as i16)
+                .collect(),
             samples: vec![0; length as usize * usize::from(channels)],
         };
         source.next = source.newest(MonoNs::now());
@@ -80,7 +87,10 @@ impl SoundSource for BeepSource {
         StreamInfo {
             device: DEVICE.into(),
             device_format: "S16_LE".into(),
-            shape: Shape::Audio { rate_hz: self.rate_hz, channels: self.channels },
+            shape: Shape::Audio {
+                rate_hz: self.rate_hz,
+                channels: self.channels,
+            },
             fps: None,
             stamp_marks: StampMark::FirstSample,
             stamp_source: StampSource::Generator,
@@ -92,7 +102,10 @@ impl SoundSource for BeepSource {
 
     fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError> {
         let start = MonoNs::now();
-        let after_xrun = start.0.saturating_sub(self.instant(self.next + self.length).0) > BACKLOG_NS;
+        let after_xrun = start
+            .0
+            .saturating_sub(self.instant(self.next + self.length).0)
+            > BACKLOG_NS;
         if after_xrun {
             self.next = self.newest(start);
         }
@@ -118,7 +131,13 @@ mod tests {
 
     #[test]
     fn tone_begins_at_the_sample_of_the_second_and_lasts_a_tenth() {
-        for (rate, channels) in [(48_000u32, 1u16), (48_000, 2), (44_100, 2), (16_000, 1), (11_025, 1)] {
+        for (rate, channels) in [
+            (48_000u32, 1u16),
+            (48_000, 2),
+            (44_100, 2),
+            (16_000, 1),
+            (11_025, 1),
+        ] {
             let mut source = BeepSource::open(rate, channels).unwrap();
             let mut heard = Vec::new();
             let start = source.newest(MonoNs(1_234_900_000_000));
@@ -133,7 +152,10 @@ mod tests {
                 let at = n as f64 / f64::from(rate) % 1.0;
                 let expected = (std::f64::consts::TAU * 1_000.0 * at).sin() * 16_384.0;
                 if beat::is_on(source.instant(n)) || n % u64::from(rate) == 0 {
-                    assert!((f64::from(s) - expected).abs() <= 1.0, "{rate} Hz, sample {n}: {s}, not {expected}");
+                    assert!(
+                        (f64::from(s) - expected).abs() <= 1.0,
+                        "{rate} Hz, sample {n}: {s}, not {expected}"
+                    );
                 } else {
                     assert!(s.abs() <= 4);
                 }
@@ -146,10 +168,16 @@ mod tests {
         let mut source = BeepSource::open(48_000, 2).unwrap();
         let mut next = None;
         for _ in 0..10 {
-            let chunk = source.grab(Duration::from_secs(1)).unwrap().expect("a packet within a second");
+            let chunk = source
+                .grab(Duration::from_secs(1))
+                .unwrap()
+                .expect("a packet within a second");
             assert_eq!(chunk.samples.len(), 960 * 2);
             assert_eq!(chunk.first_sample.0 % 20_000_000, 0);
-            assert!(MonoNs::now() >= chunk.first_sample + Duration::from_millis(20), "handed over before it was over");
+            assert!(
+                MonoNs::now() >= chunk.first_sample + Duration::from_millis(20),
+                "handed over before it was over"
+            );
             assert!(next.is_none_or(|n| n == chunk.first_sample) || chunk.after_xrun);
             next = Some(chunk.first_sample + Duration::from_millis(20));
         }
@@ -157,9 +185,25 @@ mod tests {
 
     #[test]
     fn a_rate_that_20_ms_do_not_divide_makes_longer_packets_never_shorter_ones() {
-        for (rate, samples) in [(8_000, 160), (11_025, 221), (22_050, 441), (44_100, 882), (48_000, 960), (192_000, 3_840)] {
+        for (rate, samples) in [
+            (8_000, 160),
+            (11_025, 221),
+            (22_050, 441),
+            (44_100, 882),
+            (48_000, 960),
+            (192_000, 3_840),
+        ] {
             let mut source = BeepSource::open(rate, 1).unwrap();
-            assert_eq!(source.grab(Duration::from_secs(1)).unwrap().unwrap().samples.len(), samples, "{rate} Hz");
+            assert_eq!(
+                source
+                    .grab(Duration::from_secs(1))
+                    .unwrap()
+                    .unwrap()
+                    .samples
+                    .len(),
+                samples,
+                "{rate} Hz"
+            );
         }
     }
 
@@ -187,7 +231,10 @@ mod tests {
     #[test]
     fn impossible_settings_are_refused() {
         for (rate, channels) in [(0, 1), (7_999, 1), (200_000, 1), (48_000, 0), (48_000, 3)] {
-            assert!(matches!(BeepSource::open(rate, channels), Err(SourceError::Unsupported { .. })));
+            assert!(matches!(
+                BeepSource::open(rate, channels),
+                Err(SourceError::Unsupported { .. })
+            ));
         }
     }
 }

@@ -17,7 +17,13 @@ pub enum SampleFormat {
 }
 
 impl SampleFormat {
-    pub const ALL: [Self; 5] = [Self::S16, Self::S32, Self::S24Packed, Self::S24, Self::Float];
+    pub const ALL: [Self; 5] = [
+        Self::S16,
+        Self::S32,
+        Self::S24Packed,
+        Self::S24,
+        Self::Float,
+    ];
 
     /// ALSA's name.
     pub fn name(self) -> &'static str {
@@ -43,10 +49,14 @@ impl SampleFormat {
     fn widen(self, raw: &[u8]) -> i32 {
         match (self, raw) {
             (Self::S16, &[a, b]) => i32::from_le_bytes([0, 0, a, b]),
-            (Self::S24Packed, &[a, b, c]) | (Self::S24, &[a, b, c, _]) => i32::from_le_bytes([0, a, b, c]),
+            (Self::S24Packed, &[a, b, c]) | (Self::S24, &[a, b, c, _]) => {
+                i32::from_le_bytes([0, a, b, c])
+            }
             (Self::S32, &[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]),
             // The cast saturates, and makes silence of what is no number.
-            (Self::Float, &[a, b, c, d]) => (f32::from_le_bytes([a, b, c, d]) * 2_147_483_648.0) as i32,
+            (Self::Float, &[a, b, c, d]) => {
+                (f32::from_le_bytes([a, b, c, d]) * 2_147_483_648.0) as i32
+            }
             _ => 0,
         }
     }
@@ -74,7 +84,9 @@ impl Converter {
         for frame in frames {
             let sample = |channel: usize| -> i64 {
                 let bytes = self.format.bytes();
-                frame.get(channel * bytes..(channel + 1) * bytes).map_or(0, |raw| i64::from(self.format.widen(raw)))
+                frame
+                    .get(channel * bytes..(channel + 1) * bytes)
+                    .map_or(0, |raw| i64::from(self.format.widen(raw)))
             };
             match (self.channels_in, self.channels_out) {
                 (n, 1) if n > 1 => out.push(narrow((0..n).map(sample).sum::<i64>() / n as i64)),
@@ -94,9 +106,19 @@ fn narrow(wide: i64) -> i16 {
 mod tests {
     use super::*;
 
-    fn converted(format: SampleFormat, channels_in: usize, channels_out: usize, raw: &[u8]) -> Vec<i16> {
+    fn converted(
+        format: SampleFormat,
+        channels_in: usize,
+        channels_out: usize,
+        raw: &[u8],
+    ) -> Vec<i16> {
         let mut out = Vec::new();
-        Converter { format, channels_in, channels_out }.convert(raw, &mut out);
+        Converter {
+            format,
+            channels_in,
+            channels_out,
+        }
+        .convert(raw, &mut out);
         out
     }
 
@@ -125,17 +147,35 @@ mod tests {
 
     #[test]
     fn what_is_beyond_full_scale_saturates_and_what_is_no_number_is_silence() {
-        let raw: Vec<u8> = [2.0f32, -2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY].iter().flat_map(|v| v.to_le_bytes()).collect();
-        assert_eq!(converted(SampleFormat::Float, 1, 1, &raw), [i16::MAX, i16::MIN, 0, i16::MAX, i16::MIN]);
-        assert_eq!(converted(SampleFormat::S32, 1, 1, &i32::MAX.to_le_bytes()), [i16::MAX]);
+        let raw: Vec<u8> = [2.0f32, -2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        assert_eq!(
+            converted(SampleFormat::Float, 1, 1, &raw),
+            [i16::MAX, i16::MIN, 0, i16::MAX, i16::MIN]
+        );
+        assert_eq!(
+            converted(SampleFormat::S32, 1, 1, &i32::MAX.to_le_bytes()),
+            [i16::MAX]
+        );
     }
 
     #[test]
     fn channels_are_mixed_copied_or_chosen() {
-        let raw: Vec<u8> = [100i16, 300, -100, -301].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let raw: Vec<u8> = [100i16, 300, -100, -301]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
         assert_eq!(converted(SampleFormat::S16, 2, 1, &raw), [200, -200]);
-        assert_eq!(converted(SampleFormat::S16, 2, 2, &raw), [100, 300, -100, -301]);
-        assert_eq!(converted(SampleFormat::S16, 1, 2, &raw[..4]), [100, 100, 300, 300]);
+        assert_eq!(
+            converted(SampleFormat::S16, 2, 2, &raw),
+            [100, 300, -100, -301]
+        );
+        assert_eq!(
+            converted(SampleFormat::S16, 1, 2, &raw[..4]),
+            [100, 100, 300, 300]
+        );
         assert_eq!(converted(SampleFormat::S16, 4, 2, &raw), [100, 300]);
         assert_eq!(converted(SampleFormat::S16, 4, 1, &raw), [0]);
         let loud: Vec<u8> = [i16::MIN; 8].iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -13,7 +13,9 @@ use std::path::Path;
 /// Where the kernel shows its sound cards (Documentation/ABI/testing/sysfs-class-sound).
 pub(super) const SYSFS: &str = "/sys/class/sound";
 /// Rates that are asked about; a device may have others between them.
-const RATES_HZ: [u32; 10] = [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000];
+const RATES_HZ: [u32; 10] = [
+    8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000,
+];
 
 /// What makes a device the same one under another card number. Never matches a device of another model, nor one with
 /// another serial number.
@@ -83,8 +85,17 @@ impl CapturePcm {
             same if same == self.card_name => String::new(),
             other => format!(", {other}"),
         };
-        let serial = self.identity.serial.as_ref().map(|s| format!(", serial {s}")).unwrap_or_default();
-        format!("{}  {}{pcm_name}: {offers}{serial}", self.pcm(), self.card_name)
+        let serial = self
+            .identity
+            .serial
+            .as_ref()
+            .map(|s| format!(", serial {s}"))
+            .unwrap_or_default();
+        format!(
+            "{}  {}{pcm_name}: {offers}{serial}",
+            self.pcm(),
+            self.card_name
+        )
     }
 
     /// Opens the PCM for some milliseconds, during which no other program can.
@@ -94,9 +105,14 @@ impl CapturePcm {
             let pcm = open(&format!("hw:{},{}", self.card, self.device))?;
             let hw = HwParams::any(&pcm)?;
             hw.set_access(Access::RWInterleaved)?;
-            let formats = SampleFormat::ALL.into_iter().filter(|f| hw.test_format(alsa_format(*f)).is_ok());
+            let formats = SampleFormat::ALL
+                .into_iter()
+                .filter(|f| hw.test_format(alsa_format(*f)).is_ok());
             Ok(Offers::Known {
-                rates_hz: RATES_HZ.into_iter().filter(|rate| hw.test_rate(*rate).is_ok()).collect(),
+                rates_hz: RATES_HZ
+                    .into_iter()
+                    .filter(|rate| hw.test_rate(*rate).is_ok())
+                    .collect(),
                 channels: (hw.get_channels_min()?, hw.get_channels_max()?),
                 formats: formats.map(SampleFormat::name).collect(),
             })
@@ -112,14 +128,27 @@ impl CapturePcm {
 impl fmt::Display for Offers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Known { rates_hz, channels: (least, most), formats } => {
+            Self::Known {
+                rates_hz,
+                channels: (least, most),
+                formats,
+            } => {
                 let rates: Vec<String> = match rates_hz.as_slice() {
                     [low, .., high] if rates_hz.len() > 3 => vec![format!("{low} to {high}")],
                     few => few.iter().map(u32::to_string).collect(),
                 };
-                let channels = if least == most { least.to_string() } else { format!("{least} to {most}") };
+                let channels = if least == most {
+                    least.to_string()
+                } else {
+                    format!("{least} to {most}")
+                };
                 let plural = if *most == 1 { "" } else { "s" };
-                write!(f, "{} Hz, {channels} channel{plural}, {}", rates.join("/"), formats.join("/"))
+                write!(
+                    f,
+                    "{} Hz, {channels} channel{plural}, {}",
+                    rates.join("/"),
+                    formats.join("/")
+                )
             }
             Self::Busy => f.write_str("in use by another program"),
             Self::Unknown(why) => write!(f, "cannot be opened: {why}"),
@@ -131,16 +160,27 @@ impl fmt::Display for Offers {
 /// them.
 pub fn list_microphones() -> Vec<CapturePcm> {
     quiet();
-    let mut all: Vec<CapturePcm> = card::Iter::new().map_while(Result::ok).take(256).flat_map(|card| pcms_of(&card)).collect();
+    let mut all: Vec<CapturePcm> = card::Iter::new()
+        .map_while(Result::ok)
+        .take(256)
+        .flat_map(|card| pcms_of(&card))
+        .collect();
     mark_shared_serials(&mut all);
     all
 }
 
 /// True when there are sound cards that this user may not open: alsa-lib does not list those.
 pub(super) fn forbidden() -> bool {
-    let nodes = std::fs::read_dir("/dev/snd").into_iter().flatten().filter_map(Result::ok);
-    let mut controls = nodes.filter(|node| node.file_name().to_string_lossy().starts_with("controlC"));
-    controls.any(|node| std::fs::File::open(node.path()).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied))
+    let nodes = std::fs::read_dir("/dev/snd")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let mut controls =
+        nodes.filter(|node| node.file_name().to_string_lossy().starts_with("controlC"));
+    controls.any(|node| {
+        std::fs::File::open(node.path())
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// alsa-lib writes its errors to stderr; what matters comes back as an error too.
@@ -152,13 +192,21 @@ pub(super) fn quiet() {
 }
 
 fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
-    let Ok(number) = u32::try_from(card.get_index()) else { return Vec::new() };
+    let Ok(number) = u32::try_from(card.get_index()) else {
+        return Vec::new();
+    };
     // A card that goes away while it is read is not there.
-    let Ok(ctl) = alsa::Ctl::from_card(card, true) else { return Vec::new() };
-    let Ok(info) = ctl.card_info() else { return Vec::new() };
+    let Ok(ctl) = alsa::Ctl::from_card(card, true) else {
+        return Vec::new();
+    };
+    let Ok(info) = ctl.card_info() else {
+        return Vec::new();
+    };
     let text = |field: alsa::Result<&str>| field.unwrap_or_default().trim().to_string();
     let card_name = text(info.get_name());
-    let devices = alsa::ctl::DeviceIter::new(&ctl).take(64).filter_map(|device| u32::try_from(device).ok());
+    let devices = alsa::ctl::DeviceIter::new(&ctl)
+        .take(64)
+        .filter_map(|device| u32::try_from(device).ok());
     devices
         .filter_map(|device| {
             let pcm = ctl.pcm_info(device, 0, Direction::Capture).ok()?;
@@ -178,28 +226,43 @@ fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
 /// Reads what identifies card `number` from sysfs. A card that is no USB device has no serial number, and the name for its
 /// model.
 pub(super) fn identity(sysfs: &Path, number: u32, device: u32, card_name: &str) -> Identity {
-    let home = std::fs::canonicalize(sysfs.join(format!("card{number}/device"))).unwrap_or_default();
+    let home =
+        std::fs::canonicalize(sysfs.join(format!("card{number}/device"))).unwrap_or_default();
     let read = |path: &Path, name: &str| {
         let text = std::fs::read_to_string(path.join(name)).ok()?;
         Some(text.trim().to_string()).filter(|t| !t.is_empty())
     };
     // A USB card's device is its interface; the device with the serial number is the directory above.
-    let usb = home.parent().filter(|_| home.join("bInterfaceNumber").exists());
+    let usb = home
+        .parent()
+        .filter(|_| home.join("bInterfaceNumber").exists());
     let (port, model, serial) = match usb {
         Some(usb) => {
             let id = |name| read(usb, name).unwrap_or_default();
-            (usb, format!("{}:{}", id("idVendor"), id("idProduct")), read(usb, "serial"))
+            (
+                usb,
+                format!("{}:{}", id("idVendor"), id("idProduct")),
+                read(usb, "serial"),
+            )
         }
         None => (home.as_path(), card_name.to_string(), None),
     };
-    Identity { model, device, serial, serial_is_unique: true, port: port.display().to_string() }
+    Identity {
+        model,
+        device,
+        serial,
+        serial_is_unique: true,
+        port: port.display().to_string(),
+    }
 }
 
 fn mark_shared_serials(all: &mut [CapturePcm]) {
     let identities: Vec<Identity> = all.iter().map(|p| p.identity.clone()).collect();
     for pcm in all {
         let mine = &mut pcm.identity;
-        let twins = identities.iter().filter(|o| (&o.model, &o.serial, o.device) == (&mine.model, &mine.serial, mine.device));
+        let twins = identities.iter().filter(|o| {
+            (&o.model, &o.serial, o.device) == (&mine.model, &mine.serial, mine.device)
+        });
         mine.serial_is_unique = twins.count() == 1;
     }
 }
@@ -242,22 +305,30 @@ impl SystemDefault {
             config.save(&mut text)?;
             Ok(text.to_string())
         });
-        let environment = ["ALSA_PCM_CARD", "ALSA_CARD"].iter().find_map(|name| std::env::var(name).ok());
+        let environment = ["ALSA_PCM_CARD", "ALSA_CARD"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok());
         Self::from_config(&saved.unwrap_or_default(), environment)
     }
 
     /// `text` is what `snd_config_save` writes: one top-level key per line.
     fn from_config(text: &str, environment: Option<String>) -> Self {
         let value = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
             Some(line.trim().trim_matches('\'').to_string())
         };
         // alsa-lib's own alsa.conf refers `default` to the card's definition.
         if value("pcm.default").is_some_and(|definition| definition != "cards.pcm.default") {
             return Self::Defined;
         }
-        let card = environment.or_else(|| value("defaults.pcm.card")).unwrap_or_else(|| "0".into());
-        let device = value("defaults.pcm.device").and_then(|d| d.parse().ok()).unwrap_or(0);
+        let card = environment
+            .or_else(|| value("defaults.pcm.card"))
+            .unwrap_or_else(|| "0".into());
+        let device = value("defaults.pcm.device")
+            .and_then(|d| d.parse().ok())
+            .unwrap_or(0);
         Self::Card(card, device)
     }
 }
@@ -282,14 +353,20 @@ pub(super) fn choose(
         return find_again(list, known).map(Choice::Listed);
     }
     match wanted {
-        Microphone::Index(n) => usize::try_from(*n).ok().filter(|n| *n < list.len()).map(Choice::Listed),
+        Microphone::Index(n) => usize::try_from(*n)
+            .ok()
+            .filter(|n| *n < list.len())
+            .map(Choice::Listed),
         Microphone::Named(name) => by_name(list, name),
         Microphone::Default | Microphone::Beep => match default() {
             SystemDefault::Defined => Some(Choice::Named("default".into())),
             SystemDefault::Card(card, device) => {
                 let is_default = |p: &CapturePcm| is_card(p, &card) && p.device == device;
                 let first = if list.is_empty() { None } else { Some(0) };
-                list.iter().position(is_default).or(first).map(Choice::Listed)
+                list.iter()
+                    .position(is_default)
+                    .or(first)
+                    .map(Choice::Listed)
             }
         },
     }
@@ -303,18 +380,24 @@ fn find_again(list: &[CapturePcm], known: &Identity) -> Option<usize> {
     let candidates: Vec<&CapturePcm> = list.iter().filter(same).collect();
     let found = match candidates.as_slice() {
         [only] if known.serial.is_some() && known.serial_is_unique => Some(*only),
-        several => several.iter().copied().find(|p| p.identity.port == known.port),
+        several => several
+            .iter()
+            .copied()
+            .find(|p| p.identity.port == known.port),
     }?;
     list.iter().position(|p| std::ptr::eq(p, found))
 }
 
 fn by_name(list: &[CapturePcm], name: &str) -> Option<Choice> {
-    let listed = |test: &dyn Fn(&CapturePcm) -> bool| list.iter().position(test).map(Choice::Listed);
+    let listed =
+        |test: &dyn Fn(&CapturePcm) -> bool| list.iter().position(test).map(Choice::Listed);
     if let Some((card, device)) = hw_name(name) {
         return listed(&|p| is_card(p, &card) && p.device == device);
     }
     listed(&|p| p.identity.serial.as_deref() == Some(name))
-        .or_else(|| listed(&|p| p.card_id == name || p.card_name == name || p.card_long_name == name))
+        .or_else(|| {
+            listed(&|p| p.card_id == name || p.card_name == name || p.card_long_name == name)
+        })
         .or_else(|| listed(&|p| p.card_name.eq_ignore_ascii_case(name)))
         // A PCM of another kind: "pulse", "plughw:1", a definition in asoundrc.
         .or_else(|| (!name.is_empty()).then(|| Choice::Named(name.to_string())))
@@ -331,7 +414,12 @@ fn hw_name(name: &str) -> Option<(String, u32)> {
     let card = parts.next()?.trim();
     let card = card.strip_prefix("CARD=").unwrap_or(card);
     let device = match parts.next() {
-        Some(device) => device.trim().strip_prefix("DEV=").unwrap_or(device.trim()).parse().ok()?,
+        Some(device) => device
+            .trim()
+            .strip_prefix("DEV=")
+            .unwrap_or(device.trim())
+            .parse()
+            .ok()?,
         None => 0,
     };
     Some((card.to_string(), device))

@@ -131,31 +131,58 @@ impl Fit {
 
     /// After an overrun: frames may be counted from 0 again and the phase is found anew; the rate is kept.
     pub fn restart(&mut self) {
-        let learned_ns = if self.span_ns >= TELLING_NS { Some(self.slope_ns) } else { self.learned_ns };
+        let learned_ns = if self.span_ns >= TELLING_NS {
+            Some(self.slope_ns)
+        } else {
+            self.learned_ns
+        };
         let (frame_ns, last_stamp) = (self.frame_ns, self.last_stamp);
-        *self = Self { frame_ns, last_stamp, learned_ns, slope_ns: learned_ns.unwrap_or(0.0), ..Self::new(1) };
+        *self = Self {
+            frame_ns,
+            last_stamp,
+            learned_ns,
+            slope_ns: learned_ns.unwrap_or(0.0),
+            ..Self::new(1)
+        };
     }
 
     /// At the instant `at`, `frames` frames had been captured since the (re)start.
     pub fn observe(&mut self, frames: u64, at: MonoNs) -> Continuity {
         if self.last_frames.is_some_and(|last| frames <= last) {
             // The device has not moved; when it last did has been seen.
-            return if self.off.is_some() { Continuity::Doubtful } else { Continuity::Steady };
+            return if self.off.is_some() {
+                Continuity::Doubtful
+            } else {
+                Continuity::Steady
+            };
         }
         self.last_frames = Some(frames);
         let frame = frames as f64;
         let at_ns = i64::try_from(at.0).unwrap_or(i64::MAX);
-        let origin_ns = *self.origin_ns.get_or_insert_with(|| at_ns.saturating_sub((frame * self.frame_ns) as i64));
+        let origin_ns = *self
+            .origin_ns
+            .get_or_insert_with(|| at_ns.saturating_sub((frame * self.frame_ns) as i64));
         let elapsed_ns = at_ns.saturating_sub(origin_ns) as f64;
-        let point = Point { frame, excess_ns: elapsed_ns - frame * self.frame_ns };
+        let point = Point {
+            frame,
+            excess_ns: elapsed_ns - frame * self.frame_ns,
+        };
 
         if self.ready() && (point.excess_ns - self.line(frame)).abs() > GAP_NS {
-            let off = self.off.get_or_insert_with(|| Off { since_ns: elapsed_ns, seen: Vec::new() });
+            let off = self.off.get_or_insert_with(|| Off {
+                since_ns: elapsed_ns,
+                seen: Vec::new(),
+            });
             if off.seen.len() < GAP_OBSERVATIONS {
                 off.seen.push((frames, at));
             }
-            let proven = elapsed_ns - off.since_ns >= GAP_PROOF_NS && off.seen.len() >= WARM_UP_OBSERVATIONS;
-            return if proven { self.begin_after_gap() } else { Continuity::Doubtful };
+            let proven =
+                elapsed_ns - off.since_ns >= GAP_PROOF_NS && off.seen.len() >= WARM_UP_OBSERVATIONS;
+            return if proven {
+                self.begin_after_gap()
+            } else {
+                Continuity::Doubtful
+            };
         }
         self.off = None;
         self.observations = self.observations.saturating_add(1);
@@ -171,7 +198,9 @@ impl Fit {
         for &(frames, at) in &seen {
             self.observe(frames, at);
         }
-        Continuity::Gap { resume: seen.first().map_or(0, |&(frames, _)| frames) }
+        Continuity::Gap {
+            resume: seen.first().map_or(0, |&(frames, _)| frames),
+        }
     }
 
     /// False during the first 0.1 s, when the earliest observation may still be a late one, and while observations are
@@ -200,7 +229,11 @@ impl Fit {
             return None;
         }
         let jumped = followed.is_none() && self.emitted.is_some();
-        self.emitted = Some(Emitted { frame, at_ns, behind_ns: target_ns - at_ns });
+        self.emitted = Some(Emitted {
+            frame,
+            at_ns,
+            behind_ns: target_ns - at_ns,
+        });
         self.last_stamp = at;
         Some(Stamp { at, jumped })
     }
@@ -238,7 +271,12 @@ impl Fit {
                 self.open_until = point.frame + BLOCK_NS / self.frame_ns;
             }
             // Against the slope, else a slow clock's blocks would always prefer their first point, a fast one's the last.
-            Some(best) if point.excess_ns - best.excess_ns >= self.slope_ns * (point.frame - best.frame) => return,
+            Some(best)
+                if point.excess_ns - best.excess_ns
+                    >= self.slope_ns * (point.frame - best.frame) =>
+            {
+                return;
+            }
             Some(_) => self.open = Some(point),
         }
         if self.blocks.len() < BLOCKS_TO_STAND_ALONE {
@@ -249,7 +287,11 @@ impl Fit {
     fn close(&mut self, earliest: Point) {
         self.open = None;
         let off_ns = earliest.excess_ns - self.line(earliest.frame);
-        self.off_blocks = if off_ns.abs() > SLIP_NS.max(4.0 * self.spread_ns) { self.off_blocks + 1 } else { 0 };
+        self.off_blocks = if off_ns.abs() > SLIP_NS.max(4.0 * self.spread_ns) {
+            self.off_blocks + 1
+        } else {
+            0
+        };
         self.blocks.push_back(earliest);
         if self.blocks.len() > BLOCKS {
             self.blocks.pop_front();
@@ -263,15 +305,26 @@ impl Fit {
     }
 
     fn refit(&mut self) {
-        let open = self.open.filter(|_| self.blocks.len() < BLOCKS_TO_STAND_ALONE);
+        let open = self
+            .open
+            .filter(|_| self.blocks.len() < BLOCKS_TO_STAND_ALONE);
         let points: Vec<Point> = self.blocks.iter().copied().chain(open).collect();
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
+        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            return;
+        };
         self.slope_ns = self.slope(&points);
         self.pivot = last.frame;
-        let mut rest: Vec<f64> = points.iter().map(|p| p.excess_ns - self.slope_ns * (p.frame - first.frame)).collect();
+        let mut rest: Vec<f64> = points
+            .iter()
+            .map(|p| p.excess_ns - self.slope_ns * (p.frame - first.frame))
+            .collect();
         rest.sort_by(f64::total_cmp);
         // The quartile of few would be a late one: at the start the earliest is the best that there is.
-        let phase_at_first = rest[if rest.len() < BLOCKS_TO_STAND_ALONE { 0 } else { rest.len() / 4 }];
+        let phase_at_first = rest[if rest.len() < BLOCKS_TO_STAND_ALONE {
+            0
+        } else {
+            rest.len() / 4
+        }];
         self.phase_ns = phase_at_first + self.slope_ns * (last.frame - first.frame);
         let mut away: Vec<f64> = rest.iter().map(|r| (r - phase_at_first).abs()).collect();
         away.sort_by(f64::total_cmp);

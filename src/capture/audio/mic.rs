@@ -76,10 +76,16 @@ impl MicSource {
             Choice::Listed(n) => Self::open_listed(sound, list.get(n).ok_or_else(missing)?, &list),
             Choice::Named(name) => match Self::open_named(sound, &name, &list) {
                 // The sound server that is the default does not run, or not for this user.
-                Err(e) if sound.device == Microphone::Default && !matches!(e, SourceError::Busy { .. }) => {
+                Err(e)
+                    if sound.device == Microphone::Default
+                        && !matches!(e, SourceError::Busy { .. }) =>
+                {
                     let first = list.first().ok_or_else(missing)?;
                     let mut source = Self::open_listed(sound, first, &list)?;
-                    source.notes.push(format!("the system's default microphone does not answer; {} is used", source.title));
+                    source.notes.push(format!(
+                        "the system's default microphone does not answer; {} is used",
+                        source.title
+                    ));
                     Ok(source)
                 }
                 opened => opened,
@@ -92,46 +98,90 @@ impl MicSource {
         self.identity.as_ref()
     }
 
-    fn open_listed(sound: &config::Sound, chosen: &CapturePcm, list: &[CapturePcm]) -> Result<Self, SourceError> {
+    fn open_listed(
+        sound: &config::Sound,
+        chosen: &CapturePcm,
+        list: &[CapturePcm],
+    ) -> Result<Self, SourceError> {
         let title = chosen.title();
-        let pcm = open(&format!("hw:{},{}", chosen.card, chosen.device)).map_err(|e| open_error(&title, &e, list))?;
+        let pcm = open(&format!("hw:{},{}", chosen.card, chosen.device))
+            .map_err(|e| open_error(&title, &e, list))?;
         // Between listing and opening, the number may have passed to another card.
-        let now = find::identity(Path::new(find::SYSFS), chosen.card, chosen.device, &chosen.card_name);
-        if (&now.model, &now.serial, &now.port) != (&chosen.identity.model, &chosen.identity.serial, &chosen.identity.port) {
-            return Err(SourceError::Missing { device: title, available: lines(list) });
+        let now = find::identity(
+            Path::new(find::SYSFS),
+            chosen.card,
+            chosen.device,
+            &chosen.card_name,
+        );
+        if (&now.model, &now.serial, &now.port)
+            != (
+                &chosen.identity.model,
+                &chosen.identity.serial,
+                &chosen.identity.port,
+            )
+        {
+            return Err(SourceError::Missing {
+                device: title,
+                available: lines(list),
+            });
         }
         Self::start(sound, pcm, title, Some(chosen.identity.clone()))
     }
 
-    fn open_named(sound: &config::Sound, name: &str, list: &[CapturePcm]) -> Result<Self, SourceError> {
+    fn open_named(
+        sound: &config::Sound,
+        name: &str,
+        list: &[CapturePcm],
+    ) -> Result<Self, SourceError> {
         let pcm = open(name).map_err(|e| open_error(name, &e, list))?;
         Self::start(sound, pcm, name.to_string(), None)
     }
 
-    fn start(sound: &config::Sound, pcm: PCM, title: String, identity: Option<Identity>) -> Result<Self, SourceError> {
+    fn start(
+        sound: &config::Sound,
+        pcm: PCM,
+        title: String,
+        identity: Option<Identity>,
+    ) -> Result<Self, SourceError> {
         let set = configure(&pcm, sound, &title)?;
         let rate_hz = sound.rate_hz.unwrap_or(set.rate_hz);
         let mut notes = Vec::new();
         if set.channels != u32::from(sound.channels) {
-            notes.push(format!("{title} records in {}, which becomes {}", channels(set.channels), channels(sound.channels.into())));
+            notes.push(format!(
+                "{title} records in {}, which becomes {}",
+                channels(set.channels),
+                channels(sound.channels.into())
+            ));
         }
         let resampler = if rate_hz == set.rate_hz {
             None
         } else {
-            notes.push(format!("{title} does not offer {rate_hz} Hz; its {} Hz are resampled", set.rate_hz));
+            notes.push(format!(
+                "{title} does not offer {rate_hz} Hz; its {} Hz are resampled",
+                set.rate_hz
+            ));
             let refuse = |e: crate::resample::ResampleError| unsupported(&title, e.to_string());
             Some(Resampler::new(set.rate_hz, rate_hz, sound.channels).map_err(refuse)?)
         };
         if !(1..=DESCRIPTORS).contains(&pcm.count()) {
-            return Err(SourceError::Failed { device: title, why: "it cannot be waited for".into() });
+            return Err(SourceError::Failed {
+                device: title,
+                why: "it cannot be waited for".into(),
+            });
         }
-        let fds = pcm.get().map_err(|e| io_error(&title, "preparing to wait for sound", &e))?;
+        let fds = pcm
+            .get()
+            .map_err(|e| io_error(&title, "preparing to wait for sound", &e))?;
         pcm.start().map_err(|e| io_error(&title, "starting", &e))?;
         Ok(Self {
             fds,
             identity,
             notes,
-            converter: Converter { format: set.format, channels_in: set.channels as usize, channels_out: usize::from(sound.channels) },
+            converter: Converter {
+                format: set.format,
+                channels_in: set.channels as usize,
+                channels_out: usize::from(sound.channels),
+            },
             device_rate_hz: set.rate_hz,
             rate_hz,
             stamp_source: set.stamp_source,
@@ -167,7 +217,9 @@ impl MicSource {
             Err(e) => return self.judge(&e, "asking for its time"),
         };
         let now = MonoNs::now();
-        let available = u64::try_from(status.get_avail()).unwrap_or(0).min(u64::from(self.device_rate_hz) * 4);
+        let available = u64::try_from(status.get_avail())
+            .unwrap_or(0)
+            .min(u64::from(self.device_rate_hz) * 4);
         if available == 0 {
             return Ok(Look::Nothing);
         }
@@ -181,7 +233,10 @@ impl MicSource {
     fn observed_at(&mut self, status: &alsa::pcm::Status, now: MonoNs) -> MonoNs {
         if self.stamp_source == StampSource::Driver {
             let t = status.get_htstamp();
-            let at = MonoNs(u64::try_from(i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec)).unwrap_or(0));
+            let at = MonoNs(
+                u64::try_from(i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec))
+                    .unwrap_or(0),
+            );
             if at.0.abs_diff(now.0) < CLOCK_TOLERANCE_NS {
                 return at;
             }
@@ -222,12 +277,19 @@ impl MicSource {
     }
 
     fn gone(&self) -> SourceError {
-        SourceError::Missing { device: self.title.clone(), available: lines(&list_microphones()) }
+        SourceError::Missing {
+            device: self.title.clone(),
+            available: lines(&list_microphones()),
+        }
     }
 
     /// After an overrun or a suspend: all counts begin anew, the rate that was learned stays.
     fn restart(&mut self) -> Result<(), SourceError> {
-        let again = self.pcm.drop().and_then(|()| self.pcm.prepare()).and_then(|()| self.pcm.start());
+        let again = self
+            .pcm
+            .drop()
+            .and_then(|()| self.pcm.prepare())
+            .and_then(|()| self.pcm.start());
         again.map_err(|e| match errno(&e) {
             libc::ENODEV | libc::ENXIO | libc::EBADFD => self.gone(),
             _ => io_error(&self.title, "starting again", &e),
@@ -245,7 +307,9 @@ impl MicSource {
     /// Moves the next packet out of what waits, if it is whole and can be stamped.
     fn next_packet(&mut self) -> Option<MonoNs> {
         self.leave_out_unknown();
-        while self.fit.may_stamp() && self.waiting.len() >= self.packet_frames * self.converter.channels_out {
+        while self.fit.may_stamp()
+            && self.waiting.len() >= self.packet_frames * self.converter.channels_out
+        {
             let stamp = self.fit.stamp(self.device_frame(self.waiting_from));
             self.take(self.packet_frames);
             // Else that time has been told already, with other sound.
@@ -260,7 +324,9 @@ impl MicSource {
 
     fn leave_out_unknown(&mut self) {
         let waiting = (self.waiting.len() / self.converter.channels_out) as u64;
-        let known = (0..waiting).find(|n| self.device_frame(self.waiting_from + n) >= self.resume).unwrap_or(waiting);
+        let known = (0..waiting)
+            .find(|n| self.device_frame(self.waiting_from + n) >= self.resume)
+            .unwrap_or(waiting);
         if known > 0 {
             self.take(known as usize);
         }
@@ -268,13 +334,16 @@ impl MicSource {
 
     /// Which of the device's frames (fractional) the frame `n` of what is sent was captured with.
     fn device_frame(&self, n: u64) -> f64 {
-        self.resampler.as_ref().map_or(n as f64, |resampler| resampler.source_frame(n))
+        self.resampler
+            .as_ref()
+            .map_or(n as f64, |resampler| resampler.source_frame(n))
     }
 
     /// Moves the first `frames` of what waits to `packet`.
     fn take(&mut self, frames: usize) {
         self.packet.clear();
-        self.packet.extend(self.waiting.drain(..frames * self.converter.channels_out));
+        self.packet
+            .extend(self.waiting.drain(..frames * self.converter.channels_out));
         self.waiting_from += frames as u64;
     }
 
@@ -312,7 +381,10 @@ impl SoundSource for MicSource {
                 self.device_rate_hz,
                 channels(self.converter.channels_in as u32),
             ),
-            shape: Shape::Audio { rate_hz: self.rate_hz, channels: self.converter.channels_out as u16 },
+            shape: Shape::Audio {
+                rate_hz: self.rate_hz,
+                channels: self.converter.channels_out as u16,
+            },
             fps: None,
             stamp_marks: StampMark::FirstSample,
             stamp_source: self.stamp_source,
@@ -367,15 +439,30 @@ mod tests {
     use super::*;
 
     fn sound(name: &str) -> config::Sound {
-        config::Sound { device: Microphone::Named(name.into()), channels: 1, rate_hz: None, queue_packets: 500 }
+        config::Sound {
+            device: Microphone::Named(name.into()),
+            channels: 1,
+            rate_hz: None,
+            queue_packets: 500,
+        }
     }
 
     #[test]
     fn a_name_that_nobody_knows_is_missing() {
-        for name in ["hw:CARD=NoSuchCard,DEV=0", "no such microphone", "with\0nul", "plughw:CARD=NoSuchCard"] {
+        for name in [
+            "hw:CARD=NoSuchCard,DEV=0",
+            "no such microphone",
+            "with\0nul",
+            "plughw:CARD=NoSuchCard",
+        ] {
             match MicSource::open(&sound(name), None) {
                 Err(SourceError::Missing { device, available }) => {
-                    assert!(device.contains("NoSuch") || device.contains("no such") || device.contains("nul"), "{device}");
+                    assert!(
+                        device.contains("NoSuch")
+                            || device.contains("no such")
+                            || device.contains("nul"),
+                        "{device}"
+                    );
                     assert_eq!(available.len(), list_microphones().len());
                 }
                 other => panic!("{name}: {:?}", other.err()),
@@ -393,23 +480,39 @@ mod tests {
             port: "nowhere".into(),
         };
         let opened = MicSource::open(&sound("null"), Some(&known));
-        assert!(matches!(opened, Err(SourceError::Missing { device, .. }) if device.contains("none has this")));
+        assert!(
+            matches!(opened, Err(SourceError::Missing { device, .. }) if device.contains("none has this"))
+        );
     }
 
     /// alsa-lib's `null` device delivers a full ring of silence at once and at every look: no clock fits that.
     #[test]
     fn a_device_faster_than_time_neither_blocks_nor_fills_the_memory() {
         for rate_hz in [None, Some(16_000)] {
-            let mut source = MicSource::open(&config::Sound { rate_hz, ..sound("null") }, None).unwrap();
+            let mut source = MicSource::open(
+                &config::Sound {
+                    rate_hz,
+                    ..sound("null")
+                },
+                None,
+            )
+            .unwrap();
             let began = Instant::now();
             for _ in 0..20 {
                 if let Some(chunk) = source.grab(Duration::from_millis(20)).unwrap() {
                     assert_eq!(chunk.samples.len() as u32, chunk.rate_hz / 50);
                 }
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not block");
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it does not block"
+            );
             // At most one ring more than the bound.
-            assert!(source.waiting.len() <= 48_000 * 2 + 192_000, "{}", source.waiting.len());
+            assert!(
+                source.waiting.len() <= 48_000 * 2 + 192_000,
+                "{}",
+                source.waiting.len()
+            );
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::capture::planes::{Plane, PlaneBuffer, Planes};
 use crate::packet::MonoNs;
 use openh264::OpenH264API;
 use openh264::encoder::{
-    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile, RateControlMode, UsageType, VuiConfig,
+    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile,
+    RateControlMode, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSlices;
 use std::time::Duration;
@@ -62,7 +63,12 @@ struct Running {
 impl H264Encoder {
     /// `fps`: about how many frames per second will come, for the rate control.
     pub fn new(fps: f64) -> Self {
-        Self { fps: fps.clamp(FRAME_RATES.0, FRAME_RATES.1), encoder: None, refused: None, chroma: Default::default() }
+        Self {
+            fps: fps.clamp(FRAME_RATES.0, FRAME_RATES.1),
+            encoder: None,
+            refused: None,
+            chroma: Default::default(),
+        }
     }
 
     /// Nobody watches: gives the encoder's memory back. The next picture will be a keyframe.
@@ -76,18 +82,29 @@ impl H264Encoder {
     ///
     /// # Errors
     /// OpenH264's, such as a size beyond 3840x2160; said once for each size.
-    pub fn encode(&mut self, planes: &Planes<'_>, captured: MonoNs, wish: Wish, unit: &mut Vec<u8>) -> Result<Option<bool>, H264Error> {
+    pub fn encode(
+        &mut self,
+        planes: &Planes<'_>,
+        captured: MonoNs,
+        wish: Wish,
+        unit: &mut Vec<u8>,
+    ) -> Result<Option<bool>, H264Error> {
         unit.clear();
         let (width, height) = planes.size();
         let size = (width & !1, height & !1);
         if self.refused == Some(size) {
             return Ok(None);
         }
-        self.try_encode(planes, size, captured, wish, unit).map_err(|e| {
-            self.encoder = None;
-            self.refused = Some(size);
-            H264Error { width, height, why: e.to_string() }
-        })
+        self.try_encode(planes, size, captured, wish, unit)
+            .map_err(|e| {
+                self.encoder = None;
+                self.refused = Some(size);
+                H264Error {
+                    width,
+                    height,
+                    why: e.to_string(),
+                }
+            })
     }
 
     fn try_encode(
@@ -98,16 +115,33 @@ impl H264Encoder {
         wish: Wish,
         unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, openh264::Error> {
-        let bitrate_bps = if wish.bitrate_bps == 0 { default_bps(size) } else { wish.bitrate_bps };
+        let bitrate_bps = if wish.bitrate_bps == 0 {
+            default_bps(size)
+        } else {
+            wish.bitrate_bps
+        };
         let fits = |running: &Running| running.size == size && running.bitrate_bps == bitrate_bps;
         if !self.encoder.as_deref().is_some_and(fits) {
-            let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), settings(self.fps, bitrate_bps))?;
+            let mut encoder = Encoder::with_api_config(
+                OpenH264API::from_source(),
+                settings(self.fps, bitrate_bps),
+            )?;
             silence(&mut encoder);
-            let running = Running { encoder, size, bitrate_bps, keyframes: wish.keyframes, last_keyframe: captured };
+            let running = Running {
+                encoder,
+                size,
+                bitrate_bps,
+                keyframes: wish.keyframes,
+                last_keyframe: captured,
+            };
             self.encoder = Some(Box::new(running));
         }
-        let Some(running) = &mut self.encoder else { return Ok(None) };
-        if wish.keyframes != running.keyframes && captured.since(running.last_keyframe) >= KEYFRAMES_APART {
+        let Some(running) = &mut self.encoder else {
+            return Ok(None);
+        };
+        if wish.keyframes != running.keyframes
+            && captured.since(running.last_keyframe) >= KEYFRAMES_APART
+        {
             running.keyframes = wish.keyframes;
             running.encoder.force_intra_frame();
         }
@@ -117,7 +151,11 @@ impl H264Encoder {
         let v = halved(&planes.v, (half_width, half_height), v_buffer);
         let lines = |plane: &Plane<'_>, count: usize| count * plane.stride();
         let picture = YUVSlices::new(
-            (&planes.y.data()[..lines(&planes.y, size.1)], &u.data()[..lines(&u, half_height)], &v.data()[..lines(&v, half_height)]),
+            (
+                &planes.y.data()[..lines(&planes.y, size.1)],
+                &u.data()[..lines(&u, half_height)],
+                &v.data()[..lines(&v, half_height)],
+            ),
             size,
             (planes.y.stride(), u.stride(), v.stride()),
         );
@@ -143,7 +181,11 @@ fn silence(encoder: &mut Encoder) {
     let mut quiet: std::ffi::c_int = 0;
     // SAFETY: the encoder is there as long as `encoder`; this option can be set before it is set up, and reads an int, which outlives
     // the call. The crate relies on no level. Should it fail, a line more is on stderr.
-    unsafe { encoder.raw_api().set_option(TRACE_LEVEL, (&raw mut quiet).cast()) };
+    unsafe {
+        encoder
+            .raw_api()
+            .set_option(TRACE_LEVEL, (&raw mut quiet).cast())
+    };
 }
 
 fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
@@ -159,7 +201,9 @@ fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
         // A frame that is left out looks to a viewer as a fault of the camera.
         .skip_frames(false)
         .scene_change_detect(false)
-        .intra_frame_period(IntraFramePeriod::from_num_frames((fps * KEYFRAME_SECONDS).round() as u32))
+        .intra_frame_period(IntraFramePeriod::from_num_frames(
+            (fps * KEYFRAME_SECONDS).round() as u32,
+        ))
         // The planes are JPEG's: BT.601, 0 to 255.
         .vui(VuiConfig::bt601().full_range(true))
 }
@@ -170,8 +214,15 @@ pub fn default_bps(size: (usize, usize)) -> u32 {
 }
 
 /// Chroma of the size that 4:2:0 has: the plane itself, or (4:2:2, 4:4:4) the mean of what falls on each sample.
-fn halved<'a>(plane: &Plane<'a>, (width, height): (usize, usize), buffer: &'a mut PlaneBuffer) -> Plane<'a> {
-    let (across, down) = ((plane.width() / width.max(1)).max(1), (plane.height() / height.max(1)).max(1));
+fn halved<'a>(
+    plane: &Plane<'a>,
+    (width, height): (usize, usize),
+    buffer: &'a mut PlaneBuffer,
+) -> Plane<'a> {
+    let (across, down) = (
+        (plane.width() / width.max(1)).max(1),
+        (plane.height() / height.max(1)).max(1),
+    );
     if (across, down) == (1, 1) {
         return *plane;
     }
@@ -179,7 +230,8 @@ fn halved<'a>(plane: &Plane<'a>, (width, height): (usize, usize), buffer: &'a mu
     let count = across * down;
     for (y, out) in samples.chunks_exact_mut(width).enumerate() {
         for (x, out) in out.iter_mut().enumerate() {
-            let square = (0..down).flat_map(|dy| plane.line(y * down + dy)[x * across..][..across].iter());
+            let square =
+                (0..down).flat_map(|dy| plane.line(y * down + dy)[x * across..][..across].iter());
             *out = ((square.map(|s| usize::from(*s)).sum::<usize>() + count / 2) / count) as u8;
         }
     }
@@ -217,19 +269,31 @@ mod tests {
 
         fn planes(&self) -> Planes<'_> {
             let plane = |data, (w, h)| Plane::new(data, w, w, h).expect("it fits");
-            Planes { y: plane(&self.y, self.size), u: plane(&self.u, self.chroma), v: plane(&self.v, self.chroma) }
+            Planes {
+                y: plane(&self.y, self.size),
+                u: plane(&self.u, self.chroma),
+                v: plane(&self.v, self.chroma),
+            }
         }
     }
 
     fn encode(encoder: &mut H264Encoder, scene: &Scene, n: u64, wish: Wish) -> (bool, Vec<u8>) {
         let mut unit = Vec::new();
-        let key = encoder.encode(&scene.planes(), MonoNs(n * FRAME), wish, &mut unit).expect("it encodes").expect("no frame is left out");
+        let key = encoder
+            .encode(&scene.planes(), MonoNs(n * FRAME), wish, &mut unit)
+            .expect("it encodes")
+            .expect("no frame is left out");
         (key, unit)
     }
 
     #[test]
     fn pictures_of_any_chroma_and_odd_sizes_decode_to_what_they_were() {
-        for (size, chroma) in [((64, 48), (32, 24)), ((64, 48), (32, 48)), ((64, 48), (64, 48)), ((65, 49), (33, 25))] {
+        for (size, chroma) in [
+            ((64, 48), (32, 24)),
+            ((64, 48), (32, 48)),
+            ((64, 48), (64, 48)),
+            ((65, 49), (33, 25)),
+        ] {
             let mut encoder = H264Encoder::new(30.0);
             let mut decoder = Decoder::new().expect("there is a decoder");
             for n in 0..5 {
@@ -237,11 +301,23 @@ mod tests {
                 let (key, unit) = encode(&mut encoder, &scene, n as u64, Wish::default());
                 assert_eq!(key, n == 0, "only the first is a keyframe");
                 assert!(unit.starts_with(&[0, 0, 0, 1]), "Annex B");
-                let picture = decoder.decode(&unit).expect("it decodes").expect("a frame goes out when it comes in");
+                let picture = decoder
+                    .decode(&unit)
+                    .expect("it decodes")
+                    .expect("a frame goes out when it comes in");
                 assert_eq!(picture.dimensions(), (size.0 & !1, size.1 & !1));
                 let error = |a: u8, b: u8| a.abs_diff(b);
-                assert!(error(picture.y()[20 * picture.strides().0 + 20], scene.y[20 * size.0 + 20]) < 24, "luma of {size:?}, frame {n}");
-                assert!(error(picture.u()[100], 90) < 6 && error(picture.v()[100], 170) < 6, "chroma of {chroma:?}");
+                assert!(
+                    error(
+                        picture.y()[20 * picture.strides().0 + 20],
+                        scene.y[20 * size.0 + 20]
+                    ) < 24,
+                    "luma of {size:?}, frame {n}"
+                );
+                assert!(
+                    error(picture.u()[100], 90) < 6 && error(picture.v()[100], 170) < 6,
+                    "chroma of {chroma:?}"
+                );
             }
         }
     }
@@ -250,18 +326,44 @@ mod tests {
     fn keyframes_come_on_demand_but_not_more_often_than_every_300_ms() {
         let mut encoder = H264Encoder::new(30.0);
         let scene = Scene::new((64, 48), (32, 24), 0);
-        let keys: Vec<u64> =
-            (0..60).filter(|&n| encode(&mut encoder, &scene, n, Wish { keyframes: n as u32 / 2, bitrate_bps: 0 }).0).collect();
-        assert!(keys.len() > 4 && keys.windows(2).all(|w| (w[1] - w[0]) * FRAME >= 300_000_000), "{keys:?}");
-        let wish = Wish { keyframes: 29, bitrate_bps: 0 };
-        let later: Vec<u64> = (60..120).filter(|&n| encode(&mut encoder, &scene, n, wish).0).collect();
+        let keys: Vec<u64> = (0..60)
+            .filter(|&n| {
+                encode(
+                    &mut encoder,
+                    &scene,
+                    n,
+                    Wish {
+                        keyframes: n as u32 / 2,
+                        bitrate_bps: 0,
+                    },
+                )
+                .0
+            })
+            .collect();
+        assert!(
+            keys.len() > 4
+                && keys
+                    .windows(2)
+                    .all(|w| (w[1] - w[0]) * FRAME >= 300_000_000),
+            "{keys:?}"
+        );
+        let wish = Wish {
+            keyframes: 29,
+            bitrate_bps: 0,
+        };
+        let later: Vec<u64> = (60..120)
+            .filter(|&n| encode(&mut encoder, &scene, n, wish).0)
+            .collect();
         assert!(later.len() <= 1, "none without a demand: {later:?}");
     }
 
     #[test]
     fn a_rest_a_new_size_and_a_new_bit_rate_begin_with_a_keyframe() {
         let mut encoder = H264Encoder::new(30.0);
-        let (small, large) = (Scene::new((64, 48), (32, 24), 0), Scene::new((96, 64), (48, 32), 0));
+        let (small, large) = (
+            Scene::new((64, 48), (32, 24), 0),
+            Scene::new((96, 64), (48, 32), 0),
+        );
         let wish = Wish::default();
         assert!(encode(&mut encoder, &small, 0, wish).0);
         assert!(!encode(&mut encoder, &small, 1, wish).0);
@@ -269,7 +371,18 @@ mod tests {
         assert!(encode(&mut encoder, &small, 2, wish).0);
         assert!(encode(&mut encoder, &large, 3, wish).0);
         assert!(!encode(&mut encoder, &large, 4, wish).0);
-        assert!(encode(&mut encoder, &large, 5, Wish { bitrate_bps: 300_000, ..wish }).0);
+        assert!(
+            encode(
+                &mut encoder,
+                &large,
+                5,
+                Wish {
+                    bitrate_bps: 300_000,
+                    ..wish
+                }
+            )
+            .0
+        );
     }
 
     #[test]
@@ -277,9 +390,14 @@ mod tests {
         let mut encoder = H264Encoder::new(30.0);
         let scene = Scene::new((4096, 16), (2048, 8), 0);
         let mut unit = Vec::new();
-        let e = encoder.encode(&scene.planes(), MonoNs(0), Wish::default(), &mut unit).expect_err("beyond 3840");
+        let e = encoder
+            .encode(&scene.planes(), MonoNs(0), Wish::default(), &mut unit)
+            .expect_err("beyond 3840");
         assert!(e.to_string().contains("4096x16"), "{e}");
-        assert_eq!(encoder.encode(&scene.planes(), MonoNs(1), Wish::default(), &mut unit), Ok(None));
+        assert_eq!(
+            encoder.encode(&scene.planes(), MonoNs(1), Wish::default(), &mut unit),
+            Ok(None)
+        );
     }
 
     #[test]
@@ -289,7 +407,17 @@ mod tests {
             let mut bytes = 0;
             for n in 0..90 {
                 let scene = Scene::new((320, 240), (160, 120), 7 * n);
-                bytes += encode(&mut encoder, &scene, n as u64, Wish { keyframes: 0, bitrate_bps: bps }).1.len();
+                bytes += encode(
+                    &mut encoder,
+                    &scene,
+                    n as u64,
+                    Wish {
+                        keyframes: 0,
+                        bitrate_bps: bps,
+                    },
+                )
+                .1
+                .len();
             }
             let got = bytes as f64 * 8.0 / 3.0;
             assert!(got < f64::from(bps) * 1.5, "{got} bits per second of {bps}");

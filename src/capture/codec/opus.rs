@@ -48,7 +48,11 @@ impl OpusEncoder {
 
     /// Takes a chunk and gives each packet that it completes to `put`, with the instant of the first sample that a decoder
     /// makes of it. Sound before a gap that fills no packet is lost with the gap: less than 20 ms.
-    pub fn take(&mut self, chunk: &SoundChunk<'_>, put: impl FnMut(MonoNs, &[u8])) -> Result<(), OpusError> {
+    pub fn take(
+        &mut self,
+        chunk: &SoundChunk<'_>,
+        put: impl FnMut(MonoNs, &[u8]),
+    ) -> Result<(), OpusError> {
         let from = (chunk.rate_hz, chunk.channels);
         if self.0.as_ref().is_none_or(|running| running.from != from) {
             self.0 = Some(Box::new(Running::new(from)?));
@@ -74,13 +78,19 @@ impl Running {
             from: (rate_hz, channels),
             lookahead: encoder.get_lookahead()?.max(0) as u64,
             encoder,
-            resampler: (rate_hz != RATE_HZ).then(|| Resampler::new(rate_hz, RATE_HZ, channels)).transpose()?,
+            resampler: (rate_hz != RATE_HZ)
+                .then(|| Resampler::new(rate_hz, RATE_HZ, channels))
+                .transpose()?,
             waiting: Vec::new(),
             packet: [0; MAX_PACKET],
         })
     }
 
-    fn take(&mut self, chunk: &SoundChunk<'_>, mut put: impl FnMut(MonoNs, &[u8])) -> Result<(), OpusError> {
+    fn take(
+        &mut self,
+        chunk: &SoundChunk<'_>,
+        mut put: impl FnMut(MonoNs, &[u8]),
+    ) -> Result<(), OpusError> {
         if chunk.after_xrun {
             self.waiting.clear();
             self.resampler.iter_mut().for_each(Resampler::reset);
@@ -124,34 +134,69 @@ mod tests {
     fn packets(rate_hz: u32, channels: u16, chunk: usize, seconds: u32) -> Vec<(MonoNs, Vec<u8>)> {
         let mut encoder = OpusEncoder::default();
         let mut packets = Vec::new();
-        let tone = |n: u64| ((n as f64 * 1000.0 * std::f64::consts::TAU / f64::from(rate_hz)).sin() * 12_000.0) as i16;
+        let tone = |n: u64| {
+            ((n as f64 * 1000.0 * std::f64::consts::TAU / f64::from(rate_hz)).sin() * 12_000.0)
+                as i16
+        };
         let sample = |n: u64| if n < u64::from(rate_hz) { 0 } else { tone(n) };
         let frames: Vec<u64> = (0..u64::from(rate_hz * seconds)).collect();
         for part in frames.chunks(chunk) {
-            let samples: Vec<i16> = part.iter().flat_map(|&n| std::iter::repeat_n(sample(n), usize::from(channels))).collect();
+            let samples: Vec<i16> = part
+                .iter()
+                .flat_map(|&n| std::iter::repeat_n(sample(n), usize::from(channels)))
+                .collect();
             let first_sample = MonoNs(START + part[0] * 1_000_000_000 / u64::from(rate_hz));
-            let chunk = SoundChunk { samples: &samples, channels, rate_hz, first_sample, after_xrun: false };
-            encoder.take(&chunk, |at, packet| packets.push((at, packet.to_vec()))).expect("it encodes");
+            let chunk = SoundChunk {
+                samples: &samples,
+                channels,
+                rate_hz,
+                first_sample,
+                after_xrun: false,
+            };
+            encoder
+                .take(&chunk, |at, packet| packets.push((at, packet.to_vec())))
+                .expect("it encodes");
         }
         packets
     }
 
     #[test]
     fn a_packets_stamp_is_the_instant_of_the_sound_it_decodes_to() {
-        for (rate_hz, channels, chunk) in [(48_000, 1, 960), (48_000, 2, 480), (44_100, 1, 882), (16_000, 2, 333)] {
+        for (rate_hz, channels, chunk) in [
+            (48_000, 1, 960),
+            (48_000, 2, 480),
+            (44_100, 1, 882),
+            (16_000, 2, 333),
+        ] {
             let packets = packets(rate_hz, channels, chunk, 2);
-            let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
+            let layout = if channels == 1 {
+                Channels::Mono
+            } else {
+                Channels::Stereo
+            };
             let mut decoder = opus::Decoder::new(RATE_HZ, layout).expect("there is a decoder");
             let mut onset = None;
             for (at, packet) in &packets {
                 let mut sound = vec![0; PACKET_FRAMES * usize::from(channels)];
-                assert_eq!(decoder.decode(packet, &mut sound, false).expect("it decodes"), PACKET_FRAMES);
-                let loud = sound.chunks(usize::from(channels)).position(|frame| frame[0].unsigned_abs() > 3_000);
-                onset = onset.or(loud.map(|n| at.0 + n as u64 * 1_000_000_000 / u64::from(RATE_HZ)));
+                assert_eq!(
+                    decoder
+                        .decode(packet, &mut sound, false)
+                        .expect("it decodes"),
+                    PACKET_FRAMES
+                );
+                let loud = sound
+                    .chunks(usize::from(channels))
+                    .position(|frame| frame[0].unsigned_abs() > 3_000);
+                onset =
+                    onset.or(loud.map(|n| at.0 + n as u64 * 1_000_000_000 / u64::from(RATE_HZ)));
             }
             // A decoder smears an onset by a fraction of a millisecond.
-            let late_ms = (onset.expect("the tone was heard") as f64 - (START + 1_000_000_000) as f64) / 1e6;
-            assert!((-1.0..1.0).contains(&late_ms), "{rate_hz} Hz, {channels} channels: {late_ms} ms");
+            let late_ms =
+                (onset.expect("the tone was heard") as f64 - (START + 1_000_000_000) as f64) / 1e6;
+            assert!(
+                (-1.0..1.0).contains(&late_ms),
+                "{rate_hz} Hz, {channels} channels: {late_ms} ms"
+            );
         }
     }
 
@@ -160,8 +205,13 @@ mod tests {
         for (rate_hz, chunk) in [(48_000, 960), (48_000, 1_000), (44_100, 441), (8_000, 77)] {
             let packets = packets(rate_hz, 1, chunk, 2);
             assert!(packets.len() >= 97, "{} packets", packets.len());
-            let apart = packets.windows(2).map(|w| w[1].0.since(w[0].0).as_nanos() as i64 - 20_000_000);
-            assert!(apart.into_iter().all(|off| off.abs() < 2_000), "{rate_hz} Hz in {chunk}");
+            let apart = packets
+                .windows(2)
+                .map(|w| w[1].0.since(w[0].0).as_nanos() as i64 - 20_000_000);
+            assert!(
+                apart.into_iter().all(|off| off.abs() < 2_000),
+                "{rate_hz} Hz in {chunk}"
+            );
         }
     }
 
@@ -171,8 +221,16 @@ mod tests {
         let samples = [0i16; 1_000];
         let mut stamps = Vec::new();
         for (start, after_xrun) in [(START, false), (START + 3_000_000_000, true)] {
-            let chunk = SoundChunk { samples: &samples, channels: 1, rate_hz: 48_000, first_sample: MonoNs(start), after_xrun };
-            encoder.take(&chunk, |at, _| stamps.push(at)).expect("it encodes");
+            let chunk = SoundChunk {
+                samples: &samples,
+                channels: 1,
+                rate_hz: 48_000,
+                first_sample: MonoNs(start),
+                after_xrun,
+            };
+            encoder
+                .take(&chunk, |at, _| stamps.push(at))
+                .expect("it encodes");
         }
         assert_eq!(stamps.len(), 2);
         assert_eq!(stamps[1].since(stamps[0]).as_secs_f64(), 3.0);

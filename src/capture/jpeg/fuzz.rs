@@ -24,8 +24,14 @@ pub fn markers(bytes: &[u8]) {
         assert_eq!(size_of(bytes), Some((layout.width, layout.height)));
         let mut memory = Vec::new();
         if let Ok(repaired) = repair(bytes, &mut memory) {
-            let again = Walker::new(usize::MAX).walk(repaired.bytes).expect("what was repaired is good").expect("and whole");
-            assert_eq!((again.len, again.tables_missing_at), (repaired.bytes.len(), None));
+            let again = Walker::new(usize::MAX)
+                .walk(repaired.bytes)
+                .expect("what was repaired is good")
+                .expect("and whole");
+            assert_eq!(
+                (again.len, again.tables_missing_at),
+                (repaired.bytes.len(), None)
+            );
         }
     }
 }

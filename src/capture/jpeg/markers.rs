@@ -101,7 +101,10 @@ struct Frame {
 impl Walker {
     /// An image of more than `max_bytes` is taken for corrupt.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, progress: Progress::default() }
+        Self {
+            max_bytes,
+            progress: Progress::default(),
+        }
     }
 
     /// Walks on in `prefix`, which begins with the image's first byte and holds at least what the last call was given.
@@ -111,9 +114,10 @@ impl Walker {
     pub fn walk(&mut self, prefix: &[u8]) -> Result<Option<Layout>, Corrupt> {
         let capped = &prefix[..prefix.len().min(self.max_bytes)];
         let outcome = match self.progress.advance(capped) {
-            Ok(None) if prefix.len() >= self.max_bytes => {
-                Err(Corrupt { at: self.max_bytes, why: "no end within the largest size allowed" })
-            }
+            Ok(None) if prefix.len() >= self.max_bytes => Err(Corrupt {
+                at: self.max_bytes,
+                why: "no end within the largest size allowed",
+            }),
             outcome => outcome,
         };
         if !matches!(outcome, Ok(None)) {
@@ -138,7 +142,12 @@ pub fn walk(bytes: &[u8]) -> Result<Layout, Corrupt> {
         }
         match progress.step(capped)? {
             Step::On => {}
-            Step::More => return Err(Corrupt { at: capped.len(), why: "the image has no end (cut short)" }),
+            Step::More => {
+                return Err(Corrupt {
+                    at: capped.len(),
+                    why: "the image has no end (cut short)",
+                });
+            }
             Step::End(layout) => return Ok(layout),
         }
     }
@@ -174,7 +183,9 @@ impl Progress {
     }
 
     fn in_only_scan(&self) -> bool {
-        matches!(self.place, Place::Scan) && self.whole_scan && self.frame.is_some_and(|frame| frame.baseline)
+        matches!(self.place, Place::Scan)
+            && self.whole_scan
+            && self.frame.is_some_and(|frame| frame.baseline)
     }
 
     fn step(&mut self, bytes: &[u8]) -> Result<Step, Corrupt> {
@@ -193,7 +204,10 @@ impl Progress {
                 Ok(Step::On)
             }
             [] | [0xff] => Ok(Step::More),
-            _ => Err(Corrupt { at: 0, why: "no JPEG begins here" }),
+            _ => Err(Corrupt {
+                at: 0,
+                why: "no JPEG begins here",
+            }),
         }
     }
 
@@ -208,16 +222,25 @@ impl Progress {
             }
             Some([0xff, code, ..]) => *code,
             Some(_) => {
-                return Err(Corrupt { at, why: "no marker where one must be" });
+                return Err(Corrupt {
+                    at,
+                    why: "no marker where one must be",
+                });
             }
         };
         match code {
             EOI => return self.end(),
             SOI => {
-                return Err(Corrupt { at, why: "another image begins before this one has ended (cut short)" });
+                return Err(Corrupt {
+                    at,
+                    why: "another image begins before this one has ended (cut short)",
+                });
             }
             0x00 | 0xd0..=0xd7 => {
-                return Err(Corrupt { at, why: "entropy-coded data outside a scan" });
+                return Err(Corrupt {
+                    at,
+                    why: "entropy-coded data outside a scan",
+                });
             }
             TEM => {
                 self.at += 2;
@@ -230,7 +253,10 @@ impl Progress {
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length < 2 {
-            return Err(Corrupt { at, why: "a segment shorter than its own length field" });
+            return Err(Corrupt {
+                at,
+                why: "a segment shorter than its own length field",
+            });
         }
         let Some(body) = bytes.get(at + 4..at + 2 + length) else {
             return Ok(Step::More);
@@ -239,7 +265,10 @@ impl Progress {
             DHT => self.has_tables = true,
             SOS => {
                 let Some(frame) = self.frame else {
-                    return Err(Corrupt { at, why: "a scan before the frame's size" });
+                    return Err(Corrupt {
+                        at,
+                        why: "a scan before the frame's size",
+                    });
                 };
                 self.whole_scan = body.first() == Some(&frame.components);
                 self.first_scan.get_or_insert(at);
@@ -247,7 +276,10 @@ impl Progress {
             }
             0xc0..=0xcf if code != 0xc8 && code != 0xcc => {
                 if self.frame.is_some() {
-                    return Err(Corrupt { at, why: "a second frame header" });
+                    return Err(Corrupt {
+                        at,
+                        why: "a second frame header",
+                    });
                 }
                 self.frame = Some(Frame::parse(code, body).map_err(|why| Corrupt { at, why })?);
             }
@@ -266,7 +298,10 @@ impl Progress {
                 Some(0xff) => at += 1,
                 Some(&code) => {
                     if self.in_only_scan() && code != EOI {
-                        return Err(Corrupt { at, why: "a marker inside the only scan (another image begins, or bytes are damaged)" });
+                        return Err(Corrupt {
+                            at,
+                            why: "a marker inside the only scan (another image begins, or bytes are damaged)",
+                        });
                     }
                     self.at = at;
                     self.place = Place::Marker;
@@ -284,7 +319,10 @@ impl Progress {
 
     fn end(&self) -> Result<Step, Corrupt> {
         let (Some(frame), Some(first_scan)) = (self.frame, self.first_scan) else {
-            return Err(Corrupt { at: self.at, why: "the image ends before its picture" });
+            return Err(Corrupt {
+                at: self.at,
+                why: "the image ends before its picture",
+            });
         };
         Ok(Step::End(Layout {
             len: self.at + 2,
@@ -302,9 +340,13 @@ impl Frame {
     /// `body` is what follows the segment's length (B.2.2): precision, lines, samples per line, components.
     fn parse(code: u8, body: &[u8]) -> Result<Self, &'static str> {
         if code > 0xc2 {
-            return Err("a kind of JPEG that no browser shows (lossless, hierarchical or arithmetic)");
+            return Err(
+                "a kind of JPEG that no browser shows (lossless, hierarchical or arithmetic)",
+            );
         }
-        let (&[precision, h1, h0, w1, w0, count], components) = body.split_first_chunk::<6>().ok_or("a frame header that is too short")?;
+        let (&[precision, h1, h0, w1, w0, count], components) = body
+            .split_first_chunk::<6>()
+            .ok_or("a frame header that is too short")?;
         let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
         if precision != 8 {
             return Err("samples of other than 8 bits");
@@ -325,8 +367,18 @@ impl Frame {
             down = down.max(u16::from(v));
         }
         // The blocks of a single component are not interleaved, whatever its factors say (A.2.2).
-        let mcu = if count == 1 { (8, 8) } else { (8 * across, 8 * down) };
-        Ok(Self { width, height, mcu, components: count, baseline: code != 0xc2 })
+        let mcu = if count == 1 {
+            (8, 8)
+        } else {
+            (8 * across, 8 * down)
+        };
+        Ok(Self {
+            width,
+            height,
+            mcu,
+            components: count,
+            baseline: code != 0xc2,
+        })
     }
 }
 
@@ -341,7 +393,9 @@ mod tests {
     /// The smallest image that the walker takes for whole: a size, a scan, an end.
     fn tiny() -> Vec<u8> {
         let mut jpeg = vec![0xff, 0xd8, 0xff, 0xe0, 0, 4, 0xff, 0xd9];
-        jpeg.extend([0xff, 0xc0, 0, 17, 8, 0, 16, 0, 32, 3, 1, 0x21, 0, 2, 0x11, 1, 3, 0x11, 1]);
+        jpeg.extend([
+            0xff, 0xc0, 0, 17, 8, 0, 16, 0, 32, 3, 1, 0x21, 0, 2, 0x11, 1, 3, 0x11, 1,
+        ]);
         jpeg.extend([0xff, 0xda, 0, 12, 3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0]);
         jpeg.extend([1, 2, 0xff, 0, 3, 0xff, 0xd0, 4, 0xff, 0xff, 0xd9]);
         jpeg
@@ -356,7 +410,8 @@ mod tests {
     #[test]
     fn real_frames_are_split_where_they_end_whatever_the_reads() {
         for step in [1, 2, 3, 1000, 4096, 65536, RPICAM.len()] {
-            let (mut walker, mut buffer, mut lengths) = (Walker::new(MAX_JPEG_BYTES), Vec::new(), Vec::new());
+            let (mut walker, mut buffer, mut lengths) =
+                (Walker::new(MAX_JPEG_BYTES), Vec::new(), Vec::new());
             for read in RPICAM.chunks(step) {
                 buffer.extend_from_slice(read);
                 while let Some(image) = walker.walk(&buffer).unwrap() {
@@ -375,7 +430,10 @@ mod tests {
     fn every_split_point_gives_the_same_answer() {
         let jpeg = tiny();
         let whole = walk(&jpeg).unwrap();
-        assert_eq!((whole.len, whole.width, whole.height, whole.mcu), (jpeg.len(), 32, 16, (16, 8)));
+        assert_eq!(
+            (whole.len, whole.width, whole.height, whole.mcu),
+            (jpeg.len(), 32, 16, (16, 8))
+        );
         assert_eq!(whole.tables_missing_at, Some(27));
         for split in 0..jpeg.len() {
             let mut walker = Walker::new(MAX_JPEG_BYTES);
@@ -394,19 +452,34 @@ mod tests {
 
     #[test]
     fn tables_are_seen() {
-        assert_eq!(walk(&with(8, &[0xff, 0xc4, 0, 2])).unwrap().tables_missing_at, None);
+        assert_eq!(
+            walk(&with(8, &[0xff, 0xc4, 0, 2]))
+                .unwrap()
+                .tables_missing_at,
+            None
+        );
     }
 
     /// With a scan of one component before that of all three, and `insert` in that one's data.
     fn multi_scan(insert: &[u8]) -> Vec<u8> {
-        with(27, &[&[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 1, 2, 3, 4, 5][..], insert].concat())
+        with(
+            27,
+            &[
+                &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 1, 2, 3, 4, 5][..],
+                insert,
+            ]
+            .concat(),
+        )
     }
 
     #[test]
     fn an_image_of_several_scans_is_walked_to_its_end() {
         let jpeg = multi_scan(&[]);
         assert_eq!(walk(&jpeg).unwrap().len, jpeg.len());
-        assert_eq!(Walker::new(1000).walk(&jpeg), Ok(Some(walk(&jpeg).unwrap())));
+        assert_eq!(
+            Walker::new(1000).walk(&jpeg),
+            Ok(Some(walk(&jpeg).unwrap()))
+        );
     }
 
     #[test]
@@ -430,11 +503,11 @@ mod tests {
             (tiny[..tiny.len() - 2].to_vec(), tiny.len() - 2), // no EOI
             (with(8, &[0]), 8),                                // garbage between segments
             (with(8, &[0xff, 0xd0]), 8),                       // a restart marker outside a scan
-            (with(8, &[0xff, 0xe1, 0, 1]), 8),                 // a segment of less than its length field
-            (with(8, &[0xff, 0xd9]), 8),                       // the end before the picture
-            (with(8, &tiny[27..41]), 8),                       // a scan before the size
-            (with(8, &tiny[8..27]), 27),                       // two sizes
-            (multi_scan(&[0xff, 0xd8]), 42),                   // the next image where this one goes on
+            (with(8, &[0xff, 0xe1, 0, 1]), 8), // a segment of less than its length field
+            (with(8, &[0xff, 0xd9]), 8),       // the end before the picture
+            (with(8, &tiny[27..41]), 8),       // a scan before the size
+            (with(8, &tiny[8..27]), 27),       // two sizes
+            (multi_scan(&[0xff, 0xd8]), 42),   // the next image where this one goes on
         ];
         for (bytes, at) in cases {
             assert_eq!(walk(&bytes).map_err(|e| e.at), Err(at), "{bytes:x?}");
@@ -443,7 +516,16 @@ mod tests {
 
     #[test]
     fn headers_that_no_browser_shows_are_corrupt() {
-        for (offset, value) in [(9, 0xc3), (9, 0xc9), (12, 12), (14, 0), (16, 0), (17, 2), (17, 4), (19, 0x05)] {
+        for (offset, value) in [
+            (9, 0xc3),
+            (9, 0xc9),
+            (12, 12),
+            (14, 0),
+            (16, 0),
+            (17, 2),
+            (17, 4),
+            (19, 0x05),
+        ] {
             let mut jpeg = tiny();
             jpeg[offset] = value;
             assert!(walk(&jpeg).is_err(), "byte {offset} = {value:#x}");
@@ -459,7 +541,10 @@ mod tests {
         assert_eq!(walker.walk(&jpeg), Ok(None));
         jpeg.push(7);
         assert_eq!(walker.walk(&jpeg).map_err(|e| e.at), Err(1000));
-        assert!(walker.walk(&tiny()).unwrap().is_some(), "the walker begins anew");
+        assert!(
+            walker.walk(&tiny()).unwrap().is_some(),
+            "the walker begins anew"
+        );
     }
 
     #[test]
@@ -477,10 +562,15 @@ mod tests {
             Just(tiny()[8..27].to_vec()),
             Just(tiny()[27..].to_vec()),
             any::<u8>().prop_map(|code| vec![0xff, code]),
-            (any::<u8>(), 0u16..300).prop_map(|(code, length)| [&[0xff, code], &length.to_be_bytes()[..]].concat()),
+            (any::<u8>(), 0u16..300).prop_map(|(code, length)| [
+                &[0xff, code],
+                &length.to_be_bytes()[..]
+            ]
+            .concat()),
             proptest::collection::vec(any::<u8>(), 0..40),
         ];
-        proptest::collection::vec(piece, 0..12).prop_map(|pieces| [&[0xff, 0xd8], &pieces.concat()[..]].concat())
+        proptest::collection::vec(piece, 0..12)
+            .prop_map(|pieces| [&[0xff, 0xd8], &pieces.concat()[..]].concat())
     }
 
     proptest! {

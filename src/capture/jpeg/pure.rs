@@ -15,7 +15,10 @@ pub struct Encoder {
 impl Encoder {
     /// `quality` is 1 to 100.
     pub fn new(quality: u8) -> Result<Self, CodecError> {
-        Ok(Self { quality, image: Vec::new() })
+        Ok(Self {
+            quality,
+            image: Vec::new(),
+        })
     }
 }
 
@@ -23,11 +26,17 @@ impl Encode for Encoder {
     fn encode(&mut self, planes: &Planes<'_>) -> Result<&[u8], CodecError> {
         let (width, height) = planes.size();
         let too_large = |_| CodecError(format!("{width}x{height} is too large for a JPEG"));
-        let lines = Lines { planes, width: width.try_into().map_err(too_large)?, height: height.try_into().map_err(too_large)? };
+        let lines = Lines {
+            planes,
+            width: width.try_into().map_err(too_large)?,
+            height: height.try_into().map_err(too_large)?,
+        };
         self.image.clear();
         let mut encoder = jpeg_encoder::Encoder::new(&mut self.image, self.quality);
         encoder.set_sampling_factor(SamplingFactor::F_2_2);
-        encoder.encode_image(lines).map_err(|e| CodecError(e.to_string()))?;
+        encoder
+            .encode_image(lines)
+            .map_err(|e| CodecError(e.to_string()))?;
         Ok(&self.image)
     }
 }
@@ -75,15 +84,25 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn new() -> Result<Self, CodecError> {
-        Ok(Self { interleaved: Vec::new(), planes: PlanesBuffer::default() })
+        Ok(Self {
+            interleaved: Vec::new(),
+            planes: PlanesBuffer::default(),
+        })
     }
 }
 
 impl Decode for Decoder {
     fn decode(&mut self, image: &Repaired<'_>) -> Result<Planes<'_>, CodecError> {
-        let (width, height) = (usize::from(image.layout.width), usize::from(image.layout.height));
+        let (width, height) = (
+            usize::from(image.layout.width),
+            usize::from(image.layout.height),
+        );
         let grey = image.layout.components == 1;
-        let (space, samples) = if grey { (ColorSpace::Luma, 1) } else { (ColorSpace::YCbCr, 3) };
+        let (space, samples) = if grey {
+            (ColorSpace::Luma, 1)
+        } else {
+            (ColorSpace::YCbCr, 3)
+        };
         let options = DecoderOptions::default()
             .jpeg_set_out_colorspace(space)
             .jpeg_set_max_scans(64)
@@ -92,15 +111,26 @@ impl Decode for Decoder {
             .set_max_height(height);
         self.interleaved.resize(width * height * samples, 0);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(image.bytes), options);
-        decoder.decode_into(&mut self.interleaved).map_err(|e| CodecError(e.to_string()))?;
+        decoder
+            .decode_into(&mut self.interleaved)
+            .map_err(|e| CodecError(e.to_string()))?;
         if grey {
             let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
             self.planes.u.for_size(u_width, u_height).fill(128);
-            let y = Plane::new(&self.interleaved, width, width, height).ok_or(CodecError("no pixels".into()))?;
-            return Ok(Planes { y, u: self.planes.u.plane(), v: self.planes.u.plane() });
+            let y = Plane::new(&self.interleaved, width, width, height)
+                .ok_or(CodecError("no pixels".into()))?;
+            return Ok(Planes {
+                y,
+                u: self.planes.u.plane(),
+                v: self.planes.u.plane(),
+            });
         }
         let separate = |plane: &mut PlaneBuffer, sample: usize| {
-            for (out, pixel) in plane.for_size(width, height).iter_mut().zip(self.interleaved.as_chunks::<3>().0) {
+            for (out, pixel) in plane
+                .for_size(width, height)
+                .iter_mut()
+                .zip(self.interleaved.as_chunks::<3>().0)
+            {
                 *out = pixel[sample];
             }
         };

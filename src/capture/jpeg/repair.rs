@@ -22,10 +22,18 @@ pub fn repair<'a>(bytes: &'a [u8], memory: &'a mut Vec<u8>) -> Result<Repaired<'
     let (image, tail) = bytes.split_at(layout.len);
     let tail_cut = !tail.is_empty();
     let Some(at) = layout.tables_missing_at else {
-        return Ok(Repaired { bytes: image, layout, tables_added: false, tail_cut });
+        return Ok(Repaired {
+            bytes: image,
+            layout,
+            tables_added: false,
+            tail_cut,
+        });
     };
     if !layout.baseline {
-        return Err(Corrupt { at, why: "a progressive image without Huffman tables" });
+        return Err(Corrupt {
+            at,
+            why: "a progressive image without Huffman tables",
+        });
     }
     memory.clear();
     memory.extend_from_slice(&image[..at]);
@@ -33,7 +41,12 @@ pub fn repair<'a>(bytes: &'a [u8], memory: &'a mut Vec<u8>) -> Result<Repaired<'
     memory.extend_from_slice(&image[at..]);
     layout.len = memory.len();
     layout.tables_missing_at = None;
-    Ok(Repaired { bytes: memory, layout, tables_added: true, tail_cut })
+    Ok(Repaired {
+        bytes: memory,
+        layout,
+        tables_added: true,
+        tail_cut,
+    })
 }
 
 /// The "typical" Huffman tables of ITU-T T.81, K.3, which MJPEG cameras mean when they send none: a DHT segment with all
@@ -45,7 +58,10 @@ fn append_tables(out: &mut Vec<u8>) {
         (0x01, &CHROMA_DC_LENGTHS, &DC_VALUES),
         (0x11, &CHROMA_AC_LENGTHS, &CHROMA_AC_VALUES),
     ];
-    let length: usize = 2 + tables.iter().map(|(_, lengths, values)| 1 + lengths.len() + values.len()).sum::<usize>();
+    let length: usize = 2 + tables
+        .iter()
+        .map(|(_, lengths, values)| 1 + lengths.len() + values.len())
+        .sum::<usize>();
     out.extend([0xff, 0xc4]);
     out.extend((length as u16).to_be_bytes());
     for (class_and_id, lengths, values) in tables {

@@ -2,7 +2,10 @@
 
 use super::{CodecError, Decode, Encode, Repaired};
 use crate::capture::planes::{Plane, PlaneBuffer, Planes};
-use turbojpeg::{Compressor, Decompressor, OutputBuf, Subsamp, Transform, TransformOp, Transformer, YuvImage, YuvPlanesImage};
+use turbojpeg::{
+    Compressor, Decompressor, OutputBuf, Subsamp, Transform, TransformOp, Transformer, YuvImage,
+    YuvPlanesImage,
+};
 
 /// A progressive image may ask for any number of passes over itself; no camera's has more than a few.
 const MAX_SCANS: u32 = 64;
@@ -24,7 +27,11 @@ impl Encoder {
     pub fn new(quality: u8) -> Result<Self, CodecError> {
         let mut compressor = Compressor::new()?;
         compressor.set_quality(quality.into())?;
-        Ok(Self { compressor, even: PlaneBuffer::default(), memory: Memory::default() })
+        Ok(Self {
+            compressor,
+            even: PlaneBuffer::default(),
+            memory: Memory::default(),
+        })
     }
 }
 
@@ -51,11 +58,18 @@ impl Encode for Encoder {
 
 /// The library reads luma as wide and as high as its chroma covers: an odd side needs its last samples twice.
 fn even_sides<'a>(y: Plane<'a>, even: &'a mut PlaneBuffer) -> Plane<'a> {
-    let (width, height) = (y.width().next_multiple_of(2), y.height().next_multiple_of(2));
+    let (width, height) = (
+        y.width().next_multiple_of(2),
+        y.height().next_multiple_of(2),
+    );
     if (width, height) == (y.width(), y.height()) {
         return y;
     }
-    for (at, to) in even.for_size(width, height).chunks_exact_mut(width).enumerate() {
+    for (at, to) in even
+        .for_size(width, height)
+        .chunks_exact_mut(width)
+        .enumerate()
+    {
         let from = y.line(at.min(y.height() - 1));
         to[..from.len()].copy_from_slice(from);
         to[width - 1] = from[from.len() - 1];
@@ -73,7 +87,11 @@ impl Decoder {
     pub fn new() -> Result<Self, CodecError> {
         let mut decompressor = Decompressor::new()?;
         decompressor.set_scan_limit(MAX_SCANS)?;
-        Ok(Self { decompressor, pixels: Vec::new(), flat: Vec::new() })
+        Ok(Self {
+            decompressor,
+            pixels: Vec::new(),
+            flat: Vec::new(),
+        })
     }
 }
 
@@ -81,12 +99,22 @@ impl Decode for Decoder {
     fn decode(&mut self, image: &Repaired<'_>) -> Result<Planes<'_>, CodecError> {
         let header = self.decompressor.read_header(image.bytes)?;
         let (width, height, subsamp) = (header.width, header.height, header.subsamp);
-        self.pixels.resize(turbojpeg::yuv_pixels_len(width, 1, height, subsamp)?, 0);
-        let picture = YuvImage { pixels: &mut self.pixels[..], width, align: 1, height, subsamp };
+        self.pixels
+            .resize(turbojpeg::yuv_pixels_len(width, 1, height, subsamp)?, 0);
+        let picture = YuvImage {
+            pixels: &mut self.pixels[..],
+            width,
+            align: 1,
+            height,
+            subsamp,
+        };
         let ((y_stride, y_lines), (uv_width, uv_height)) = (picture.y_size(), picture.uv_size());
         tolerate(self.decompressor.decompress_to_yuv(image.bytes, picture))?;
         let too_small = || CodecError("the picture is smaller than its header says".into());
-        let (y, chroma) = self.pixels.split_at_checked(y_stride * y_lines).ok_or_else(too_small)?;
+        let (y, chroma) = self
+            .pixels
+            .split_at_checked(y_stride * y_lines)
+            .ok_or_else(too_small)?;
         let y = Plane::new(y, y_stride, width, height).ok_or_else(too_small)?;
         let (u, v) = if subsamp == Subsamp::Gray {
             let (width, height) = (width.div_ceil(2), height.div_ceil(2));
@@ -94,8 +122,11 @@ impl Decode for Decoder {
             let flat = Plane::new(&self.flat, width, width, height).ok_or_else(too_small)?;
             (flat, flat)
         } else {
-            let (u, v) = chroma.split_at_checked(uv_width * uv_height).ok_or_else(too_small)?;
-            let plane = |data| Plane::new(data, uv_width, uv_width, uv_height).ok_or_else(too_small);
+            let (u, v) = chroma
+                .split_at_checked(uv_width * uv_height)
+                .ok_or_else(too_small)?;
+            let plane =
+                |data| Plane::new(data, uv_width, uv_width, uv_height).ok_or_else(too_small);
             (plane(u)?, plane(v)?)
         };
         Ok(Planes { y, u, v })
@@ -116,14 +147,22 @@ impl Turner {
         transform.perfect = true;
         // A camera's application segments may be of any size and are no part of the picture.
         transform.copy_none = true;
-        Ok(Self { transformer: Transformer::new()?, transform, memory: Memory::default() })
+        Ok(Self {
+            transformer: Transformer::new()?,
+            transform,
+            memory: Memory::default(),
+        })
     }
 
     /// The turned image, valid until the next call. `image` has whole blocks only.
     pub fn turn(&mut self, image: &Repaired<'_>) -> Result<&[u8], CodecError> {
-        let room = self.memory.for_image(image.layout.width.into(), image.layout.height.into())?;
+        let room = self
+            .memory
+            .for_image(image.layout.width.into(), image.layout.height.into())?;
         let mut out = OutputBuf::borrowed(room);
-        let outcome = self.transformer.transform(&self.transform, image.bytes, &mut out);
+        let outcome = self
+            .transformer
+            .transform(&self.transform, image.bytes, &mut out);
         let len = out.len();
         drop(out);
         tolerate(outcome)?;
@@ -135,7 +174,11 @@ impl Turner {
 /// before a marker. Every other one means that pixels are missing.
 fn tolerate(outcome: Result<(), turbojpeg::Error>) -> Result<(), CodecError> {
     match outcome {
-        Err(turbojpeg::Error::TurboJpegError(message)) if message.contains("extraneous bytes before marker") => Ok(()),
+        Err(turbojpeg::Error::TurboJpegError(message))
+            if message.contains("extraneous bytes before marker") =>
+        {
+            Ok(())
+        }
         other => Ok(other?),
     }
 }

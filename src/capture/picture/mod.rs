@@ -109,7 +109,11 @@ impl Picture {
         let turn = Turn::new(video.rotate, video.flip);
         let failed = |CodecError(why)| PictureError::Encoder(why);
         Ok(Self {
-            wanted: Wanted { size: scaled.then_some(size), turn, any_quality: !video.quality_given },
+            wanted: Wanted {
+                size: scaled.then_some(size),
+                turn,
+                any_quality: !video.quality_given,
+            },
             stages: Stages {
                 decoder: jpeg::Decoder::new().map_err(failed)?,
                 converter: Converter::default(),
@@ -126,18 +130,35 @@ impl Picture {
 
     /// Looks at a frame: walks a JPEG's markers, touches no pixel.
     pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PictureError> {
-        let Self { wanted, stages, encoder, repaired, news, .. } = self;
+        let Self {
+            wanted,
+            stages,
+            encoder,
+            repaired,
+            news,
+            ..
+        } = self;
         let (source, size) = if raw.format == PixelFormat::Mjpeg {
-            let image = jpeg::repair(raw.data, repaired).map_err(|corrupt| PictureError::Corrupt(corrupt.to_string()))?;
+            let image = jpeg::repair(raw.data, repaired)
+                .map_err(|corrupt| PictureError::Corrupt(corrupt.to_string()))?;
             if image.tables_added {
                 news.tell(Note::TablesAdded);
             }
             if image.tail_cut {
                 news.tell(Note::TailCut);
             }
-            (Source::Jpeg(image), (usize::from(image.layout.width), usize::from(image.layout.height)))
+            (
+                Source::Jpeg(image),
+                (
+                    usize::from(image.layout.width),
+                    usize::from(image.layout.height),
+                ),
+            )
         } else {
-            (Source::Pixels(raw), (raw.width as usize, raw.height as usize))
+            (
+                Source::Pixels(raw),
+                (raw.width as usize, raw.height as usize),
+            )
         };
         check_size(size).map_err(PictureError::Corrupt)?;
         if let Some((width, height)) = wanted.size
@@ -159,7 +180,11 @@ impl Picture {
 
     /// The frame's JPEG in `out`, whatever that held before, and its width and height. For a caller that needs nothing else
     /// of the frame; [`Frame::jpeg`] saves the copy.
-    pub fn jpeg(&mut self, raw: &RawFrame<'_>, out: &mut Vec<u8>) -> Result<(u16, u16), PictureError> {
+    pub fn jpeg(
+        &mut self,
+        raw: &RawFrame<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(u16, u16), PictureError> {
         let mut frame = self.frame(*raw)?;
         let jpeg = frame.jpeg()?;
         out.clear();
@@ -205,7 +230,10 @@ impl<'a> Frame<'a> {
 
     /// The streamed picture as 4:2:0, what an encoder of video takes.
     pub fn planes(&mut self) -> Result<Planes<'a>, PictureError> {
-        let stages = match std::mem::replace(&mut self.planes, Lazy::Made(Err(PictureError::Corrupt(String::new())))) {
+        let stages = match std::mem::replace(
+            &mut self.planes,
+            Lazy::Made(Err(PictureError::Corrupt(String::new()))),
+        ) {
             Lazy::Made(made) => {
                 self.planes = Lazy::Made(made.clone());
                 return made;
@@ -220,35 +248,69 @@ impl<'a> Frame<'a> {
     /// The streamed picture as JPEG: the camera's own bytes where they are what was asked for.
     pub fn jpeg(&mut self) -> Result<Jpeg<'_>, PictureError> {
         let (width, height) = self.size();
-        let dimension = |side: usize| u16::try_from(side).map_err(|_| PictureError::Encoder(format!("{side} pixels are too many")));
+        let dimension = |side: usize| {
+            u16::try_from(side)
+                .map_err(|_| PictureError::Encoder(format!("{side} pixels are too many")))
+        };
         let (width, height) = (dimension(width)?, dimension(height)?);
         if let Source::Jpeg(image) = self.source {
             let unchanged = self.wanted.size.is_none_or(|size| size == self.size);
             let reason = match self.wanted {
-                Wanted { any_quality: false, .. } => Some(Reason::Quality),
+                Wanted {
+                    any_quality: false, ..
+                } => Some(Reason::Quality),
                 _ if !unchanged => Some(Reason::Size),
-                Wanted { turn, .. } if turn.is_none() => return Ok(Jpeg { bytes: image.bytes, width, height }),
+                Wanted { turn, .. } if turn.is_none() => {
+                    return Ok(Jpeg {
+                        bytes: image.bytes,
+                        width,
+                        height,
+                    });
+                }
                 _ if moves_whole_blocks(&image) => None,
                 _ => Some(Reason::Turn),
             };
             #[cfg(feature = "turbojpeg")]
             if reason.is_none() {
-                let bytes = self.block_turner.turn(&image).map_err(|CodecError(why)| PictureError::Corrupt(why))?;
-                return Ok(Jpeg { bytes, width, height });
+                let bytes = self
+                    .block_turner
+                    .turn(&image)
+                    .map_err(|CodecError(why)| PictureError::Corrupt(why))?;
+                return Ok(Jpeg {
+                    bytes,
+                    width,
+                    height,
+                });
             }
-            self.news.tell(Note::Reencoded(reason.unwrap_or(Reason::Turn)));
+            self.news
+                .tell(Note::Reencoded(reason.unwrap_or(Reason::Turn)));
         }
         let planes = self.planes()?;
-        let bytes = self.encoder.encode(&planes).map_err(|CodecError(why)| PictureError::Encoder(why))?;
-        Ok(Jpeg { bytes, width, height })
+        let bytes = self
+            .encoder
+            .encode(&planes)
+            .map_err(|CodecError(why)| PictureError::Encoder(why))?;
+        Ok(Jpeg {
+            bytes,
+            width,
+            height,
+        })
     }
 }
 
 impl Stages {
-    fn run<'a>(&'a mut self, source: Source<'a>, wanted: Wanted, size: (usize, usize)) -> Result<Planes<'a>, PictureError> {
+    fn run<'a>(
+        &'a mut self,
+        source: Source<'a>,
+        wanted: Wanted,
+        size: (usize, usize),
+    ) -> Result<Planes<'a>, PictureError> {
         let planes = match source {
             Source::Pixels(raw) => self.converter.planes(&raw)?,
-            Source::Jpeg(image) => self.decoder.decode(&image).map_err(|CodecError(why)| PictureError::Corrupt(why))?,
+            Source::Jpeg(image) => self
+                .decoder
+                .decode(&image)
+                .map_err(|CodecError(why)| PictureError::Corrupt(why))?,
         };
         let (width, height) = wanted.size.unwrap_or(size);
         let planes = self.scaler.scale(planes, width, height);
@@ -259,7 +321,9 @@ impl Stages {
 /// Only baseline images: moving the blocks of a progressive one takes its whole memory, and no camera makes them.
 fn moves_whole_blocks(image: &Repaired<'_>) -> bool {
     let layout = image.layout;
-    layout.baseline && layout.width.is_multiple_of(layout.mcu.0) && layout.height.is_multiple_of(layout.mcu.1)
+    layout.baseline
+        && layout.width.is_multiple_of(layout.mcu.0)
+        && layout.height.is_multiple_of(layout.mcu.1)
 }
 
 fn check_size((width, height): (usize, usize)) -> Result<(), String> {
@@ -267,7 +331,9 @@ fn check_size((width, height): (usize, usize)) -> Result<(), String> {
     if sides.contains(&width) && sides.contains(&height) && width * height <= MAX_PIXELS {
         Ok(())
     } else {
-        Err(format!("{width}x{height} pixels; each side may be 1 to {MAX_SIDE}, all together {MAX_PIXELS} at most"))
+        Err(format!(
+            "{width}x{height} pixels; each side may be 1 to {MAX_SIDE}, all together {MAX_PIXELS} at most"
+        ))
     }
 }
 

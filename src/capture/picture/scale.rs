@@ -24,7 +24,13 @@ impl Scaler {
     }
 }
 
-fn fit<'a>(from: Plane<'a>, width: usize, height: usize, resizer: &mut Resizer, made: &'a mut PlaneBuffer) -> Plane<'a> {
+fn fit<'a>(
+    from: Plane<'a>,
+    width: usize,
+    height: usize,
+    resizer: &mut Resizer,
+    made: &'a mut PlaneBuffer,
+) -> Plane<'a> {
     if (from.width(), from.height()) == (width, height) {
         return from;
     }
@@ -51,9 +57,16 @@ fn average_lines(from: Plane<'_>, to: &mut [u8]) {
 /// Bilinear, over as many samples as fall on one when it gets smaller (no aliasing).
 fn resize(from: Plane<'_>, to: &mut [u8], width: usize, height: usize, resizer: &mut Resizer) {
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let whole = TypedImageRef::<U8>::from_buffer(from.stride() as u32, from.height() as u32, from.data());
-    let lines = whole.ok().and_then(|w| TypedCroppedImage::new(w, 0, 0, from.width() as u32, from.height() as u32).ok());
+    let whole =
+        TypedImageRef::<U8>::from_buffer(from.stride() as u32, from.height() as u32, from.data());
+    let lines = whole.ok().and_then(|w| {
+        TypedCroppedImage::new(w, 0, 0, from.width() as u32, from.height() as u32).ok()
+    });
     let to = TypedImage::<U8>::from_buffer(width as u32, height as u32, to);
-    let (lines, mut to) = lines.zip(to.ok()).expect("a plane has its size in bytes, and so has the memory made for it");
-    resizer.resize_typed(&lines, &mut to, &options).expect("no crop is asked for that could be outside the image");
+    let (lines, mut to) = lines
+        .zip(to.ok())
+        .expect("a plane has its size in bytes, and so has the memory made for it");
+    resizer
+        .resize_typed(&lines, &mut to, &options)
+        .expect("no crop is asked for that could be outside the image");
 }

@@ -1,7 +1,9 @@
 //! Frames of every format against pictures made by definition, sample by sample.
 
 use super::*;
-use crate::capture::jpeg::tests::{RPICAM, camera_jpeg, decoded, is_420, likeness, psnr, scene, without_tables};
+use crate::capture::jpeg::tests::{
+    RPICAM, camera_jpeg, decoded, is_420, likeness, psnr, scene, without_tables,
+};
 use crate::capture::planes::{Plane, PlaneBuffer, PlanesBuffer};
 use crate::config::{Flip, Rotate, Video};
 use crate::packet::MonoNs;
@@ -9,19 +11,45 @@ use jpeg_encoder::SamplingFactor;
 use proptest::prelude::*;
 
 fn video(width: u32, height: u32) -> Video {
-    Video { width, height, capture_width: width, capture_height: height, quality: 90, ..Video::default() }
+    Video {
+        width,
+        height,
+        capture_width: width,
+        capture_height: height,
+        quality: 90,
+        ..Video::default()
+    }
 }
 
-fn raw(format: PixelFormat, (width, height): (usize, usize), stride: usize, data: &[u8]) -> RawFrame<'_> {
+fn raw(
+    format: PixelFormat,
+    (width, height): (usize, usize),
+    stride: usize,
+    data: &[u8],
+) -> RawFrame<'_> {
     let (width, height) = (width as u32, height as u32);
-    RawFrame { format, width, height, stride, data, full_range: true, captured: MonoNs(1), missed: 0 }
+    RawFrame {
+        format,
+        width,
+        height,
+        stride,
+        data,
+        full_range: true,
+        captured: MonoNs(1),
+        missed: 0,
+    }
 }
 
 fn mjpeg(data: &[u8]) -> RawFrame<'_> {
     raw(PixelFormat::Mjpeg, (0, 0), 0, data)
 }
 
-const RAW: [PixelFormat; 4] = [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420, PixelFormat::Grey];
+const RAW: [PixelFormat; 4] = [
+    PixelFormat::Yuyv,
+    PixelFormat::Nv12,
+    PixelFormat::I420,
+    PixelFormat::Grey,
+];
 
 /// `picture` as a device would lay it out, `padding` bytes after each line of luma, and its stride.
 fn laid_out(format: PixelFormat, picture: &Planes<'_>, padding: usize) -> (Vec<u8>, usize) {
@@ -29,14 +57,20 @@ fn laid_out(format: PixelFormat, picture: &Planes<'_>, padding: usize) -> (Vec<u
     let (Planes { y, u, v }, u_width) = (*picture, width.div_ceil(2));
     let mut data = Vec::new();
     let mut stride = width + padding;
-    let pad = |data: &mut Vec<u8>, line: usize| data.resize(data.len().next_multiple_of(line), 0xaa);
+    let pad =
+        |data: &mut Vec<u8>, line: usize| data.resize(data.len().next_multiple_of(line), 0xaa);
     match format {
         PixelFormat::Yuyv => {
             stride = 4 * u_width + padding;
             for line in 0..height {
                 for x in 0..u_width {
                     let luma = y.line(line);
-                    data.extend([luma[2 * x], u.line(line / 2)[x], luma[(2 * x + 1).min(width - 1)], v.line(line / 2)[x]]);
+                    data.extend([
+                        luma[2 * x],
+                        u.line(line / 2)[x],
+                        luma[(2 * x + 1).min(width - 1)],
+                        v.line(line / 2)[x],
+                    ]);
                 }
                 pad(&mut data, stride);
             }
@@ -53,7 +87,11 @@ fn laid_out(format: PixelFormat, picture: &Planes<'_>, padding: usize) -> (Vec<u
             }
         }
         PixelFormat::I420 => {
-            for (plane, stride) in [(y, stride), (u, stride.div_ceil(2)), (v, stride.div_ceil(2))] {
+            for (plane, stride) in [
+                (y, stride),
+                (u, stride.div_ceil(2)),
+                (v, stride.div_ceil(2)),
+            ] {
                 for line in plane.lines() {
                     data.extend(line);
                     // The planes' strides differ: padded from where this plane's lines began.
@@ -77,9 +115,15 @@ fn expected(format: PixelFormat, picture: &PlanesBuffer) -> PlanesBuffer {
     let mut out = PlanesBuffer::default();
     let chroma = |value: fn(u8) -> u8, from: Plane<'_>, to: &mut PlaneBuffer| {
         let to = to.for_size(from.width(), from.height());
-        to.iter_mut().zip(from.data()).for_each(|(to, from)| *to = value(*from));
+        to.iter_mut()
+            .zip(from.data())
+            .for_each(|(to, from)| *to = value(*from));
     };
-    let value: fn(u8) -> u8 = if format == PixelFormat::Grey { |_| 128 } else { |c| c };
+    let value: fn(u8) -> u8 = if format == PixelFormat::Grey {
+        |_| 128
+    } else {
+        |c| c
+    };
     chroma(|y| y, picture.y.plane(), &mut out.y);
     chroma(value, picture.u.plane(), &mut out.u);
     chroma(value, picture.v.plane(), &mut out.v);
@@ -87,13 +131,31 @@ fn expected(format: PixelFormat, picture: &PlanesBuffer) -> PlanesBuffer {
 }
 
 fn assert_same(got: Planes<'_>, wanted: Planes<'_>, what: &str) {
-    for (name, got, wanted) in [("y", got.y, wanted.y), ("u", got.u, wanted.u), ("v", got.v, wanted.v)] {
-        assert_eq!((got.width(), got.height()), (wanted.width(), wanted.height()), "{what}: size of {name}");
+    for (name, got, wanted) in [
+        ("y", got.y, wanted.y),
+        ("u", got.u, wanted.u),
+        ("v", got.v, wanted.v),
+    ] {
+        assert_eq!(
+            (got.width(), got.height()),
+            (wanted.width(), wanted.height()),
+            "{what}: size of {name}"
+        );
         assert!(got.lines().eq(wanted.lines()), "{what}: {name}");
     }
 }
 
-const SIZES: [(usize, usize); 9] = [(640, 48), (96, 32), (66, 49), (65, 48), (33, 47), (2, 2), (2, 3), (3, 2), (1, 1)];
+const SIZES: [(usize, usize); 9] = [
+    (640, 48),
+    (96, 32),
+    (66, 49),
+    (65, 48),
+    (33, 47),
+    (2, 2),
+    (2, 3),
+    (3, 2),
+    (1, 1),
+];
 
 #[test]
 fn every_format_size_and_stride_gives_its_samples() {
@@ -105,13 +167,21 @@ fn every_format_size_and_stride_gives_its_samples() {
                 let (data, stride) = laid_out(format, &scene.planes(), padding);
                 let mut picture = Picture::new(&video(width as u32, height as u32)).unwrap();
                 let wanted = expected(format, &scene);
-                let mut frame = picture.frame(raw(format, (width, height), stride, &data)).unwrap();
+                let mut frame = picture
+                    .frame(raw(format, (width, height), stride, &data))
+                    .unwrap();
                 assert_same(frame.planes().unwrap(), wanted.planes(), &what);
                 // A driver need not count the padding of the last line.
                 let end = data.iter().rposition(|&b| b != 0xaa).unwrap() + 1;
                 if data.len() - end <= padding {
-                    let mut frame = picture.frame(raw(format, (width, height), stride, &data[..end])).unwrap();
-                    assert_same(frame.planes().unwrap(), wanted.planes(), &format!("{what}, last padding missing"));
+                    let mut frame = picture
+                        .frame(raw(format, (width, height), stride, &data[..end]))
+                        .unwrap();
+                    assert_same(
+                        frame.planes().unwrap(),
+                        wanted.planes(),
+                        &format!("{what}, last padding missing"),
+                    );
                 }
             }
         }
@@ -125,12 +195,26 @@ fn a_frame_with_bytes_missing_is_corrupt() {
         let (data, stride) = laid_out(format, &scene.planes(), 0);
         let mut picture = Picture::new(&video(64, 48)).unwrap();
         for len in [0, 1, data.len() / 2, data.len() - 1] {
-            let outcome = picture.jpeg(&raw(format, (64, 48), stride, &data[..len]), &mut Vec::new());
-            assert!(matches!(outcome, Err(PictureError::Corrupt(_))), "{format:?} {len}: {outcome:?}");
+            let outcome = picture.jpeg(
+                &raw(format, (64, 48), stride, &data[..len]),
+                &mut Vec::new(),
+            );
+            assert!(
+                matches!(outcome, Err(PictureError::Corrupt(_))),
+                "{format:?} {len}: {outcome:?}"
+            );
         }
         let too_narrow = picture.jpeg(&raw(format, (64, 48), 63, &data), &mut Vec::new());
-        assert!(matches!(too_narrow, Err(PictureError::Corrupt(_))), "{format:?}");
-        assert!(picture.jpeg(&raw(format, (64, 48), stride, &data), &mut Vec::new()).is_ok(), "the next frame is good");
+        assert!(
+            matches!(too_narrow, Err(PictureError::Corrupt(_))),
+            "{format:?}"
+        );
+        assert!(
+            picture
+                .jpeg(&raw(format, (64, 48), stride, &data), &mut Vec::new())
+                .is_ok(),
+            "the next frame is good"
+        );
     }
 }
 
@@ -138,21 +222,43 @@ fn a_frame_with_bytes_missing_is_corrupt() {
 fn limited_range_is_expanded_to_full() {
     // Every value of luma and chroma once.
     let mut all = PlanesBuffer::default();
-    all.y.for_size(32, 32).iter_mut().enumerate().for_each(|(i, y)| *y = (i / 4) as u8);
-    all.u.for_size(16, 16).iter_mut().enumerate().for_each(|(i, u)| *u = i as u8);
-    all.v.for_size(16, 16).iter_mut().enumerate().for_each(|(i, v)| *v = 255 - i as u8);
+    all.y
+        .for_size(32, 32)
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, y)| *y = (i / 4) as u8);
+    all.u
+        .for_size(16, 16)
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, u)| *u = i as u8);
+    all.v
+        .for_size(16, 16)
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, v)| *v = 255 - i as u8);
     let exact = |value: u8, zero: f64, range: f64, centre: f64| {
-        ((f64::from(value) - zero) * 255.0 / range + centre).round().clamp(0.0, 255.0) as u8
+        ((f64::from(value) - zero) * 255.0 / range + centre)
+            .round()
+            .clamp(0.0, 255.0) as u8
     };
     for format in RAW {
         let (data, stride) = laid_out(format, &all.planes(), 6);
-        let limited = RawFrame { full_range: false, ..raw(format, (32, 32), stride, &data) };
+        let limited = RawFrame {
+            full_range: false,
+            ..raw(format, (32, 32), stride, &data)
+        };
         let mut picture = Picture::new(&video(32, 32)).unwrap();
         let got = picture.frame(limited).unwrap().planes().unwrap();
         let wanted = expected(format, &all);
         let near = |got: Plane<'_>, from: Plane<'_>, exact: &dyn Fn(u8) -> u8| {
             let samples = got.lines().flatten().zip(from.lines().flatten());
-            samples.for_each(|(&got, &from)| assert!(got.abs_diff(exact(from)) <= 1, "{format:?}: {from} became {got}"));
+            samples.for_each(|(&got, &from)| {
+                assert!(
+                    got.abs_diff(exact(from)) <= 1,
+                    "{format:?}: {from} became {got}"
+                )
+            });
         };
         near(got.y, wanted.y.plane(), &|y| exact(y, 16.0, 219.0, 0.0));
         near(got.u, wanted.u.plane(), &|c| exact(c, 128.0, 224.0, 128.0));
@@ -168,7 +274,9 @@ fn every_format_becomes_a_jpeg_of_the_same_picture() {
             let (data, stride) = laid_out(format, &scene.planes(), 8);
             let mut picture = Picture::new(&video(width as u32, height as u32)).unwrap();
             let mut jpeg = b"left over".to_vec();
-            let size = picture.jpeg(&raw(format, (width, height), stride, &data), &mut jpeg).unwrap();
+            let size = picture
+                .jpeg(&raw(format, (width, height), stride, &data), &mut jpeg)
+                .unwrap();
             assert_eq!(size, (width as u16, height as u16));
             let like = likeness(&decoded(&jpeg).planes(), &expected(format, &scene).planes());
             assert!(like > 33.0, "{format:?} {width}x{height}: {like:.1} dB");
@@ -177,7 +285,12 @@ fn every_format_becomes_a_jpeg_of_the_same_picture() {
     }
 }
 
-const ROTATIONS: [Rotate; 4] = [Rotate::None, Rotate::Quarter, Rotate::Half, Rotate::ThreeQuarters];
+const ROTATIONS: [Rotate; 4] = [
+    Rotate::None,
+    Rotate::Quarter,
+    Rotate::Half,
+    Rotate::ThreeQuarters,
+];
 const FLIPS: [Flip; 4] = [Flip::None, Flip::Horizontal, Flip::Vertical, Flip::Both];
 
 /// The turn by definition: clockwise quarter turns, then the mirrors.
@@ -185,7 +298,9 @@ fn turned(from: Plane<'_>, rotate: Rotate, flip: Flip) -> PlaneBuffer {
     let mut pixels: Vec<Vec<u8>> = from.lines().map(<[u8]>::to_vec).collect();
     let quarters = ROTATIONS.iter().position(|&r| r == rotate).unwrap();
     for _ in 0..quarters {
-        pixels = (0..pixels[0].len()).map(|x| pixels.iter().rev().map(|line| line[x]).collect()).collect();
+        pixels = (0..pixels[0].len())
+            .map(|x| pixels.iter().rev().map(|line| line[x]).collect())
+            .collect();
     }
     if matches!(flip, Flip::Horizontal | Flip::Both) {
         pixels.iter_mut().for_each(|line| line.reverse());
@@ -194,13 +309,18 @@ fn turned(from: Plane<'_>, rotate: Rotate, flip: Flip) -> PlaneBuffer {
         pixels.reverse();
     }
     let mut out = PlaneBuffer::default();
-    out.for_size(pixels[0].len(), pixels.len()).copy_from_slice(&pixels.concat());
+    out.for_size(pixels[0].len(), pixels.len())
+        .copy_from_slice(&pixels.concat());
     out
 }
 
 fn turned_planes(from: &Planes<'_>, rotate: Rotate, flip: Flip) -> PlanesBuffer {
     let turn = |plane| turned(plane, rotate, flip);
-    PlanesBuffer { y: turn(from.y), u: turn(from.u), v: turn(from.v) }
+    PlanesBuffer {
+        y: turn(from.y),
+        u: turn(from.u),
+        v: turn(from.v),
+    }
 }
 
 #[test]
@@ -209,14 +329,29 @@ fn raw_frames_are_turned_and_mirrored() {
         for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
             let scene = scene(width, height);
             let (data, stride) = laid_out(PixelFormat::I420, &scene.planes(), 10);
-            let mut picture = Picture::new(&Video { rotate, flip, ..video(width as u32, height as u32) }).unwrap();
-            let mut frame = picture.frame(raw(PixelFormat::I420, (width, height), stride, &data)).unwrap();
+            let mut picture = Picture::new(&Video {
+                rotate,
+                flip,
+                ..video(width as u32, height as u32)
+            })
+            .unwrap();
+            let mut frame = picture
+                .frame(raw(PixelFormat::I420, (width, height), stride, &data))
+                .unwrap();
             let wanted = turned_planes(&scene.planes(), rotate, flip);
             let what = format!("{width}x{height} {rotate:?} {flip:?}");
             assert_same(frame.planes().unwrap(), wanted.planes(), &what);
             let jpeg = frame.jpeg().unwrap();
-            assert_eq!((usize::from(jpeg.width), usize::from(jpeg.height)), wanted.planes().size(), "{what}");
-            assert_eq!(jpeg::size_of(jpeg.bytes), Some((jpeg.width, jpeg.height)), "{what}");
+            assert_eq!(
+                (usize::from(jpeg.width), usize::from(jpeg.height)),
+                wanted.planes().size(),
+                "{what}"
+            );
+            assert_eq!(
+                jpeg::size_of(jpeg.bytes),
+                Some((jpeg.width, jpeg.height)),
+                "{what}"
+            );
         }
     }
 }
@@ -227,13 +362,27 @@ fn a_scaled_picture_fills_the_asked_size() {
         for (width, height) in [(320, 240), (333, 111), (1280, 960), (1, 1)] {
             let scene = scene(640, 480);
             let (data, stride) = laid_out(format, &scene.planes(), 4);
-            let asked = Video { capture_width: 640, capture_height: 480, rotate: Rotate::Quarter, ..video(width, height) };
+            let asked = Video {
+                capture_width: 640,
+                capture_height: 480,
+                rotate: Rotate::Quarter,
+                ..video(width, height)
+            };
             let mut picture = Picture::new(&asked).unwrap();
             let mut jpeg = Vec::new();
-            let size = picture.jpeg(&raw(format, (640, 480), stride, &data), &mut jpeg).unwrap();
-            assert_eq!(size, (height as u16, width as u16), "a quarter turn after the scaling");
+            let size = picture
+                .jpeg(&raw(format, (640, 480), stride, &data), &mut jpeg)
+                .unwrap();
+            assert_eq!(
+                size,
+                (height as u16, width as u16),
+                "a quarter turn after the scaling"
+            );
             assert_eq!(jpeg::size_of(&jpeg), Some(size));
-            assert_eq!(picture.news(), (width * 3 != height * 4).then_some(Note::Stretched));
+            assert_eq!(
+                picture.news(),
+                (width * 3 != height * 4).then_some(Note::Stretched)
+            );
         }
     }
 }
@@ -242,13 +391,27 @@ fn a_scaled_picture_fills_the_asked_size() {
 fn scaling_keeps_the_picture() {
     let (small, large) = (scene(320, 240), scene(640, 480));
     let (data, stride) = laid_out(PixelFormat::I420, &small.planes(), 7);
-    let mut picture = Picture::new(&Video { capture_width: 320, capture_height: 240, ..video(640, 480) }).unwrap();
-    let mut frame = picture.frame(raw(PixelFormat::I420, (320, 240), stride, &data)).unwrap();
+    let mut picture = Picture::new(&Video {
+        capture_width: 320,
+        capture_height: 240,
+        ..video(640, 480)
+    })
+    .unwrap();
+    let mut frame = picture
+        .frame(raw(PixelFormat::I420, (320, 240), stride, &data))
+        .unwrap();
     let got = frame.planes().unwrap();
     assert_eq!(got.size(), large.planes().size());
-    let mut back = Picture::new(&Video { capture_width: 640, capture_height: 480, ..video(320, 240) }).unwrap();
+    let mut back = Picture::new(&Video {
+        capture_width: 640,
+        capture_height: 480,
+        ..video(320, 240)
+    })
+    .unwrap();
     let (data, stride) = laid_out(PixelFormat::I420, &got, 0);
-    let mut frame = back.frame(raw(PixelFormat::I420, (640, 480), stride, &data)).unwrap();
+    let mut frame = back
+        .frame(raw(PixelFormat::I420, (640, 480), stride, &data))
+        .unwrap();
     let like = likeness(&frame.planes().unwrap(), &small.planes());
     assert!(like > 30.0, "{like:.1} dB");
 }
@@ -258,7 +421,10 @@ fn a_size_that_the_driver_chose_is_streamed_as_it_is() {
     let scene = scene(320, 240);
     let (data, stride) = laid_out(PixelFormat::Yuyv, &scene.planes(), 0);
     let mut picture = Picture::new(&video(333, 333)).unwrap();
-    let size = picture.jpeg(&raw(PixelFormat::Yuyv, (320, 240), stride, &data), &mut Vec::new());
+    let size = picture.jpeg(
+        &raw(PixelFormat::Yuyv, (320, 240), stride, &data),
+        &mut Vec::new(),
+    );
     assert_eq!((size, picture.news()), (Ok((320, 240)), None));
 }
 
@@ -276,7 +442,11 @@ fn a_cameras_jpeg_passes_untouched() {
 #[test]
 fn repairs_are_told_once() {
     let scene = scene(64, 48);
-    let bare = [without_tables(&camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false)), vec![0; 9]].concat();
+    let bare = [
+        without_tables(&camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false)),
+        vec![0; 9],
+    ]
+    .concat();
     let mut picture = Picture::new(&video(64, 48)).unwrap();
     let mut jpeg = Vec::new();
     for _ in 0..3 {
@@ -286,15 +456,24 @@ fn repairs_are_told_once() {
     assert!(psnr(decoded(&jpeg).y.plane(), scene.y.plane()) > 33.0);
     let told: Vec<Note> = std::iter::from_fn(|| picture.news()).collect();
     assert_eq!(told, [Note::TablesAdded, Note::TailCut]);
-    assert!(told.iter().all(|note| note.to_string().contains("all else is untouched")));
+    assert!(
+        told.iter()
+            .all(|note| note.to_string().contains("all else is untouched"))
+    );
 }
 
 #[test]
 fn a_jpeg_cut_short_is_corrupt_and_the_next_is_good() {
     let image = &RPICAM[..18656];
     let mut picture = Picture::new(&video(640, 480)).unwrap();
-    assert!(matches!(picture.jpeg(&mjpeg(&image[..9000]), &mut Vec::new()), Err(PictureError::Corrupt(_))));
-    assert!(matches!(picture.jpeg(&mjpeg(&[]), &mut Vec::new()), Err(PictureError::Corrupt(_))));
+    assert!(matches!(
+        picture.jpeg(&mjpeg(&image[..9000]), &mut Vec::new()),
+        Err(PictureError::Corrupt(_))
+    ));
+    assert!(matches!(
+        picture.jpeg(&mjpeg(&[]), &mut Vec::new()),
+        Err(PictureError::Corrupt(_))
+    ));
     assert!(picture.jpeg(&mjpeg(image), &mut Vec::new()).is_ok());
 }
 
@@ -302,14 +481,39 @@ fn a_jpeg_cut_short_is_corrupt_and_the_next_is_good() {
 fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
     let scene = scene(96, 64);
     let same = video(96, 64);
-    let scaled = Video { capture_width: 96, capture_height: 64, ..video(48, 32) };
+    let scaled = Video {
+        capture_width: 96,
+        capture_height: 64,
+        ..video(48, 32)
+    };
     let cases = [
-        (Video { quality_given: true, ..same.clone() }, (96, 64), Reason::Quality),
+        (
+            Video {
+                quality_given: true,
+                ..same.clone()
+            },
+            (96, 64),
+            Reason::Quality,
+        ),
         (scaled, (48, 32), Reason::Size),
-        (Video { capture_width: 96, capture_height: 64, rotate: Rotate::Quarter, ..video(48, 40) }, (40, 48), Reason::Size),
+        (
+            Video {
+                capture_width: 96,
+                capture_height: 64,
+                rotate: Rotate::Quarter,
+                ..video(48, 40)
+            },
+            (40, 48),
+            Reason::Size,
+        ),
     ];
     for (asked, size, reason) in cases {
-        for sampling in [SamplingFactor::F_2_1, SamplingFactor::F_2_2, SamplingFactor::F_1_1, SamplingFactor::F_1_2] {
+        for sampling in [
+            SamplingFactor::F_2_1,
+            SamplingFactor::F_2_2,
+            SamplingFactor::F_1_1,
+            SamplingFactor::F_1_2,
+        ] {
             for bare in [false, true] {
                 let mut image = camera_jpeg(&scene.planes(), sampling, false);
                 if bare {
@@ -318,7 +522,10 @@ fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
                 let mut picture = Picture::new(&asked).unwrap();
                 let mut jpeg = Vec::new();
                 assert_eq!(picture.jpeg(&mjpeg(&image), &mut jpeg), Ok(size));
-                assert!(std::iter::from_fn(|| picture.news()).any(|note| note == Note::Reencoded(reason)));
+                assert!(
+                    std::iter::from_fn(|| picture.news())
+                        .any(|note| note == Note::Reencoded(reason))
+                );
                 assert_eq!(jpeg::markers::walk(&jpeg).unwrap().mcu, (16, 16), "4:2:0");
                 if reason == Reason::Quality {
                     let like = likeness(&decoded(&jpeg).planes(), &scene.planes());
@@ -331,22 +538,39 @@ fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
 
 #[test]
 fn a_cameras_jpeg_is_turned() {
-    for sampling in [SamplingFactor::F_2_1, SamplingFactor::F_2_2, SamplingFactor::F_1_1] {
+    for sampling in [
+        SamplingFactor::F_2_1,
+        SamplingFactor::F_2_2,
+        SamplingFactor::F_1_1,
+    ] {
         for (width, height) in [(96, 64), (90, 60)] {
             let scene = scene(width, height);
             let image = camera_jpeg(&scene.planes(), sampling, false);
             let before = decoded(&image);
             for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
-                let mut picture = Picture::new(&Video { rotate, flip, ..video(width as u32, height as u32) }).unwrap();
+                let mut picture = Picture::new(&Video {
+                    rotate,
+                    flip,
+                    ..video(width as u32, height as u32)
+                })
+                .unwrap();
                 let mut jpeg = Vec::new();
                 let size = picture.jpeg(&mjpeg(&image), &mut jpeg).unwrap();
                 let what = format!("{sampling:?} {width}x{height} {rotate:?} {flip:?}");
                 let wanted = turned_planes(&before.planes(), rotate, flip);
-                assert_eq!((usize::from(size.0), usize::from(size.1)), wanted.planes().size(), "{what}");
+                assert_eq!(
+                    (usize::from(size.0), usize::from(size.1)),
+                    wanted.planes().size(),
+                    "{what}"
+                );
                 let like = likeness(&decoded(&jpeg).planes(), &wanted.planes());
                 let untouched = Turn::new(rotate, flip).is_none();
                 let lossless = untouched || cfg!(feature = "turbojpeg") && width == 96;
-                assert_eq!(picture.news(), (!lossless).then_some(Note::Reencoded(Reason::Turn)), "{what}");
+                assert_eq!(
+                    picture.news(),
+                    (!lossless).then_some(Note::Reencoded(Reason::Turn)),
+                    "{what}"
+                );
                 let least = if untouched {
                     99.0
                 } else if lossless {
@@ -364,13 +588,20 @@ fn a_cameras_jpeg_is_turned() {
 fn a_frames_planes_are_made_once() {
     let scene = scene(64, 48);
     let image = camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false);
-    let mut picture = Picture::new(&Video { quality_given: true, ..video(64, 48) }).unwrap();
+    let mut picture = Picture::new(&Video {
+        quality_given: true,
+        ..video(64, 48)
+    })
+    .unwrap();
     let mut frame = picture.frame(mjpeg(&image)).unwrap();
     let first = frame.planes().unwrap();
     assert!(is_420(&first) && psnr(first.y, scene.y.plane()) > 33.0);
     assert_eq!(frame.size(), (64, 48));
     assert_eq!(frame.jpeg().map(|jpeg| jpeg.width), Ok(64));
-    assert!(std::ptr::eq(frame.planes().unwrap().y.data(), first.y.data()));
+    assert!(std::ptr::eq(
+        frame.planes().unwrap().y.data(),
+        first.y.data()
+    ));
     // Bytes that the markers say nothing of: the planes cannot be had, however often they are asked for.
     let broken = [&image[..image.len() / 2], &[0xff, 0xd9]].concat();
     if cfg!(feature = "turbojpeg") {
@@ -388,7 +619,10 @@ fn sizes_that_no_jpeg_has_are_refused() {
     assert!(Picture::new(&video(65_000, 65_000)).is_err());
     let mut picture = Picture::new(&video(640, 480)).unwrap();
     for (width, height) in [(0, 1), (1, 0), (70_000, 1), (60_000, 60_000)] {
-        let outcome = picture.jpeg(&raw(PixelFormat::Grey, (width, height), width, &[0; 9]), &mut Vec::new());
+        let outcome = picture.jpeg(
+            &raw(PixelFormat::Grey, (width, height), width, &[0; 9]),
+            &mut Vec::new(),
+        );
         assert!(matches!(outcome, Err(PictureError::Corrupt(_))));
     }
 }

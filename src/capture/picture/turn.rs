@@ -29,7 +29,11 @@ impl Turn {
             Flip::Vertical => (false, true),
             Flip::Both => (true, true),
         };
-        Self { transpose, mirror_x: x != flip_x, mirror_y: y != flip_y }
+        Self {
+            transpose,
+            mirror_x: x != flip_x,
+            mirror_y: y != flip_y,
+        }
     }
 
     /// The picture stays as it is.
@@ -39,7 +43,11 @@ impl Turn {
 
     /// Width and height after the turn.
     pub fn size<T>(self, (width, height): (T, T)) -> (T, T) {
-        if self.transpose { (height, width) } else { (width, height) }
+        if self.transpose {
+            (height, width)
+        } else {
+            (width, height)
+        }
     }
 }
 
@@ -71,7 +79,9 @@ fn turn_plane(from: Plane<'_>, turn: Turn, made: &mut PlaneBuffer) {
     for (y, line) in from.lines().enumerate() {
         let to = &mut to[if turn.mirror_y { height - 1 - y } else { y } * width..][..width];
         if turn.mirror_x {
-            to.iter_mut().zip(line.iter().rev()).for_each(|(to, from)| *to = *from);
+            to.iter_mut()
+                .zip(line.iter().rev())
+                .for_each(|(to, from)| *to = *from);
         } else {
             to.copy_from_slice(line);
         }
@@ -89,9 +99,19 @@ fn transpose(from: Plane<'_>, turn: Turn, to: &mut [u8]) {
     let (whole_x, whole_y) = (width - width % BLOCK, height - height % BLOCK);
     for top in (0..whole_y).step_by(BLOCK) {
         let first_column = column_of(top).min(column_of(top + BLOCK - 1));
-        let lines: [&[u8]; BLOCK] = std::array::from_fn(|i| from.line(if turn.mirror_x { top + BLOCK - 1 - i } else { top + i }));
+        let lines: [&[u8]; BLOCK] = std::array::from_fn(|i| {
+            from.line(if turn.mirror_x {
+                top + BLOCK - 1 - i
+            } else {
+                top + i
+            })
+        });
         for left in (0..whole_x).step_by(BLOCK) {
-            let block = lines.map(|line| *line[left..].first_chunk::<BLOCK>().expect("the block is inside the line"));
+            let block = lines.map(|line| {
+                *line[left..]
+                    .first_chunk::<BLOCK>()
+                    .expect("the block is inside the line")
+            });
             for (i, line) in transposed(block).into_iter().enumerate() {
                 to[line_of(left + i) * height + first_column..][..BLOCK].copy_from_slice(&line);
             }
@@ -108,7 +128,11 @@ fn transpose(from: Plane<'_>, turn: Turn, to: &mut [u8]) {
 /// Eight lines of eight bytes: blocks of 4, of 2 and of 1 change places across the diagonal (Hacker's Delight, 7-3).
 fn transposed(block: [[u8; BLOCK]; BLOCK]) -> [[u8; BLOCK]; BLOCK] {
     let mut rows = block.map(u64::from_le_bytes);
-    for (step, mask) in [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff_u64)] {
+    for (step, mask) in [
+        (4, 0x0000_0000_ffff_ffff),
+        (2, 0x0000_ffff_0000_ffff),
+        (1, 0x00ff_00ff_00ff_00ff_u64),
+    ] {
         let shift = 8 * step;
         for i in (0..BLOCK).filter(|i| i & step == 0) {
             let (upper, lower) = (rows[i], rows[i + step]);

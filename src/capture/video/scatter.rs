@@ -21,7 +21,9 @@ pub struct Scatter {
 impl Scatter {
     /// The next frame's stamp. `missed`: frames between the last one and this one.
     pub fn note(&mut self, captured: MonoNs, missed: u32) {
-        let Some(last) = self.last.replace(captured).filter(|_| missed == 0) else { return };
+        let Some(last) = self.last.replace(captured).filter(|_| missed == 0) else {
+            return;
+        };
         if self.steps_ns.len() == WINDOW {
             self.steps_ns.pop_front();
         }
@@ -69,10 +71,22 @@ mod tests {
             ("even stamps", |_| 0, Some(0)),
             ("late by the same always", |_| 5_000 * US, Some(0)),
             ("every other one late", |k| k % 2 * 300 * US, Some(600 * US)),
-            ("a driver that is late by much", |k| k % 2 * 6_000 * US, Some(12_000 * US)),
-            ("one wild stamp", |k| u64::from(k == 50) * 20_000 * US, Some(0)),
+            (
+                "a driver that is late by much",
+                |k| k % 2 * 6_000 * US,
+                Some(12_000 * US),
+            ),
+            (
+                "one wild stamp",
+                |k| u64::from(k == 50) * 20_000 * US,
+                Some(0),
+            ),
             ("a crystal that is 100 ppm off", |k| k * 3_333, Some(0)),
-            ("every other frame exposed for twice as long", |k| k / 2 * STEP, None),
+            (
+                "every other frame exposed for twice as long",
+                |k| k / 2 * STEP,
+                None,
+            ),
         ];
         for (what, late, expected) in cases {
             assert_eq!(after(100, late), expected, "{what}");
@@ -96,6 +110,10 @@ mod tests {
         }
         assert_eq!(scatter.uncertainty_ns(), Some(0));
         scatter.note(MonoNs(0), 0);
-        assert_eq!(scatter.uncertainty_ns(), Some(0), "one that runs backwards harms nothing");
+        assert_eq!(
+            scatter.uncertainty_ns(),
+            Some(0),
+            "one that runs backwards harms nothing"
+        );
     }
 }

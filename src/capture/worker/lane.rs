@@ -14,8 +14,20 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(encoding: Encoding, ring: RingWriter, incarnation: u32, first_sequence: u64) -> Self {
-        Self { encoding, ring, incarnation, first: first_sequence, next: first_sequence, losses: Losses::default() }
+    pub fn new(
+        encoding: Encoding,
+        ring: RingWriter,
+        incarnation: u32,
+        first_sequence: u64,
+    ) -> Self {
+        Self {
+            encoding,
+            ring,
+            incarnation,
+            first: first_sequence,
+            next: first_sequence,
+            losses: Losses::default(),
+        }
     }
 
     pub fn demand(&self) -> Demand {
@@ -51,8 +63,21 @@ impl Lane {
     }
 
     /// Numbers a packet and sends it. One that is too large is numbered all the same: the ring's loss.
-    pub fn send(&mut self, captured: MonoNs, shape: Shape, keyframe: bool, payload: &[u8]) -> Result<(), TooLarge> {
-        let meta = Meta { incarnation: self.incarnation, sequence: self.next, captured, shape, keyframe, losses: self.losses };
+    pub fn send(
+        &mut self,
+        captured: MonoNs,
+        shape: Shape,
+        keyframe: bool,
+        payload: &[u8],
+    ) -> Result<(), TooLarge> {
+        let meta = Meta {
+            incarnation: self.incarnation,
+            sequence: self.next,
+            captured,
+            shape,
+            keyframe,
+            losses: self.losses,
+        };
         self.next += 1;
         self.ring.push(&meta, payload)
     }

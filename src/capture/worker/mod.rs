@@ -40,7 +40,10 @@ impl Stop {
         let mut set = SigSet::empty();
         set.add(Signal::SIGTERM);
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        Ok(Self(SignalFd::with_flags(
+            &set,
+            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+        )?))
     }
 
     pub fn asked(&self) -> bool {
@@ -79,10 +82,23 @@ pub enum End {
 
 impl Worker {
     /// `before`: what an earlier life streamed when it ended. It was logged then.
-    pub fn new(status: StatusWriter, stop: Stop, exit_on_device_error: bool, before: Option<StreamInfo>) -> Self {
+    pub fn new(
+        status: StatusWriter,
+        stop: Stop,
+        exit_on_device_error: bool,
+        before: Option<StreamInfo>,
+    ) -> Self {
         let (trouble, notes) = (Trouble::default(), Told::default());
         let named = before.map(|info| (info.device, info.device_format));
-        Self { status, stop, exit_on_device_error, trouble, said: String::new(), named, notes }
+        Self {
+            status,
+            stop,
+            exit_on_device_error,
+            trouble,
+            said: String::new(),
+            named,
+            notes,
+        }
     }
 
     /// Opens the device, however long that takes. A device that is missing is looked for every 250 ms.
@@ -107,7 +123,11 @@ impl Worker {
     fn failed(&mut self, e: &SourceError) -> Result<(), End> {
         let before = plugged();
         self.away(e)?;
-        let pause = if matches!(e, SourceError::Missing { .. }) { RETRY } else { self.trouble.pause() };
+        let pause = if matches!(e, SourceError::Missing { .. }) {
+            RETRY
+        } else {
+            self.trouble.pause()
+        };
         let until = MonoNs::now() + pause;
         loop {
             let now = MonoNs::now();
@@ -123,7 +143,8 @@ impl Worker {
 
     /// Leaves word of which very device it is, for the worker's next life: a number alone may by then lead to another one.
     fn note_device<T: Serialize>(&mut self, device: &T) {
-        self.status.leave_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
+        self.status
+            .leave_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
     }
 
     /// The device of the life before. Whoever took that life over may have written it, and its texts get into messages.
@@ -134,7 +155,8 @@ impl Worker {
 
     /// Leaves word of the numbers, for the worker's next life.
     fn note_number(&self, lane: &Lane) {
-        self.status.set_next_sequence(lane.encoding, lane.next_sequence());
+        self.status
+            .set_next_sequence(lane.encoding, lane.next_sequence());
     }
 
     /// Says that the device cannot be read: in the status page, and once per cause in the log.
@@ -163,7 +185,12 @@ impl Worker {
     fn good(&mut self, now: MonoNs) -> bool {
         let over = self.trouble.good(now);
         if over {
-            tracing::info!("{} works again", self.named.as_ref().map_or("the device", |(device, _)| device));
+            tracing::info!(
+                "{} works again",
+                self.named
+                    .as_ref()
+                    .map_or("the device", |(device, _)| device)
+            );
         }
         over
     }
@@ -201,8 +228,16 @@ impl Description {
     const LOOK_EVERY: Duration = Duration::from_secs(1);
 
     /// Whether it was time to look.
-    fn tell(&mut self, worker: &mut Worker, now: MonoNs, info: impl FnOnce() -> StreamInfo) -> bool {
-        if self.looked.is_some_and(|at| now.since(at) < Self::LOOK_EVERY) {
+    fn tell(
+        &mut self,
+        worker: &mut Worker,
+        now: MonoNs,
+        info: impl FnOnce() -> StreamInfo,
+    ) -> bool {
+        if self
+            .looked
+            .is_some_and(|at| now.since(at) < Self::LOOK_EVERY)
+        {
             return false;
         }
         self.looked = Some(now);
@@ -227,7 +262,12 @@ mod tests {
     use crate::ring::SharedStatus;
 
     fn life(page: &SharedStatus) -> Worker {
-        Worker::new(page.writer(), Stop::on_sigterm().expect("a signalfd"), false, None)
+        Worker::new(
+            page.writer(),
+            Stop::on_sigterm().expect("a signalfd"),
+            false,
+            None,
+        )
     }
 
     #[test]
@@ -236,9 +276,21 @@ mod tests {
         assert_eq!(life(&page).noted_device::<(String, u32)>(), None);
         life(&page).note_device(&("Fake Cam", 7));
         assert_eq!(life(&page).noted_device(), Some(("Fake Cam".to_owned(), 7)));
-        for scribbled in [&b"\xff\xfe"[..], b"{", b"[]", b"[\"Fake Cam\", -7]", b"[\"Fake\\nERROR all is lost\", 7]", &[b'['; 2000]] {
+        for scribbled in [
+            &b"\xff\xfe"[..],
+            b"{",
+            b"[]",
+            b"[\"Fake Cam\", -7]",
+            b"[\"Fake\\nERROR all is lost\", 7]",
+            &[b'['; 2000],
+        ] {
             life(&page).status.leave_note(scribbled);
-            assert_eq!(life(&page).noted_device::<(String, u32)>(), None, "{}", String::from_utf8_lossy(scribbled));
+            assert_eq!(
+                life(&page).noted_device::<(String, u32)>(),
+                None,
+                "{}",
+                String::from_utf8_lossy(scribbled)
+            );
         }
     }
 }

@@ -17,7 +17,11 @@ const BEEP_HZ: u32 = 48_000;
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
     let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
-    let mut known: Option<Identity> = if sound.device == Microphone::Beep { None } else { worker.noted_device() };
+    let mut known: Option<Identity> = if sound.device == Microphone::Beep {
+        None
+    } else {
+        worker.noted_device()
+    };
     worker.status.set_interval(Duration::from_millis(20));
     for outlet in &outlets {
         worker.note_number(&outlet.lane);
@@ -46,7 +50,10 @@ pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
 /// `known`: which microphone it was before, to be found again under whatever card number.
 fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSource>, SourceError> {
     if sound.device == Microphone::Beep {
-        return Ok(Box::new(BeepSource::open(sound.rate_hz.unwrap_or(BEEP_HZ), sound.channels)?));
+        return Ok(Box::new(BeepSource::open(
+            sound.rate_hz.unwrap_or(BEEP_HZ),
+            sound.channels,
+        )?));
     }
     let source = MicSource::open(sound, known.as_ref())?;
     if let Some(identity) = source.identity() {
@@ -55,7 +62,11 @@ fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSour
     Ok(Box::new(source))
 }
 
-fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outlet]) -> Result<End, SourceError> {
+fn stream(
+    worker: &mut Worker,
+    source: &mut dyn SoundSource,
+    outlets: &mut [Outlet],
+) -> Result<End, SourceError> {
     let mut description = Description::default();
     for note in source.notes() {
         if worker.is_new_note(&note) {
@@ -67,7 +78,9 @@ fn stream(worker: &mut Worker, source: &mut dyn SoundSource, outlets: &mut [Outl
         worker.status.beat(now);
         description.tell(worker, now, || source.info());
         worker.status.set_state(WorkerState::Streaming);
-        let Some(chunk) = source.grab(GRAB)? else { continue };
+        let Some(chunk) = source.grab(GRAB)? else {
+            continue;
+        };
         for outlet in &mut *outlets {
             outlet.chunk(&chunk);
             worker.note_number(&outlet.lane);
@@ -103,7 +116,11 @@ impl Outlet {
             Encoding::Pcm => Coder::Pcm(Vec::new()),
             other => unreachable!("no ring for {other:?} is made for the sound worker"),
         };
-        Self { lane, coder, told: String::new() }
+        Self {
+            lane,
+            coder,
+            told: String::new(),
+        }
     }
 
     fn source_was_away(&mut self) {
@@ -133,15 +150,26 @@ impl Outlet {
             Coder::Pcm(bytes) => {
                 bytes.clear();
                 bytes.extend(chunk.samples.iter().flat_map(|s| s.to_le_bytes()));
-                let shape = Shape::Audio { rate_hz: chunk.rate_hz, channels: chunk.channels };
-                lane.send(chunk.first_sample, shape, true, bytes).err().map(|e| e.to_string())
+                let shape = Shape::Audio {
+                    rate_hz: chunk.rate_hz,
+                    channels: chunk.channels,
+                };
+                lane.send(chunk.first_sample, shape, true, bytes)
+                    .err()
+                    .map(|e| e.to_string())
             }
             #[cfg(feature = "webrtc")]
             Coder::Opus(encoder) => {
-                let shape = Shape::Audio { rate_hz: RATE_HZ, channels: chunk.channels };
+                let shape = Shape::Audio {
+                    rate_hz: RATE_HZ,
+                    channels: chunk.channels,
+                };
                 let mut fault = None;
                 let coded = encoder.take(chunk, |first_sample, packet| {
-                    fault = lane.send(first_sample, shape, true, packet).err().map(|e| e.to_string());
+                    fault = lane
+                        .send(first_sample, shape, true, packet)
+                        .err()
+                        .map(|e| e.to_string());
                 });
                 if let Err(e) = coded {
                     encoder.rest();

@@ -25,7 +25,12 @@ const NEWEST: f64 = 0.1;
 impl Thinner {
     /// `fps` > 0.
     pub fn new(fps: f64) -> Self {
-        Self { fps, pace: Pace::new(fps), own_ns: None, last: None }
+        Self {
+            fps,
+            pace: Pace::new(fps),
+            own_ns: None,
+            last: None,
+        }
     }
 
     /// Takes the frame captured at `captured` and the `missed` ones that the camera made since the last and did not
@@ -36,7 +41,9 @@ impl Thinner {
             return (self.pace.keeps(captured), 0);
         };
         let step_ns = captured.since(last).as_nanos() as f64 / (f64::from(missed) + 1.0);
-        let own_ns = self.own_ns.map_or(step_ns, |own| own + (step_ns - own) * NEWEST);
+        let own_ns = self
+            .own_ns
+            .map_or(step_ns, |own| own + (step_ns - own) * NEWEST);
         self.own_ns = Some(own_ns);
         if own_ns >= 1e9 / self.fps * SAME_RATE {
             // Should it run faster later, the grid begins with this frame.
@@ -61,7 +68,9 @@ mod tests {
         (0..(camera * seconds) as u64)
             .filter_map(|k| {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let t = 1e9 + k as f64 * 1e9 / camera + (f64::from(noise) / f64::from(u32::MAX) - 0.5) * jitter_ms * 1e6;
+                let t = 1e9
+                    + k as f64 * 1e9 / camera
+                    + (f64::from(noise) / f64::from(u32::MAX) - 0.5) * jitter_ms * 1e6;
                 thinner.take(MonoNs(t as u64), 0).0.then_some(t / 1e9)
             })
             .collect()
@@ -69,19 +78,38 @@ mod tests {
 
     #[test]
     fn a_faster_camera_is_thinned_evenly_to_the_asked_rate() {
-        for (camera, asked) in [(30.0, 15.0), (25.0, 15.0), (60.0, 15.0), (30.0, 29.97 / 2.0), (30.0, 7.0), (30.0, 0.5), (50.0, 30.0)] {
+        for (camera, asked) in [
+            (30.0, 15.0),
+            (25.0, 15.0),
+            (60.0, 15.0),
+            (30.0, 29.97 / 2.0),
+            (30.0, 7.0),
+            (30.0, 0.5),
+            (50.0, 30.0),
+        ] {
             let stamps = kept(camera, asked, 2.0, 60.0);
             let expected = asked * 60.0;
-            assert!((stamps.len() as f64 - expected).abs() <= 2.0, "{camera} to {asked}: {}", stamps.len());
+            assert!(
+                (stamps.len() as f64 - expected).abs() <= 2.0,
+                "{camera} to {asked}: {}",
+                stamps.len()
+            );
             let longest = stamps.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max);
-            assert!(longest <= 1.0 / asked + 1.0 / camera + 0.003, "{camera} to {asked}: a gap of {longest} s");
+            assert!(
+                longest <= 1.0 / asked + 1.0 / camera + 0.003,
+                "{camera} to {asked}: a gap of {longest} s"
+            );
         }
     }
 
     #[test]
     fn a_camera_at_the_asked_rate_keeps_every_frame() {
         for camera in [15.0, 15.3, 14.7, 10.0] {
-            assert_eq!(kept(camera, 15.0, 20.0, 60.0).len(), (camera * 60.0) as usize, "{camera} fps");
+            assert_eq!(
+                kept(camera, 15.0, 20.0, 60.0).len(),
+                (camera * 60.0) as usize,
+                "{camera} fps"
+            );
         }
     }
 
@@ -93,10 +121,16 @@ mod tests {
         for frame in (0..30).chain([41]).chain(42..60) {
             let missed = if frame == 41 { 11 } else { 0 };
             let (kept, lost) = thinner.take(at(frame), missed);
-            assert!(lost == 0 || (5..=6).contains(&lost), "{lost} of 11 missed ones");
+            assert!(
+                lost == 0 || (5..=6).contains(&lost),
+                "{lost} of 11 missed ones"
+            );
             total += u32::from(kept) + lost;
         }
-        assert!((29..=31).contains(&total), "{total} of 60 frames at half the rate");
+        assert!(
+            (29..=31).contains(&total),
+            "{total} of 60 frames at half the rate"
+        );
     }
 
     #[test]
@@ -105,7 +139,9 @@ mod tests {
         let at = |ms: u64| MonoNs(1_000_000_000 + ms * 1_000_000);
         let before: Vec<_> = (0..30).map(|i| thinner.take(at(i * 33), 0).0).collect();
         assert!(before.contains(&false));
-        let after = (0..30).filter(|i| thinner.take(at(60_000 + i * 33), 0).0).count();
+        let after = (0..30)
+            .filter(|i| thinner.take(at(60_000 + i * 33), 0).0)
+            .count();
         assert!((14..=30).contains(&after), "{after}");
     }
 }

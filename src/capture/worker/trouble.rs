@@ -46,7 +46,10 @@ impl Trouble {
         if !self.began || now.since(since) < OVER_AFTER {
             return false;
         }
-        *self = Self { good_since: self.good_since, ..Self::default() };
+        *self = Self {
+            good_since: self.good_since,
+            ..Self::default()
+        };
         true
     }
 }
@@ -62,12 +65,21 @@ mod tests {
     #[test]
     fn a_cause_is_told_once_until_good_frames_came_for_a_while() {
         let mut trouble = Trouble::default();
-        assert!(!trouble.good(at(0)) && !trouble.good(at(60_000)), "nothing was wrong");
+        assert!(
+            !trouble.good(at(0)) && !trouble.good(at(60_000)),
+            "nothing was wrong"
+        );
         assert!(trouble.fault("camera failed after 1.8 s"));
         assert!(!trouble.good(at(61_000)), "one frame is no recovery");
-        assert!(!trouble.fault("camera failed after 1.9 s"), "the same cause");
+        assert!(
+            !trouble.fault("camera failed after 1.9 s"),
+            "the same cause"
+        );
         assert!(trouble.fault("camera is not there"), "another one");
-        assert!(!trouble.fault("camera failed after 2.0 s"), "the two may alternate");
+        assert!(
+            !trouble.fault("camera failed after 2.0 s"),
+            "the two may alternate"
+        );
         assert!(!trouble.good(at(70_000)) && !trouble.good(at(72_999)));
         assert!(trouble.good(at(73_000)), "it is over");
         assert!(!trouble.good(at(73_066)), "that is said once");
@@ -86,11 +98,18 @@ mod tests {
                 })
                 .collect()
         };
-        assert_eq!(pauses(&mut trouble), [250, 500, 1000, 2000, 4000, 5000, 5000]);
+        assert_eq!(
+            pauses(&mut trouble),
+            [250, 500, 1000, 2000, 4000, 5000, 5000]
+        );
         trouble.good(at(1_000));
         assert!(trouble.good(at(4_000)));
         assert_eq!(pauses(&mut trouble)[..2], [250, 500]);
         trouble.gone();
-        assert_eq!(pauses(&mut trouble)[..2], [250, 500], "who was away is used at once");
+        assert_eq!(
+            pauses(&mut trouble)[..2],
+            [250, 500],
+            "who was away is used at once"
+        );
     }
 }

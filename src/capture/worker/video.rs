@@ -16,11 +16,18 @@ use std::time::Duration;
 pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
     let mut frames = Frames::new(video, lanes);
     let mut known = match camera {
-        Camera::Usb(which) => worker.noted_device().filter(|camera: &usb::Identity| camera.fits(which)),
+        Camera::Usb(which) => worker
+            .noted_device()
+            .filter(|camera: &usb::Identity| camera.fits(which)),
         _ => None,
     };
-    worker.status.set_interval(Duration::from_secs_f64(1.0 / video.fps));
-    frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
+    worker
+        .status
+        .set_interval(Duration::from_secs_f64(1.0 / video.fps));
+    frames
+        .outlets
+        .iter()
+        .for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
         let mut source = match worker.open(|| open(camera, video, &mut known)) {
             Ok(source) => source,
@@ -41,7 +48,11 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
 }
 
 /// `known`: which USB camera it was before, to be found again under whatever number or port.
-fn open(camera: &Camera, video: &Video, known: &mut Option<usb::Identity>) -> Result<Box<dyn VideoSource>, SourceError> {
+fn open(
+    camera: &Camera,
+    video: &Video,
+    known: &mut Option<usb::Identity>,
+) -> Result<Box<dyn VideoSource>, SourceError> {
     Ok(match camera {
         Camera::Usb(which) => Box::new(usb::UsbSource::open(which, video, known)?),
         Camera::Rpi => Box::new(RpiSource::open(video)?),
@@ -76,7 +87,11 @@ fn stream(
                     frames.told.forget();
                 }
             }
-            Grab::Corrupt { captured, missed, why } => frames.corrupt(captured, missed, &why),
+            Grab::Corrupt {
+                captured,
+                missed,
+                why,
+            } => frames.corrupt(captured, missed, &why),
         }
         for note in source.notes() {
             if worker.is_new_note(&note) {
@@ -85,13 +100,19 @@ fn stream(
         }
         let now = MonoNs::now();
         worker.status.captured(now);
-        frames.outlets.iter().for_each(|outlet| worker.note_number(&outlet.lane));
+        frames
+            .outlets
+            .iter()
+            .for_each(|outlet| worker.note_number(&outlet.lane));
         if let (None, Some(_)) = (description.looked, frames.size) {
             // Opening a camera is over, for a long time with luck.
             crate::memory::give_back();
         }
         if let Some((width, height)) = frames.size {
-            let looked = description.tell(worker, now, || StreamInfo { shape: Shape::Video { width, height }, ..source.info() });
+            let looked = description.tell(worker, now, || StreamInfo {
+                shape: Shape::Video { width, height },
+                ..source.info()
+            });
             // The source learns of twins while it streams.
             if let Some(camera) = camera.filter(|_| looked) {
                 worker.note_device(camera);
@@ -119,7 +140,10 @@ struct Frames {
 impl Frames {
     fn new(video: &Video, lanes: Vec<Lane>) -> Self {
         Self {
-            outlets: lanes.into_iter().map(|lane| Outlet::new(lane, video)).collect(),
+            outlets: lanes
+                .into_iter()
+                .map(|lane| Outlet::new(lane, video))
+                .collect(),
             thinner: Thinner::new(video.fps),
             video: video.clone(),
             picture: None,
@@ -130,27 +154,40 @@ impl Frames {
     }
 
     fn clock_offset_ns(&self) -> i64 {
-        self.outlets.first().map_or(0, |outlet| outlet.lane.clock_offset_ns())
+        self.outlets
+            .first()
+            .map_or(0, |outlet| outlet.lane.clock_offset_ns())
     }
 
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
         self.thinner = Thinner::new(self.video.fps);
         self.size = None;
         let picture = Picture::new(&source.left_to_do(&self.video));
-        self.picture = Some(picture.map_err(|e| SourceError::Unsupported { device: source.info().device, why: e.to_string() })?);
+        self.picture = Some(picture.map_err(|e| SourceError::Unsupported {
+            device: source.info().device,
+            why: e.to_string(),
+        })?);
         Ok(())
     }
 
     fn frame(&mut self, frame: &RawFrame<'_>) {
         let captured = frame.captured;
         let (keep, lost) = self.thinner.take(captured, frame.missed);
-        let Some(picture) = &mut self.picture else { return };
+        let Some(picture) = &mut self.picture else {
+            return;
+        };
         if self.size.is_none() {
             self.size = picture.frame(*frame).ok().and_then(|f| size(&f));
         }
         // Without a viewer nothing is encoded and nothing is missing: numbers stand still.
-        let mut wanted: Vec<&mut Outlet> = self.outlets.iter_mut().filter_map(|outlet| outlet.wanted().then_some(outlet)).collect();
-        wanted.iter_mut().for_each(|outlet| outlet.lane.lose(lost, 0));
+        let mut wanted: Vec<&mut Outlet> = self
+            .outlets
+            .iter_mut()
+            .filter_map(|outlet| outlet.wanted().then_some(outlet))
+            .collect();
+        wanted
+            .iter_mut()
+            .for_each(|outlet| outlet.lane.lose(lost, 0));
         if !keep || wanted.is_empty() {
             return;
         }
@@ -199,7 +236,12 @@ impl Frames {
     /// A camera that sends the same fault with every frame is reported once.
     fn complain(&mut self, why: String) {
         if self.told.is_new_cause(&why) {
-            tracing::warn!("frame {} was dropped: {why}", self.outlets.first().map_or(0, |outlet| outlet.lane.next_sequence()));
+            tracing::warn!(
+                "frame {} was dropped: {why}",
+                self.outlets
+                    .first()
+                    .map_or(0, |outlet| outlet.lane.next_sequence())
+            );
         }
     }
 }
@@ -238,9 +280,15 @@ impl Outlet {
     fn new(lane: Lane, video: &Video) -> Self {
         let coder = match lane.encoding {
             #[cfg(feature = "webrtc")]
-            Encoding::H264 => Coder::H264 { encoder: H264Encoder::new(video.fps), unit: Vec::new() },
+            Encoding::H264 => Coder::H264 {
+                encoder: H264Encoder::new(video.fps),
+                unit: Vec::new(),
+            },
             Encoding::Jpeg => Coder::Jpeg,
-            other => unreachable!("no ring for {other:?} is made for the video worker of {}x{}", video.width, video.height),
+            other => unreachable!(
+                "no ring for {other:?} is made for the video worker of {}x{}",
+                video.width, video.height
+            ),
         };
         Self { lane, coder }
     }
@@ -271,16 +319,32 @@ impl Outlet {
         match &mut self.coder {
             Coder::Jpeg => {
                 let jpeg = frame.jpeg()?;
-                self.lane.send(captured, Shape::Video { width: jpeg.width, height: jpeg.height }, true, jpeg.bytes)?;
+                self.lane.send(
+                    captured,
+                    Shape::Video {
+                        width: jpeg.width,
+                        height: jpeg.height,
+                    },
+                    true,
+                    jpeg.bytes,
+                )?;
             }
             #[cfg(feature = "webrtc")]
             Coder::H264 { encoder, unit } => {
                 let demand = self.lane.demand();
-                let wish = Wish { keyframes: demand.keyframes, bitrate_bps: demand.bitrate_bps };
+                let wish = Wish {
+                    keyframes: demand.keyframes,
+                    bitrate_bps: demand.bitrate_bps,
+                };
                 let planes = frame.planes()?;
-                let coded = encoder.encode(&planes, captured, wish, unit).map_err(|e| PictureError::Encoder(e.to_string()))?;
-                let (Some(keyframe), Some((width, height))) = (coded, size(frame)) else { return Ok(()) };
-                self.lane.send(captured, Shape::Video { width, height }, keyframe, unit)?;
+                let coded = encoder
+                    .encode(&planes, captured, wish, unit)
+                    .map_err(|e| PictureError::Encoder(e.to_string()))?;
+                let (Some(keyframe), Some((width, height))) = (coded, size(frame)) else {
+                    return Ok(());
+                };
+                self.lane
+                    .send(captured, Shape::Video { width, height }, keyframe, unit)?;
             }
         }
         Ok(())

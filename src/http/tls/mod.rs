@@ -30,7 +30,11 @@ const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nC
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{option} {path} cannot be read")]
-    Unreadable { option: &'static str, path: PathBuf, source: io::Error },
+    Unreadable {
+        option: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("--tls-cert {0} holds no certificate in PEM form")]
     NoCertificate(PathBuf),
     #[error("--tls-key {0} holds no private key in PEM form")]
@@ -51,7 +55,10 @@ impl Tls {
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let (watched, files) = (vec![files.cert.clone(), files.key.clone()], files.clone());
         let config = Renewed::new("TLS certificate", watched, move || server_config(&files))?;
-        Ok(Self { config, signing: Semaphore::new(1) })
+        Ok(Self {
+            config,
+            signing: Semaphore::new(1),
+        })
     }
 
     /// The handshake. A client that speaks plain HTTP is told so, and is an error.
@@ -83,14 +90,32 @@ impl Tls {
 /// Returns when what was polled last wakes the task: nothing may be awaited between the two.
 async fn woken() {
     let mut waited = false;
-    poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|_| {
+        if std::mem::replace(&mut waited, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
-    let read = |option, path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Unreadable { option, path: path.clone(), source });
-    let chain = CertificateDer::pem_slice_iter(&read("--tls-cert", &files.cert)?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
-    let key = PrivateKeyDer::from_pem_slice(&read("--tls-key", &files.key)?).map_err(|_| TlsError::NoKey(files.key.clone()))?;
+    let read = |option, path: &PathBuf| {
+        std::fs::read(path).map_err(|source| TlsError::Unreadable {
+            option,
+            path: path.clone(),
+            source,
+        })
+    };
+    let chain = CertificateDer::pem_slice_iter(&read("--tls-cert", &files.cert)?)
+        .collect::<Result<Vec<_>, _>>();
+    let chain = chain
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
+    let key = PrivateKeyDer::from_pem_slice(&read("--tls-key", &files.key)?)
+        .map_err(|_| TlsError::NoKey(files.key.clone()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))

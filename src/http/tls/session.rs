@@ -23,7 +23,9 @@ impl Session {
 
     /// Whether something is there to read without asking the kernel.
     pub fn has_plaintext(&mut self) -> bool {
-        self.tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+        self.tls
+            .process_new_packets()
+            .is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
     }
 
     /// As read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when a few reads gave nothing but
@@ -53,7 +55,10 @@ impl Session {
     /// As writev(2) on a non-blocking socket, for a caller who has [`flush`](Self::flush)ed. What the kernel does not take of
     /// the ciphertext waits for the next flush.
     pub fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
-        let taken = self.tls.writer().write_vectored(&slices.map(IoSlice::new))?;
+        let taken = self
+            .tls
+            .writer()
+            .write_vectored(&slices.map(IoSlice::new))?;
         match self.flush(tcp) {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
             _ => Ok(taken),

@@ -47,7 +47,11 @@ impl Camera {
     pub fn new(jpegs: Vec<Vec<u8>>) -> Self {
         Self {
             jpegs,
-            choice: Choice { format: 1, frame: 1, interval: DEFAULT_INTERVAL },
+            choice: Choice {
+                format: 1,
+                frame: 1,
+                interval: DEFAULT_INTERVAL,
+            },
             count: 0,
             frame: Vec::new(),
             sent: 0,
@@ -152,7 +156,12 @@ impl Function for Camera {
     }
 
     /// Each transfer carries one payload: a two-byte header (2.4.3.2.2) and a piece of the frame.
-    fn deliver(&mut self, mode: Mode, transfers: &mut VecDeque<Submit>, link: &mut Link) -> io::Result<Duration> {
+    fn deliver(
+        &mut self,
+        mode: Mode,
+        transfers: &mut VecDeque<Submit>,
+        link: &mut Link,
+    ) -> io::Result<Duration> {
         const LAST: u8 = 0x02;
         const ERROR: u8 = 0x40;
         const END_OF_HEADER: u8 = 0x80;
@@ -203,7 +212,12 @@ fn control_descriptors() -> Vec<u8> {
     let header_bytes = 13;
     let total = (header_bytes + terminals.len()) as u16;
     let clock_hz = 48_000_000u32;
-    let mut bytes = descriptor(&[&[0x24, 1, 0x00, 0x01], &total.to_le_bytes(), &clock_hz.to_le_bytes(), &[1, STREAMING_INTERFACE]]);
+    let mut bytes = descriptor(&[
+        &[0x24, 1, 0x00, 0x01],
+        &total.to_le_bytes(),
+        &clock_hz.to_le_bytes(),
+        &[1, STREAMING_INTERFACE],
+    ]);
     bytes.extend(terminals);
     bytes
 }
@@ -216,13 +230,21 @@ fn streaming_descriptors() -> Vec<u8> {
     let mut formats = descriptor(&[&[0x24, 6, MJPEG, sizes, 1, 1, 0, 0, 0, 0]]);
     formats.extend(frame_descriptors(7));
     formats.extend(&colour);
-    formats.extend(descriptor(&[&[0x24, 4, 2, sizes], &YUY2, &[16, 1, 0, 0, 0, 0]]));
+    formats.extend(descriptor(&[
+        &[0x24, 4, 2, sizes],
+        &YUY2,
+        &[16, 1, 0, 0, 0, 0],
+    ]));
     formats.extend(frame_descriptors(5));
     formats.extend(&colour);
 
     let header_bytes = 15;
     let total = (header_bytes + formats.len()) as u16;
-    let mut bytes = descriptor(&[&[0x24, 1, 2], &total.to_le_bytes(), &[0x81, 0, 2, 0, 0, 0, 1, 0, 0]]);
+    let mut bytes = descriptor(&[
+        &[0x24, 1, 2],
+        &total.to_le_bytes(),
+        &[0x81, 0, 2, 0, 0, 0, 1, 0, 0],
+    ]);
     bytes.extend(formats);
     bytes
 }

@@ -16,7 +16,14 @@ pub fn string(text: &str) -> Vec<u8> {
 
 /// The device descriptor (USB 2.0, 9.6.1): one configuration; manufacturer, product and serial are strings 1, 2 and 3.
 pub fn device(class: [u8; 3], vendor: u16, product: u16) -> Vec<u8> {
-    descriptor(&[&[1, 0x00, 0x02], &class, &[64], &vendor.to_le_bytes(), &product.to_le_bytes(), &[0x00, 0x01, 1, 2, 3, 1]])
+    descriptor(&[
+        &[1, 0x00, 0x02],
+        &class,
+        &[64],
+        &vendor.to_le_bytes(),
+        &product.to_le_bytes(),
+        &[0x00, 0x01, 1, 2, 3, 1],
+    ])
 }
 
 /// The configuration descriptor with everything that belongs to it: two interfaces, bus-powered, 100 mA.

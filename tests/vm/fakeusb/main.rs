@@ -36,7 +36,12 @@ pub trait Function {
     /// A class request on endpoint 0.
     fn control(&mut self, setup: Setup, data: &[u8]) -> Answer;
     /// The host asks for data; the transfer waits in `transfers` until `deliver` fills it.
-    fn deliver(&mut self, mode: Mode, transfers: &mut std::collections::VecDeque<Submit>, link: &mut Link) -> std::io::Result<Duration>;
+    fn deliver(
+        &mut self,
+        mode: Mode,
+        transfers: &mut std::collections::VecDeque<Submit>,
+        link: &mut Link,
+    ) -> std::io::Result<Duration>;
 }
 
 /// The eight bytes of a control request (USB 2.0, 9.3).
@@ -66,9 +71,15 @@ struct Control {
 
 impl Control {
     fn mode(&mut self) -> Mode {
-        if self.read_at.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
+        if self
+            .read_at
+            .is_none_or(|at| at.elapsed() > Duration::from_millis(50))
+        {
             self.read_at = Some(Instant::now());
-            self.mode = match std::fs::read_to_string(&self.path).unwrap_or_default().trim() {
+            self.mode = match std::fs::read_to_string(&self.path)
+                .unwrap_or_default()
+                .trim()
+            {
                 "go" => Mode::Go,
                 "stall" => Mode::Stall,
                 "corrupt" => Mode::Corrupt,
@@ -88,10 +99,16 @@ fn main() -> std::io::Result<()> {
     };
     let port: u32 = port.parse().map_err(std::io::Error::other)?;
     let mut function: Box<dyn Function> = match kind.as_str() {
-        "camera" => Box::new(camera::Camera::new(jpegs.iter().map(std::fs::read).collect::<Result<_, _>>()?)),
+        "camera" => Box::new(camera::Camera::new(
+            jpegs.iter().map(std::fs::read).collect::<Result<_, _>>()?,
+        )),
         _ => Box::new(microphone::Microphone::new()),
     };
-    let mut control = Control { path: control.into(), mode: Mode::Go, read_at: None };
+    let mut control = Control {
+        path: control.into(),
+        mode: Mode::Go,
+        read_at: None,
+    };
     std::fs::write(&control.path, "go")?;
 
     let mut link = Link::attach(port)?;

@@ -30,13 +30,21 @@ pub struct Microphone {
 impl Microphone {
     pub fn new() -> Self {
         let step = std::f64::consts::TAU * TONE_HZ / RATE_HZ as f64;
-        let tone = (0..RATE_HZ).flat_map(|i| ((8000.0 * (step * i as f64).sin()) as i16).to_le_bytes()).collect();
-        Self { tone, sample: 0, running: None, wanted: Instant::now() }
+        let tone = (0..RATE_HZ)
+            .flat_map(|i| ((8000.0 * (step * i as f64).sin()) as i16).to_le_bytes())
+            .collect();
+        Self {
+            tone,
+            sample: 0,
+            running: None,
+            wanted: Instant::now(),
+        }
     }
 
     fn take(&mut self, samples: usize) -> Vec<u8> {
-        let bytes =
-            (self.sample..self.sample + samples).flat_map(|i| [self.tone[i % RATE_HZ * 2], self.tone[i % RATE_HZ * 2 + 1]]).collect();
+        let bytes = (self.sample..self.sample + samples)
+            .flat_map(|i| [self.tone[i % RATE_HZ * 2], self.tone[i % RATE_HZ * 2 + 1]])
+            .collect();
         self.sample = (self.sample + samples) % RATE_HZ;
         bytes
     }
@@ -74,7 +82,12 @@ impl Function for Microphone {
         Answer::Refused
     }
 
-    fn deliver(&mut self, mode: Mode, transfers: &mut VecDeque<Submit>, link: &mut Link) -> io::Result<Duration> {
+    fn deliver(
+        &mut self,
+        mode: Mode,
+        transfers: &mut VecDeque<Submit>,
+        link: &mut Link,
+    ) -> io::Result<Duration> {
         let now = Instant::now();
         if transfers.is_empty() || mode == Mode::Stall {
             // A host that is only late is caught up with; one that has stopped listening is not.

@@ -61,7 +61,10 @@ impl Link {
     pub fn attach(port: u32) -> io::Result<Self> {
         let (kernel, socket) = UnixStream::pair()?;
         let device_id = port + 1;
-        std::fs::write("/sys/devices/platform/vhci_hcd.0/attach", format!("{port} {} {device_id} {USB_SPEED_HIGH}", kernel.as_raw_fd()))?;
+        std::fs::write(
+            "/sys/devices/platform/vhci_hcd.0/attach",
+            format!("{port} {} {device_id} {USB_SPEED_HIGH}", kernel.as_raw_fd()),
+        )?;
         Ok(Self { socket })
     }
 
@@ -74,16 +77,22 @@ impl Link {
     pub fn read(&mut self) -> io::Result<Request> {
         let mut header = [0; HEADER_BYTES];
         self.socket.read_exact(&mut header)?;
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         match word(0) {
-            CMD_UNLINK => Ok(Request::Unlink { sequence: word(4), victim: word(20) }),
+            CMD_UNLINK => Ok(Request::Unlink {
+                sequence: word(4),
+                victim: word(20),
+            }),
             CMD_SUBMIT => {
                 let to_host = word(12) == 1;
                 let length = word(24) as usize;
                 let mut data = vec![0; if to_host { 0 } else { length }];
                 self.socket.read_exact(&mut data)?;
                 let count = word(32) as usize;
-                let mut packets = vec![[0; PACKET_BYTES]; if count < MAX_PACKETS { count } else { 0 }];
+                let mut packets =
+                    vec![[0; PACKET_BYTES]; if count < MAX_PACKETS { count } else { 0 }];
                 for packet in &mut packets {
                     self.socket.read_exact(packet)?;
                 }
@@ -104,7 +113,9 @@ impl Link {
                     packets,
                 }))
             }
-            other => Err(io::Error::other(format!("USB/IP command {other} is unknown"))),
+            other => Err(io::Error::other(format!(
+                "USB/IP command {other} is unknown"
+            ))),
         }
     }
 
@@ -149,8 +160,28 @@ impl Link {
         self.send(&[RET_UNLINK, sequence, 0, 0, 0, status as u32], &[])
     }
 
-    fn submitted(&mut self, sequence: u32, status: i32, actual: usize, packets: usize, body: &[u8]) -> io::Result<()> {
-        self.send(&[RET_SUBMIT, sequence, 0, 0, 0, status as u32, actual as u32, 0, packets as u32], body)
+    fn submitted(
+        &mut self,
+        sequence: u32,
+        status: i32,
+        actual: usize,
+        packets: usize,
+        body: &[u8],
+    ) -> io::Result<()> {
+        self.send(
+            &[
+                RET_SUBMIT,
+                sequence,
+                0,
+                0,
+                0,
+                status as u32,
+                actual as u32,
+                0,
+                packets as u32,
+            ],
+            body,
+        )
     }
 
     fn send(&mut self, words: &[u32], body: &[u8]) -> io::Result<()> {

@@ -47,52 +47,122 @@ fn an_index_counts_as_the_list_does() {
 
 #[test]
 fn a_name_is_a_pcm_a_serial_number_a_card_id_or_a_card_name() {
-    let mut list = [usb(0, "PCH", None, "1"), usb(1, "Mic", Some("S1"), "2"), usb(4, "Mic_1", Some("S2"), "3")];
+    let mut list = [
+        usb(0, "PCH", None, "1"),
+        usb(1, "Mic", Some("S1"), "2"),
+        usb(4, "Mic_1", Some("S2"), "3"),
+    ];
     list[0].card_name = "HDA Intel PCH".into();
     let second = Some(Choice::Listed(1));
-    for name in ["hw:1", "hw:1,0", "hw:Mic", "hw:Mic,0", "hw:CARD=Mic", "hw:CARD=Mic,DEV=0", "S1", "Mic", "Fake Mic", "fake mic"] {
+    for name in [
+        "hw:1",
+        "hw:1,0",
+        "hw:Mic",
+        "hw:Mic,0",
+        "hw:CARD=Mic",
+        "hw:CARD=Mic,DEV=0",
+        "S1",
+        "Mic",
+        "Fake Mic",
+        "fake mic",
+    ] {
         assert_eq!(named(&list, name), second, "{name}");
     }
     assert_eq!(named(&list, "S2"), Some(Choice::Listed(2)));
-    assert_eq!(named(&list, "Acme Fake Mic at usb-3, full speed"), Some(Choice::Listed(2)));
+    assert_eq!(
+        named(&list, "Acme Fake Mic at usb-3, full speed"),
+        Some(Choice::Listed(2))
+    );
     for name in ["hw:2", "hw:1,1", "hw:CARD=Other", "hw:1,x", ""] {
-        assert!(!matches!(named(&list, name), Some(Choice::Listed(_))), "{name}");
+        assert!(
+            !matches!(named(&list, name), Some(Choice::Listed(_))),
+            "{name}"
+        );
     }
-    assert_eq!(named(&list, "pulse"), Some(Choice::Named("pulse".into())), "alsa-lib knows names that no card has");
+    assert_eq!(
+        named(&list, "pulse"),
+        Some(Choice::Named("pulse".into())),
+        "alsa-lib knows names that no card has"
+    );
 }
 
 #[test]
 fn the_default_is_the_systems_else_the_first() {
     let list = [usb(0, "A", None, "1"), usb(2, "B", None, "2")];
     let default = |d: SystemDefault| choose(&list, &Microphone::Default, None, || d);
-    assert_eq!(default(SystemDefault::Card("2".into(), 0)), Some(Choice::Listed(1)));
-    assert_eq!(default(SystemDefault::Card("B".into(), 0)), Some(Choice::Listed(1)));
-    assert_eq!(default(SystemDefault::Card("7".into(), 0)), Some(Choice::Listed(0)));
-    assert_eq!(default(SystemDefault::Defined), Some(Choice::Named("default".into())));
-    assert_eq!(choose(&[], &Microphone::Default, None, || SystemDefault::Card("0".into(), 0)), None);
+    assert_eq!(
+        default(SystemDefault::Card("2".into(), 0)),
+        Some(Choice::Listed(1))
+    );
+    assert_eq!(
+        default(SystemDefault::Card("B".into(), 0)),
+        Some(Choice::Listed(1))
+    );
+    assert_eq!(
+        default(SystemDefault::Card("7".into(), 0)),
+        Some(Choice::Listed(0))
+    );
+    assert_eq!(
+        default(SystemDefault::Defined),
+        Some(Choice::Named("default".into()))
+    );
+    assert_eq!(
+        choose(&[], &Microphone::Default, None, || SystemDefault::Card(
+            "0".into(),
+            0
+        )),
+        None
+    );
 }
 
 #[test]
 fn a_serial_number_is_found_under_another_card_and_port() {
     let known = usb(1, "Mic", Some("S1"), "2").identity;
-    let list = [usb(1, "Mic", Some("S9"), "2"), usb(5, "Mic_1", Some("S1"), "7")];
+    let list = [
+        usb(1, "Mic", Some("S9"), "2"),
+        usb(5, "Mic_1", Some("S1"), "7"),
+    ];
     assert_eq!(again(&list, &known), Some(Choice::Listed(1)));
 }
 
 #[test]
 fn a_different_device_is_never_taken() {
     let known = usb(1, "Mic", Some("S1"), "2").identity;
-    assert_eq!(again(&[usb(1, "Mic", Some("S9"), "2")], &known), None, "another serial number in the same port");
-    assert_eq!(again(&[usb(1, "Mic", None, "2")], &known), None, "no serial number in the same port");
+    assert_eq!(
+        again(&[usb(1, "Mic", Some("S9"), "2")], &known),
+        None,
+        "another serial number in the same port"
+    );
+    assert_eq!(
+        again(&[usb(1, "Mic", None, "2")], &known),
+        None,
+        "no serial number in the same port"
+    );
     let mut other = usb(1, "Mic", Some("S1"), "2");
     other.identity.model = "046d:0825".into();
-    assert_eq!(again(&[other], &known), None, "another model with the same serial number");
+    assert_eq!(
+        again(&[other], &known),
+        None,
+        "another model with the same serial number"
+    );
     let mut second_pcm = usb(1, "Mic", Some("S1"), "2");
     second_pcm.identity.device = 1;
-    assert_eq!(again(&[second_pcm], &known), None, "another PCM of the same card");
+    assert_eq!(
+        again(&[second_pcm], &known),
+        None,
+        "another PCM of the same card"
+    );
     let plain = usb(1, "Mic", None, "2").identity;
-    assert_eq!(again(&[usb(1, "Mic", None, "3")], &plain), None, "the same model in another port");
-    assert_eq!(again(&[usb(1, "Mic", Some("S1"), "2")], &plain), None, "one with a serial number for one without");
+    assert_eq!(
+        again(&[usb(1, "Mic", None, "3")], &plain),
+        None,
+        "the same model in another port"
+    );
+    assert_eq!(
+        again(&[usb(1, "Mic", Some("S1"), "2")], &plain),
+        None,
+        "one with a serial number for one without"
+    );
 }
 
 #[test]
@@ -104,7 +174,10 @@ fn without_a_serial_number_the_port_decides() {
 
 #[test]
 fn a_serial_number_that_two_devices_share_does_not_decide() {
-    let mut both = [usb(0, "Mic", Some("0001"), "1"), usb(1, "Mic_1", Some("0001"), "2")];
+    let mut both = [
+        usb(0, "Mic", Some("0001"), "1"),
+        usb(1, "Mic_1", Some("0001"), "2"),
+    ];
     mark_shared_serials(&mut both);
     let known = both[0].identity.clone();
     assert!(!known.serial_is_unique);
@@ -118,35 +191,55 @@ fn a_serial_number_that_two_devices_share_does_not_decide() {
 #[test]
 fn a_twin_that_appears_later_does_not_take_over() {
     let known = usb(1, "Mic", Some("0001"), "2").identity;
-    let list = [usb(0, "Mic", Some("0001"), "1"), usb(1, "Mic_1", Some("0001"), "2")];
+    let list = [
+        usb(0, "Mic", Some("0001"), "1"),
+        usb(1, "Mic_1", Some("0001"), "2"),
+    ];
     assert_eq!(again(&list, &known), Some(Choice::Listed(1)));
 }
 
 #[test]
 fn sysfs_tells_serial_number_model_and_port() {
     let root = tempfile::tempdir().unwrap();
-    let (class, device) = (root.path().join("class/sound"), root.path().join("devices/usb1/1-2"));
+    let (class, device) = (
+        root.path().join("class/sound"),
+        root.path().join("devices/usb1/1-2"),
+    );
     let interface = device.join("1-2:1.0");
     fs::create_dir_all(class.join("card3")).unwrap();
     fs::create_dir_all(&interface).unwrap();
-    for (name, text) in [("idVendor", "0d8c\n"), ("idProduct", "0014\n"), ("serial", "MIC7\n")] {
+    for (name, text) in [
+        ("idVendor", "0d8c\n"),
+        ("idProduct", "0014\n"),
+        ("serial", "MIC7\n"),
+    ] {
         fs::write(device.join(name), text).unwrap();
     }
     fs::write(interface.join("bInterfaceNumber"), "00\n").unwrap();
     symlink(&interface, class.join("card3/device")).unwrap();
     let found = identity(&class, 3, 0, "Fake Mic");
-    assert_eq!((found.model.as_str(), found.serial.as_deref()), ("0d8c:0014", Some("MIC7")));
+    assert_eq!(
+        (found.model.as_str(), found.serial.as_deref()),
+        ("0d8c:0014", Some("MIC7"))
+    );
     assert!(found.port.ends_with("usb1/1-2"), "{}", found.port);
 
     fs::write(device.join("serial"), "\n").unwrap();
-    assert_eq!(identity(&class, 3, 0, "Fake Mic").serial, None, "an empty serial number is none");
+    assert_eq!(
+        identity(&class, 3, 0, "Fake Mic").serial,
+        None,
+        "an empty serial number is none"
+    );
 
     let pci = root.path().join("devices/pci/00:1f.3");
     fs::create_dir_all(&pci).unwrap();
     fs::create_dir_all(class.join("card0")).unwrap();
     symlink(&pci, class.join("card0/device")).unwrap();
     let found = identity(&class, 0, 2, "HDA Intel");
-    assert_eq!((found.model.as_str(), found.serial, found.device), ("HDA Intel", None, 2));
+    assert_eq!(
+        (found.model.as_str(), found.serial, found.device),
+        ("HDA Intel", None, 2)
+    );
     assert!(found.port.ends_with("pci/00:1f.3"));
     assert_eq!(identity(&class, 9, 0, "Gone").port, "");
 }
@@ -154,22 +247,59 @@ fn sysfs_tells_serial_number_model_and_port() {
 #[test]
 fn alsas_own_default_is_told_from_a_defined_one() {
     let stock = "defaults.pcm.card 0\ndefaults.pcm.device 0\npcm.hw {\n\ttype hw\n}\npcm.default 'cards.pcm.default'\n";
-    assert_eq!(SystemDefault::from_config(stock, None), SystemDefault::Card("0".into(), 0));
-    assert_eq!(SystemDefault::from_config(stock, Some("Mic".into())), SystemDefault::Card("Mic".into(), 0));
+    assert_eq!(
+        SystemDefault::from_config(stock, None),
+        SystemDefault::Card("0".into(), 0)
+    );
+    assert_eq!(
+        SystemDefault::from_config(stock, Some("Mic".into())),
+        SystemDefault::Card("Mic".into(), 0)
+    );
     let moved = "defaults.pcm.card Mic\ndefaults.pcm.device 1\npcm.default 'cards.pcm.default'\n";
-    assert_eq!(SystemDefault::from_config(moved, None), SystemDefault::Card("Mic".into(), 1));
+    assert_eq!(
+        SystemDefault::from_config(moved, None),
+        SystemDefault::Card("Mic".into(), 1)
+    );
     let server = "defaults.pcm.card 0\npcm.hw {\n}\npcm.default {\n\ttype pipewire\n}\n";
-    assert_eq!(SystemDefault::from_config(server, None), SystemDefault::Defined);
-    assert_eq!(SystemDefault::from_config("pcm.default mymic\n", None), SystemDefault::Defined);
-    assert_eq!(SystemDefault::from_config("", None), SystemDefault::Card("0".into(), 0));
+    assert_eq!(
+        SystemDefault::from_config(server, None),
+        SystemDefault::Defined
+    );
+    assert_eq!(
+        SystemDefault::from_config("pcm.default mymic\n", None),
+        SystemDefault::Defined
+    );
+    assert_eq!(
+        SystemDefault::from_config("", None),
+        SystemDefault::Card("0".into(), 0)
+    );
 }
 
 #[test]
 fn a_list_entry_is_one_line_that_says_what_matters() {
     let mic = usb(1, "Mic", Some("S1"), "2");
-    let narrow = Offers::Known { rates_hz: vec![48_000], channels: (1, 1), formats: vec!["S16_LE"] };
-    assert_eq!(mic.line(&narrow), "hw:CARD=Mic,DEV=0  Fake Mic, USB Audio: 48000 Hz, 1 channel, S16_LE, serial S1");
-    let wide = Offers::Known { rates_hz: RATES_HZ.to_vec(), channels: (1, 2), formats: vec!["S16_LE", "S32_LE"] };
-    assert!(mic.line(&wide).contains(": 8000 to 192000 Hz, 1 to 2 channels, S16_LE/S32_LE, serial"), "{}", mic.line(&wide));
-    assert!(mic.line(&Offers::Busy).contains(": in use by another program, serial S1"));
+    let narrow = Offers::Known {
+        rates_hz: vec![48_000],
+        channels: (1, 1),
+        formats: vec!["S16_LE"],
+    };
+    assert_eq!(
+        mic.line(&narrow),
+        "hw:CARD=Mic,DEV=0  Fake Mic, USB Audio: 48000 Hz, 1 channel, S16_LE, serial S1"
+    );
+    let wide = Offers::Known {
+        rates_hz: RATES_HZ.to_vec(),
+        channels: (1, 2),
+        formats: vec!["S16_LE", "S32_LE"],
+    };
+    assert!(
+        mic.line(&wide)
+            .contains(": 8000 to 192000 Hz, 1 to 2 channels, S16_LE/S32_LE, serial"),
+        "{}",
+        mic.line(&wide)
+    );
+    assert!(
+        mic.line(&Offers::Busy)
+            .contains(": in use by another program, serial S1")
+    );
 }

@@ -54,11 +54,18 @@ impl Card {
     }
 
     fn aloop(ppm: f64) -> Self {
-        Self { tick_ns: 4.0 * MS, ..Self::new(ppm) }
+        Self {
+            tick_ns: 4.0 * MS,
+            ..Self::new(ppm)
+        }
     }
 
     fn usb(ppm: f64) -> Self {
-        Self { tick_ns: 6.0 * MS, jitter_ns: 0.2 * MS, ..Self::new(ppm) }
+        Self {
+            tick_ns: 6.0 * MS,
+            jitter_ns: 0.2 * MS,
+            ..Self::new(ppm)
+        }
     }
 
     fn frame_ns(&self) -> f64 {
@@ -90,7 +97,11 @@ impl Card {
         if self.random.unit() < 1.0 / self.late.0 {
             at_ns += self.random.unit() * self.late.1;
         }
-        (self.frames_at(self.next_ns), MonoNs((self.start_ns + at_ns) as u64), at_ns)
+        (
+            self.frames_at(self.next_ns),
+            MonoNs((self.start_ns + at_ns) as u64),
+            at_ns,
+        )
     }
 }
 
@@ -112,7 +123,10 @@ fn run(fit: &mut Fit, card: &mut Card, seconds: f64) -> (Found, Option<f64>) {
     while card.next_ns < seconds * 1e9 {
         let (frames, at, at_ns) = card.look();
         if let Continuity::Gap { resume } = fit.observe(frames, at) {
-            assert!(card.true_ns(resume as f64) + 30.0 * MS > at_ns - 0.3e9, "the sound of the last 0.2 s is kept");
+            assert!(
+                card.true_ns(resume as f64) + 30.0 * MS > at_ns - 0.3e9,
+                "the sound of the last 0.2 s is kept"
+            );
             return (found, Some(at_ns));
         }
         while fit.may_stamp() && (next_packet + 1) * PACKET <= frames {
@@ -143,14 +157,26 @@ fn stamped(fit: &mut Fit, frame: f64) -> u64 {
 fn check_an_hour(mut card: Card, what: &str) {
     let mut fit = Fit::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 3600.0);
-    println!("{what}, {:+} ppm: {found:?}, drift {:?}, ±{:?} ns", card.ppm, fit.drift_ppm(), fit.uncertainty_ns());
+    println!(
+        "{what}, {:+} ppm: {found:?}, drift {:?}, ±{:?} ns",
+        card.ppm,
+        fit.drift_ppm(),
+        fit.uncertainty_ns()
+    );
     assert_eq!(gap, None, "{what}");
     assert!(found.packets > 179_900, "{what}: {} packets", found.packets);
-    assert!(found.worst_ns < 5.0 * MS, "{what}: the first packets are within a few ms: {found:?}");
+    assert!(
+        found.worst_ns < 5.0 * MS,
+        "{what}: the first packets are within a few ms: {found:?}"
+    );
     assert!(found.worst_settled_ns < MS, "{what}: {found:?}");
     assert!(found.worst_seam_ns < 0.1 * MS, "{what}: {found:?}");
     let drift = fit.drift_ppm().unwrap();
-    assert!((drift - card.ppm).abs() < 2.0, "{what}: drift {drift} for {}", card.ppm);
+    assert!(
+        (drift - card.ppm).abs() < 2.0,
+        "{what}: drift {drift} for {}",
+        card.ppm
+    );
     assert!(fit.uncertainty_ns().unwrap() < 1_000_000);
 }
 
@@ -168,13 +194,20 @@ fn a_day_loses_no_precision() {
     let (mut card, mut fit) = (Card::aloop(100.0), Fit::new(RATE));
     let (found, gap) = run(&mut fit, &mut card, 86_400.0);
     assert_eq!(gap, None);
-    assert!(found.worst_settled_ns < MS && found.worst_seam_ns < 0.1 * MS, "{found:?}");
+    assert!(
+        found.worst_settled_ns < MS && found.worst_seam_ns < 0.1 * MS,
+        "{found:?}"
+    );
     assert!(fit.blocks.len() <= BLOCKS);
 }
 
 #[test]
 fn late_wake_ups_do_not_move_the_stamps() {
-    let card = Card { late: (2.0, 60.0 * MS), jitter_ns: 0.5 * MS, ..Card::new(50.0) };
+    let card = Card {
+        late: (2.0, 60.0 * MS),
+        jitter_ns: 0.5 * MS,
+        ..Card::new(50.0)
+    };
     check_an_hour(card, "every other wake-up late");
 }
 
@@ -221,13 +254,22 @@ fn a_late_start_is_slewed_away_without_a_jump() {
 
 #[test]
 fn sound_lost_without_a_word_is_a_gap_within_a_second() {
-    let mut card = Card { lost: Some((20e9, 0.5e9)), ..Card::aloop(30.0) };
+    let mut card = Card {
+        lost: Some((20e9, 0.5e9)),
+        ..Card::aloop(30.0)
+    };
     let mut fit = Fit::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 60.0);
     let at_ns = gap.expect("the gap is seen");
     assert!((20.5e9..21.5e9).contains(&at_ns), "{at_ns}");
-    assert!(found.worst_settled_ns < MS, "no packet after the gap had a stamp from before it: {found:?}");
-    assert!(fit.may_stamp(), "what was seen since the gap is enough to go on with");
+    assert!(
+        found.worst_settled_ns < MS,
+        "no packet after the gap had a stamp from before it: {found:?}"
+    );
+    assert!(
+        fit.may_stamp(),
+        "what was seen since the gap is enough to go on with"
+    );
     let frame = card.frames_at(card.next_ns) as f64;
     let error_ns = stamped(&mut fit, frame) as f64 - card.start_ns - card.true_ns(frame);
     assert!(error_ns.abs() < MS, "{error_ns}");
@@ -265,7 +307,10 @@ fn a_line_that_was_far_too_late_jumps_and_no_time_is_told_twice() {
 
 #[test]
 fn a_small_slip_is_followed_without_a_jump() {
-    let mut card = Card { lost: Some((100e9, 6.0 * MS)), ..Card::new(30.0) };
+    let mut card = Card {
+        lost: Some((100e9, 6.0 * MS)),
+        ..Card::new(30.0)
+    };
     let mut fit = Fit::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 200.0);
     assert_eq!(gap, None);
@@ -283,10 +328,17 @@ fn after_a_restart_the_rate_is_kept_and_stamps_go_on_rising() {
     fit.restart();
     assert!(!fit.may_stamp(), "the phase is unknown again");
     assert!((fit.drift_ppm().unwrap() - 100.0).abs() < 10.0);
-    let mut again = Card { start_ns: card.start_ns + 31e9, random: Random(7), ..Card::new(100.0) };
+    let mut again = Card {
+        start_ns: card.start_ns + 31e9,
+        random: Random(7),
+        ..Card::new(100.0)
+    };
     let (found, gap) = run(&mut fit, &mut again, 5.0);
     assert_eq!(gap, None);
-    assert!(found.worst_ns < 0.5 * MS, "the known rate holds from the first packet on: {found:?}");
+    assert!(
+        found.worst_ns < 0.5 * MS,
+        "the known rate holds from the first packet on: {found:?}"
+    );
     assert!(fit.last_stamp.0 > before);
 }
 
@@ -304,8 +356,16 @@ fn wild_times_and_counts_do_not_panic() {
     let mut random = Random(3);
     let mut fit = Fit::new(RATE);
     for round in 0..20_000u64 {
-        let frames = if round % 7 == 0 { u64::MAX } else { (random.unit() * 1e12) as u64 };
-        let at = if round % 11 == 0 { u64::MAX } else { (random.unit() * 1e19) as u64 };
+        let frames = if round % 7 == 0 {
+            u64::MAX
+        } else {
+            (random.unit() * 1e12) as u64
+        };
+        let at = if round % 11 == 0 {
+            u64::MAX
+        } else {
+            (random.unit() * 1e19) as u64
+        };
         let seen = fit.observe(frames, MonoNs(at));
         if matches!(seen, Continuity::Gap { .. }) && round % 3 == 0 {
             fit.restart();

@@ -2,5 +2,7 @@
 
 /// "Raspberry Pi 4 B", or `None` on a machine that rppal does not know.
 pub fn name() -> Option<String> {
-    rppal::system::DeviceInfo::new().ok().map(|info| info.model().to_string())
+    rppal::system::DeviceInfo::new()
+        .ok()
+        .map(|info| info.model().to_string())
 }

@@ -69,7 +69,9 @@ impl Pipe {
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> Got {
-        let Some(file) = &mut self.0 else { return Got::Closed };
+        let Some(file) = &mut self.0 else {
+            return Got::Closed;
+        };
         loop {
             return match file.read(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -88,17 +90,36 @@ impl Pipe {
 impl Camera {
     /// Starts the first of `programs` (each a command line to be continued) that exists, with a pipe of about `pipe_bytes`
     /// for its pictures.
-    pub fn start(programs: &[Vec<OsString>], video: &Video, pipe_bytes: usize) -> Result<Self, SourceError> {
-        let io = |doing| move |source| SourceError::Io { device: DEVICE.into(), doing, source };
+    pub fn start(
+        programs: &[Vec<OsString>],
+        video: &Video,
+        pipe_bytes: usize,
+    ) -> Result<Self, SourceError> {
+        let io = |doing| {
+            move |source| SourceError::Io {
+                device: DEVICE.into(),
+                doing,
+                source,
+            }
+        };
         let making = "making its metadata pipe";
         let (metadata, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|e| io(making)(e.into()))?;
-        let arguments =
-            options::arguments(video, theirs.as_raw_fd()).map_err(|why| SourceError::Unsupported { device: DEVICE.into(), why })?;
+        let arguments = options::arguments(video, theirs.as_raw_fd()).map_err(|why| {
+            SourceError::Unsupported {
+                device: DEVICE.into(),
+                why,
+            }
+        })?;
         for program in programs {
-            let Some((name, first)) = program.split_first() else { continue };
+            let Some((name, first)) = program.split_first() else {
+                continue;
+            };
             let mut command = Command::new(name);
             command.args(first).args(&arguments);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             let mut process = match spawn::spawn(&mut command, &theirs) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 started => started.map_err(io("starting its program"))?,
@@ -107,7 +128,11 @@ impl Camera {
                 pictures: Pipe::new(process.stdout.take().expect("was asked to be piped")),
                 metadata: Pipe::new(metadata),
                 errors: Pipe::new(process.stderr.take().expect("was asked to be piped")),
-                program: program.last().unwrap_or(name).to_string_lossy().into_owned(),
+                program: program
+                    .last()
+                    .unwrap_or(name)
+                    .to_string_lossy()
+                    .into_owned(),
                 process,
                 words: LastWords::default(),
             };
@@ -117,13 +142,20 @@ impl Camera {
             camera.pictures.shorten(pipe_bytes);
             return Ok(camera);
         }
-        Err(SourceError::Failed { device: DEVICE.into(), why: nothing_installed() })
+        Err(SourceError::Failed {
+            device: DEVICE.into(),
+            why: nothing_installed(),
+        })
     }
 
     /// Waits until a pipe can be read or `timeout` is over; a signal ends the wait early.
     pub fn wait_readable(&mut self, timeout: Duration) {
         let fds = [&self.pictures, &self.metadata, &self.errors];
-        let mut fds: Vec<_> = fds.into_iter().flat_map(|p| &p.0).map(|f| PollFd::new(f.as_fd(), PollFlags::POLLIN)).collect();
+        let mut fds: Vec<_> = fds
+            .into_iter()
+            .flat_map(|p| &p.0)
+            .map(|f| PollFd::new(f.as_fd(), PollFlags::POLLIN))
+            .collect();
         // An error here can only be EINTR, or a lack of memory: the caller's loop looks at its deadline and comes again.
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(timeout)), None);
     }
@@ -142,12 +174,23 @@ impl Camera {
         self.drain_errors();
         let words = self.words.quote();
         let device = |words: &str| format!("{DEVICE} ({} says: {words})", self.program);
-        if words.contains("no cameras available") || words.contains("selected camera is not available") {
-            let words = format!("{words}; {} --list-cameras shows what it finds", self.program);
-            return SourceError::Missing { device: device(&words), available: Vec::new() };
+        if words.contains("no cameras available")
+            || words.contains("selected camera is not available")
+        {
+            let words = format!(
+                "{words}; {} --list-cameras shows what it finds",
+                self.program
+            );
+            return SourceError::Missing {
+                device: device(&words),
+                available: Vec::new(),
+            };
         }
-        if words.contains("failed to acquire camera") || words.contains("in use by another process") {
-            return SourceError::Busy { device: device(&words) };
+        if words.contains("failed to acquire camera") || words.contains("in use by another process")
+        {
+            return SourceError::Busy {
+                device: device(&words),
+            };
         }
         self.failed(match status {
             Some(status) => format!("{} ended ({status})", self.program),
@@ -159,12 +202,23 @@ impl Camera {
     pub fn failed(&mut self, why: String) -> SourceError {
         self.drain_errors();
         let words = self.words.quote();
-        let said = if words.is_empty() { String::new() } else { format!("; it says: {words}") };
-        SourceError::Failed { device: DEVICE.into(), why: why + &said }
+        let said = if words.is_empty() {
+            String::new()
+        } else {
+            format!("; it says: {words}")
+        };
+        SourceError::Failed {
+            device: DEVICE.into(),
+            why: why + &said,
+        }
     }
 
     /// Runs `meanwhile` until the child has ended, for at most `limit`.
-    fn wait(&mut self, limit: Duration, mut meanwhile: impl FnMut(&mut Self)) -> Option<ExitStatus> {
+    fn wait(
+        &mut self,
+        limit: Duration,
+        mut meanwhile: impl FnMut(&mut Self),
+    ) -> Option<ExitStatus> {
         let deadline = MonoNs::now() + limit;
         loop {
             match self.process.try_wait() {

@@ -10,7 +10,10 @@ use std::time::Duration;
 /// The input is a row of reads: which pipe, how many bytes, the bytes.
 pub fn pipes(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let (mut pairing, mut words) = (Pairing::new(Duration::from_millis(33)), LastWords::default());
+    let (mut pairing, mut words) = (
+        Pairing::new(Duration::from_millis(33)),
+        LastWords::default(),
+    );
     let mut last = None;
     while !input.is_empty() {
         let head = input.u8();
@@ -23,12 +26,18 @@ pub fn pipes(bytes: &[u8]) {
                 Ok(())
             }
         };
-        if outcome.and_then(|()| take_pairs(&mut pairing, &mut last)).is_err() {
+        if outcome
+            .and_then(|()| take_pairs(&mut pairing, &mut last))
+            .is_err()
+        {
             break;
         }
     }
     let quoted = words.quote();
-    assert!(quoted.len() <= 3000 && !quoted.contains(char::is_control), "{quoted:?}");
+    assert!(
+        quoted.len() <= 3000 && !quoted.contains(char::is_control),
+        "{quoted:?}"
+    );
     reads_do_not_change_the_records(bytes);
 }
 

@@ -42,9 +42,15 @@ impl Records {
     /// The next whole record; `None` when it has not come yet.
     pub fn next(&mut self) -> Result<Option<Record>, BadRecord> {
         let end = |at: usize| at == 0 || self.buffer[at - 1] == b'\n';
-        let Some(end) = (self.searched..self.buffer.len()).find(|&at| self.buffer[at] == b'\n' && end(at)) else {
+        let Some(end) =
+            (self.searched..self.buffer.len()).find(|&at| self.buffer[at] == b'\n' && end(at))
+        else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > LONGEST_RECORD { Err(BadRecord::Endless) } else { Ok(None) };
+            return if self.buffer.len() > LONGEST_RECORD {
+                Err(BadRecord::Endless)
+            } else {
+                Ok(None)
+            };
         };
         let record = parse(&self.buffer[..end]);
         self.buffer.drain(..=end);
@@ -67,7 +73,10 @@ fn parse(record: &[u8]) -> Result<Record, BadRecord> {
             _ => {}
         }
     }
-    Ok(Record { sensor_timestamp_ns: stamp.ok_or(BadRecord::NoStamp)?, frame_duration: frame_duration.map(Duration::from_micros) })
+    Ok(Record {
+        sensor_timestamp_ns: stamp.ok_or(BadRecord::NoStamp)?,
+        frame_duration: frame_duration.map(Duration::from_micros),
+    })
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -98,19 +107,32 @@ mod tests {
     #[test]
     fn recorded_metadata_is_read_whatever_the_reads() {
         let expected: Vec<_> = (0..5)
-            .map(|n| Record { sensor_timestamp_ns: 2_547_981_311_000 + n * 100_000_000, frame_duration: Some(Duration::from_millis(100)) })
+            .map(|n| Record {
+                sensor_timestamp_ns: 2_547_981_311_000 + n * 100_000_000,
+                frame_duration: Some(Duration::from_millis(100)),
+            })
             .collect();
         for step in 1..RECORDED.len() {
-            assert_eq!(all(RECORDED, step).unwrap(), expected, "reads of {step} bytes");
+            assert_eq!(
+                all(RECORDED, step).unwrap(),
+                expected,
+                "reads of {step} bytes"
+            );
         }
     }
 
     #[test]
     fn order_and_unknown_names_do_not_matter() {
         let record = |text: &[u8]| all(text, 7).unwrap();
-        let expected = vec![Record { sensor_timestamp_ns: 5, frame_duration: None }];
+        let expected = vec![Record {
+            sensor_timestamp_ns: 5,
+            frame_duration: None,
+        }];
         assert_eq!(record(b"Lux=1\nSensorTimestamp=5\n\n"), expected);
-        assert_eq!(record(b"SensorTimestamp=5\nNoise\nAe==\n=\n\xff=\xfe\nFrameDuration=-1\n\n"), expected);
+        assert_eq!(
+            record(b"SensorTimestamp=5\nNoise\nAe==\n=\n\xff=\xfe\nFrameDuration=-1\n\n"),
+            expected
+        );
     }
 
     #[test]
@@ -118,9 +140,18 @@ mod tests {
         assert_eq!(all(b"Lux=1\n\n", 9), Err(BadRecord::NoStamp));
         assert_eq!(all(b"\n", 9), Err(BadRecord::NoStamp));
         assert_eq!(all(b"SensorTimestamp=-5\n\n", 9), Err(BadRecord::NoStamp));
-        assert_eq!(all(b"SensorTimestamp=99999999999999999999\n\n", 9), Err(BadRecord::NoStamp));
-        assert_eq!(all(b"SensorTimestamp=5\nLux=1\nSensorTimestamp=6\n\n", 9), Err(BadRecord::Merged));
-        assert_eq!(all(&vec![b'x'; LONGEST_RECORD + 1], 4096), Err(BadRecord::Endless));
+        assert_eq!(
+            all(b"SensorTimestamp=99999999999999999999\n\n", 9),
+            Err(BadRecord::NoStamp)
+        );
+        assert_eq!(
+            all(b"SensorTimestamp=5\nLux=1\nSensorTimestamp=6\n\n", 9),
+            Err(BadRecord::Merged)
+        );
+        assert_eq!(
+            all(&vec![b'x'; LONGEST_RECORD + 1], 4096),
+            Err(BadRecord::Endless)
+        );
     }
 
     proptest! {

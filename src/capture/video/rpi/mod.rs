@@ -59,15 +59,28 @@ impl RpiSource {
     /// calling thread: it is killed when that ends. Waits up to 0.8 s for a first frame; a camera that takes longer is
     /// waited for by `grab`.
     pub fn open(video: &Video) -> Result<Self, SourceError> {
-        Self::open_with(&[vec!["rpicam-vid".into()], vec!["libcamera-vid".into()]], video)
+        Self::open_with(
+            &[vec!["rpicam-vid".into()], vec!["libcamera-vid".into()]],
+            video,
+        )
     }
 
     /// The same with other programs: the first of these command lines (to be continued) whose program exists.
     pub fn open_with(programs: &[Vec<OsString>], video: &Video) -> Result<Self, SourceError> {
         let side = |n: u32| u16::try_from(n).ok().filter(|&n| n > 0);
-        let (Some(width), Some(height), true) = (side(video.capture_width), side(video.capture_height), video.fps > 0.0) else {
-            let why = format!("{}x{} at {} frames per second", video.capture_width, video.capture_height, video.fps);
-            return Err(SourceError::Unsupported { device: DEVICE.into(), why });
+        let (Some(width), Some(height), true) = (
+            side(video.capture_width),
+            side(video.capture_height),
+            video.fps > 0.0,
+        ) else {
+            let why = format!(
+                "{}x{} at {} frames per second",
+                video.capture_width, video.capture_height, video.fps
+            );
+            return Err(SourceError::Unsupported {
+                device: DEVICE.into(),
+                why,
+            });
         };
         let interval = Duration::try_from_secs_f64(1.0 / video.fps).unwrap_or(Duration::MAX);
         let mut source = Self {
@@ -98,7 +111,11 @@ impl RpiSource {
             }
             let now = MonoNs::now();
             if self.silent > self.patience {
-                let why = format!("{} gave no frame for {:.1} s", self.camera.program, self.silent.as_secs_f64());
+                let why = format!(
+                    "{} gave no frame for {:.1} s",
+                    self.camera.program,
+                    self.silent.as_secs_f64()
+                );
                 return Err(self.camera.failed(why));
             }
             if now >= deadline {
@@ -122,8 +139,12 @@ impl RpiSource {
                 Awaited::Both => {
                     let (pictures, metadata) = (self.read_pictures()?, self.read_metadata()?);
                     match (pictures, metadata) {
-                        (Got::Closed, m) if !matches!(m, Got::Bytes(_)) => return Err(self.camera.ended()),
-                        (p, m) if !matches!((p, m), (Got::Bytes(_), _) | (_, Got::Bytes(_))) => return Ok(None),
+                        (Got::Closed, m) if !matches!(m, Got::Bytes(_)) => {
+                            return Err(self.camera.ended());
+                        }
+                        (p, m) if !matches!((p, m), (Got::Bytes(_), _) | (_, Got::Bytes(_))) => {
+                            return Ok(None);
+                        }
                         _ => {}
                     }
                 }
@@ -145,7 +166,11 @@ impl RpiSource {
                     if self.pairing.next_picture_begun() {
                         return self.checked(Err(self.pairing.missing_record()));
                     }
-                    return if closed { Err(self.camera.ended()) } else { Ok(None) };
+                    return if closed {
+                        Err(self.camera.ended())
+                    } else {
+                        Ok(None)
+                    };
                 }
             }
         }
@@ -170,21 +195,31 @@ impl RpiSource {
     }
 
     fn checked<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, SourceError> {
-        outcome.map_err(|fault| self.camera.failed(format!("{}: {fault}", self.camera.program)))
+        outcome.map_err(|fault| {
+            self.camera
+                .failed(format!("{}: {fault}", self.camera.program))
+        })
     }
 
     /// Takes note of a frame: its size, the sign of life, and its stamp in our clock.
     fn accept(&mut self, pair: &Pair) -> Result<MonoNs, SourceError> {
         let now = MonoNs::now();
-        let Some(captured) = on_monotonic(pair.sensor_timestamp_ns, now, boot_minus_monotonic()) else {
-            let why = "its sensor's times lie in the future: they are of a clock that we do not know";
+        let Some(captured) = on_monotonic(pair.sensor_timestamp_ns, now, boot_minus_monotonic())
+        else {
+            let why =
+                "its sensor's times lie in the future: they are of a clock that we do not know";
             return Err(self.camera.failed(why.into()));
         };
         self.scatter.note(captured, pair.missed);
         self.silent = Duration::ZERO;
-        self.patience = STALLED.max(Duration::try_from_secs_f64(STALLED_INTERVALS / self.fps).unwrap_or(Duration::MAX));
+        self.patience = STALLED.max(
+            Duration::try_from_secs_f64(STALLED_INTERVALS / self.fps).unwrap_or(Duration::MAX),
+        );
         if (pair.width, pair.height) != (self.width, self.height) {
-            self.notes.push(format!("{DEVICE} was asked for {}x{} and gives {}x{}", self.width, self.height, pair.width, pair.height));
+            self.notes.push(format!(
+                "{DEVICE} was asked for {}x{} and gives {}x{}",
+                self.width, self.height, pair.width, pair.height
+            ));
             (self.width, self.height) = (pair.width, pair.height);
         }
         Ok(captured)
@@ -198,8 +233,17 @@ impl VideoSource for RpiSource {
 
     /// The program encodes at the asked quality and mirrors by itself.
     fn left_to_do(&self, asked: &Video) -> Video {
-        let Orientation { left_rotate: rotate, left_flip: flip, .. } = self.orientation;
-        Video { rotate, flip, quality_given: false, ..asked.clone() }
+        let Orientation {
+            left_rotate: rotate,
+            left_flip: flip,
+            ..
+        } = self.orientation;
+        Video {
+            rotate,
+            flip,
+            quality_given: false,
+            ..asked.clone()
+        }
     }
 
     /// The size is the asked one until a first frame has come, then the delivered one.
@@ -208,7 +252,10 @@ impl VideoSource for RpiSource {
         StreamInfo {
             device: format!("Raspberry Pi camera ({}{board})", self.camera.program),
             device_format: format!("MJPEG {}x{}", self.width, self.height),
-            shape: Shape::Video { width: self.width, height: self.height },
+            shape: Shape::Video {
+                width: self.width,
+                height: self.height,
+            },
             fps: Some(self.fps),
             stamp_marks: StampMark::FrameStart,
             stamp_source: StampSource::Sensor,
@@ -257,11 +304,16 @@ fn pipe_bytes(width: u16, height: u16) -> usize {
 /// the machine was suspended. A time that lies ahead of the one clock is of the other; `None` when it is ahead of both.
 fn on_monotonic(stamp_ns: u64, now: MonoNs, boot_minus_monotonic: u64) -> Option<MonoNs> {
     let candidates = [Some(stamp_ns), stamp_ns.checked_sub(boot_minus_monotonic)];
-    candidates.into_iter().flatten().map(MonoNs).find(|&at| at <= now)
+    candidates
+        .into_iter()
+        .flatten()
+        .map(MonoNs)
+        .find(|&at| at <= now)
 }
 
 fn boot_minus_monotonic() -> u64 {
-    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME is always there on Linux");
+    let boot =
+        clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME is always there on Linux");
     let boot = boot.tv_sec() as u64 * 1_000_000_000 + boot.tv_nsec() as u64;
     boot.saturating_sub(MonoNs::now().0)
 }

@@ -49,7 +49,11 @@ impl Orientation {
             Rotate::None => false,
             Rotate::Half => true,
             Rotate::Quarter | Rotate::ThreeQuarters => {
-                return Self { left_rotate: rotate, left_flip: flip, ..Self::default() };
+                return Self {
+                    left_rotate: rotate,
+                    left_flip: flip,
+                    ..Self::default()
+                };
             }
         };
         Self {
@@ -62,7 +66,9 @@ impl Orientation {
 
 /// The command line after the program's name. Errors: the text of a control that cannot be set.
 pub fn arguments(video: &Video, metadata_fd: i32) -> Result<Vec<String>, String> {
-    let mut arguments: Vec<String> = ["--nopreview", "--timeout", "0", "--codec", "mjpeg"].map(String::from).into();
+    let mut arguments: Vec<String> = ["--nopreview", "--timeout", "0", "--codec", "mjpeg"]
+        .map(String::from)
+        .into();
     let mut option = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
     option("width", video.capture_width.to_string());
     option("height", video.capture_height.to_string());
@@ -83,17 +89,24 @@ pub fn arguments(video: &Video, metadata_fd: i32) -> Result<Vec<String>, String>
 fn controls(controls: &[(String, String)]) -> Result<impl Iterator<Item = String>, String> {
     for (n, (name, value)) in controls.iter().enumerate() {
         if !CONTROLS.contains(&name.as_str()) {
-            return Err(format!("it has no control {name:?}; it has: {}", CONTROLS.join(", ")));
+            return Err(format!(
+                "it has no control {name:?}; it has: {}",
+                CONTROLS.join(", ")
+            ));
         }
         // rpicam-vid ends when an option is repeated.
         if controls[..n].iter().any(|(earlier, _)| earlier == name) {
             return Err(format!("the control {name} is given twice"));
         }
         if value.is_empty() || value.len() > LONGEST_VALUE || value.contains(char::is_control) {
-            return Err(format!("the value of the control {name} is empty, too long or not plain text"));
+            return Err(format!(
+                "the value of the control {name} is empty, too long or not plain text"
+            ));
         }
     }
-    Ok(controls.iter().map(|(name, value)| format!("--{name}={value}")))
+    Ok(controls
+        .iter()
+        .map(|(name, value)| format!("--{name}={value}")))
 }
 
 #[cfg(test)]
@@ -101,12 +114,26 @@ mod tests {
     use super::*;
 
     fn video() -> Video {
-        Video { width: 320, height: 240, fps: 12.5, ..Video::default() }
+        Video {
+            width: 320,
+            height: 240,
+            fps: 12.5,
+            ..Video::default()
+        }
     }
 
     fn with(controls: &[(&str, &str)]) -> Result<Vec<String>, String> {
-        let controls = controls.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        arguments(&Video { controls, ..video() }, 7)
+        let controls = controls
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        arguments(
+            &Video {
+                controls,
+                ..video()
+            },
+            7,
+        )
     }
 
     #[test]
@@ -127,11 +154,27 @@ mod tests {
 
     #[test]
     fn options_that_are_no_controls_are_refused() {
-        for name in ["output", "metadata", "signal", "post-process-file", "exposure_time_absolute", "", "-n", "ev=1 --signal"] {
+        for name in [
+            "output",
+            "metadata",
+            "signal",
+            "post-process-file",
+            "exposure_time_absolute",
+            "",
+            "-n",
+            "ev=1 --signal",
+        ] {
             let why = with(&[(name, "1")]).unwrap_err();
-            assert!(why.contains("autofocus-mode") && why.contains("shutter"), "{why}");
+            assert!(
+                why.contains("autofocus-mode") && why.contains("shutter"),
+                "{why}"
+            );
         }
-        assert!(with(&[("ev", "1"), ("ev", "2")]).unwrap_err().contains("twice"));
+        assert!(
+            with(&[("ev", "1"), ("ev", "2")])
+                .unwrap_err()
+                .contains("twice")
+        );
         for value in ["", "1\n2", "\0", &"9".repeat(300)] {
             assert!(with(&[("ev", value)]).is_err());
         }
@@ -151,7 +194,12 @@ mod tests {
         assert_eq!(made(Rotate::None, Flip::Vertical), (false, true));
         for rotate in [Rotate::Quarter, Rotate::ThreeQuarters] {
             let left = Orientation::of(rotate, Flip::Vertical);
-            let expected = Orientation { hflip: false, vflip: false, left_rotate: rotate, left_flip: Flip::Vertical };
+            let expected = Orientation {
+                hflip: false,
+                vflip: false,
+                left_rotate: rotate,
+                left_flip: Flip::Vertical,
+            };
             assert_eq!(left, expected);
         }
     }

@@ -17,7 +17,9 @@ pub enum Fault {
     Picture(#[from] Corrupt),
     #[error("a picture came without its metadata record")]
     MissingRecord,
-    #[error("it sends pictures but no metadata at all (rpicam-apps older than 1.0 has none: update it)")]
+    #[error(
+        "it sends pictures but no metadata at all (rpicam-apps older than 1.0 has none: update it)"
+    )]
     NoMetadata,
     #[error("a metadata record came without its picture")]
     MissingPicture,
@@ -104,19 +106,30 @@ impl Pairing {
 
     /// The fault that it is when the next picture has begun and the record is not there.
     pub fn missing_record(&self) -> Fault {
-        if self.last.is_none() { Fault::NoMetadata } else { Fault::MissingRecord }
+        if self.last.is_none() {
+            Fault::NoMetadata
+        } else {
+            Fault::MissingRecord
+        }
     }
 
     /// The pair, once nothing is awaited; its bytes are [`Self::picture`] until [`Self::release`].
     pub fn take(&mut self) -> Result<Option<Pair>, Fault> {
-        let (Some(picture), Some(record), false) = (self.picture, self.record, self.taken) else { return Ok(None) };
+        let (Some(picture), Some(record), false) = (self.picture, self.record, self.taken) else {
+            return Ok(None);
+        };
         let missed = match self.last {
             None => 0,
             Some(last) => self.missed_between(last, record)?,
         };
         self.taken = true;
         self.last = Some(record);
-        Ok(Some(Pair { width: picture.width, height: picture.height, sensor_timestamp_ns: record.sensor_timestamp_ns, missed }))
+        Ok(Some(Pair {
+            width: picture.width,
+            height: picture.height,
+            sensor_timestamp_ns: record.sensor_timestamp_ns,
+            missed,
+        }))
     }
 
     /// The whole JPEG that [`Self::take`] told of.
@@ -157,8 +170,13 @@ impl Pairing {
             return Err(Fault::StampNotGrowing { before, now });
         }
         // While the exposure control changes the rate, the longer of the two is the one that invents no loss.
-        let interval = last.frame_duration.max(this.frame_duration).unwrap_or(self.asked_interval);
-        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let interval = last
+            .frame_duration
+            .max(this.frame_duration)
+            .unwrap_or(self.asked_interval);
+        let interval = u64::try_from(interval.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let steps = ((now - before).saturating_add(interval / 2)) / interval;
         Ok(u32::try_from(steps.saturating_sub(1)).unwrap_or(u32::MAX))
     }

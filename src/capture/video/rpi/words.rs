@@ -29,7 +29,14 @@ impl LastWords {
     /// The last lines that say ERROR, in order, else the last line; empty when it said nothing.
     pub fn quote(&mut self) -> String {
         self.end_line();
-        let mut quoted: Vec<&str> = self.lines.iter().rev().filter(|l| l.contains("ERROR")).take(QUOTED).map(String::as_str).collect();
+        let mut quoted: Vec<&str> = self
+            .lines
+            .iter()
+            .rev()
+            .filter(|l| l.contains("ERROR"))
+            .take(QUOTED)
+            .map(String::as_str)
+            .collect();
         quoted.reverse();
         if quoted.is_empty() {
             quoted.extend(self.lines.back().map(String::as_str));
@@ -38,7 +45,10 @@ impl LastWords {
     }
 
     fn end_line(&mut self) {
-        let line: String = String::from_utf8_lossy(&self.partial).chars().filter(|c| !c.is_control()).collect();
+        let line: String = String::from_utf8_lossy(&self.partial)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
         self.partial.clear();
         if line.trim().is_empty() {
             return;
@@ -62,9 +72,15 @@ mod tests {
 
     #[test]
     fn errors_are_quoted_before_other_lines() {
-        assert_eq!(quote(b"INFO a\nERROR: *** no cameras available ***\nINFO b"), "ERROR: *** no cameras available ***");
+        assert_eq!(
+            quote(b"INFO a\nERROR: *** no cameras available ***\nINFO b"),
+            "ERROR: *** no cameras available ***"
+        );
         assert_eq!(quote(b"INFO a\nINFO b\n\n"), "INFO b");
-        assert_eq!(quote(b"ERROR 1\nERROR 2\nERROR 3\nERROR 4\n"), "ERROR 2; ERROR 3; ERROR 4");
+        assert_eq!(
+            quote(b"ERROR 1\nERROR 2\nERROR 3\nERROR 4\n"),
+            "ERROR 2; ERROR 3; ERROR 4"
+        );
         assert_eq!(quote(b""), "");
     }
 

@@ -30,9 +30,19 @@ impl Canvas {
             }
         }
         let chroma = |seed| {
-            (0..height / 2).flat_map(|y| (0..width / 2).map(move |x| (128 + blob(x, y, width / 2, 32, seed) * 60 / 128) as u8)).collect()
+            (0..height / 2)
+                .flat_map(|y| {
+                    (0..width / 2)
+                        .map(move |x| (128 + blob(x, y, width / 2, 32, seed) * 60 / 128) as u8)
+                })
+                .collect()
         };
-        Self { width, luma, u: chroma(5), v: chroma(6) }
+        Self {
+            width,
+            luma,
+            u: chroma(5),
+            v: chroma(6),
+        }
     }
 
     /// Copies the texture, scrolled left by `2 * pairs` pixels, into an I420 picture.
@@ -63,7 +73,9 @@ fn blob(x: usize, y: usize, width: usize, cell: usize, seed: u32) -> i32 {
 
 /// White noise, -128 to 127, the same for the same place.
 fn noise(x: usize, y: usize, seed: u32) -> i32 {
-    let mut h = (x as u32).wrapping_mul(0x9E37_79B1) ^ (y as u32).wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
+    let mut h = (x as u32).wrapping_mul(0x9E37_79B1)
+        ^ (y as u32).wrapping_mul(0x85EB_CA77)
+        ^ seed.wrapping_mul(0xC2B2_AE3D);
     h = (h ^ h >> 15).wrapping_mul(0x2C1B_3C6D);
     h = (h ^ h >> 12).wrapping_mul(0x297A_2D39);
     (h >> 24) as i32 - 128

@@ -27,7 +27,9 @@ pub struct Rect {
 impl Rect {
     /// The pixels of `area` in a picture of `width` by `height`: each edge is rounded down to a whole pixel.
     pub fn of(area: Area, width: u32, height: u32) -> Self {
-        let at = |n: u32, size: u32, parts: u32| (u64::from(n) * u64::from(size) / u64::from(parts)) as usize;
+        let at = |n: u32, size: u32, parts: u32| {
+            (u64::from(n) * u64::from(size) / u64::from(parts)) as usize
+        };
         Self {
             left: at(area[0], width, COLUMNS),
             top: at(area[1], height, ROWS),

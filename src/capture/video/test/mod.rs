@@ -37,12 +37,21 @@ pub struct TestSource {
 impl TestSource {
     /// Pixels and frames per second. Errors: a size of 0 or over 8192, a rate that is not in 0 to 1000.
     pub fn open(width: u32, height: u32, fps: f64) -> Result<Self, SourceError> {
-        let refuse = |why: String| Err(SourceError::Unsupported { device: DEVICE.into(), why });
+        let refuse = |why: String| {
+            Err(SourceError::Unsupported {
+                device: DEVICE.into(),
+                why,
+            })
+        };
         if !(1..=LARGEST).contains(&width) || !(1..=LARGEST).contains(&height) {
-            return refuse(format!("a size of {width}x{height}; each side is 1 to {LARGEST}"));
+            return refuse(format!(
+                "a size of {width}x{height}; each side is 1 to {LARGEST}"
+            ));
         }
         let Some(grid) = Grid::new(fps) else {
-            return refuse(format!("{fps} frames per second; it is more than 0 and at most {FASTEST}"));
+            return refuse(format!(
+                "{fps} frames per second; it is more than 0 and at most {FASTEST}"
+            ));
         };
         let stride = (width as usize).next_multiple_of(2);
         let chroma = stride / 2 * (height as usize).div_ceil(2);
@@ -66,7 +75,8 @@ impl TestSource {
             return;
         }
         let at = self.grid.instant(number);
-        let unix = (self.clock_offset_ns != 0).then(|| UnixNs(at.0.saturating_add_signed(self.clock_offset_ns)));
+        let unix = (self.clock_offset_ns != 0)
+            .then(|| UnixNs(at.0.saturating_add_signed(self.clock_offset_ns)));
         let (w, h, stride) = (self.width, self.height, self.stride);
         let (luma, chroma) = self.data.split_at_mut(stride * h as usize);
         let (u, v) = chroma.split_at_mut(chroma.len() / 2);
@@ -78,7 +88,12 @@ impl TestSource {
         let mut panel = |area, value| {
             let rect = Rect::of(area, w, h);
             fill(luma, stride, rect, value);
-            let half = Rect { left: rect.left / 2, top: rect.top / 2, right: rect.right.div_ceil(2), bottom: rect.bottom.div_ceil(2) };
+            let half = Rect {
+                left: rect.left / 2,
+                top: rect.top / 2,
+                right: rect.right.div_ceil(2),
+                bottom: rect.bottom.div_ceil(2),
+            };
             fill(u, stride / 2, half, 128);
             fill(v, stride / 2, half, 128);
             rect
@@ -87,7 +102,9 @@ impl TestSource {
         if timecode::fits(w, h) {
             panel(layout::CODE, 0);
         }
-        let text = unix.map_or("----------.------".into(), |t| format!("{:010}.{:06}", t.0 / 1_000_000_000, t.0 / 1_000 % 1_000_000));
+        let text = unix.map_or("----------.------".into(), |t| {
+            format!("{:010}.{:06}", t.0 / 1_000_000_000, t.0 / 1_000 % 1_000_000)
+        });
         if font::scale(text.len(), Rect::of(layout::TEXT, w, h)) > 0 {
             let area = panel(layout::TEXT, 0);
             font::write(luma, stride, area, &text);
@@ -105,7 +122,10 @@ impl VideoSource for TestSource {
             device: DEVICE.into(),
             device_format: format!("I420 {}x{}", self.width, self.height),
             // `open` allows no side over 8192.
-            shape: Shape::Video { width: self.width as u16, height: self.height as u16 },
+            shape: Shape::Video {
+                width: self.width as u16,
+                height: self.height as u16,
+            },
             fps: Some(self.fps),
             stamp_marks: StampMark::FrameStart,
             stamp_source: StampSource::Generator,
@@ -145,7 +165,11 @@ impl VideoSource for TestSource {
 }
 
 fn fill(plane: &mut [u8], stride: usize, rect: Rect, value: u8) {
-    for row in plane.chunks_exact_mut(stride).take(rect.bottom).skip(rect.top) {
+    for row in plane
+        .chunks_exact_mut(stride)
+        .take(rect.bottom)
+        .skip(rect.top)
+    {
         row[rect.left..rect.right].fill(value);
     }
 }
@@ -163,7 +187,9 @@ impl Grid {
 
     fn new(fps: f64) -> Option<Self> {
         let micro_fps = (fps * 1e6).round();
-        (micro_fps >= 1.0 && fps <= FASTEST).then_some(Self { micro_fps: micro_fps as u64 })
+        (micro_fps >= 1.0 && fps <= FASTEST).then_some(Self {
+            micro_fps: micro_fps as u64,
+        })
     }
 
     fn instant(&self, number: u64) -> MonoNs {

@@ -50,14 +50,28 @@ fn luma_of(jpeg: &[u8]) -> (Vec<u8>, usize, usize) {
 #[cfg(feature = "turbojpeg")]
 #[test]
 fn time_code_survives_jpeg_at_quality_30_and_then_scaling_by_half() {
-    for (w, h) in [(320, 240), (640, 480), (1280, 720), (1920, 1080), (642, 362)] {
+    for (w, h) in [
+        (320, 240),
+        (640, 480),
+        (1280, 720),
+        (1920, 1080),
+        (642, 362),
+    ] {
         for n in (0..2_000_000).step_by(77_777) {
             let source = picture(w, h, n);
             let (luma, w, h) = luma_of(&jpeg(&source, 30));
-            assert_eq!(timecode::read(&luma, w as u32, h as u32, w), Some(expected(&source, n)), "{w}x{h} frame {n}");
+            assert_eq!(
+                timecode::read(&luma, w as u32, h as u32, w),
+                Some(expected(&source, n)),
+                "{w}x{h} frame {n}"
+            );
             let half = halved(&luma, w, h, w);
             let read = timecode::read(&half, w as u32 / 2, h as u32 / 2, w / 2);
-            assert_eq!(read, Some(expected(&source, n)), "{w}x{h} frame {n}, halved");
+            assert_eq!(
+                read,
+                Some(expected(&source, n)),
+                "{w}x{h} frame {n}, halved"
+            );
         }
     }
 }
@@ -69,7 +83,11 @@ fn time_code_survives_jpeg_at_the_smallest_size_that_has_it() {
     for n in (0..2_000_000).step_by(7_777) {
         let source = picture(80, 96, n);
         let (luma, w, h) = luma_of(&jpeg(&source, 70));
-        assert_eq!(timecode::read(&luma, w as u32, h as u32, w), Some(expected(&source, n)), "frame {n}");
+        assert_eq!(
+            timecode::read(&luma, w as u32, h as u32, w),
+            Some(expected(&source, n)),
+            "frame {n}"
+        );
     }
 }
 
@@ -84,11 +102,29 @@ fn vga_frame_at_quality_70_is_as_heavy_as_a_real_scene() {
 
 #[test]
 fn pictures_of_all_sizes_are_drawn() {
-    for (w, h) in [(1, 1), (2, 2), (3, 5), (16, 16), (64, 48), (65, 49), (128, 96), (333, 333), (640, 480), (1920, 1080)] {
+    for (w, h) in [
+        (1, 1),
+        (2, 2),
+        (3, 5),
+        (16, 16),
+        (64, 48),
+        (65, 49),
+        (128, 96),
+        (333, 333),
+        (640, 480),
+        (1920, 1080),
+    ] {
         let source = picture(w, h, 12_345);
-        assert_eq!(source.data.len(), source.stride * h as usize + source.stride / 2 * (h as usize).div_ceil(2) * 2);
+        assert_eq!(
+            source.data.len(),
+            source.stride * h as usize + source.stride / 2 * (h as usize).div_ceil(2) * 2
+        );
         let read = timecode::read(&source.data, w, h, source.stride);
-        assert_eq!(read, timecode::fits(w, h).then(|| expected(&source, 12_345)), "{w}x{h}");
+        assert_eq!(
+            read,
+            timecode::fits(w, h).then(|| expected(&source, 12_345)),
+            "{w}x{h}"
+        );
     }
 }
 
@@ -104,7 +140,13 @@ fn impossible_settings_are_refused() {
         (640, 480, f64::INFINITY),
         (640, 480, 1e-9),
     ] {
-        assert!(matches!(TestSource::open(w, h, fps), Err(SourceError::Unsupported { .. })), "{w}x{h} {fps}");
+        assert!(
+            matches!(
+                TestSource::open(w, h, fps),
+                Err(SourceError::Unsupported { .. })
+            ),
+            "{w}x{h} {fps}"
+        );
     }
 }
 
@@ -141,7 +183,9 @@ fn frames_come_on_the_grid_and_in_order() {
     let (mut last, mut in_time) = (source.next - 1, 0);
     // On a loaded machine frames are lost here and there.
     while in_time < 20 {
-        let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else { panic!("no frame") };
+        let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else {
+            panic!("no frame")
+        };
         let (at, missed) = (f.captured, f.missed);
         assert!(MonoNs::now() >= at, "handed over before its instant");
         assert_eq!(at.0 % 5_000_000, 0);
@@ -158,7 +202,9 @@ fn loop_that_comes_late_is_told_what_it_missed() {
     while source.grid.newest(MonoNs::now()) < before + 5 {
         std::thread::yield_now();
     }
-    let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else { panic!("no frame") };
+    let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else {
+        panic!("no frame")
+    };
     assert!(f.missed >= 5);
     assert_eq!(f.captured.0, (before + u64::from(f.missed)) * 10_000_000);
 }
@@ -167,7 +213,10 @@ fn loop_that_comes_late_is_told_what_it_missed() {
 fn wait_ends_with_the_timeout() {
     let mut source = TestSource::open(64, 48, 0.001).unwrap();
     let at = MonoNs::now();
-    assert!(matches!(source.grab(Duration::from_millis(20)).unwrap(), Grab::TimedOut));
+    assert!(matches!(
+        source.grab(Duration::from_millis(20)).unwrap(),
+        Grab::TimedOut
+    ));
     assert!(MonoNs::now().since(at) >= Duration::from_millis(20));
 }
 

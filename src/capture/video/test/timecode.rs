@@ -32,7 +32,11 @@ pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs)
             let one = bits >> (BITS - 1 - column) & 1 == 1;
             let cell = cell(column, line, width, height);
             for y in cell.top..cell.bottom {
-                luma[y * stride + cell.left..y * stride + cell.right].fill(if one { 255 } else { 0 });
+                luma[y * stride + cell.left..y * stride + cell.right].fill(if one {
+                    255
+                } else {
+                    0
+                });
             }
         }
     }
@@ -41,8 +45,15 @@ pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs)
 /// Reads the code from a luma plane (8 bits, full or limited range) of any size. `None` when there is none, when a cell
 /// is neither dark nor light, when the CRC is wrong, or when the plane is shorter than it says: never a wrong time.
 pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixNs> {
-    let enough = (height as usize).checked_sub(1)?.checked_mul(stride)?.checked_add(width as usize)?;
-    if stride < width as usize || luma.len() < enough || width < BITS * 2 || height < LINES as u32 * 8 {
+    let enough = (height as usize)
+        .checked_sub(1)?
+        .checked_mul(stride)?
+        .checked_add(width as usize)?;
+    if stride < width as usize
+        || luma.len() < enough
+        || width < BITS * 2
+        || height < LINES as u32 * 8
+    {
         return None;
     }
     let mut lines = [0u16; LINES];
@@ -65,7 +76,10 @@ pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixN
 
 /// Whether the flash is lit in a luma plane. `None` when that cannot be told, or when the plane is shorter than it says.
 pub fn flash_is_lit(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<bool> {
-    let enough = (height as usize).checked_sub(1)?.checked_mul(stride)?.checked_add(width as usize)?;
+    let enough = (height as usize)
+        .checked_sub(1)?
+        .checked_mul(stride)?
+        .checked_add(width as usize)?;
     if stride < width as usize || luma.len() < enough {
         return None;
     }
@@ -78,12 +92,22 @@ pub fn flash_is_lit(luma: &[u8], width: u32, height: u32, stride: usize) -> Opti
 
 fn encode(micros: u64) -> [u16; LINES] {
     let word = |n: u32| (micros >> (48 - 16 * n)) as u16;
-    [word(0), word(1), word(2), word(3), crc16(&micros.to_be_bytes())]
+    [
+        word(0),
+        word(1),
+        word(2),
+        word(3),
+        crc16(&micros.to_be_bytes()),
+    ]
 }
 
 fn cell(column: u32, line: u32, width: u32, height: u32) -> Rect {
     let [left, top, ..] = CODE;
-    Rect::of([left + column, top + line, left + column + 1, top + line + 1], width, height)
+    Rect::of(
+        [left + column, top + line, left + column + 1, top + line + 1],
+        width,
+        height,
+    )
 }
 
 /// Mean of the middle half of a cell both ways (at least one pixel): its edges are where codecs and scalers blur.
@@ -102,9 +126,15 @@ fn mean_of_middle(luma: &[u8], stride: usize, cell: Rect) -> Option<u32> {
 /// CRC-16/IBM-3740 ("CCITT-FALSE"): polynomial 0x1021, initial value 0xFFFF, nothing reflected. Neither all black nor
 /// all white passes it.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes
-        .iter()
-        .fold(0xFFFF, |crc, &b| (0..8).fold(crc ^ u16::from(b) << 8, |c: u16, _| if c & 0x8000 != 0 { c << 1 ^ 0x1021 } else { c << 1 }))
+    bytes.iter().fold(0xFFFF, |crc, &b| {
+        (0..8).fold(crc ^ u16::from(b) << 8, |c: u16, _| {
+            if c & 0x8000 != 0 {
+                c << 1 ^ 0x1021
+            } else {
+                c << 1
+            }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -131,7 +161,13 @@ mod tests {
         for line in 0..LINES as u32 {
             for column in 0..BITS {
                 let mut luma = vec![90u8; (w * h) as usize];
-                draw(&mut luma, w, h, w as usize, UnixNs(1_795_161_453_994_942_000));
+                draw(
+                    &mut luma,
+                    w,
+                    h,
+                    w as usize,
+                    UnixNs(1_795_161_453_994_942_000),
+                );
                 let c = cell(column, line, w, h);
                 for y in c.top..c.bottom {
                     for p in &mut luma[y * w as usize + c.left..y * w as usize + c.right] {

@@ -4,10 +4,14 @@
 use super::device::{Device, RawControl};
 use v4l::v4l_sys::*;
 use v4l::v4l_sys::{
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK as TYPE_BITMASK, v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN as TYPE_BOOLEAN,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON as TYPE_BUTTON, v4l2_ctrl_type_V4L2_CTRL_TYPE_CTRL_CLASS as TYPE_CTRL_CLASS,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER as TYPE_INTEGER, v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU as TYPE_INTEGER_MENU,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 as TYPE_INTEGER64, v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU as TYPE_MENU,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK as TYPE_BITMASK,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN as TYPE_BOOLEAN,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON as TYPE_BUTTON,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_CTRL_CLASS as TYPE_CTRL_CLASS,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER as TYPE_INTEGER,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU as TYPE_INTEGER_MENU,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 as TYPE_INTEGER64,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU as TYPE_MENU,
 };
 
 /// What a control's value is.
@@ -83,7 +87,11 @@ impl Control {
             Kind::Integer | Kind::Wide => format!("{} to {}", self.min, self.max),
             Kind::Boolean => "on, off".into(),
             Kind::Menu => {
-                let items: Vec<_> = self.menu.iter().map(|(n, text)| format!("{} ({n})", plain_name(text))).collect();
+                let items: Vec<_> = self
+                    .menu
+                    .iter()
+                    .map(|(n, text)| format!("{} ({n})", plain_name(text)))
+                    .collect();
                 items.join(", ")
             }
             Kind::Bits => format!("bits of {:#x}", self.max as u32),
@@ -106,14 +114,23 @@ impl Control {
     }
 
     fn parse(&self, text: &str) -> Result<i64, String> {
-        let wrong = |what: &str| Err(format!("control {}: {text:?} {what}; it takes {}", self.name, self.takes()));
+        let wrong = |what: &str| {
+            Err(format!(
+                "control {}: {text:?} {what}; it takes {}",
+                self.name,
+                self.takes()
+            ))
+        };
         if self.read_only {
             return Err(format!("control {} can only be read", self.name));
         }
         let number = parse_number(text);
         let word = plain_name(text);
         match self.kind {
-            Kind::Other => Err(format!("control {} is no number and cannot be set here", self.name)),
+            Kind::Other => Err(format!(
+                "control {} is no number and cannot be set here",
+                self.name
+            )),
             Kind::Button => Ok(number.unwrap_or(1)),
             Kind::Boolean => match word.as_str() {
                 "1" | "on" | "true" | "yes" => Ok(1),
@@ -125,7 +142,13 @@ impl Control {
                 None => wrong("is not one of its values"),
             },
             Kind::Bits => match number {
-                Some(n) if n >= 0 && n <= i64::from(u32::MAX) && n & !i64::from(self.max as u32) == 0 => Ok(n),
+                Some(n)
+                    if n >= 0
+                        && n <= i64::from(u32::MAX)
+                        && n & !i64::from(self.max as u32) == 0 =>
+                {
+                    Ok(n)
+                }
                 Some(_) => wrong("is out of range"),
                 None => wrong("is not a number"),
             },
@@ -144,11 +167,22 @@ impl Control {
         let text = |whole: bool| {
             self.menu.iter().find(|(_, text)| {
                 let text = plain_name(text);
-                if whole { text == word } else { text.split('_').next() == Some(word) }
+                if whole {
+                    text == word
+                } else {
+                    text.split('_').next() == Some(word)
+                }
             })
         };
-        let number = || self.menu.iter().find(|(n, _)| Some(*n) == parse_number(word));
-        text(true).or_else(|| text(false)).or_else(number).map(|(n, _)| *n)
+        let number = || {
+            self.menu
+                .iter()
+                .find(|(n, _)| Some(*n) == parse_number(word))
+        };
+        text(true)
+            .or_else(|| text(false))
+            .or_else(number)
+            .map(|(n, _)| *n)
     }
 }
 
@@ -176,7 +210,11 @@ fn parse_number(text: &str) -> Option<i64> {
 
 /// All controls of a device, with values.
 pub fn read(device: &Device) -> std::io::Result<Vec<Control>> {
-    let mut controls: Vec<_> = device.controls()?.into_iter().filter_map(Control::new).collect();
+    let mut controls: Vec<_> = device
+        .controls()?
+        .into_iter()
+        .filter_map(Control::new)
+        .collect();
     for control in &mut controls {
         if !matches!(control.kind, Kind::Button | Kind::Other) {
             control.value = device.control(control.id, control.kind == Kind::Wide).ok();
@@ -190,7 +228,13 @@ pub fn set(device: &Device, controls: &[Control], name: &str, value: &str) -> Re
     for (control, number) in plan(controls, name, value)? {
         device
             .set_control(control.id, number, control.kind == Kind::Wide)
-            .map_err(|e| format!("control {}: the driver refuses {}: {e}", control.name, control.shows(number)))?;
+            .map_err(|e| {
+                format!(
+                    "control {}: the driver refuses {}: {e}",
+                    control.name,
+                    control.shows(number)
+                )
+            })?;
     }
     Ok(())
 }
@@ -206,7 +250,10 @@ const OTHER_NAMES: [(&str, u32); 14] = [
     ("focus_auto", V4L2_CID_FOCUS_AUTO),
     ("focus_automatic_continuous", V4L2_CID_FOCUS_AUTO),
     ("white_balance", V4L2_CID_WHITE_BALANCE_TEMPERATURE),
-    ("white_balance_temperature_auto", V4L2_CID_AUTO_WHITE_BALANCE),
+    (
+        "white_balance_temperature_auto",
+        V4L2_CID_AUTO_WHITE_BALANCE,
+    ),
     ("white_balance_automatic", V4L2_CID_AUTO_WHITE_BALANCE),
     ("zoom", V4L2_CID_ZOOM_ABSOLUTE),
     ("pan", V4L2_CID_PAN_ABSOLUTE),
@@ -216,9 +263,19 @@ const OTHER_NAMES: [(&str, u32); 14] = [
 /// Controls that an automatic rules: the ruled one, the automatic, its values (tried in this order) for "auto" and for a
 /// number. Exposure's "aperture priority" is what cameras with a fixed lens call automatic.
 const RULED: [(u32, u32, &[i64], &[i64]); 3] = [
-    (V4L2_CID_EXPOSURE_ABSOLUTE, V4L2_CID_EXPOSURE_AUTO, &[3, 0], &[1, 2]),
+    (
+        V4L2_CID_EXPOSURE_ABSOLUTE,
+        V4L2_CID_EXPOSURE_AUTO,
+        &[3, 0],
+        &[1, 2],
+    ),
     (V4L2_CID_FOCUS_ABSOLUTE, V4L2_CID_FOCUS_AUTO, &[1], &[0]),
-    (V4L2_CID_WHITE_BALANCE_TEMPERATURE, V4L2_CID_AUTO_WHITE_BALANCE, &[1], &[0]),
+    (
+        V4L2_CID_WHITE_BALANCE_TEMPERATURE,
+        V4L2_CID_AUTO_WHITE_BALANCE,
+        &[1],
+        &[0],
+    ),
 ];
 
 /// What to set, in order, for `name=value`.
@@ -226,19 +283,29 @@ const RULED: [(u32, u32, &[i64], &[i64]); 3] = [
 /// Names are the driver's, written as v4l2-ctl does, or one of the common ones: `exposure`, `focus` and `white_balance` take
 /// `auto` or a number, which turns the automatic off first; `zoom`, `pan`, `tilt`. Menus take their text, its first word
 /// (`power_line_frequency=50`) or the item's number.
-fn plan<'c>(controls: &'c [Control], name: &str, value: &str) -> Result<Vec<(&'c Control, i64)>, String> {
+fn plan<'c>(
+    controls: &'c [Control],
+    name: &str,
+    value: &str,
+) -> Result<Vec<(&'c Control, i64)>, String> {
     let wanted = plain_name(name);
     let by_id = |id: u32| controls.iter().find(|c| c.id == id);
-    let other = OTHER_NAMES.iter().find(|(n, _)| *n == wanted).map(|(_, id)| *id);
+    let other = OTHER_NAMES
+        .iter()
+        .find(|(n, _)| *n == wanted)
+        .map(|(_, id)| *id);
     let ruled = RULED.iter().find(|(id, ..)| Some(*id) == other);
     let named = controls.iter().find(|c| c.name == wanted);
     if let (None, Some((_, auto, on, _)), "auto") = (named, ruled, value.trim()) {
-        let auto = by_id(*auto).ok_or_else(|| format!("{wanted} has no automatic on this camera"))?;
+        let auto =
+            by_id(*auto).ok_or_else(|| format!("{wanted} has no automatic on this camera"))?;
         let on = on.iter().copied().find(|v| auto.has(*v));
         let on = on.ok_or_else(|| format!("control {} takes {}", auto.name, auto.takes()))?;
         return Ok(vec![(auto, on)]);
     }
-    let control = named.or_else(|| by_id(other?)).ok_or_else(|| unknown(&wanted, controls))?;
+    let control = named
+        .or_else(|| by_id(other?))
+        .ok_or_else(|| unknown(&wanted, controls))?;
     let number = control.parse(value)?;
     let mut steps = Vec::new();
     // The driver's own name means that control alone.
@@ -262,11 +329,18 @@ impl Control {
 }
 
 fn unknown(name: &str, controls: &[Control]) -> String {
-    let names: Vec<_> = controls.iter().filter(|c| !c.read_only && c.kind != Kind::Other).map(|c| c.name.as_str()).collect();
+    let names: Vec<_> = controls
+        .iter()
+        .filter(|c| !c.read_only && c.kind != Kind::Other)
+        .map(|c| c.name.as_str())
+        .collect();
     if names.is_empty() {
         format!("there is no control {name}; it has no controls")
     } else {
-        format!("there is no control {name}; there are: {}", names.join(", "))
+        format!(
+            "there is no control {name}; there are: {}",
+            names.join(", ")
+        )
     }
 }
 
@@ -274,7 +348,14 @@ fn unknown(name: &str, controls: &[Control]) -> String {
 mod tests {
     use super::*;
 
-    fn control(id: u32, kind: Kind, title: &str, min: i64, max: i64, menu: &[(i64, &str)]) -> Control {
+    fn control(
+        id: u32,
+        kind: Kind,
+        title: &str,
+        min: i64,
+        max: i64,
+        menu: &[(i64, &str)],
+    ) -> Control {
         Control {
             id,
             name: plain_name(title),
@@ -292,13 +373,27 @@ mod tests {
 
     /// As uvcvideo shows a common webcam.
     fn webcam() -> Vec<Control> {
-        let mut temperature = control(V4L2_CID_WHITE_BALANCE_TEMPERATURE, Kind::Integer, "White Balance Temperature", 2000, 6500, &[]);
+        let mut temperature = control(
+            V4L2_CID_WHITE_BALANCE_TEMPERATURE,
+            Kind::Integer,
+            "White Balance Temperature",
+            2000,
+            6500,
+            &[],
+        );
         temperature.step = 10;
         let mut privacy = control(0x009a_0910, Kind::Boolean, "Privacy", 0, 1, &[]);
         privacy.read_only = true;
         vec![
             control(0x0098_0900, Kind::Integer, "Brightness", -64, 64, &[]),
-            control(V4L2_CID_AUTO_WHITE_BALANCE, Kind::Boolean, "White Balance, Automatic", 0, 1, &[]),
+            control(
+                V4L2_CID_AUTO_WHITE_BALANCE,
+                Kind::Boolean,
+                "White Balance, Automatic",
+                0,
+                1,
+                &[],
+            ),
             control(
                 V4L2_CID_POWER_LINE_FREQUENCY,
                 Kind::Menu,
@@ -308,10 +403,38 @@ mod tests {
                 &[(0, "Disabled"), (1, "50 Hz"), (2, "60 Hz")],
             ),
             temperature,
-            control(V4L2_CID_EXPOSURE_AUTO, Kind::Menu, "Auto Exposure", 0, 3, &[(1, "Manual Mode"), (3, "Aperture Priority Mode")]),
-            control(V4L2_CID_EXPOSURE_ABSOLUTE, Kind::Integer, "Exposure Time, Absolute", 3, 2047, &[]),
-            control(V4L2_CID_FOCUS_ABSOLUTE, Kind::Integer, "Focus, Absolute", 0, 250, &[]),
-            control(V4L2_CID_FOCUS_AUTO, Kind::Boolean, "Focus, Automatic Continuous", 0, 1, &[]),
+            control(
+                V4L2_CID_EXPOSURE_AUTO,
+                Kind::Menu,
+                "Auto Exposure",
+                0,
+                3,
+                &[(1, "Manual Mode"), (3, "Aperture Priority Mode")],
+            ),
+            control(
+                V4L2_CID_EXPOSURE_ABSOLUTE,
+                Kind::Integer,
+                "Exposure Time, Absolute",
+                3,
+                2047,
+                &[],
+            ),
+            control(
+                V4L2_CID_FOCUS_ABSOLUTE,
+                Kind::Integer,
+                "Focus, Absolute",
+                0,
+                250,
+                &[],
+            ),
+            control(
+                V4L2_CID_FOCUS_AUTO,
+                Kind::Boolean,
+                "Focus, Automatic Continuous",
+                0,
+                1,
+                &[],
+            ),
             control(0x0098_f906, Kind::Bits, "Bitmask", 0, 0x8040_2010, &[]),
             control(0x0098_f905, Kind::Other, "String", 2, 4, &[]),
             privacy,
@@ -321,7 +444,10 @@ mod tests {
     fn told(name: &str, value: &str) -> String {
         match plan(&webcam(), name, value) {
             Ok(steps) => {
-                let steps: Vec<_> = steps.iter().map(|(c, v)| format!("{}={v}", c.name)).collect();
+                let steps: Vec<_> = steps
+                    .iter()
+                    .map(|(c, v)| format!("{}={v}", c.name))
+                    .collect();
                 steps.join(" ")
             }
             Err(e) => e,
@@ -337,16 +463,36 @@ mod tests {
             ("power_line_frequency", "60 Hz", "power_line_frequency=2"),
             ("power_line_frequency", "off", "power_line_frequency=0"),
             ("power_line_frequency", "2", "power_line_frequency=2"),
-            ("exposure", "156", "auto_exposure=1 exposure_time_absolute=156"),
+            (
+                "exposure",
+                "156",
+                "auto_exposure=1 exposure_time_absolute=156",
+            ),
             ("exposure", "auto", "auto_exposure=3"),
-            ("exposure_absolute", "156", "auto_exposure=1 exposure_time_absolute=156"),
-            ("exposure_time_absolute", "156", "exposure_time_absolute=156"),
+            (
+                "exposure_absolute",
+                "156",
+                "auto_exposure=1 exposure_time_absolute=156",
+            ),
+            (
+                "exposure_time_absolute",
+                "156",
+                "exposure_time_absolute=156",
+            ),
             ("exposure_auto", "manual_mode", "auto_exposure=1"),
             ("auto_exposure", "aperture", "auto_exposure=3"),
-            ("focus", "30", "focus_automatic_continuous=0 focus_absolute=30"),
+            (
+                "focus",
+                "30",
+                "focus_automatic_continuous=0 focus_absolute=30",
+            ),
             ("focus", "auto", "focus_automatic_continuous=1"),
             ("focus_auto", "off", "focus_automatic_continuous=0"),
-            ("white-balance", "4600", "white_balance_automatic=0 white_balance_temperature=4600"),
+            (
+                "white-balance",
+                "4600",
+                "white_balance_automatic=0 white_balance_temperature=4600",
+            ),
             ("bitmask", "0x80000010", "bitmask=2147483664"),
         ] {
             assert_eq!(told(name, value), expected, "{name}={value}");
@@ -356,8 +502,16 @@ mod tests {
     #[test]
     fn what_cannot_be_set_is_said_with_what_can() {
         for (name, value, expected) in [
-            ("brightness", "65", "control brightness: \"65\" is out of range; it takes -64 to 64"),
-            ("brightness", "much", "control brightness: \"much\" is not a number; it takes -64 to 64"),
+            (
+                "brightness",
+                "65",
+                "control brightness: \"65\" is out of range; it takes -64 to 64",
+            ),
+            (
+                "brightness",
+                "much",
+                "control brightness: \"much\" is not a number; it takes -64 to 64",
+            ),
             (
                 "white_balance_temperature",
                 "1",
@@ -368,9 +522,21 @@ mod tests {
                 "0",
                 "control auto_exposure: \"0\" is not one of its values; it takes manual_mode (1), aperture_priority_mode (3)",
             ),
-            ("focus_auto", "2", "control focus_automatic_continuous: \"2\" is not understood; it takes on, off"),
-            ("bitmask", "1", "control bitmask: \"1\" is out of range; it takes bits of 0x80402010"),
-            ("string", "abc", "control string is no number and cannot be set here"),
+            (
+                "focus_auto",
+                "2",
+                "control focus_automatic_continuous: \"2\" is not understood; it takes on, off",
+            ),
+            (
+                "bitmask",
+                "1",
+                "control bitmask: \"1\" is out of range; it takes bits of 0x80402010",
+            ),
+            (
+                "string",
+                "abc",
+                "control string is no number and cannot be set here",
+            ),
             ("privacy", "on", "control privacy can only be read"),
             (
                 "zoom",
@@ -382,14 +548,30 @@ mod tests {
         ] {
             assert_eq!(told(name, value), expected, "{name}={value}");
         }
-        assert_eq!(plan(&[], "focus", "1").unwrap_err(), "there is no control focus; it has no controls");
-        assert_eq!(plan(&[], "focus", "auto").unwrap_err(), "focus has no automatic on this camera");
+        assert_eq!(
+            plan(&[], "focus", "1").unwrap_err(),
+            "there is no control focus; it has no controls"
+        );
+        assert_eq!(
+            plan(&[], "focus", "auto").unwrap_err(),
+            "focus has no automatic on this camera"
+        );
     }
 
     #[test]
     fn a_camera_without_automatics_still_takes_numbers() {
-        let fixed = [control(V4L2_CID_FOCUS_ABSOLUTE, Kind::Integer, "Focus, Absolute", 0, 250, &[])];
+        let fixed = [control(
+            V4L2_CID_FOCUS_ABSOLUTE,
+            Kind::Integer,
+            "Focus, Absolute",
+            0,
+            250,
+            &[],
+        )];
         let steps = plan(&fixed, "focus", "7").unwrap();
-        assert_eq!(steps.iter().map(|(c, v)| (c.id, *v)).collect::<Vec<_>>(), [(V4L2_CID_FOCUS_ABSOLUTE, 7)]);
+        assert_eq!(
+            steps.iter().map(|(c, v)| (c.id, *v)).collect::<Vec<_>>(),
+            [(V4L2_CID_FOCUS_ABSOLUTE, 7)]
+        );
     }
 }

@@ -21,10 +21,14 @@ const LONGEST_LIST: u32 = 512;
 
 // The `v4l` crate has no numbers for the event calls (linux/videodev2.h: _IOR('V', 89), _IOW('V', 90)).
 const VIDIOC_DQEVENT: vidioc::_IOC_TYPE = request(2, size_of::<v4l2_event>(), 89);
-const VIDIOC_SUBSCRIBE_EVENT: vidioc::_IOC_TYPE = request(1, size_of::<v4l2_event_subscription>(), 90);
+const VIDIOC_SUBSCRIBE_EVENT: vidioc::_IOC_TYPE =
+    request(1, size_of::<v4l2_event_subscription>(), 90);
 
 const fn request(direction: vidioc::_IOC_TYPE, size: usize, number: u8) -> vidioc::_IOC_TYPE {
-    direction << 30 | (size as vidioc::_IOC_TYPE) << 16 | (b'V' as vidioc::_IOC_TYPE) << 8 | number as vidioc::_IOC_TYPE
+    direction << 30
+        | (size as vidioc::_IOC_TYPE) << 16
+        | (b'V' as vidioc::_IOC_TYPE) << 8
+        | number as vidioc::_IOC_TYPE
 }
 
 /// Kernel structures for which all-zero bytes are a value: integers, and unions and arrays of them.
@@ -126,19 +130,33 @@ pub struct RawControl {
 
 impl Device {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
         Ok(Self { file })
     }
 
     /// One ioctl, repeated when a signal interrupts it.
-    pub(super) fn call<T: Plain>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
+    pub(super) fn call<T: Plain>(
+        &self,
+        request: vidioc::_IOC_TYPE,
+        argument: &mut T,
+    ) -> io::Result<()> {
         let encoded = (request >> 16) as usize & 0x3fff;
-        assert_eq!(encoded, size_of::<T>(), "an ioctl's number names its argument's size");
+        assert_eq!(
+            encoded,
+            size_of::<T>(),
+            "an ioctl's number names its argument's size"
+        );
         loop {
             // SAFETY: the kernel reads and writes at most the bytes that the request encodes, and those are T's (checked
             // above); T holds any bytes (Plain). The one pointer, in v4l2_ext_controls, is set by `control_call`, to a
             // control that outlives the call.
-            let done = unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast()) };
+            let done = unsafe {
+                v4l::v4l2::ioctl(self.file.as_raw_fd(), request, (argument as *mut T).cast())
+            };
             match done {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
@@ -150,8 +168,16 @@ impl Device {
         let mut c = v4l2_capability::zeroed();
         self.call(vidioc::VIDIOC_QUERYCAP, &mut c)?;
         // Without the flag the driver has only the capabilities of all its nodes together.
-        let caps = if c.capabilities & V4L2_CAP_DEVICE_CAPS != 0 { c.device_caps } else { c.capabilities };
-        Ok(Capability { driver: text(&c.driver), card: text(&c.card), caps })
+        let caps = if c.capabilities & V4L2_CAP_DEVICE_CAPS != 0 {
+            c.device_caps
+        } else {
+            c.capabilities
+        };
+        Ok(Capability {
+            driver: text(&c.driver),
+            card: text(&c.card),
+            caps,
+        })
     }
 
     /// Every format the device offers, those that stampcast does not read without sizes. `wanted` is the size at which
@@ -159,20 +185,39 @@ impl Device {
     pub fn offers(&self, wanted: (u32, u32)) -> io::Result<Vec<Offer>> {
         let mut offers = Vec::new();
         for index in 0..LONGEST_LIST {
-            let mut f = v4l2_fmtdesc { index, type_: CAPTURE, ..Plain::zeroed() };
+            let mut f = v4l2_fmtdesc {
+                index,
+                type_: CAPTURE,
+                ..Plain::zeroed()
+            };
             if !listed(self.call(vidioc::VIDIOC_ENUM_FMT, &mut f), index)? {
                 break;
             }
             let code = FourCc(f.pixelformat);
-            let sizes = if code.pixel_format().is_some() { self.sizes(code)? } else { Vec::new() };
+            let sizes = if code.pixel_format().is_some() {
+                self.sizes(code)?
+            } else {
+                Vec::new()
+            };
             if sizes.is_empty() {
                 // Unlisted sizes: the driver is asked for the wanted one and answers with what it has.
-                let sizes = Sizes::Discrete { width: wanted.0, height: wanted.1 };
-                offers.push(Offer { code, sizes, intervals: Vec::new() });
+                let sizes = Sizes::Discrete {
+                    width: wanted.0,
+                    height: wanted.1,
+                };
+                offers.push(Offer {
+                    code,
+                    sizes,
+                    intervals: Vec::new(),
+                });
             }
             for sizes in sizes {
                 let intervals = self.intervals(code, sizes.fit(wanted))?;
-                offers.push(Offer { code, sizes, intervals });
+                offers.push(Offer {
+                    code,
+                    sizes,
+                    intervals,
+                });
             }
         }
         Ok(offers)
@@ -181,20 +226,35 @@ impl Device {
     fn sizes(&self, code: FourCc) -> io::Result<Vec<Sizes>> {
         let mut sizes = Vec::new();
         for index in 0..LONGEST_LIST {
-            let mut f = v4l2_frmsizeenum { index, pixel_format: code.0, ..Plain::zeroed() };
+            let mut f = v4l2_frmsizeenum {
+                index,
+                pixel_format: code.0,
+                ..Plain::zeroed()
+            };
             if !listed(self.call(vidioc::VIDIOC_ENUM_FRAMESIZES, &mut f), index)? {
                 break;
             }
             if f.type_ == v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
                 // SAFETY: both members of the union are integers only; the type says which one was written.
                 let d = unsafe { f.__bindgen_anon_1.discrete };
-                sizes.push(Sizes::Discrete { width: d.width, height: d.height });
+                sizes.push(Sizes::Discrete {
+                    width: d.width,
+                    height: d.height,
+                });
             } else {
                 // SAFETY: as above.
                 let s = unsafe { f.__bindgen_anon_1.stepwise };
                 sizes.push(Sizes::Range {
-                    width: Span { min: s.min_width, max: s.max_width, step: s.step_width },
-                    height: Span { min: s.min_height, max: s.max_height, step: s.step_height },
+                    width: Span {
+                        min: s.min_width,
+                        max: s.max_width,
+                        step: s.step_width,
+                    },
+                    height: Span {
+                        min: s.min_height,
+                        max: s.max_height,
+                        step: s.step_height,
+                    },
                 });
                 break;
             }
@@ -205,7 +265,13 @@ impl Device {
     fn intervals(&self, code: FourCc, (width, height): (u32, u32)) -> io::Result<Vec<Intervals>> {
         let mut intervals = Vec::new();
         for index in 0..LONGEST_LIST {
-            let mut f = v4l2_frmivalenum { index, pixel_format: code.0, width, height, ..Plain::zeroed() };
+            let mut f = v4l2_frmivalenum {
+                index,
+                pixel_format: code.0,
+                width,
+                height,
+                ..Plain::zeroed()
+            };
             if !listed(self.call(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut f), index)? {
                 break;
             }
@@ -228,7 +294,10 @@ impl Device {
 
     /// Asks for a format and returns what the driver set, which may be another. EBUSY: another program streams.
     pub fn set_format(&self, code: FourCc, width: u32, height: u32) -> io::Result<PixFormat> {
-        let mut f = v4l2_format { type_: CAPTURE, ..Plain::zeroed() };
+        let mut f = v4l2_format {
+            type_: CAPTURE,
+            ..Plain::zeroed()
+        };
         f.fmt.pix = v4l2_pix_format {
             width,
             height,
@@ -243,26 +312,40 @@ impl Device {
 
     /// Asks for an interval between frames and returns what the driver set; `None` where it cannot say.
     pub fn set_interval(&self, wanted: Interval) -> io::Result<Option<Interval>> {
-        let mut p = v4l2_streamparm { type_: CAPTURE, ..Plain::zeroed() };
+        let mut p = v4l2_streamparm {
+            type_: CAPTURE,
+            ..Plain::zeroed()
+        };
         p.parm.capture = v4l2_captureparm {
-            timeperframe: v4l2_fract { numerator: wanted.numerator, denominator: wanted.denominator },
+            timeperframe: v4l2_fract {
+                numerator: wanted.numerator,
+                denominator: wanted.denominator,
+            },
             // SAFETY: `capture` is integers only, and all of `p` was zeroed.
             ..unsafe { p.parm.capture }
         };
         match self.call(vidioc::VIDIOC_S_PARM, &mut p) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => return Ok(None),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
+                return Ok(None);
+            }
             done => done?,
         }
         // SAFETY: a capture parameter is in `capture`; its members are integers.
         let c = unsafe { p.parm.capture };
-        Ok(Interval::new(c.timeperframe.numerator, c.timeperframe.denominator))
+        Ok(Interval::new(
+            c.timeperframe.numerator,
+            c.timeperframe.denominator,
+        ))
     }
 
     pub fn controls(&self) -> io::Result<Vec<RawControl>> {
         let mut controls = Vec::new();
         let mut id = 0;
         for index in 0..LONGEST_LIST {
-            let mut c = v4l2_query_ext_ctrl { id: id | V4L2_CTRL_FLAG_NEXT_CTRL, ..Plain::zeroed() };
+            let mut c = v4l2_query_ext_ctrl {
+                id: id | V4L2_CTRL_FLAG_NEXT_CTRL,
+                ..Plain::zeroed()
+            };
             if !listed(self.call(vidioc::VIDIOC_QUERY_EXT_CTRL, &mut c), index)? || c.id <= id {
                 break;
             }
@@ -289,14 +372,26 @@ impl Device {
             return Vec::new();
         }
         let first = c.minimum.clamp(0, i64::from(u32::MAX)) as u32;
-        let last = c.maximum.clamp(0, i64::from(first) + i64::from(LONGEST_LIST)) as u32;
+        let last = c
+            .maximum
+            .clamp(0, i64::from(first) + i64::from(LONGEST_LIST)) as u32;
         let mut items = Vec::new();
         for index in first..=last {
-            let mut m = v4l2_querymenu { id: c.id, index, ..Plain::zeroed() };
+            let mut m = v4l2_querymenu {
+                id: c.id,
+                index,
+                ..Plain::zeroed()
+            };
             // EINVAL: the menu has a hole here.
             if self.call(vidioc::VIDIOC_QUERYMENU, &mut m).is_ok() {
                 // SAFETY: both members are integers; the control's type says which one was written.
-                let item = unsafe { if numbers { { m.__bindgen_anon_1.value }.to_string() } else { text(&{ m.__bindgen_anon_1.name }) } };
+                let item = unsafe {
+                    if numbers {
+                        { m.__bindgen_anon_1.value }.to_string()
+                    } else {
+                        text(&{ m.__bindgen_anon_1.name })
+                    }
+                };
                 items.push((i64::from(index), item));
             }
         }
@@ -305,14 +400,26 @@ impl Device {
 
     /// The value of a control that holds one integer (of at most 32 bits unless `wide`).
     pub fn control(&self, id: u32, wide: bool) -> io::Result<i64> {
-        let mut c = v4l2_ext_control { id, ..Plain::zeroed() };
+        let mut c = v4l2_ext_control {
+            id,
+            ..Plain::zeroed()
+        };
         self.control_call(vidioc::VIDIOC_G_EXT_CTRLS, &mut c)?;
         // SAFETY: both members are integers, and the whole union was zeroed.
-        Ok(unsafe { if wide { c.__bindgen_anon_1.value64 } else { i64::from(c.__bindgen_anon_1.value) } })
+        Ok(unsafe {
+            if wide {
+                c.__bindgen_anon_1.value64
+            } else {
+                i64::from(c.__bindgen_anon_1.value)
+            }
+        })
     }
 
     pub fn set_control(&self, id: u32, value: i64, wide: bool) -> io::Result<()> {
-        let mut c = v4l2_ext_control { id, ..Plain::zeroed() };
+        let mut c = v4l2_ext_control {
+            id,
+            ..Plain::zeroed()
+        };
         if wide {
             c.__bindgen_anon_1.value64 = value;
         } else {
@@ -322,15 +429,26 @@ impl Device {
         self.control_call(vidioc::VIDIOC_S_EXT_CTRLS, &mut c)
     }
 
-    fn control_call(&self, request: vidioc::_IOC_TYPE, control: &mut v4l2_ext_control) -> io::Result<()> {
+    fn control_call(
+        &self,
+        request: vidioc::_IOC_TYPE,
+        control: &mut v4l2_ext_control,
+    ) -> io::Result<()> {
         // `which` 0 is V4L2_CTRL_WHICH_CUR_VAL. `size` 0: the kernel touches no memory that the control points to.
-        let mut list = v4l2_ext_controls { count: 1, controls: control, ..Plain::zeroed() };
+        let mut list = v4l2_ext_controls {
+            count: 1,
+            controls: control,
+            ..Plain::zeroed()
+        };
         self.call(request, &mut list)
     }
 
     /// Asks to be told when the signal changes its size. Devices whose size is fixed refuse, which is as good.
     pub fn watch_source(&self) {
-        let mut s = v4l2_event_subscription { type_: V4L2_EVENT_SOURCE_CHANGE, ..Plain::zeroed() };
+        let mut s = v4l2_event_subscription {
+            type_: V4L2_EVENT_SOURCE_CHANGE,
+            ..Plain::zeroed()
+        };
         let _refused = self.call(VIDIOC_SUBSCRIBE_EVENT, &mut s);
     }
 
@@ -339,13 +457,19 @@ impl Device {
         let mut e = v4l2_event::zeroed();
         match self.call(VIDIOC_DQEVENT, &mut e) {
             // ENOENT: nothing is waiting. ENOTTY, EINVAL: the driver has no events.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTTY | libc::EINVAL | libc::EAGAIN)) => {
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENOTTY | libc::EINVAL | libc::EAGAIN)
+                ) =>
+            {
                 return Ok(false);
             }
             done => done?,
         }
         // SAFETY: `src_change` is one integer; the type says that it was written.
-        Ok(e.type_ == V4L2_EVENT_SOURCE_CHANGE && unsafe { e.u.src_change.changes } & V4L2_EVENT_SRC_CH_RESOLUTION != 0)
+        Ok(e.type_ == V4L2_EVENT_SOURCE_CHANGE
+            && unsafe { e.u.src_change.changes } & V4L2_EVENT_SRC_CH_RESOLUTION != 0)
     }
 }
 
@@ -370,7 +494,8 @@ fn listed(answer: io::Result<()>, index: u32) -> io::Result<bool> {
 /// V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats that are not RGB.
 fn full_range(quantization: u32, colorspace: u32) -> bool {
     quantization == v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE
-        || quantization == v4l2_quantization_V4L2_QUANTIZATION_DEFAULT && colorspace == v4l2_colorspace_V4L2_COLORSPACE_JPEG
+        || quantization == v4l2_quantization_V4L2_QUANTIZATION_DEFAULT
+            && colorspace == v4l2_colorspace_V4L2_COLORSPACE_JPEG
 }
 
 /// A fixed-size C string, as far as its NUL.
@@ -404,8 +529,16 @@ mod tests {
     fn a_file_that_is_no_device_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let device = Device::open(file.path()).unwrap();
-        assert_eq!(device.capability().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
-        assert_eq!(Device::open(Path::new("/nowhere/video0")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            device.capability().unwrap_err().raw_os_error(),
+            Some(libc::ENOTTY)
+        );
+        assert_eq!(
+            Device::open(Path::new("/nowhere/video0"))
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
     }
 
     #[test]

@@ -67,7 +67,9 @@ pub fn scan() -> Vec<Node> {
 }
 
 fn scan_class(class: &Path) -> Vec<Node> {
-    let Ok(entries) = fs::read_dir(class) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(class) else {
+        return Vec::new();
+    };
     let mut nodes: Vec<Node> = entries.flatten().filter_map(|e| node(&e.path())).collect();
     nodes.sort_by_key(|n| n.number);
     nodes
@@ -75,30 +77,64 @@ fn scan_class(class: &Path) -> Vec<Node> {
 
 /// `None` for what is no video node (v4l-subdev0, radio0, an odd name), or is going away while it is read.
 fn node(dir: &Path) -> Option<Node> {
-    let number = dir.file_name()?.to_str()?.strip_prefix("video")?.parse().ok()?;
+    let number = dir
+        .file_name()?
+        .to_str()?
+        .strip_prefix("video")?
+        .parse()
+        .ok()?;
     let name = word(dir, "name")?;
     let index = word(dir, "index").and_then(|i| i.parse().ok()).unwrap_or(0);
     let dev = word(dir, "dev")?;
     let device = fs::canonicalize(dir.join("device")).ok();
-    let usb = device.as_deref().and_then(|d| d.ancestors().take(6).find(|a| a.join("idVendor").exists()));
+    let usb = device
+        .as_deref()
+        .and_then(|d| d.ancestors().take(6).find(|a| a.join("idVendor").exists()));
     let place = match (usb, &device) {
         (Some(usb), _) => usb.file_name()?.to_string_lossy().into_owned(),
         (None, Some(device)) => {
-            let mut last: Vec<_> = device.iter().rev().take(2).map(|c| c.to_string_lossy()).collect();
+            let mut last: Vec<_> = device
+                .iter()
+                .rev()
+                .take(2)
+                .map(|c| c.to_string_lossy())
+                .collect();
             last.reverse();
             last.join("/")
         }
         (None, None) => "virtual".into(),
     };
     let interface = match (usb, device.as_deref().and_then(Path::file_name)) {
-        (Some(_), Some(name)) => name.to_string_lossy().rsplit_once(':').map_or("".into(), |(_, i)| i.to_owned()),
+        (Some(_), Some(name)) => name
+            .to_string_lossy()
+            .rsplit_once(':')
+            .map_or("".into(), |(_, i)| i.to_owned()),
         _ => String::new(),
     };
-    let vid_pid = usb.and_then(|u| Some(format!("{}:{}", word(u, "idVendor")?, word(u, "idProduct")?)));
+    let vid_pid = usb.and_then(|u| {
+        Some(format!(
+            "{}:{}",
+            word(u, "idVendor")?,
+            word(u, "idProduct")?
+        ))
+    });
     let serial = usb.and_then(|u| word(u, "serial"));
     let driver = fs::canonicalize(dir.join("device/driver")).ok();
-    let driver = driver.as_deref().and_then(Path::file_name).map_or(String::new(), |n| n.to_string_lossy().into_owned());
-    Some(Node { number, name, index, vid_pid, serial, place, interface, driver, dev })
+    let driver = driver
+        .as_deref()
+        .and_then(Path::file_name)
+        .map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    Some(Node {
+        number,
+        name,
+        index,
+        vid_pid,
+        serial,
+        place,
+        interface,
+        driver,
+        dev,
+    })
 }
 
 /// A one-line file of sysfs; `None` when missing or empty.
@@ -120,23 +156,33 @@ pub struct Identity {
 
 impl Identity {
     pub fn new(node: &Node, nodes: &[Node]) -> Self {
-        let identity = Self { node: node.clone(), twins: Arc::default() };
+        let identity = Self {
+            node: node.clone(),
+            twins: Arc::default(),
+        };
         identity.note_twins(nodes);
         identity
     }
 
     /// To be called now and then while the camera is surely there: what else looks like it is another.
     pub fn note_twins(&self, nodes: &[Node]) {
-        let others = nodes.iter().filter(|n| self.looks_like(n) && n.place != self.node.place);
+        let others = nodes
+            .iter()
+            .filter(|n| self.looks_like(n) && n.place != self.node.place);
         *self.twins() = others.map(|n| n.place.clone()).collect();
     }
 
     /// Whether the settings could mean this camera. They say little of one that was chosen by a number, which may have changed.
     pub fn fits(&self, camera: &UsbCamera) -> bool {
-        let missing = |device| SourceError::Missing { device, available: Vec::new() };
+        let missing = |device| SourceError::Missing {
+            device,
+            available: Vec::new(),
+        };
         let is_camera = |_: &Node| Some(Purpose::Camera);
         match camera {
-            UsbCamera::Named(name) => named(name, std::slice::from_ref(&self.node), &is_camera, &missing).is_ok(),
+            UsbCamera::Named(name) => {
+                named(name, std::slice::from_ref(&self.node), &is_camera, &missing).is_ok()
+            }
             UsbCamera::Index(_) | UsbCamera::Path(_) => true,
         }
     }
@@ -151,7 +197,15 @@ impl Identity {
 
     fn looks_like(&self, n: &Node) -> bool {
         let mine = &self.node;
-        let key = |n: &Node| (n.name.clone(), n.vid_pid.clone(), n.serial.clone(), n.index, n.interface.clone());
+        let key = |n: &Node| {
+            (
+                n.name.clone(),
+                n.vid_pid.clone(),
+                n.serial.clone(),
+                n.index,
+                n.interface.clone(),
+            )
+        };
         key(n) == key(mine)
     }
 
@@ -180,7 +234,10 @@ impl Identity {
 
     fn described(&self) -> String {
         match &self.node.serial {
-            Some(serial) => format!("{} with serial {serial}, last at {}", self.node.name, self.node.place),
+            Some(serial) => format!(
+                "{} with serial {serial}, last at {}",
+                self.node.name, self.node.place
+            ),
             None => format!("{}, last at {}", self.node.name, self.node.place),
         }
     }
@@ -196,7 +253,10 @@ impl From<Identity> for (Node, Vec<String>) {
 
 impl From<(Node, Vec<String>)> for Identity {
     fn from((node, twins): (Node, Vec<String>)) -> Self {
-        Self { node, twins: Arc::new(Mutex::new(twins)) }
+        Self {
+            node,
+            twins: Arc::new(Mutex::new(twins)),
+        }
     }
 }
 
@@ -238,7 +298,9 @@ impl Purpose {
             Self::Metadata => "a metadata node, which carries no picture",
             Self::Output => "an output, which gives no picture",
             Self::Converter => "an encoder or converter, not a camera",
-            Self::Pipeline => "a raw sensor pipeline (for a Raspberry Pi camera use --camera-type rpi)",
+            Self::Pipeline => {
+                "a raw sensor pipeline (for a Raspberry Pi camera use --camera-type rpi)"
+            }
             Self::Other => "not a camera",
         }
     }
@@ -268,12 +330,24 @@ pub fn resolve(camera: &UsbCamera, known: Option<&Identity>) -> Result<Found, So
     };
     let label = node.label();
     let device = Device::open(&path).map_err(|e| open_error(&label, e, &nodes))?;
-    let capability = device.capability().map_err(|e| open_error(&label, e, &nodes))?;
+    let capability = device
+        .capability()
+        .map_err(|e| open_error(&label, e, &nodes))?;
     let purpose = Purpose::of(capability.caps);
     if purpose != Purpose::Camera {
-        return Err(not_a_camera(node, purpose, &capability.driver, &nodes, &self::purpose));
+        return Err(not_a_camera(
+            node,
+            purpose,
+            &capability.driver,
+            &nodes,
+            &self::purpose,
+        ));
     }
-    Ok(Found { device, driver: capability.driver, identity: Identity::new(node, &nodes) })
+    Ok(Found {
+        device,
+        driver: capability.driver,
+        identity: Identity::new(node, &nodes),
+    })
 }
 
 /// The choice among nodes that `resolve` makes. Pure: `dev_of` and `purpose` are told.
@@ -284,17 +358,26 @@ fn pick<'n>(
     dev_of: &dyn Fn(&Path) -> Result<Located, io::Error>,
     purpose: &dyn Fn(&Node) -> Option<Purpose>,
 ) -> Result<&'n Node, SourceError> {
-    let missing = |device: String| SourceError::Missing { device, available: available(nodes, purpose) };
+    let missing = |device: String| SourceError::Missing {
+        device,
+        available: available(nodes, purpose),
+    };
     if let UsbCamera::Path(path) = camera {
         match dev_of(path) {
             Ok(located) if located.linked || known.is_none() => {
                 let Some(dev) = located.dev else {
                     let why = "it is not a device node; --list-devices shows the cameras".into();
-                    return Err(SourceError::Unsupported { device: path.display().to_string(), why });
+                    return Err(SourceError::Unsupported {
+                        device: path.display().to_string(),
+                        why,
+                    });
                 };
                 return nodes.iter().find(|n| n.dev == dev).ok_or_else(|| {
                     let why = "it is no video device; --list-devices shows the cameras".into();
-                    SourceError::Unsupported { device: path.display().to_string(), why }
+                    SourceError::Unsupported {
+                        device: path.display().to_string(),
+                        why,
+                    }
                 });
             }
             Ok(_) => {}
@@ -306,7 +389,10 @@ fn pick<'n>(
         return known.find(nodes).ok_or_else(|| missing(known.described()));
     }
     match camera {
-        UsbCamera::Index(n) => nodes.iter().find(|node| node.number == *n).ok_or_else(|| missing(format!("camera /dev/video{n}"))),
+        UsbCamera::Index(n) => nodes
+            .iter()
+            .find(|node| node.number == *n)
+            .ok_or_else(|| missing(format!("camera /dev/video{n}"))),
         UsbCamera::Named(name) => named(name, nodes, purpose, &missing),
         UsbCamera::Path(path) => Err(missing(format!("camera {}", path.display()))),
     }
@@ -320,22 +406,38 @@ fn named<'n>(
     missing: &dyn Fn(String) -> SourceError,
 ) -> Result<&'n Node, SourceError> {
     let lower = name.to_lowercase();
-    let tests: [&dyn Fn(&Node) -> bool; 3] =
-        [&|n| n.serial.as_deref() == Some(name), &|n| n.name.to_lowercase() == lower, &|n| n.name.to_lowercase().contains(&lower)];
+    let tests: [&dyn Fn(&Node) -> bool; 3] = [
+        &|n| n.serial.as_deref() == Some(name),
+        &|n| n.name.to_lowercase() == lower,
+        &|n| n.name.to_lowercase().contains(&lower),
+    ];
     for test in tests {
         // A node that cannot be asked now (no permission) may still be the one.
-        let found: Vec<_> = nodes.iter().filter(|n| test(n) && matches!(purpose(n), Some(Purpose::Camera) | None)).collect();
+        let found: Vec<_> = nodes
+            .iter()
+            .filter(|n| test(n) && matches!(purpose(n), Some(Purpose::Camera) | None))
+            .collect();
         let Some(first) = found.first() else { continue };
         // One camera may have several picture nodes (colour, infrared): its first.
-        if found.iter().all(|n| n.place == first.place && n.vid_pid.is_some()) || found.len() == 1 {
+        if found
+            .iter()
+            .all(|n| n.place == first.place && n.vid_pid.is_some())
+            || found.len() == 1
+        {
             return Ok(first);
         }
-        let lines: Vec<_> = found.iter().map(|n| format!("{} at {}", n.line(), n.place)).collect();
+        let lines: Vec<_> = found
+            .iter()
+            .map(|n| format!("{} at {}", n.line(), n.place))
+            .collect();
         let why = format!(
             "several have that name: {}; choose one by its serial number, or by its port with a path under /dev/v4l/by-path",
             lines.join("; ")
         );
-        return Err(SourceError::Unsupported { device: format!("camera {name:?}"), why });
+        return Err(SourceError::Unsupported {
+            device: format!("camera {name:?}"),
+            why,
+        });
     }
     Err(missing(format!("camera {name:?}")))
 }
@@ -352,7 +454,13 @@ fn dev_of_path(path: &Path) -> io::Result<Located> {
     let linked = fs::symlink_metadata(path)?.file_type().is_symlink();
     let meta = fs::metadata(path)?;
     let number = meta.rdev();
-    let dev = meta.file_type().is_char_device().then(|| format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)));
+    let dev = meta.file_type().is_char_device().then(|| {
+        format!(
+            "{}:{}",
+            nix::sys::stat::major(number),
+            nix::sys::stat::minor(number)
+        )
+    });
     Ok(Located { dev, linked })
 }
 
@@ -361,12 +469,23 @@ fn purpose(node: &Node) -> Option<Purpose> {
     if node.driver == "uvcvideo" {
         // Each stream has a picture node, then one for metadata. To open one would wake a sleeping camera, and a worker that
         // waits for another camera asks four times a second.
-        return Some(if node.index.is_multiple_of(2) { Purpose::Camera } else { Purpose::Metadata });
+        return Some(if node.index.is_multiple_of(2) {
+            Purpose::Camera
+        } else {
+            Purpose::Metadata
+        });
     }
     match Device::open(&node.path()).and_then(|d| d.capability()) {
         Ok(capability) => Some(Purpose::of(capability.caps)),
         // It is being unplugged.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Some(Purpose::Other),
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)
+            ) =>
+        {
+            Some(Purpose::Other)
+        }
         Err(_) => None,
     }
 }
@@ -379,44 +498,77 @@ pub fn others(gone: &Node) -> Vec<String> {
 }
 
 fn available(nodes: &[Node], purpose: &dyn Fn(&Node) -> Option<Purpose>) -> Vec<String> {
-    nodes.iter().filter(|n| matches!(purpose(n), Some(Purpose::Camera) | None)).map(Node::line).collect()
+    nodes
+        .iter()
+        .filter(|n| matches!(purpose(n), Some(Purpose::Camera) | None))
+        .map(Node::line)
+        .collect()
 }
 
-fn not_a_camera(node: &Node, purpose: Purpose, driver: &str, nodes: &[Node], ask: &dyn Fn(&Node) -> Option<Purpose>) -> SourceError {
+fn not_a_camera(
+    node: &Node,
+    purpose: Purpose,
+    driver: &str,
+    nodes: &[Node],
+    ask: &dyn Fn(&Node) -> Option<Purpose>,
+) -> SourceError {
     let device = node.label();
     if purpose == Purpose::Output && driver.starts_with(LOOPBACK) {
         // It becomes a camera as soon as something is written to it, so this is worth waiting for.
-        let why = "no program writes pictures to this v4l2loopback device yet; start the one that should".into();
+        let why =
+            "no program writes pictures to this v4l2loopback device yet; start the one that should"
+                .into();
         return SourceError::Failed { device, why };
     }
-    let beside = nodes.iter().find(|n| n.place == node.place && n.name == node.name && ask(n) == Some(Purpose::Camera));
+    let beside = nodes
+        .iter()
+        .find(|n| n.place == node.place && n.name == node.name && ask(n) == Some(Purpose::Camera));
     let instead = match beside {
-        Some(n) => format!("its picture is at /dev/video{} (--device-id {})", n.number, n.number),
+        Some(n) => format!(
+            "its picture is at /dev/video{} (--device-id {})",
+            n.number, n.number
+        ),
         None => match available(nodes, ask).as_slice() {
             [] => "there is no camera".into(),
             lines => format!("cameras are: {}", lines.join(", ")),
         },
     };
-    SourceError::Unsupported { device, why: format!("it is {}; {instead}", purpose.described()) }
+    SourceError::Unsupported {
+        device,
+        why: format!("it is {}; {instead}", purpose.described()),
+    }
 }
 
 fn open_error(label: &str, e: io::Error, nodes: &[Node]) -> SourceError {
     let device = label.to_owned();
     match e.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SourceError::Missing { device, available: available(nodes, &purpose) },
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SourceError::Missing {
+            device,
+            available: available(nodes, &purpose),
+        },
         Some(libc::EBUSY) => SourceError::Busy { device },
         Some(libc::EACCES | libc::EPERM) => {
             let why = "no permission to open it; add the user to the group video (sudo usermod -aG video NAME), then log in anew";
-            SourceError::Failed { device, why: why.into() }
+            SourceError::Failed {
+                device,
+                why: why.into(),
+            }
         }
-        _ => SourceError::Io { device, doing: "opening it", source: e },
+        _ => SourceError::Io {
+            device,
+            doing: "opening it",
+            source: e,
+        },
     }
 }
 
 /// The link of `/dev/v4l/by-id` that leads to the node, if there is one.
 pub fn by_id(node: &Node) -> Option<PathBuf> {
     let links = fs::read_dir("/dev/v4l/by-id").ok()?;
-    links.flatten().map(|e| e.path()).find(|link| dev_of_path(link).is_ok_and(|l| l.dev.as_deref() == Some(node.dev.as_str())))
+    links
+        .flatten()
+        .map(|e| e.path())
+        .find(|link| dev_of_path(link).is_ok_and(|l| l.dev.as_deref() == Some(node.dev.as_str())))
 }
 
 #[cfg(test)]

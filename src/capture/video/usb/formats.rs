@@ -29,7 +29,11 @@ impl std::fmt::Display for FourCc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Bit 31 marks big-endian variants and is no character.
         for byte in (self.0 & 0x7fff_ffff).to_le_bytes() {
-            let c = if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' };
+            let c = if byte.is_ascii_graphic() || byte == b' ' {
+                byte as char
+            } else {
+                '?'
+            };
             write!(f, "{c}")?;
         }
         Ok(())
@@ -46,16 +50,25 @@ pub struct Interval {
 impl Interval {
     /// `None` for a fraction that is no time (a zero in it).
     pub fn new(numerator: u32, denominator: u32) -> Option<Self> {
-        (numerator > 0 && denominator > 0).then_some(Self { numerator, denominator })
+        (numerator > 0 && denominator > 0).then_some(Self {
+            numerator,
+            denominator,
+        })
     }
 
     /// The nearest fraction with a numerator of 1 or 1000.
     pub fn from_fps(fps: f64) -> Self {
         let fps = fps.clamp(0.001, 1000.0);
         if fps.fract() == 0.0 {
-            Self { numerator: 1, denominator: fps as u32 }
+            Self {
+                numerator: 1,
+                denominator: fps as u32,
+            }
         } else {
-            Self { numerator: 1000, denominator: (fps * 1000.0).round() as u32 }
+            Self {
+                numerator: 1000,
+                denominator: (fps * 1000.0).round() as u32,
+            }
         }
     }
 
@@ -108,7 +121,10 @@ impl Sizes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intervals {
     Discrete(Interval),
-    Range { shortest: Interval, longest: Interval },
+    Range {
+        shortest: Interval,
+        longest: Interval,
+    },
 }
 
 /// One format at one size (or range of sizes).
@@ -154,13 +170,21 @@ pub struct Choice {
 pub fn choose(offers: &[Offer], wish: &Wish) -> Option<Choice> {
     let mut best: Option<(Rank, Choice)> = None;
     for offer in offers {
-        let Some(format) = offer.code.pixel_format() else { continue };
+        let Some(format) = offer.code.pixel_format() else {
+            continue;
+        };
         let (width, height) = offer.sizes.fit((wish.width, wish.height));
         if width == 0 || height == 0 {
             continue;
         }
         let interval = nearest_interval(&offer.intervals, wish.fps);
-        let choice = Choice { code: offer.code, format, width, height, interval };
+        let choice = Choice {
+            code: offer.code,
+            format,
+            width,
+            height,
+            interval,
+        };
         let rank = Rank::of(&choice, wish);
         if best.as_ref().is_none_or(|(b, _)| rank.better_than(b)) {
             best = Some((rank, choice));
@@ -186,7 +210,11 @@ impl Rank {
         Self {
             size: size_rank((choice.width, choice.height), (wish.width, wish.height)),
             grey: choice.format == PixelFormat::Grey,
-            fps_short: if reaches(fps, wish.fps) { 0.0 } else { wish.fps - fps },
+            fps_short: if reaches(fps, wish.fps) {
+                0.0
+            } else {
+                wish.fps - fps
+            },
             cost: match choice.format {
                 PixelFormat::Mjpeg if wish.untouched_jpeg && exact => 0,
                 PixelFormat::Grey | PixelFormat::I420 => 1,
@@ -209,7 +237,10 @@ fn size_rank(size: (u32, u32), wanted: (u32, u32)) -> (u8, u64) {
         (0, 0)
     } else if size.0 >= wanted.0 && size.1 >= wanted.1 {
         // A picture far larger than asked costs more than one that is a little too small.
-        (if area(size) <= 4 * area(wanted) { 1 } else { 3 }, area(size))
+        (
+            if area(size) <= 4 * area(wanted) { 1 } else { 3 },
+            area(size),
+        )
     } else {
         (2, u64::MAX - area(size))
     }
@@ -238,7 +269,13 @@ fn nearest_interval(offered: &[Intervals], wanted_fps: f64) -> Interval {
             }
         })
         .min_by(|a, b| {
-            let key = |i: &Interval| if reaches(i.fps(), wanted_fps) { (0, i.fps()) } else { (1, -i.fps()) };
+            let key = |i: &Interval| {
+                if reaches(i.fps(), wanted_fps) {
+                    (0, i.fps())
+                } else {
+                    (1, -i.fps())
+                }
+            };
             let (a, b) = (key(a), key(b));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
         })
@@ -273,8 +310,20 @@ mod tests {
     use super::*;
 
     fn at(code: &[u8; 4], width: u32, height: u32, fps: &[u32]) -> Offer {
-        let intervals = fps.iter().map(|f| Intervals::Discrete(Interval { numerator: 1, denominator: *f })).collect();
-        Offer { code: FourCc::new(code), sizes: Sizes::Discrete { width, height }, intervals }
+        let intervals = fps
+            .iter()
+            .map(|f| {
+                Intervals::Discrete(Interval {
+                    numerator: 1,
+                    denominator: *f,
+                })
+            })
+            .collect();
+        Offer {
+            code: FourCc::new(code),
+            sizes: Sizes::Discrete { width, height },
+            intervals,
+        }
     }
 
     /// A USB 2 webcam of the common kind.
@@ -291,12 +340,23 @@ mod tests {
     }
 
     fn wish(width: u32, height: u32, fps: f64, untouched_jpeg: bool) -> Wish {
-        Wish { width, height, fps, untouched_jpeg }
+        Wish {
+            width,
+            height,
+            fps,
+            untouched_jpeg,
+        }
     }
 
     fn told(offers: &[Offer], wish: Wish) -> String {
         match choose(offers, &wish) {
-            Some(c) => format!("{} {}x{} {:.2}", c.code, c.width, c.height, c.interval.fps()),
+            Some(c) => format!(
+                "{} {}x{} {:.2}",
+                c.code,
+                c.width,
+                c.height,
+                c.interval.fps()
+            ),
             None => "none".into(),
         }
     }
@@ -333,18 +393,39 @@ mod tests {
 
     #[test]
     fn grey_is_taken_where_nothing_else_is_offered() {
-        assert_eq!(told(&[at(b"GREY", 640, 480, &[60])], wish(640, 480, 15.0, true)), "GREY 640x480 60.00");
-        assert_eq!(told(&[at(b"H264", 640, 480, &[60])], wish(640, 480, 15.0, true)), "none");
+        assert_eq!(
+            told(&[at(b"GREY", 640, 480, &[60])], wish(640, 480, 15.0, true)),
+            "GREY 640x480 60.00"
+        );
+        assert_eq!(
+            told(&[at(b"H264", 640, 480, &[60])], wish(640, 480, 15.0, true)),
+            "none"
+        );
         assert_eq!(told(&[], wish(640, 480, 15.0, true)), "none");
     }
 
     #[test]
     fn a_range_of_sizes_and_intervals_is_fitted() {
         let span = |min, max, step| Span { min, max, step };
-        let sizes = Sizes::Range { width: span(48, 1920, 16), height: span(32, 1080, 8) };
-        let range =
-            Intervals::Range { shortest: Interval { numerator: 1, denominator: 60 }, longest: Interval { numerator: 1, denominator: 2 } };
-        let offers = [Offer { code: FourCc::new(b"NV12"), sizes, intervals: vec![range] }];
+        let sizes = Sizes::Range {
+            width: span(48, 1920, 16),
+            height: span(32, 1080, 8),
+        };
+        let range = Intervals::Range {
+            shortest: Interval {
+                numerator: 1,
+                denominator: 60,
+            },
+            longest: Interval {
+                numerator: 1,
+                denominator: 2,
+            },
+        };
+        let offers = [Offer {
+            code: FourCc::new(b"NV12"),
+            sizes,
+            intervals: vec![range],
+        }];
         for (wish, expected) in [
             (wish(640, 480, 15.0, false), "NV12 640x480 15.00"),
             (wish(650, 487, 12.5, false), "NV12 640x480 12.50"),
@@ -358,14 +439,32 @@ mod tests {
     #[test]
     fn a_driver_that_lists_no_intervals_is_asked_for_the_wanted_one() {
         let offers = [at(b"YUYV", 640, 480, &[])];
-        assert_eq!(told(&offers, wish(640, 480, 12.5, false)), "YUYV 640x480 12.50");
+        assert_eq!(
+            told(&offers, wish(640, 480, 12.5, false)),
+            "YUYV 640x480 12.50"
+        );
     }
 
     #[test]
     fn senseless_ranges_do_not_panic() {
-        let span = Span { min: 100, max: 10, step: 0 };
-        let sizes = Sizes::Range { width: span, height: Span { min: 0, max: 0, step: 0 } };
-        let offers = [Offer { code: FourCc::new(b"NV12"), sizes, intervals: vec![] }];
+        let span = Span {
+            min: 100,
+            max: 10,
+            step: 0,
+        };
+        let sizes = Sizes::Range {
+            width: span,
+            height: Span {
+                min: 0,
+                max: 0,
+                step: 0,
+            },
+        };
+        let offers = [Offer {
+            code: FourCc::new(b"NV12"),
+            sizes,
+            intervals: vec![],
+        }];
         assert_eq!(told(&offers, wish(640, 480, 15.0, false)), "none");
         assert_eq!(Interval::new(0, 30), None);
         assert!(Interval::from_fps(0.0).fps() > 0.0);

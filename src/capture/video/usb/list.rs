@@ -57,7 +57,9 @@ fn listing(node: &Node) -> Option<CameraListing> {
     let device = Device::open(&listing.path).and_then(|d| Ok((d.capability()?, d)));
     let offers = match &device {
         Ok((capability, _)) if Purpose::of(capability.caps) != Purpose::Camera => return None,
-        Ok((_, device)) => device.offers((640, 480)).map(|o| (o, controls::read(device).unwrap_or_default())),
+        Ok((_, device)) => device
+            .offers((640, 480))
+            .map(|o| (o, controls::read(device).unwrap_or_default())),
         Err(e) => {
             listing.problem = Some(format!("it cannot be opened: {e}"));
             return Some(listing);
@@ -75,7 +77,12 @@ fn listing(node: &Node) -> Option<CameraListing> {
 
 impl From<Offer> for FormatListing {
     fn from(o: Offer) -> Self {
-        Self { code: o.code, usable: o.code.pixel_format().is_some(), sizes: o.sizes, intervals: o.intervals }
+        Self {
+            code: o.code,
+            usable: o.code.pixel_format().is_some(),
+            sizes: o.sizes,
+            intervals: o.intervals,
+        }
     }
 }
 
@@ -96,7 +103,12 @@ impl fmt::Display for CameraListing {
         for format in self.formats.iter().filter(|o| o.usable) {
             writeln!(f, "    {format}")?;
         }
-        let unread: Vec<_> = self.formats.iter().filter(|o| !o.usable).map(|o| o.code.to_string()).collect();
+        let unread: Vec<_> = self
+            .formats
+            .iter()
+            .filter(|o| !o.usable)
+            .map(|o| o.code.to_string())
+            .collect();
         if !unread.is_empty() {
             writeln!(f, "    not read by stampcast: {}", unread.join(", "))?;
         }
@@ -122,7 +134,11 @@ impl fmt::Display for FormatListing {
         match self.sizes {
             Sizes::Discrete { width, height } => write!(f, " {width}x{height}")?,
             Sizes::Range { width, height } => {
-                write!(f, " {}x{} to {}x{}", width.min, height.min, width.max, height.max)?;
+                write!(
+                    f,
+                    " {}x{} to {}x{}",
+                    width.min, height.min, width.max, height.max
+                )?;
             }
         }
         let rate = |i: &Interval| {
@@ -134,7 +150,9 @@ impl fmt::Display for FormatListing {
             .iter()
             .map(|i| match i {
                 Intervals::Discrete(i) => rate(i),
-                Intervals::Range { shortest, longest } => format!("{} to {}", rate(longest), rate(shortest)),
+                Intervals::Range { shortest, longest } => {
+                    format!("{} to {}", rate(longest), rate(shortest))
+                }
             })
             .collect();
         if !rates.is_empty() {
@@ -164,25 +182,46 @@ mod tests {
                 FormatListing {
                     code: FourCc::new(b"MJPG"),
                     usable: true,
-                    sizes: Sizes::Discrete { width: 640, height: 480 },
+                    sizes: Sizes::Discrete {
+                        width: 640,
+                        height: 480,
+                    },
                     intervals: vec![
-                        Intervals::Discrete(Interval { numerator: 1001, denominator: 30000 }),
-                        Intervals::Discrete(Interval { numerator: 1, denominator: 15 }),
+                        Intervals::Discrete(Interval {
+                            numerator: 1001,
+                            denominator: 30000,
+                        }),
+                        Intervals::Discrete(Interval {
+                            numerator: 1,
+                            denominator: 15,
+                        }),
                     ],
                 },
                 FormatListing {
                     code: FourCc::new(b"YUYV"),
                     usable: true,
-                    sizes: Sizes::Range { width: span(16, 1920), height: span(8, 1080) },
+                    sizes: Sizes::Range {
+                        width: span(16, 1920),
+                        height: span(8, 1080),
+                    },
                     intervals: vec![Intervals::Range {
-                        shortest: Interval { numerator: 1, denominator: 60 },
-                        longest: Interval { numerator: 1, denominator: 1 },
+                        shortest: Interval {
+                            numerator: 1,
+                            denominator: 60,
+                        },
+                        longest: Interval {
+                            numerator: 1,
+                            denominator: 1,
+                        },
                     }],
                 },
                 FormatListing {
                     code: FourCc::new(b"H264"),
                     usable: false,
-                    sizes: Sizes::Discrete { width: 0, height: 0 },
+                    sizes: Sizes::Discrete {
+                        width: 0,
+                        height: 0,
+                    },
                     intervals: vec![],
                 },
             ],

@@ -76,18 +76,32 @@ impl UsbSource {
     ///
     /// `known` says which camera was open before, so that the same one is opened again under whatever number or port; it is
     /// filled in when the stream has started. The caller keeps it from one open to the next.
-    pub fn open(camera: &UsbCamera, video: &Video, known: &mut Option<Identity>) -> Result<Self, SourceError> {
+    pub fn open(
+        camera: &UsbCamera,
+        video: &Video,
+        known: &mut Option<Identity>,
+    ) -> Result<Self, SourceError> {
         let found = find::resolve(camera, known.as_ref())?;
         let wish = wish(video);
-        let offers = found.device.offers((wish.width, wish.height)).map_err(|e| fault(found.identity.node(), "listing its formats", e))?;
+        let offers = found
+            .device
+            .offers((wish.width, wish.height))
+            .map_err(|e| fault(found.identity.node(), "listing its formats", e))?;
         let Some(choice) = formats::choose(&offers, &wish) else {
             let mut codes: Vec<_> = offers.iter().map(|o| o.code.to_string()).collect();
             codes.dedup();
             let why = format!(
                 "it offers {}, and stampcast reads YUYV, NV12, YU12, GREY and MJPG",
-                if codes.is_empty() { "no format".into() } else { codes.join(", ") }
+                if codes.is_empty() {
+                    "no format".into()
+                } else {
+                    codes.join(", ")
+                }
             );
-            return Err(SourceError::Unsupported { device: found.identity.node().label(), why });
+            return Err(SourceError::Unsupported {
+                device: found.identity.node().label(),
+                why,
+            });
         };
         let source = Self::start(found, &choice, video)?;
         *known = Some(source.identity.clone());
@@ -96,16 +110,33 @@ impl UsbSource {
 
     /// Starts a camera that was found in a format that was chosen.
     pub fn start(found: Found, choice: &Choice, video: &Video) -> Result<Self, SourceError> {
-        let Found { device, driver, identity } = found;
+        let Found {
+            device,
+            driver,
+            identity,
+        } = found;
         let node = identity.node().clone();
         let label = node.label();
-        let format = device.set_format(choice.code, choice.width, choice.height).map_err(|e| fault(&node, "setting its format", e))?;
-        let pixels = usable(&format, choice).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
-        let interval = device.set_interval(choice.interval).map_err(|e| fault(&node, "setting its frame rate", e))?;
+        let format = device
+            .set_format(choice.code, choice.width, choice.height)
+            .map_err(|e| fault(&node, "setting its format", e))?;
+        let pixels = usable(&format, choice).map_err(|why| SourceError::Unsupported {
+            device: label.clone(),
+            why,
+        })?;
+        let interval = device
+            .set_interval(choice.interval)
+            .map_err(|e| fault(&node, "setting its frame rate", e))?;
         if !video.controls.is_empty() {
-            let controls = controls::read(&device).map_err(|e| fault(&node, "listing its controls", e))?;
+            let controls =
+                controls::read(&device).map_err(|e| fault(&node, "listing its controls", e))?;
             for (name, value) in &video.controls {
-                controls::set(&device, &controls, name, value).map_err(|why| SourceError::Unsupported { device: label.clone(), why })?;
+                controls::set(&device, &controls, name, value).map_err(|why| {
+                    SourceError::Unsupported {
+                        device: label.clone(),
+                        why,
+                    }
+                })?;
             }
         }
         let stream = Stream::start(device).map_err(|e| fault(&node, "starting its stream", e))?;
@@ -144,15 +175,24 @@ impl UsbSource {
         let (width, height) = (self.format.width, self.format.height);
         let asked = (video.capture_width, video.capture_height);
         if (width, height) != asked {
-            self.notes.push(format!("{} was asked for {}x{} and gives {width}x{height}", self.label, asked.0, asked.1));
+            self.notes.push(format!(
+                "{} was asked for {}x{} and gives {width}x{height}",
+                self.label, asked.0, asked.1
+            ));
         }
         if let Some(fps) = self.device_fps().filter(|fps| *fps < video.fps * 0.99) {
-            self.notes.push(format!("{} was asked for {} fps and gives {fps:.2}", self.label, video.fps));
+            self.notes.push(format!(
+                "{} was asked for {} fps and gives {fps:.2}",
+                self.label, video.fps
+            ));
         }
     }
 
     fn interval(&self) -> Duration {
-        let fps = self.device_fps().unwrap_or(self.fps_asked).clamp(0.001, 1000.0);
+        let fps = self
+            .device_fps()
+            .unwrap_or(self.fps_asked)
+            .clamp(0.001, 1000.0);
         Duration::from_secs_f64(1.0 / fps)
     }
 
@@ -199,7 +239,10 @@ impl VideoSource for UsbSource {
     /// change.
     fn info(&self) -> StreamInfo {
         let (width, height) = self.size;
-        let rate = self.device_fps().map(|fps| format!(" at {fps:.4}")).unwrap_or_default();
+        let rate = self
+            .device_fps()
+            .map(|fps| format!(" at {fps:.4}"))
+            .unwrap_or_default();
         let rate = rate.trim_end_matches('0').trim_end_matches('.');
         let source = self.stamps.source();
         let dequeued = source == StampSource::Dequeue;
@@ -209,15 +252,24 @@ impl VideoSource for UsbSource {
                 "" => format!("{} {width}x{height}", self.format.code),
                 rate => format!("{} {width}x{height}{rate} fps", self.format.code),
             },
-            shape: Shape::Video { width: u16::try_from(width).unwrap_or(u16::MAX), height: u16::try_from(height).unwrap_or(u16::MAX) },
+            shape: Shape::Video {
+                width: u16::try_from(width).unwrap_or(u16::MAX),
+                height: u16::try_from(height).unwrap_or(u16::MAX),
+            },
             fps: Some(self.fps_asked),
-            stamp_marks: if dequeued { StampMark::EndOfFrame } else { self.mark },
+            stamp_marks: if dequeued {
+                StampMark::EndOfFrame
+            } else {
+                self.mark
+            },
             stamp_source: source,
             stamp_clock: "CLOCK_MONOTONIC".into(),
             uncertainty_ns: if dequeued {
                 Some(self.interval().as_nanos() as u64)
             } else {
-                self.scatter.uncertainty_ns().map(|ns| ns.max(STAMP_STEP_NS))
+                self.scatter
+                    .uncertainty_ns()
+                    .map(|ns| ns.max(STAMP_STEP_NS))
             },
             drift_ppm: None,
         }
@@ -232,14 +284,25 @@ impl VideoSource for UsbSource {
                 Next::TimedOut => return Ok(Grab::TimedOut),
                 Next::SourceChanged => {
                     let why = "its picture changed its size, so it must be opened anew".into();
-                    return Err(SourceError::Failed { device: self.label.clone(), why });
+                    return Err(SourceError::Failed {
+                        device: self.label.clone(),
+                        why,
+                    });
                 }
             }
         };
-        let captured = self.stamps.judge(filled.stamp, filled.monotonic, filled.dequeued);
-        let missed = self.gaps.missed(filled.sequence, filled.dequeued, self.interval());
+        let captured = self
+            .stamps
+            .judge(filled.stamp, filled.monotonic, filled.dequeued);
+        let missed = self
+            .gaps
+            .missed(filled.sequence, filled.dequeued, self.interval());
         self.scatter.note(captured, missed);
-        self.mark = if filled.start_of_frame { StampMark::FrameStart } else { StampMark::EndOfFrame };
+        self.mark = if filled.start_of_frame {
+            StampMark::FrameStart
+        } else {
+            StampMark::EndOfFrame
+        };
         if let Some(copy) = &mut self.copy {
             self.stream.copy_bytes(filled.used, copy);
         }
@@ -251,10 +314,18 @@ impl VideoSource for UsbSource {
         if let Some(why) = self.defect(&filled) {
             let since = *self.corrupt_since.get_or_insert(filled.dequeued);
             if filled.dequeued.since(since) >= CORRUPT_AT_MOST {
-                let why = format!("it delivers only damaged pictures ({why}), so it must be opened anew");
-                return Err(SourceError::Failed { device: self.label.clone(), why });
+                let why =
+                    format!("it delivers only damaged pictures ({why}), so it must be opened anew");
+                return Err(SourceError::Failed {
+                    device: self.label.clone(),
+                    why,
+                });
             }
-            return Ok(Grab::Corrupt { captured, missed, why });
+            return Ok(Grab::Corrupt {
+                captured,
+                missed,
+                why,
+            });
         }
         self.corrupt_since = None;
         let bytes = self.lent(&filled);
@@ -264,7 +335,11 @@ impl VideoSource for UsbSource {
             height: self.size.1,
             stride: self.stride,
             // Raw pictures may be followed by padding; a JPEG's length is its own.
-            data: if self.picture_bytes == 0 { bytes } else { &bytes[..self.picture_bytes] },
+            data: if self.picture_bytes == 0 {
+                bytes
+            } else {
+                &bytes[..self.picture_bytes]
+            },
             full_range: self.pixels == PixelFormat::Mjpeg || self.format.full_range,
             captured,
             missed,
@@ -287,18 +362,32 @@ pub fn wish(video: &Video) -> Wish {
 /// The pixel format of what the driver settled on, or why it cannot be read.
 fn usable(got: &PixFormat, asked: &Choice) -> Result<PixelFormat, String> {
     let Some(pixels) = got.code.pixel_format() else {
-        return Err(format!("it was asked for {} and gives {}, which stampcast does not read", asked.code, got.code));
+        return Err(format!(
+            "it was asked for {} and gives {}, which stampcast does not read",
+            asked.code, got.code
+        ));
     };
     if got.alternating_fields {
-        return Err("it gives half pictures (alternating fields); choose another input or size".into());
+        return Err(
+            "it gives half pictures (alternating fields); choose another input or size".into(),
+        );
     }
     let sane = |n: u32| (1..=u32::from(u16::MAX)).contains(&n);
     if !sane(got.width) || !sane(got.height) {
-        return Err(format!("its driver says the picture is {}x{}", got.width, got.height));
+        return Err(format!(
+            "its driver says the picture is {}x{}",
+            got.width, got.height
+        ));
     }
     let line = formats::line_bytes(pixels, got.width);
-    if got.stride != 0 && pixels != PixelFormat::Mjpeg && !(line..=16 * line).contains(&(got.stride as usize)) {
-        return Err(format!("its driver says that a line of {} pixels has {} bytes", got.width, got.stride));
+    if got.stride != 0
+        && pixels != PixelFormat::Mjpeg
+        && !(line..=16 * line).contains(&(got.stride as usize))
+    {
+        return Err(format!(
+            "its driver says that a line of {} pixels has {} bytes",
+            got.width, got.stride
+        ));
     }
     Ok(pixels)
 }
@@ -314,9 +403,16 @@ fn stride(got: &PixFormat, pixels: PixelFormat) -> usize {
 fn fault(node: &Node, doing: &'static str, e: io::Error) -> SourceError {
     let device = node.label();
     match e.raw_os_error() {
-        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => SourceError::Missing { device, available: find::others(node) },
+        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => SourceError::Missing {
+            device,
+            available: find::others(node),
+        },
         Some(libc::EBUSY) => SourceError::Busy { device },
-        _ => SourceError::Io { device, doing, source: e },
+        _ => SourceError::Io {
+            device,
+            doing,
+            source: e,
+        },
     }
 }
 
@@ -326,23 +422,71 @@ mod tests {
     use formats::FourCc;
 
     fn got(code: &[u8; 4], width: u32, height: u32, stride: u32) -> PixFormat {
-        PixFormat { code: FourCc::new(code), width, height, stride, alternating_fields: false, full_range: false }
+        PixFormat {
+            code: FourCc::new(code),
+            width,
+            height,
+            stride,
+            alternating_fields: false,
+            full_range: false,
+        }
     }
 
     #[test]
     fn what_the_driver_settled_on_is_checked() {
-        let asked =
-            Choice { code: FourCc::new(b"YUYV"), format: PixelFormat::Yuyv, width: 640, height: 480, interval: Interval::from_fps(15.0) };
+        let asked = Choice {
+            code: FourCc::new(b"YUYV"),
+            format: PixelFormat::Yuyv,
+            width: 640,
+            height: 480,
+            interval: Interval::from_fps(15.0),
+        };
         for (what, format, expected) in [
-            ("as asked", got(b"YUYV", 640, 480, 1280), Ok(PixelFormat::Yuyv)),
-            ("padded lines", got(b"YUYV", 640, 480, 1536), Ok(PixelFormat::Yuyv)),
-            ("no stride", got(b"GREY", 640, 480, 0), Ok(PixelFormat::Grey)),
-            ("another format", got(b"MJPG", 640, 480, 0), Ok(PixelFormat::Mjpeg)),
-            ("an unknown format", got(b"H264", 640, 480, 0), Err("which stampcast does not read")),
-            ("lines too short", got(b"YUYV", 640, 480, 640), Err("a line of 640 pixels has 640 bytes")),
-            ("lines without end", got(b"YUYV", 640, 480, u32::MAX), Err("a line of 640 pixels")),
-            ("no size", got(b"YUYV", 0, 480, 0), Err("the picture is 0x480")),
-            ("a senseless size", got(b"YUYV", 640, 1 << 30, 1280), Err("the picture is 640x")),
+            (
+                "as asked",
+                got(b"YUYV", 640, 480, 1280),
+                Ok(PixelFormat::Yuyv),
+            ),
+            (
+                "padded lines",
+                got(b"YUYV", 640, 480, 1536),
+                Ok(PixelFormat::Yuyv),
+            ),
+            (
+                "no stride",
+                got(b"GREY", 640, 480, 0),
+                Ok(PixelFormat::Grey),
+            ),
+            (
+                "another format",
+                got(b"MJPG", 640, 480, 0),
+                Ok(PixelFormat::Mjpeg),
+            ),
+            (
+                "an unknown format",
+                got(b"H264", 640, 480, 0),
+                Err("which stampcast does not read"),
+            ),
+            (
+                "lines too short",
+                got(b"YUYV", 640, 480, 640),
+                Err("a line of 640 pixels has 640 bytes"),
+            ),
+            (
+                "lines without end",
+                got(b"YUYV", 640, 480, u32::MAX),
+                Err("a line of 640 pixels"),
+            ),
+            (
+                "no size",
+                got(b"YUYV", 0, 480, 0),
+                Err("the picture is 0x480"),
+            ),
+            (
+                "a senseless size",
+                got(b"YUYV", 640, 1 << 30, 1280),
+                Err("the picture is 640x"),
+            ),
         ] {
             match (usable(&format, &asked), expected) {
                 (Ok(a), Ok(b)) => assert_eq!(a, b, "{what}"),
@@ -357,10 +501,23 @@ mod tests {
         let plain = Video::default();
         assert!(wish(&plain).untouched_jpeg);
         for other in [
-            Video { width: 320, height: 240, ..plain.clone() },
-            Video { quality_given: true, ..plain.clone() },
-            Video { rotate: Rotate::Half, ..plain.clone() },
-            Video { flip: Flip::Horizontal, ..plain.clone() },
+            Video {
+                width: 320,
+                height: 240,
+                ..plain.clone()
+            },
+            Video {
+                quality_given: true,
+                ..plain.clone()
+            },
+            Video {
+                rotate: Rotate::Half,
+                ..plain.clone()
+            },
+            Video {
+                flip: Flip::Horizontal,
+                ..plain.clone()
+            },
         ] {
             assert!(!wish(&other).untouched_jpeg, "{other:?}");
         }
@@ -368,7 +525,13 @@ mod tests {
 
     #[test]
     fn faults_are_named_for_what_they_are() {
-        let fault = |errno| fault(&Node::default(), "waiting for a frame", io::Error::from_raw_os_error(errno));
+        let fault = |errno| {
+            fault(
+                &Node::default(),
+                "waiting for a frame",
+                io::Error::from_raw_os_error(errno),
+            )
+        };
         assert!(matches!(fault(libc::ENODEV), SourceError::Missing { .. }));
         assert!(matches!(fault(libc::EBUSY), SourceError::Busy { .. }));
         assert!(matches!(fault(libc::EIO), SourceError::Io { .. }));

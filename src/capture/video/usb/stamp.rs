@@ -27,7 +27,12 @@ pub struct Stamps {
 impl Stamps {
     /// `started` is when the stream was started.
     pub fn new(started: MonoNs) -> Self {
-        Self { started, last: None, strikes: 0, source: StampSource::Driver }
+        Self {
+            started,
+            last: None,
+            strikes: 0,
+            source: StampSource::Driver,
+        }
     }
 
     /// Where the stamps come from, as far as is known by now.
@@ -53,7 +58,11 @@ impl Stamps {
                 }
             }
         }
-        let captured = if believed && self.source == StampSource::Driver { stamp } else { now };
+        let captured = if believed && self.source == StampSource::Driver {
+            stamp
+        } else {
+            now
+        };
         self.last = Some(captured);
         captured
     }
@@ -71,7 +80,11 @@ pub struct Gaps {
 impl Gaps {
     /// `buffers`: frames that the driver can hold.
     pub fn new(buffers: usize) -> Self {
-        Self { last: None, buffers, dequeued: VecDeque::with_capacity(buffers + 1) }
+        Self {
+            last: None,
+            buffers,
+            dequeued: VecDeque::with_capacity(buffers + 1),
+        }
     }
 
     /// Frames missing between the last one and the one numbered `sequence`, dequeued at `now`, when one comes every
@@ -84,11 +97,18 @@ impl Gaps {
             self.dequeued.pop_front();
         }
         self.dequeued.push_back(now);
-        let (Some(last), Some(then)) = (self.last.replace(sequence), then) else { return 0 };
+        let (Some(last), Some(then)) = (self.last.replace(sequence), then) else {
+            return 0;
+        };
         let missed = sequence.wrapping_sub(last).wrapping_sub(1);
         let came = 2 * (self.dequeued.len() as u128).saturating_sub(2);
-        let possible = (2 * now.since(then).as_nanos() / interval.as_nanos().max(1)).saturating_sub(came) + 8;
-        if u128::from(missed) <= possible { missed } else { 0 }
+        let possible =
+            (2 * now.since(then).as_nanos() / interval.as_nanos().max(1)).saturating_sub(came) + 8;
+        if u128::from(missed) <= possible {
+            missed
+        } else {
+            0
+        }
     }
 }
 
@@ -106,7 +126,10 @@ mod tests {
     fn believable_stamps_are_used() {
         let mut stamps = Stamps::new(ms(10_000));
         for k in 1..5 {
-            assert_eq!(stamps.judge(ms(10_000 + 66 * k), true, ms(10_005 + 66 * k)), ms(10_000 + 66 * k));
+            assert_eq!(
+                stamps.judge(ms(10_000 + 66 * k), true, ms(10_005 + 66 * k)),
+                ms(10_000 + 66 * k)
+            );
         }
         assert_eq!(stamps.source(), StampSource::Driver);
     }
@@ -125,7 +148,11 @@ mod tests {
             let mut stamps = Stamps::new(ms(10_000));
             let used = stamps.judge(ms(stamp), flagged, ms(10_110));
             assert_eq!(used, ms(if believed { stamp } else { 10_110 }), "{what}");
-            let source = if believed { StampSource::Driver } else { StampSource::Dequeue };
+            let source = if believed {
+                StampSource::Driver
+            } else {
+                StampSource::Dequeue
+            };
             assert_eq!(stamps.source(), source, "{what}");
         }
     }
@@ -134,14 +161,26 @@ mod tests {
     fn one_bad_stamp_is_replaced_and_three_in_a_row_end_the_trust() {
         let mut stamps = Stamps::new(ms(10_000));
         stamps.judge(ms(10_066), true, ms(10_070));
-        assert_eq!(stamps.judge(ms(10_060), true, ms(10_136)), ms(10_136), "backwards");
+        assert_eq!(
+            stamps.judge(ms(10_060), true, ms(10_136)),
+            ms(10_136),
+            "backwards"
+        );
         assert_eq!(stamps.judge(ms(10_198), true, ms(10_202)), ms(10_198));
         assert_eq!(stamps.source(), StampSource::Driver);
         for k in 0..3 {
-            assert_eq!(stamps.judge(ms(10_198), true, ms(10_300 + 66 * k)), ms(10_300 + 66 * k), "standing still");
+            assert_eq!(
+                stamps.judge(ms(10_198), true, ms(10_300 + 66 * k)),
+                ms(10_300 + 66 * k),
+                "standing still"
+            );
         }
         assert_eq!(stamps.source(), StampSource::Dequeue);
-        assert_eq!(stamps.judge(ms(10_500), true, ms(10_505)), ms(10_505), "not believed again");
+        assert_eq!(
+            stamps.judge(ms(10_500), true, ms(10_505)),
+            ms(10_505),
+            "not believed again"
+        );
     }
 
     #[test]
@@ -150,7 +189,11 @@ mod tests {
         for (flagged, expected) in [(true, 10_133), (false, 70_000)] {
             let mut stamps = Stamps::new(ms(10_000));
             stamps.judge(ms(10_066), flagged, ms(10_070));
-            assert_eq!(stamps.judge(ms(10_133), flagged, ms(70_000)), ms(expected), "{flagged}");
+            assert_eq!(
+                stamps.judge(ms(10_133), flagged, ms(70_000)),
+                ms(expected),
+                "{flagged}"
+            );
         }
     }
 
@@ -161,7 +204,11 @@ mod tests {
             ("none", [(0, 0), (1, 66)], 0),
             ("two", [(0, 0), (3, 198)], 2),
             ("the counter wraps", [(u32::MAX, 0), (2, 198)], 2),
-            ("the device was away for an hour", [(10, 0), (54_010, 3_600_000)], 53_999),
+            (
+                "the device was away for an hour",
+                [(10, 0), (54_010, 3_600_000)],
+                53_999,
+            ),
             ("more than time allows", [(10, 0), (54_010, 66)], 0),
             ("reset to zero", [(500, 0), (0, 66)], 0),
             ("a driver that does not count", [(0, 0), (0, 66)], 0),
@@ -180,7 +227,10 @@ mod tests {
         let until = (0..20).map(|k| missed(k, 33 * u64::from(k))).sum::<u32>();
         // A second later all four buffers are full, and the next frame is the first for which one was free again.
         let waited = (20..24).map(|k| missed(k, 1_700)).sum::<u32>();
-        assert_eq!((until, waited, missed(51, 1_710), missed(52, 1_733)), (0, 0, 27, 0));
+        assert_eq!(
+            (until, waited, missed(51, 1_710), missed(52, 1_733)),
+            (0, 0, 27, 0)
+        );
         assert_eq!(missed(10_000, 1_766), 0, "more than time allows");
     }
 }

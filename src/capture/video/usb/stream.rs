@@ -55,8 +55,16 @@ impl Stream {
     /// Maps buffers and starts. The format must be set. EBUSY: another program streams.
     pub fn start(device: Device) -> io::Result<Self> {
         device.watch_source();
-        let mut stream = Self { device, mappings: Vec::new(), lent: None, started: MonoNs(0) };
-        let mut request = v4l2_requestbuffers { count: BUFFERS, ..no_buffers() };
+        let mut stream = Self {
+            device,
+            mappings: Vec::new(),
+            lent: None,
+            started: MonoNs(0),
+        };
+        let mut request = v4l2_requestbuffers {
+            count: BUFFERS,
+            ..no_buffers()
+        };
         stream.device.call(vidioc::VIDIOC_REQBUFS, &mut request)?;
         for index in 0..request.count {
             let mut buffer = buffer(index);
@@ -68,7 +76,9 @@ impl Stream {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         stream.started = MonoNs::now();
-        stream.device.call(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as i32))?;
+        stream
+            .device
+            .call(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as i32))?;
         Ok(stream)
     }
 
@@ -101,7 +111,9 @@ impl Stream {
                 Ok(filled) => return Ok(Next::Filled(filled)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     // An error that does not say what it is would make this loop spin.
-                    if events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
+                    if events
+                        .intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL)
+                    {
                         return Err(io::Error::from_raw_os_error(libc::EIO));
                     }
                 }
@@ -114,7 +126,10 @@ impl Stream {
         // Rounded up: a remainder below a millisecond must not spin.
         let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::from(u16::MAX));
-        let mut fds = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)];
+        let mut fds = [PollFd::new(
+            self.device.as_fd(),
+            PollFlags::POLLIN | PollFlags::POLLPRI,
+        )];
         poll(&mut fds, left)?;
         Ok(fds[0].revents().unwrap_or(PollFlags::POLLERR))
     }
@@ -128,7 +143,9 @@ impl Stream {
         self.device.call(vidioc::VIDIOC_DQBUF, &mut b)?;
         let dequeued = MonoNs::now();
         let Some(mapping) = self.mappings.get(b.index as usize) else {
-            return Err(io::Error::other("the driver returned a buffer that it was never given"));
+            return Err(io::Error::other(
+                "the driver returned a buffer that it was never given",
+            ));
         };
         self.lent = Some(b.index);
         let clock = b.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
@@ -146,7 +163,9 @@ impl Stream {
 
     /// The lent buffer's first `used` bytes; none when no buffer is lent. For drivers that leave a dequeued buffer alone.
     pub fn bytes(&self, used: usize) -> &[u8] {
-        let Some(mapping) = self.lent_mapping() else { return &[] };
+        let Some(mapping) = self.lent_mapping() else {
+            return &[];
+        };
         // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is cut to that, and
         // the driver does not write to a buffer from its dequeueing to its queueing, which needs `&mut self`.
         unsafe { std::slice::from_raw_parts(mapping.start.as_ptr(), used.min(mapping.length)) }
@@ -155,7 +174,9 @@ impl Stream {
     /// The same, copied: v4l2loopback's buffers are its writer's too, which may overwrite one that is lent.
     pub fn copy_bytes(&self, used: usize, to: &mut Vec<u8>) {
         to.clear();
-        let Some(mapping) = self.lent_mapping() else { return };
+        let Some(mapping) = self.lent_mapping() else {
+            return;
+        };
         let used = used.min(mapping.length);
         to.reserve(used);
         // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is another allocation.
@@ -174,24 +195,40 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // An unplugged device refuses all of it (ENODEV); the kernel then frees everything with the file.
-        let _refused = self.device.call(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as i32));
+        let _refused = self
+            .device
+            .call(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as i32));
         self.mappings.clear();
         let _refused = self.device.call(vidioc::VIDIOC_REQBUFS, &mut no_buffers());
     }
 }
 
 fn no_buffers() -> v4l2_requestbuffers {
-    v4l2_requestbuffers { count: 0, type_: CAPTURE, memory: MMAP, ..Plain::zeroed() }
+    v4l2_requestbuffers {
+        count: 0,
+        type_: CAPTURE,
+        memory: MMAP,
+        ..Plain::zeroed()
+    }
 }
 
 fn buffer(index: u32) -> v4l2_buffer {
-    v4l2_buffer { index, type_: CAPTURE, memory: MMAP, ..Plain::zeroed() }
+    v4l2_buffer {
+        index,
+        type_: CAPTURE,
+        memory: MMAP,
+        ..Plain::zeroed()
+    }
 }
 
 fn stamp(t: timeval) -> MonoNs {
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     let micros = u64::try_from(t.tv_usec).unwrap_or(0);
-    MonoNs(seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1000)))
+    MonoNs(
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(micros.saturating_mul(1000)),
+    )
 }
 
 /// One buffer's memory.

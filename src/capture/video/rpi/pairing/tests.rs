@@ -19,7 +19,12 @@ fn record(stamp: u64) -> Vec<u8> {
 
 #[test]
 fn recorded_frames_and_records_stay_in_step_whatever_the_reads() {
-    for (step, meta_step) in [(1_000, 10), (4_096, 500), (65_536, 4_096), (PICTURES.len(), RECORDS.len())] {
+    for (step, meta_step) in [
+        (1_000, 10),
+        (4_096, 500),
+        (65_536, 4_096),
+        (PICTURES.len(), RECORDS.len()),
+    ] {
         let mut pairing = Pairing::new(INTERVAL);
         let (mut pictures, mut records) = (PICTURES.chunks(step), RECORDS.chunks(meta_step));
         for n in 0..5 {
@@ -27,10 +32,20 @@ fn recorded_frames_and_records_stay_in_step_whatever_the_reads() {
                 match pairing.awaited() {
                     Awaited::Nothing => break pairing.take().unwrap().unwrap(),
                     Awaited::Record => pairing.push_metadata(records.next().unwrap()).unwrap(),
-                    _ => pairing.push_picture_bytes(pictures.next().unwrap()).unwrap(),
+                    _ => pairing
+                        .push_picture_bytes(pictures.next().unwrap())
+                        .unwrap(),
                 }
             };
-            assert_eq!(pair, Pair { width: 640, height: 480, missed: 0, sensor_timestamp_ns: 2_547_981_311_000 + n as u64 * 100_000_000 });
+            assert_eq!(
+                pair,
+                Pair {
+                    width: 640,
+                    height: 480,
+                    missed: 0,
+                    sensor_timestamp_ns: 2_547_981_311_000 + n as u64 * 100_000_000
+                }
+            );
             assert_eq!(pairing.picture(), picture(n));
             assert_eq!(pairing.take(), Ok(None), "a pair is taken once");
             pairing.release().unwrap();
@@ -68,7 +83,10 @@ fn bytes_that_are_no_picture_at_a_boundary_are_a_fault() {
     pairing.push_picture_bytes(picture(0)).unwrap();
     pairing.push_picture_bytes(b"junk").unwrap();
     pairing.push_metadata(&record(1)).unwrap();
-    assert!(pairing.take().unwrap().is_some(), "what came before is good");
+    assert!(
+        pairing.take().unwrap().is_some(),
+        "what came before is good"
+    );
     assert!(matches!(pairing.release(), Err(Fault::Picture(_))));
 }
 
@@ -79,7 +97,9 @@ fn missed(records: &[(u64, u64)]) -> Result<Vec<u32>, Fault> {
         .iter()
         .map(|(stamp, duration)| {
             pairing.push_picture_bytes(picture(0))?;
-            pairing.push_metadata(format!("SensorTimestamp={stamp}\nFrameDuration={duration}\n\n").as_bytes())?;
+            pairing.push_metadata(
+                format!("SensorTimestamp={stamp}\nFrameDuration={duration}\n\n").as_bytes(),
+            )?;
             let pair = pairing.take()?.expect("both are there");
             pairing.release()?;
             Ok(pair.missed)
@@ -90,16 +110,33 @@ fn missed(records: &[(u64, u64)]) -> Result<Vec<u32>, Fault> {
 #[test]
 fn frames_that_the_sensor_made_and_nobody_got_are_counted() {
     let ms = |n: u64| n * 1_000_000;
-    assert_eq!(missed(&[(ms(100), 100_000), (ms(200), 100_000), (ms(600), 100_000)]), Ok(vec![0, 0, 3]));
-    assert_eq!(missed(&[(ms(100), 0), (ms(300), 0)]), Ok(vec![0, 1]), "the asked interval serves where none is told");
-    assert_eq!(missed(&[(ms(0), 33_000), (ms(66), 66_000), (ms(132), 33_000)]), Ok(vec![0, 0, 0]), "a changing rate");
+    assert_eq!(
+        missed(&[(ms(100), 100_000), (ms(200), 100_000), (ms(600), 100_000)]),
+        Ok(vec![0, 0, 3])
+    );
+    assert_eq!(
+        missed(&[(ms(100), 0), (ms(300), 0)]),
+        Ok(vec![0, 1]),
+        "the asked interval serves where none is told"
+    );
+    assert_eq!(
+        missed(&[(ms(0), 33_000), (ms(66), 66_000), (ms(132), 33_000)]),
+        Ok(vec![0, 0, 0]),
+        "a changing rate"
+    );
     assert_eq!(missed(&[(1, 1), (u64::MAX, 1)]), Ok(vec![0, u32::MAX]));
 }
 
 #[test]
 fn stamp_that_does_not_grow_is_a_fault() {
-    assert_eq!(missed(&[(7, 1), (7, 1)]), Err(Fault::StampNotGrowing { before: 7, now: 7 }));
-    assert_eq!(missed(&[(7, 1), (6, 1)]), Err(Fault::StampNotGrowing { before: 7, now: 6 }));
+    assert_eq!(
+        missed(&[(7, 1), (7, 1)]),
+        Err(Fault::StampNotGrowing { before: 7, now: 7 })
+    );
+    assert_eq!(
+        missed(&[(7, 1), (6, 1)]),
+        Err(Fault::StampNotGrowing { before: 7, now: 6 })
+    );
 }
 
 proptest! {

@@ -18,24 +18,50 @@ fn usb(number: u32, name: &str, serial: Option<&str>, port: &str) -> Node {
 }
 
 fn meta(of: &Node) -> Node {
-    Node { number: of.number + 1, index: 1, dev: format!("81:{}", of.number + 1), ..of.clone() }
+    Node {
+        number: of.number + 1,
+        index: 1,
+        dev: format!("81:{}", of.number + 1),
+        ..of.clone()
+    }
 }
 
 fn vivid(number: u32, name: &str) -> Node {
-    Node { vid_pid: None, interface: String::new(), driver: "vivid".into(), ..usb(number, name, None, "platform/vivid.0") }
+    Node {
+        vid_pid: None,
+        interface: String::new(),
+        driver: "vivid".into(),
+        ..usb(number, name, None, "platform/vivid.0")
+    }
 }
 
 fn all_cameras(n: &Node) -> Option<Purpose> {
-    Some(if n.vid_pid.is_some() && n.index == 1 { Purpose::Metadata } else { Purpose::Camera })
+    Some(if n.vid_pid.is_some() && n.index == 1 {
+        Purpose::Metadata
+    } else {
+        Purpose::Camera
+    })
 }
 
 /// `/dev/videoN` and a link `by-id` to number 2; nothing else.
 fn paths(path: &Path) -> io::Result<Located> {
     match path.to_str() {
-        Some("by-id") => Ok(Located { dev: Some("81:2".into()), linked: true }),
-        Some("file") => Ok(Located { dev: None, linked: false }),
-        Some("/dev/null") => Ok(Located { dev: Some("1:3".into()), linked: false }),
-        Some(p) if p.starts_with("/dev/video") => Ok(Located { dev: Some(format!("81:{}", &p["/dev/video".len()..])), linked: false }),
+        Some("by-id") => Ok(Located {
+            dev: Some("81:2".into()),
+            linked: true,
+        }),
+        Some("file") => Ok(Located {
+            dev: None,
+            linked: false,
+        }),
+        Some("/dev/null") => Ok(Located {
+            dev: Some("1:3".into()),
+            linked: false,
+        }),
+        Some(p) if p.starts_with("/dev/video") => Ok(Located {
+            dev: Some(format!("81:{}", &p["/dev/video".len()..])),
+            linked: false,
+        }),
         _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
     }
 }
@@ -52,7 +78,14 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     let one = usb(0, "Fake Cam", Some("CAM1"), "1-1");
     let two = usb(2, "Fake Cam", Some("CAM2"), "1-2");
     let other = usb(4, "HD Webcam", None, "1-3");
-    let nodes = [one.clone(), meta(&one), two.clone(), meta(&two), other.clone(), meta(&other)];
+    let nodes = [
+        one.clone(),
+        meta(&one),
+        two.clone(),
+        meta(&two),
+        other.clone(),
+        meta(&other),
+    ];
     let named = |s: &str| UsbCamera::Named(s.into());
     let path = |s: &str| UsbCamera::Path(s.into());
     let there = "there is: /dev/video0 Fake Cam, serial CAM1, /dev/video2 Fake Cam, serial CAM2, /dev/video4 HD Webcam";
@@ -93,27 +126,111 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
     let bare = |number, port: &str| usb(number, "Fake Cam", None, port);
     let none: Option<u32> = None;
     for (what, before, after, expected) in [
-        ("nothing happened", vec![cam(0, "A", "1-1")], vec![cam(0, "A", "1-1")], Some(0)),
-        ("another number", vec![cam(0, "A", "1-1")], vec![cam(4, "A", "1-1")], Some(4)),
-        ("another port", vec![cam(0, "A", "1-1")], vec![cam(4, "A", "1-3")], Some(4)),
+        (
+            "nothing happened",
+            vec![cam(0, "A", "1-1")],
+            vec![cam(0, "A", "1-1")],
+            Some(0),
+        ),
+        (
+            "another number",
+            vec![cam(0, "A", "1-1")],
+            vec![cam(4, "A", "1-1")],
+            Some(4),
+        ),
+        (
+            "another port",
+            vec![cam(0, "A", "1-1")],
+            vec![cam(4, "A", "1-3")],
+            Some(4),
+        ),
         ("gone", vec![cam(0, "A", "1-1")], vec![], none),
-        ("another took its number and port", vec![cam(0, "A", "1-1")], vec![cam(0, "B", "1-1")], none),
-        ("no serial now", vec![cam(0, "A", "1-1")], vec![bare(0, "1-1")], none),
-        ("a different product", vec![bare(0, "1-1")], vec![usb(0, "HD Webcam", None, "1-1")], none),
-        ("numbers changed places", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(2, "A", "1-1"), cam(0, "B", "1-2")], Some(2)),
-        ("ports changed places", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(0, "B", "1-1"), cam(2, "A", "1-2")], Some(2)),
-        ("only the other is there", vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")], vec![cam(2, "B", "1-2")], none),
-        ("no serial, same port", vec![bare(0, "1-1")], vec![bare(4, "1-1")], Some(4)),
-        ("no serial, another port, nothing like it", vec![bare(0, "1-1")], vec![bare(4, "1-3")], Some(4)),
-        ("no serial, only its twin is there", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(2, "1-2")], none),
-        ("no serial, twin stays, another port", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(2, "1-2"), bare(4, "1-3")], Some(4)),
-        ("no serial, twin stays, back in its port", vec![bare(0, "1-1"), bare(2, "1-2")], vec![bare(4, "1-1"), bare(2, "1-2")], Some(4)),
-        ("no serial, two new ones", vec![bare(0, "1-1")], vec![bare(4, "1-3"), bare(6, "1-4")], none),
-        ("both have the same serial, only the twin is there", vec![cam(0, "X", "1-1"), cam(2, "X", "1-2")], vec![cam(2, "X", "1-2")], none),
+        (
+            "another took its number and port",
+            vec![cam(0, "A", "1-1")],
+            vec![cam(0, "B", "1-1")],
+            none,
+        ),
+        (
+            "no serial now",
+            vec![cam(0, "A", "1-1")],
+            vec![bare(0, "1-1")],
+            none,
+        ),
+        (
+            "a different product",
+            vec![bare(0, "1-1")],
+            vec![usb(0, "HD Webcam", None, "1-1")],
+            none,
+        ),
+        (
+            "numbers changed places",
+            vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")],
+            vec![cam(2, "A", "1-1"), cam(0, "B", "1-2")],
+            Some(2),
+        ),
+        (
+            "ports changed places",
+            vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")],
+            vec![cam(0, "B", "1-1"), cam(2, "A", "1-2")],
+            Some(2),
+        ),
+        (
+            "only the other is there",
+            vec![cam(0, "A", "1-1"), cam(2, "B", "1-2")],
+            vec![cam(2, "B", "1-2")],
+            none,
+        ),
+        (
+            "no serial, same port",
+            vec![bare(0, "1-1")],
+            vec![bare(4, "1-1")],
+            Some(4),
+        ),
+        (
+            "no serial, another port, nothing like it",
+            vec![bare(0, "1-1")],
+            vec![bare(4, "1-3")],
+            Some(4),
+        ),
+        (
+            "no serial, only its twin is there",
+            vec![bare(0, "1-1"), bare(2, "1-2")],
+            vec![bare(2, "1-2")],
+            none,
+        ),
+        (
+            "no serial, twin stays, another port",
+            vec![bare(0, "1-1"), bare(2, "1-2")],
+            vec![bare(2, "1-2"), bare(4, "1-3")],
+            Some(4),
+        ),
+        (
+            "no serial, twin stays, back in its port",
+            vec![bare(0, "1-1"), bare(2, "1-2")],
+            vec![bare(4, "1-1"), bare(2, "1-2")],
+            Some(4),
+        ),
+        (
+            "no serial, two new ones",
+            vec![bare(0, "1-1")],
+            vec![bare(4, "1-3"), bare(6, "1-4")],
+            none,
+        ),
+        (
+            "both have the same serial, only the twin is there",
+            vec![cam(0, "X", "1-1"), cam(2, "X", "1-2")],
+            vec![cam(2, "X", "1-2")],
+            none,
+        ),
         (
             "its metadata node took its number",
             vec![cam(0, "A", "1-1")],
-            vec![meta(&cam(3, "A", "1-1")), meta(&meta(&cam(0, "A", "1-1"))), cam(3, "A", "1-1")],
+            vec![
+                meta(&cam(3, "A", "1-1")),
+                meta(&meta(&cam(0, "A", "1-1"))),
+                cam(3, "A", "1-1"),
+            ],
             Some(3),
         ),
         (
@@ -131,14 +248,25 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
         (
             "not on USB, elsewhere",
             vec![vivid(0, "vivid-000")],
-            vec![Node { place: "platform/vivid.1".into(), ..vivid(0, "vivid-000") }],
+            vec![Node {
+                place: "platform/vivid.1".into(),
+                ..vivid(0, "vivid-000")
+            }],
             none,
         ),
     ] {
         let identity = Identity::new(&before[0], &before);
-        for camera in [UsbCamera::Index(before[0].number), UsbCamera::Path(before[0].path()), UsbCamera::Named("Fake Cam".into())] {
+        for camera in [
+            UsbCamera::Index(before[0].number),
+            UsbCamera::Path(before[0].path()),
+            UsbCamera::Named("Fake Cam".into()),
+        ] {
             let found = pick(&camera, Some(&identity), &after, &paths, &all_cameras);
-            assert_eq!(found.as_ref().map(|n| n.number).ok(), expected, "{what}: {camera:?}");
+            assert_eq!(
+                found.as_ref().map(|n| n.number).ok(),
+                expected,
+                "{what}: {camera:?}"
+            );
             if let Err(e) = found {
                 assert!(matches!(e, SourceError::Missing { .. }), "{what}: {e}");
             }
@@ -161,15 +289,30 @@ fn a_twin_that_came_later_is_noted() {
 #[test]
 fn a_workers_next_life_takes_no_other_camera_under_the_number() {
     let mine = usb(0, "Fake Cam", None, "1-1");
-    let (twin, other) = (usb(2, "Fake Cam", None, "1-2"), usb(0, "HD Webcam", Some("B"), "1-3"));
+    let (twin, other) = (
+        usb(2, "Fake Cam", None, "1-2"),
+        usb(0, "HD Webcam", Some("B"), "1-3"),
+    );
     let identity = Identity::new(&mine, &[mine.clone(), twin.clone()]);
     let note = serde_json::to_vec(&identity).expect("plain data becomes JSON");
     let next: Identity = serde_json::from_slice(&note).expect("it is whole");
     let moved = usb(4, "Fake Cam", None, "1-1");
-    assert_eq!(picked(UsbCamera::Index(0), None, &[other.clone(), moved.clone()]), "video0", "the number alone would mean another");
-    assert_eq!(picked(UsbCamera::Index(0), Some(&next), &[other.clone(), moved]), "video4");
-    assert!(picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 is not there"));
-    assert!(next.find(std::slice::from_ref(&twin)).is_none(), "twins are remembered too");
+    assert_eq!(
+        picked(UsbCamera::Index(0), None, &[other.clone(), moved.clone()]),
+        "video0",
+        "the number alone would mean another"
+    );
+    assert_eq!(
+        picked(UsbCamera::Index(0), Some(&next), &[other.clone(), moved]),
+        "video4"
+    );
+    assert!(
+        picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 is not there")
+    );
+    assert!(
+        next.find(std::slice::from_ref(&twin)).is_none(),
+        "twins are remembered too"
+    );
     for (camera, fits) in [
         (UsbCamera::Index(7), true),
         (UsbCamera::Path("/dev/video7".into()), true),
@@ -185,10 +328,20 @@ fn a_link_says_which_camera_it_means() {
     let first = usb(0, "Fake Cam", Some("A"), "1-1");
     let second = usb(2, "HD Webcam", None, "1-2");
     let identity = Identity::new(&first, std::slice::from_ref(&first));
-    assert_eq!(picked(UsbCamera::Path("by-id".into()), Some(&identity), &[second]), "video2");
+    assert_eq!(
+        picked(UsbCamera::Path("by-id".into()), Some(&identity), &[second]),
+        "video2"
+    );
     // A link that leads nowhere (its port is empty) does not hide the camera elsewhere.
     let moved = usb(4, "Fake Cam", Some("A"), "1-3");
-    assert_eq!(picked(UsbCamera::Path("dangling".into()), Some(&identity), &[moved]), "video4");
+    assert_eq!(
+        picked(
+            UsbCamera::Path("dangling".into()),
+            Some(&identity),
+            &[moved]
+        ),
+        "video4"
+    );
 }
 
 #[test]
@@ -211,20 +364,46 @@ fn nodes_are_told_apart_by_their_capabilities() {
 fn a_node_that_is_no_camera_is_named_with_what_to_use_instead() {
     let cam = usb(2, "Fake Cam", Some("A"), "1-1");
     let nodes = [cam.clone(), meta(&cam)];
-    let told = |purpose, driver: &str, nodes: &[Node]| not_a_camera(&nodes[1], purpose, driver, nodes, &all_cameras).to_string();
+    let told = |purpose, driver: &str, nodes: &[Node]| {
+        not_a_camera(&nodes[1], purpose, driver, nodes, &all_cameras).to_string()
+    };
     assert_eq!(
         told(Purpose::Metadata, "uvcvideo", &nodes),
         "Fake Cam (/dev/video3) cannot do what was asked: it is a metadata node, which carries no picture; its picture is at \
          /dev/video2 (--device-id 2)"
     );
-    let output = Node { place: "virtual".into(), vid_pid: None, name: "Screen".into(), ..meta(&cam) };
-    let ask = |n: &Node| Some(if n.vid_pid.is_none() { Purpose::Output } else { Purpose::Camera });
+    let output = Node {
+        place: "virtual".into(),
+        vid_pid: None,
+        name: "Screen".into(),
+        ..meta(&cam)
+    };
+    let ask = |n: &Node| {
+        Some(if n.vid_pid.is_none() {
+            Purpose::Output
+        } else {
+            Purpose::Camera
+        })
+    };
     assert_eq!(
-        not_a_camera(&output, Purpose::Output, "other", &[cam.clone(), output.clone()], &ask).to_string(),
+        not_a_camera(
+            &output,
+            Purpose::Output,
+            "other",
+            &[cam.clone(), output.clone()],
+            &ask
+        )
+        .to_string(),
         "Screen (/dev/video3) cannot do what was asked: it is an output, which gives no picture; cameras are: /dev/video2 \
          Fake Cam, serial A"
     );
-    let waits = not_a_camera(&output, Purpose::Output, "v4l2 loopback", &nodes, &all_cameras);
+    let waits = not_a_camera(
+        &output,
+        Purpose::Output,
+        "v4l2 loopback",
+        &nodes,
+        &all_cameras,
+    );
     assert!(matches!(waits, SourceError::Failed { .. }), "{waits}");
 }
 
@@ -250,10 +429,34 @@ fn sysfs_is_read() {
     fs::create_dir_all(at("drivers/uvcvideo")).unwrap();
     symlink(at("drivers/uvcvideo"), at("usb1/1-3/1-3:1.0/driver")).unwrap();
     for (node, name, index, dev, device) in [
-        ("video10", "vivid-000-vid-cap", "0", "81:4", Some("platform/vivid.0")),
-        ("video2", "Fake Cam: Fake Cam", "0", "81:0", Some("usb1/1-1/1-1.2/1-1.2:1.0")),
-        ("video3", "Fake Cam: Fake Cam", "1", "81:1", Some("usb1/1-1/1-1.2/1-1.2:1.0")),
-        ("video4", "Fake Cam: Fake Cam", "0", "81:2", Some("usb1/1-3/1-3:1.0")),
+        (
+            "video10",
+            "vivid-000-vid-cap",
+            "0",
+            "81:4",
+            Some("platform/vivid.0"),
+        ),
+        (
+            "video2",
+            "Fake Cam: Fake Cam",
+            "0",
+            "81:0",
+            Some("usb1/1-1/1-1.2/1-1.2:1.0"),
+        ),
+        (
+            "video3",
+            "Fake Cam: Fake Cam",
+            "1",
+            "81:1",
+            Some("usb1/1-1/1-1.2/1-1.2:1.0"),
+        ),
+        (
+            "video4",
+            "Fake Cam: Fake Cam",
+            "0",
+            "81:2",
+            Some("usb1/1-3/1-3:1.0"),
+        ),
         ("video20", "Loop", "0", "81:5", None),
         ("v4l-subdev0", "sensor", "0", "81:6", None),
         ("videoX", "odd", "0", "81:7", None),
@@ -270,7 +473,17 @@ fn sysfs_is_read() {
         .iter()
         .map(|n| {
             let or = |s: &Option<String>| s.clone().unwrap_or("-".into());
-            format!("{} {} {} {} {} {} {} {}", n.number, n.index, or(&n.vid_pid), or(&n.serial), n.place, n.interface, n.driver, n.dev)
+            format!(
+                "{} {} {} {} {} {} {} {}",
+                n.number,
+                n.index,
+                or(&n.vid_pid),
+                or(&n.serial),
+                n.place,
+                n.interface,
+                n.driver,
+                n.dev
+            )
         })
         .collect();
     assert_eq!(
