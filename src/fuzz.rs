@@ -3,7 +3,7 @@
 //! `cargo test` runs the corpora that it found. Compiled for these two alone; knows no room.
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// Bytes taken from the front; zeros where there are none left.
 pub struct Input<'a>(pub &'a [u8]);

@@ -11,36 +11,32 @@
 //! [`supervise`] is the program's first process: it binds the port, makes the rings, forks the others and watches them.
 //! Arrows go one way: `capture` does not know the network, `ring` does not know JPEG, an output knows only the `hub`.
 
-#[cfg(feature = "tls")]
-mod believed;
-pub mod capture;
+pub mod api;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod doctor;
+pub mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod http;
 pub mod hub;
+pub mod ipc;
 pub mod log;
-pub mod memory;
-pub mod pace;
-pub mod packet;
-pub mod resample;
-pub mod ring;
-pub mod sandbox;
-pub mod secrets;
-pub mod serve;
+pub mod malloc_trim;
+pub mod media;
+pub mod net;
+pub mod output;
+pub mod server;
+pub mod source;
 pub mod supervise;
-#[cfg(feature = "webrtc")]
-pub mod webrtc;
 pub mod wire;
+pub mod worker;
 
 use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-/// `tokens`: what [`secrets::take`] found before the options were read.
-pub fn run(mut config: Config, tokens: secrets::Tokens) -> Result<u8, String> {
+/// `tokens`: what [`crate::config::secrets::take`] found before the options were read.
+pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, String> {
     config.unmask(tokens);
     if let Some(whip) = config.webrtc.iter().flat_map(|webrtc| &webrtc.whip).next() {
         whip.check()?;
@@ -70,11 +66,11 @@ fn raise_descriptor_limit() {
 /// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the
 /// supervisor.
 pub fn list_devices() -> Result<u8, String> {
-    let cameras = capture::video::usb::list_cameras()
+    let cameras = source::v4l2::list_cameras()
         .into_iter()
         .map(|camera| format!("{camera}\n"))
         .collect();
-    let microphones = capture::audio::find::list_microphones();
+    let microphones = source::alsa::find::list_microphones();
     let microphones = microphones
         .iter()
         .enumerate()

@@ -1,7 +1,8 @@
 //! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
 
-use stampcast::cli::{self, CliError, Command};
-use stampcast::secrets;
+use stampcast::cli;
+use stampcast::cli::{CliError, Command};
+use stampcast::config::secrets;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -58,7 +58,7 @@ need_arm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cross test --lib -- wire:: ring:: capture::jpeg:: capture::picture::
+cross test --lib -- wire:: ipc::ring:: encode::jpeg:: encode::pipeline::
 
 # The plugin API that QEMU 9 and later ask for at least; those before 8.2 know only the first.
 api=$(($(qemu-aarch64 --version | sed -n '1s/.*version \([0-9]*\).*/\1/p') >= 9 ? 2 : 1))

@@ -4,7 +4,7 @@ mod common;
 
 use common::Program;
 use common::viewer::{Viewer, unix_now};
-use stampcast::capture::jpeg::size_of;
+use stampcast::encode::jpeg::size_of;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::viewer::{Text, Viewer, unix_now};
 use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
-use stampcast::capture::jpeg::{Decode, Decoder, repair};
+use stampcast::encode::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Instant;

@@ -7,8 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
-use stampcast::packet::{Losses, Meta, MonoNs, Shape};
-use stampcast::ring::{RingFault, RingLimits, RingReader, SharedRing};
+use stampcast::ipc::ring::{RingFault, RingLimits, RingReader, SharedRing};
+use stampcast::media::packet::{Losses, Meta, MonoNs, Shape};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 1_000;

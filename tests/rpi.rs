@@ -2,10 +2,11 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stampcast::capture::video::rpi::RpiSource;
-use stampcast::capture::{Grab, PixelFormat, SourceError, VideoSource};
 use stampcast::config::{Flip, Rotate, Video};
-use stampcast::packet::{MonoNs, Shape};
+use stampcast::media::frame::PixelFormat;
+use stampcast::media::packet::{MonoNs, Shape};
+use stampcast::source::rpicam::RpiSource;
+use stampcast::source::{Grab, SourceError, VideoSource};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -129,7 +129,7 @@ stage_miri() {
         say "Miri is missing; get it with: rustup toolchain install nightly --component miri,rust-src"
         return 1
     }
-    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ring::core_tests
+    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ipc::ring::core_tests
 }
 
 # What a mutation of the corpora finds in a fixed number of runs; longer: tests/fuzz.sh 10000000.

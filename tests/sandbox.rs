@@ -6,7 +6,7 @@ mod common;
 
 use common::viewer::Viewer;
 use common::{Program, until};
-use stampcast::sandbox::{without_files, without_network};
+use stampcast::supervise::sandbox::{without_files, without_network};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -3,8 +3,9 @@
 mod stream_rig;
 
 use stampcast::http::Limits;
-use stampcast::packet::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
-use stampcast::wire::{self, Label, Message, stamp};
+use stampcast::media::packet::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
+use stampcast::wire;
+use stampcast::wire::{Label, Message, stamp};
 use std::time::{Duration, SystemTime};
 use stream_rig::*;
 
@@ -206,7 +207,7 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
     binary.binary().await;
     rig.video.meta.sequence += 3;
     rig.video.meta.losses.driver = 2;
-    rig.video.meta.shape = stampcast::packet::Shape::Video {
+    rig.video.meta.shape = stampcast::media::packet::Shape::Video {
         width: 128,
         height: 96,
     };

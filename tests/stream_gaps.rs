@@ -3,8 +3,9 @@
 mod stream_rig;
 
 use futures_util::StreamExt;
-use stampcast::packet::{Cause, Losses, MonoNs};
-use stampcast::wire::{self, Event, Label, Message};
+use stampcast::media::packet::{Cause, Losses, MonoNs};
+use stampcast::wire;
+use stampcast::wire::{Event, Label, Message};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -5,9 +5,9 @@ use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
 use stampcast::config::{Camera, Config, LogFormat, Logging, Video};
 use stampcast::http::Limits;
-use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
-use stampcast::ring::{RingLimits, SharedRing, SharedStatus};
-use stampcast::serve::{ServeInputs, Worker, serve};
+use stampcast::ipc::ring::{RingLimits, SharedRing, SharedStatus};
+use stampcast::media::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::server::{ServeInputs, Worker, serve};
 use stampcast::wire::websocket::{Opcode, append_header};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -182,8 +182,8 @@ pub fn plain(fps: u32, bytes: usize) {
     });
 }
 
-fn stamp() -> stampcast::packet::UnixNs {
-    stampcast::packet::UnixNs(
+fn stamp() -> stampcast::media::packet::UnixNs {
+    stampcast::media::packet::UnixNs(
         SystemTime::UNIX_EPOCH
             .elapsed()
             .expect("after 1970")

@@ -2,8 +2,10 @@
 
 use super::CliError;
 use super::values::{seconds, secret};
-use crate::doctor::{Options, report::Limits};
-use crate::secrets::{self, Secret};
+use crate::config::secrets;
+use crate::config::secrets::Secret;
+use crate::doctor::Options;
+use crate::doctor::report::Limits;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]

@@ -1,14 +1,14 @@
 //! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
 
-mod doctor;
-mod media;
-mod network;
-mod running;
-mod sources;
+pub mod doctor;
+pub mod media;
+pub mod network;
+pub mod precedence;
+pub mod running;
 #[cfg(test)]
-mod tests;
-mod values;
-mod webrtc;
+pub mod tests;
+pub mod values;
+pub mod webrtc;
 
 use crate::config::{Camera, Config};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
@@ -89,7 +89,7 @@ pub enum CliError {
 
 /// Reads the arguments (the first is the program's name) and the environment.
 pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Command, CliError> {
-    let matches = sources::read(&args.into_iter().collect::<Vec<_>>())?;
+    let matches = precedence::read(&args.into_iter().collect::<Vec<_>>())?;
     let cli = Cli::from_arg_matches(&matches)
         .map_err(|e| CliError::Usage(one_line(&e.render().to_string())))?;
     cli.validate(&matches)
@@ -116,7 +116,7 @@ fn one_line(text: &str) -> String {
 impl Cli {
     fn validate(self, matches: &ArgMatches) -> Result<Command, CliError> {
         if self.list_devices {
-            let mut others = sources::on_the_line(matches, |id| id != "list_devices");
+            let mut others = precedence::on_the_line(matches, |id| id != "list_devices");
             others.extend(matches.subcommand_name().map(str::to_owned));
             if !others.is_empty() {
                 return Err(CliError::Usage(format!(
@@ -145,7 +145,7 @@ impl Cli {
                 "--camera-type none leaves nothing to stream; add --enable-audio".into(),
             ));
         }
-        let without_effect = sources::on_the_line(matches, |id| {
+        let without_effect = precedence::on_the_line(matches, |id| {
             media::is_idle(id, &camera, self.sound.enable_audio) || self.webrtc.is_idle(id)
         });
         Ok(Command::Run(Box::new(Config {

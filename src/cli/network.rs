@@ -2,8 +2,8 @@
 
 use super::CliError;
 use super::values::{origin, seconds, secret};
+use crate::config::secrets::Secret;
 use crate::config::{Access, Limits, Tls};
-use crate::secrets::Secret;
 use clap::ArgAction;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};

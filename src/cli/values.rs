@@ -1,6 +1,6 @@
 //! Values that clap cannot check by itself; each error says what a right one looks like.
 
-use crate::secrets::Secret;
+use crate::config::secrets::Secret;
 
 pub(super) fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {

@@ -1,9 +1,9 @@
 //! Options of WebRTC.
 
 use super::CliError;
-use crate::config::{Webrtc, Whip};
 #[cfg(feature = "webrtc")]
-use crate::secrets::Secret;
+use crate::config::secrets::Secret;
+use crate::config::{Webrtc, Whip};
 use clap::ArgAction;
 use std::net::IpAddr;
 

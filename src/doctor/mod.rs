@@ -1,16 +1,16 @@
 //! `stampcast doctor URL`: watches a stream as any client would and says how it is. Owns the pacing; the way there is
 //! [`connect`]'s, what is learnt [`study`]'s, what is said [`report`]'s. Knows the wire; knows no server room.
 
-mod connect;
-mod numbers;
+pub mod connect;
+pub mod numbers;
 pub mod report;
-mod study;
-mod test_picture;
+pub mod study;
+pub mod test_picture;
 #[cfg(feature = "tls")]
-mod tls;
+pub mod tls;
 
-use crate::packet::UnixNs;
-use crate::secrets::Secret;
+use crate::config::secrets::Secret;
+use crate::media::packet::UnixNs;
 use crate::wire::{Message as Wire, binary, text};
 pub use connect::DoctorError;
 use connect::Socket;

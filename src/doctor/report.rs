@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use crate::doctor::study::Exchange;
     use crate::doctor::test_picture::drawn;
-    use crate::packet::{Cause, StreamKind, UnixNs};
+    use crate::media::packet::{Cause, StreamKind, UnixNs};
     use crate::wire::{Event, Message};
 
     fn unix(seconds: f64) -> UnixNs {

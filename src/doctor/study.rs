@@ -3,7 +3,7 @@
 
 use super::numbers::{Line, Spread};
 use super::test_picture::{Beat, TestPicture};
-use crate::packet::{Cause, StreamKind, UnixNs};
+use crate::media::packet::{Cause, StreamKind, UnixNs};
 use crate::wire::{Event, Label, Message};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -2,14 +2,14 @@
 //! the flash's stamp against the beep's (`docs/test-picture.md`).
 
 use super::numbers::Spread;
-use crate::capture::jpeg::{Decode, Decoder, Repaired, repair};
-use crate::capture::video::test::{beat, timecode};
-use crate::packet::UnixNs;
+use crate::encode::jpeg::{Decode, Decoder, Repaired, repair};
+use crate::media::packet::UnixNs;
+use crate::source::test_pattern::{sync_pulse, timecode};
 
 /// A sample louder than this belongs to the beep: between beeps there is noise of 4 units.
 const LOUD: i16 = 1_000;
 /// A flash and a beep belong together when no further apart.
-const TOGETHER_NS: u64 = beat::PERIOD_NS / 3;
+const TOGETHER_NS: u64 = sync_pulse::PERIOD_NS / 3;
 
 #[derive(Default)]
 pub struct TestPicture {
@@ -81,7 +81,7 @@ impl TestPicture {
                 self.quiet_since.get_or_insert(at);
             } else if let Some(since) = self.quiet_since.take()
                 // The tone itself crosses zero: a beep begins after a real silence only.
-                && at.0.saturating_sub(since.0) > beat::ON_NS
+                && at.0.saturating_sub(since.0) > sync_pulse::ON_NS
             {
                 self.beats.beeps += 1;
                 // The sine is still below LOUD for its first sample or two.
@@ -133,8 +133,8 @@ fn look(decoder: &mut Option<Decoder>, image: &Repaired<'_>) -> Option<(UnixNs, 
 /// A picture that shows the time code of `at` and the flash, lit or not, as a JPEG.
 #[cfg(test)]
 pub fn drawn(at: UnixNs, lit: bool) -> Vec<u8> {
-    use crate::capture::jpeg::{Encode, Encoder};
-    use crate::capture::planes::PlanesBuffer;
+    use crate::encode::jpeg::{Encode, Encoder};
+    use crate::encode::planes::PlanesBuffer;
     let (width, height) = (320, 240);
     let mut picture = PlanesBuffer::default();
     let luma = picture.y.for_size(width, height);
@@ -195,13 +195,13 @@ mod tests {
         // The picture is stamped 40 ms too late, the sound is right; two beats.
         for frame in 0..30 {
             let at = START - 400 * MS + frame * 100 * MS;
-            let lit = at % beat::PERIOD_NS < beat::ON_NS;
+            let lit = at % sync_pulse::PERIOD_NS < sync_pulse::ON_NS;
             test.frame(UnixNs(at + 40 * MS), &drawn(UnixNs(at), lit));
             for packet in 0..5 {
                 let at = at + packet * 20 * MS;
                 test.sound(
                     UnixNs(at),
-                    &sound(at % beat::PERIOD_NS < beat::ON_NS),
+                    &sound(at % sync_pulse::PERIOD_NS < sync_pulse::ON_NS),
                     8_000,
                     1,
                 );

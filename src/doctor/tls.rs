@@ -1,7 +1,7 @@
 //! TLS to the server, and whom the doctor believes: the system's authorities, or the certificates of a file. Knows rustls;
 //! knows no WebSocket.
 
-use crate::believed::Believed;
+use crate::net::tls_verifier::Believed;
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

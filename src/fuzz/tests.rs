@@ -6,18 +6,18 @@ use std::path::Path;
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: &[Target] = &[
-    ("access", crate::http::fuzz::access),
+    ("access", crate::output::websocket::fuzz::access),
     ("hub_labels", crate::hub::fuzz::labels),
-    ("incoming", crate::http::fuzz::incoming),
-    ("jpeg_markers", crate::capture::jpeg::fuzz::markers),
-    ("ring_memory", crate::ring::fuzz::memory),
-    ("rpicam_pipes", crate::capture::video::rpi::fuzz::pipes),
+    ("incoming", crate::output::websocket::fuzz::incoming),
+    ("jpeg_markers", crate::encode::jpeg::fuzz::markers),
+    ("ring_memory", crate::ipc::ring::fuzz::memory),
+    ("rpicam_pipes", crate::source::rpicam::fuzz::pipes),
     #[cfg(feature = "webrtc")]
-    ("webrtc_datagrams", crate::webrtc::fuzz::datagrams),
+    ("webrtc_datagrams", crate::output::webrtc::fuzz::datagrams),
     #[cfg(feature = "webrtc")]
-    ("webrtc_links", crate::webrtc::fuzz::links),
+    ("webrtc_links", crate::output::webrtc::fuzz::links),
     #[cfg(feature = "webrtc")]
-    ("webrtc_session", crate::webrtc::fuzz::session),
+    ("webrtc_session", crate::output::webrtc::fuzz::session),
     ("wire_decode", crate::wire::fuzz::decode),
 ];
 

@@ -4,10 +4,11 @@
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
 //! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
 
-use super::problem::refusal;
-use super::renewed::Renewed;
+use super::error::refusal;
+use super::reload::Renewed;
 use crate::config;
-use crate::secrets::{self, Secret, TokenFileError};
+use crate::config::secrets;
+use crate::config::secrets::{Secret, TokenFileError};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;

@@ -1,14 +1,17 @@
 //! One connection, from accept to its end: HTTP first, then perhaps a viewer. Knows hyper.
 
 use super::Limits;
-use super::incoming::Ended;
-use super::packets::Peer;
-use super::socket::{self, Socket};
-use super::stream::{Admitted, Handover};
 #[cfg(feature = "tls")]
-use super::tls::{Tls, session::Session};
-use super::viewer::Viewer;
+use super::tls::Tls;
+#[cfg(feature = "tls")]
+use super::tls::session::Session;
 use crate::hub::Hub;
+use crate::output::packets::Peer;
+use crate::output::websocket::handshake::{Admitted, Handover};
+use crate::output::websocket::reader::Ended;
+use crate::output::websocket::session::Viewer;
+use crate::output::websocket::transport;
+use crate::output::websocket::transport::Socket;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
@@ -59,7 +62,7 @@ impl Server {
         doorstep: OwnedSemaphorePermit,
         busy: Arc<AtomicBool>,
     ) {
-        if let Err(e) = socket::prepare(&stream, self.limits.stalled) {
+        if let Err(e) = transport::prepare(&stream, self.limits.stalled) {
             debug!("{peer}: {e}");
             return;
         }

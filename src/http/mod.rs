@@ -1,28 +1,11 @@
 //! The network: connections, and what each path answers. Knows the hub and the wire; knows no ring and no device.
 
 pub mod access;
-mod connection;
-mod exposition;
-#[cfg(any(test, fuzzing))]
-pub mod fuzz;
-mod incoming;
-mod metrics;
-mod outgoing;
-mod packets;
-mod page;
-mod pictures;
-mod problem;
-mod renewed;
-mod socket;
-mod state;
-mod status;
-mod stream;
+pub mod connection;
+pub mod error;
+pub mod reload;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod viewer;
-mod wav;
-#[cfg(feature = "webrtc")]
-pub mod webrtc;
 
 use crate::hub::Hub;
 use access::Access;
@@ -31,7 +14,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use problem::Problem;
+use error::Problem;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -91,22 +74,22 @@ pub struct Door {
     pub tls: Option<tls::Tls>,
     /// `Ok(None)`: off. An error: on, and why it cannot be had.
     #[cfg(feature = "webrtc")]
-    pub webrtc: Result<Option<Arc<crate::webrtc::Server>>, String>,
+    pub webrtc: Result<Option<Arc<crate::output::webrtc::Server>>, String>,
 }
 
 /// What the handlers of requests share.
 #[derive(Clone)]
-struct App {
-    hub: Arc<Hub>,
-    places: Arc<Semaphore>,
-    serve_client: bool,
-    restarts: u32,
+pub struct App {
+    pub hub: Arc<Hub>,
+    pub places: Arc<Semaphore>,
+    pub serve_client: bool,
+    pub restarts: u32,
     #[cfg(feature = "webrtc")]
-    webrtc: Option<Arc<crate::webrtc::Server>>,
+    pub webrtc: Option<Arc<crate::output::webrtc::Server>>,
 }
 
 impl App {
-    fn has_webrtc(&self) -> bool {
+    pub fn has_webrtc(&self) -> bool {
         #[cfg(feature = "webrtc")]
         return self.webrtc.is_some();
         #[cfg(not(feature = "webrtc"))]
@@ -233,20 +216,20 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 fn router(app: App, access: Access, more: Router) -> Router {
     let page = if app.serve_client {
-        Router::new().route("/index.html", get(status::page))
+        Router::new().route("/index.html", get(crate::api::index::page))
     } else {
         Router::new()
     };
-    page.route("/", get(status::root))
-        .route("/stream", get(stream::stream))
-        .route("/info", get(status::info))
-        .route("/state", get(state::state))
-        .route("/metrics", get(metrics::metrics))
-        .route("/snapshot.jpg", get(pictures::snapshot))
-        .route("/snapshot", get(pictures::snapshot))
-        .route("/stream.mjpg", get(pictures::mjpeg))
-        .route("/audio.wav", get(wav::wav))
-        .route("/healthz", get(status::healthz))
+    page.route("/", get(crate::api::index::root))
+        .route("/stream", get(crate::output::websocket::handshake::stream))
+        .route("/info", get(crate::api::index::info))
+        .route("/state", get(crate::api::ustreamer_state::state))
+        .route("/metrics", get(crate::api::metrics::metrics))
+        .route("/snapshot.jpg", get(crate::output::mjpeg::snapshot))
+        .route("/snapshot", get(crate::output::mjpeg::snapshot))
+        .route("/stream.mjpg", get(crate::output::mjpeg::mjpeg))
+        .route("/audio.wav", get(crate::output::wav::wav))
+        .route("/healthz", get(crate::api::index::healthz))
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .merge(more)
@@ -268,9 +251,9 @@ async fn no_such_method(method: Method) -> Response {
 #[cfg(feature = "webrtc")]
 fn routes_of_webrtc(door: &Door, limits: &Limits) -> Router {
     match &door.webrtc {
-        Ok(Some(server)) => webrtc::routes(server.clone(), limits.head),
+        Ok(Some(server)) => crate::output::webrtc::http::routes(server.clone(), limits.head),
         Ok(None) => Router::new(),
-        Err(reason) => webrtc::unavailable(reason),
+        Err(reason) => crate::output::webrtc::http::unavailable(reason),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Fuzzed: labels that no honest worker writes. Numbers and times only grow, and every jump in the numbers is accounted for.
 
-use super::intake::{Accepted, Intake};
+use super::sequencer::{Accepted, Intake};
 use crate::fuzz::Input;
-use crate::packet::{Losses, Meta, MonoNs, Shape};
-use crate::ring::MAX_SEQUENCE;
+use crate::ipc::ring::MAX_SEQUENCE;
+use crate::media::packet::{Losses, Meta, MonoNs, Shape};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(20);

@@ -9,34 +9,37 @@
 //! A subscriber has a bounded [`queue`](queue::Queue) of references to shared packets, made by its own rules: newest frame
 //! only, half a second of sound, or all up to a limit. So a slow one loses packets, is told how many, and delays nobody.
 
-pub mod feed;
-pub mod figures;
+pub mod async_eventfd;
+pub mod audio_transcode;
+pub mod clock_steps;
+pub mod fps_meter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod intake;
-mod meter;
-mod packet;
-mod queue;
-mod report;
-mod source;
-mod steps;
-mod subscription;
-mod tally;
-mod track;
-mod view;
-mod wake;
+pub mod losses;
+pub mod metrics;
+pub mod packet;
+pub mod queue;
+pub mod report;
+pub mod ring_reader_task;
+pub mod sequencer;
+pub mod source;
+pub mod subscription;
+#[cfg(test)]
+pub mod tests;
+pub mod track;
 
+pub use audio_transcode::View;
+pub use losses::Gap;
 pub use packet::Packet;
 pub use queue::{Item, Notice};
 pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
-pub use tally::Gap;
-pub use view::View;
 
-use crate::clock::{ClockMap, ClockStep, Sample};
-use crate::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
+use crate::media::clock::{ClockMap, ClockStep, Sample};
+use crate::media::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
 use crate::wire::Event;
+use audio_transcode::Conversion;
 use bytes::Bytes;
-use figures::{Figures, Histogram};
+use metrics::{Figures, Histogram};
 use queue::Limit;
 use source::Source;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -46,7 +49,6 @@ use subscription::Inbox;
 use tokio::sync::watch;
 use tracing::warn;
 use track::Track;
-use view::Conversion;
 
 /// What is kept for a live subscriber of sound, or of a picture that builds on the one before.
 const LIVE: Duration = Duration::from_millis(500);
@@ -409,6 +411,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,8 @@
 //! One packet as every output sees it: numbered, stamped once, its bytes shared, and rendered at most once per format.
 
-use super::intake::Accepted;
-use super::tally::Tally;
-use crate::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
+use super::losses::Tally;
+use super::sequencer::Accepted;
+use crate::media::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
 use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};

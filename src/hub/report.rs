@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use super::{Hub, State};
-use crate::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
+use crate::media::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;

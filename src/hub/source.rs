@@ -1,8 +1,8 @@
 //! What a worker says of its device, and what viewers are told of it. Pure: knows no status page and no viewer.
 
 use super::StreamPlan;
-use super::tally::Once;
-use crate::packet::{MonoNs, StreamInfo, StreamKind, WorkerState};
+use super::losses::Once;
+use crate::media::packet::{MonoNs, StreamInfo, StreamKind, WorkerState};
 use crate::wire::Event;
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! A subscription: what one output asked for, and its end of the hub. Dropping it unsubscribes.
 
+use super::audio_transcode::{Conversion, View};
 use super::queue::{Item, Notice, Queue};
-use super::view::{Conversion, View};
 use super::{Hub, Packet, State};
-use crate::packet::{Encoding, StreamKind};
+use crate::media::packet::{Encoding, StreamKind};
 use crate::wire::{Delivery, Event};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -104,7 +104,7 @@ impl Hub {
             queues: Mutex::new(queues),
         });
         for source in state.sources.iter().filter(|s| s.away) {
-            let stamp = state.clock.to_unix(crate::packet::MonoNs::now());
+            let stamp = state.clock.to_unix(crate::media::packet::MonoNs::now());
             inbox.notify_of(
                 source.kind,
                 &Notice {

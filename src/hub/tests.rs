@@ -1,9 +1,9 @@
 //! The hub's pure parts, as tables and properties; and the hub itself without a socket.
 
-use super::intake::Intake;
-use super::meter::Meter;
+use super::fps_meter::Meter;
+use super::sequencer::Intake;
 use super::*;
-use crate::packet::{Cause, Losses, Shape};
+use crate::media::packet::{Cause, Losses, Shape};
 use crate::wire::Delivery;
 use crate::wire::event::EventShape;
 use proptest::prelude::*;
@@ -332,7 +332,7 @@ proptest! {
     fn numbers_and_times_only_grow(labels in prop::collection::vec(any::<(u8, u64, u64, (u32, u32, u32, u32), bool)>(), 1..40), now: u64) {
         let now = MonoNs(now / 2);
         let mut intake = Intake::default();
-        let mut last: Option<intake::Accepted> = None;
+        let mut last: Option<sequencer::Accepted> = None;
         for (incarnation, sequence, captured, (driver, corrupt, xrun, source_away), pause) in labels {
             let losses = Losses { driver, corrupt, xrun, source_away };
             let meta = Meta { incarnation: incarnation.into(), sequence: sequence >> 11, captured: MonoNs(captured), shape: PICTURE, keyframe: true, losses };

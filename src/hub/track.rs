@@ -1,14 +1,14 @@
 //! The packets of one encoding on their way through the hub: numbered, stamped, counted; and who wants them. Pure: knows no
 //! ring and no queue.
 
-use super::figures::{Histogram, TrackFigures};
-use super::intake::{Accepted, Intake};
-use super::meter::Meter;
-use super::steps::Steps;
-use super::tally::Tally;
+use super::clock_steps::Steps;
+use super::fps_meter::Meter;
+use super::losses::Tally;
+use super::metrics::{Histogram, TrackFigures};
+use super::sequencer::{Accepted, Intake};
 use super::{Demand, Packet, packet};
-use crate::clock::{ClockMap, ClockStep};
-use crate::packet::{Encoding, Meta, MonoNs, UnixNs};
+use crate::media::clock::{ClockMap, ClockStep};
+use crate::media::packet::{Encoding, Meta, MonoNs, UnixNs};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,24 +1,25 @@
 //! The first process: binds the port, makes the shared memory, forks the server and the workers, and watches them. One
 //! thread for life, so that forking again is sound at any time. Touches no device and speaks to no client.
 //!
-//! [`machine`] decides, [`process`] does, [`house`] holds what the children inherit.
+//! [`restart_policy`] decides, [`process`] does, [`children`] holds what the children inherit.
 
-mod announce;
-pub mod house;
-pub mod machine;
-mod process;
-mod rights;
+pub mod capabilities;
+pub mod children;
+pub mod process;
+pub mod restart_policy;
+pub mod sandbox;
+pub mod startup_banner;
 
 use crate::config::Config;
 use crate::log::Told;
-use crate::packet::MonoNs;
-use house::House;
-use machine::{Action, Event, Machine, Role};
+use crate::media::packet::MonoNs;
+use children::House;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 pub use process::ignores;
+use restart_policy::{Action, Event, Machine, Role};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 
@@ -46,7 +47,7 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
     if let Ok(at) = listener.local_addr() {
-        announce::announce(
+        startup_banner::announce(
             at,
             &config.access,
             config.tls.is_some(),
@@ -59,7 +60,7 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     let house = House::build(config, listener).map_err(StartError::Memory)?;
     let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
     // Before the children get a share of it: what reading the command line left behind.
-    crate::memory::give_back();
+    crate::malloc_trim::give_back();
     Ok(Supervisor {
         house,
         machine,
@@ -188,9 +189,10 @@ impl Supervisor {
             }
             Err(e) => {
                 tracing::error!("cannot start {}: {e}", role.name());
-                let actions = self
-                    .machine
-                    .handle(Event::Ended(role, machine::Death::NotForked), MonoNs::now());
+                let actions = self.machine.handle(
+                    Event::Ended(role, restart_policy::Death::NotForked),
+                    MonoNs::now(),
+                );
                 self.act(actions)
             }
         }

@@ -1,7 +1,7 @@
 //! The kernel's side of supervision: fork, reap, death signals, closing what a child must not have. Decides nothing.
 #![allow(unsafe_code)]
 
-use super::machine::Death;
+use super::restart_policy::Death;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};

@@ -1,6 +1,6 @@
 //! Events: what a viewer that asked with `events=1` is told between packets.
 
-use crate::packet::{Cause, Shape, StreamKind};
+use crate::media::packet::{Cause, Shape, StreamKind};
 use serde::{Deserialize, Serialize};
 
 /// Sent as JSON: `{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}`.

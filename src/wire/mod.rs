@@ -11,6 +11,8 @@ pub mod fuzz;
 pub mod info;
 pub mod query;
 pub mod stamp;
+#[cfg(test)]
+pub mod tests;
 pub mod text;
 pub mod websocket;
 
@@ -18,7 +20,7 @@ pub use event::Event;
 pub use info::Info;
 pub use query::{Delivery, Format, Query, QueryError};
 
-use crate::packet::UnixNs;
+use crate::media::packet::UnixNs;
 use std::borrow::Cow;
 
 /// One message of a server to its viewer. Fields that a format does not carry are `None`.
@@ -76,6 +78,3 @@ pub enum DecodeError {
     #[error("bad {0}")]
     Bad(&'static str),
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,11 @@
 //! The wire, byte by byte, there and back.
 
+use super::event::EventShape;
 use super::query::{Delivery, Format};
 use super::text::Command;
 use super::websocket::{Opcode, append_close, append_header};
 use super::{DecodeError, Event, Label, Message, Query, b64, binary, stamp, text};
-use crate::packet::{Cause, Shape, StreamKind, UnixNs};
-use crate::wire::event::EventShape;
+use crate::media::packet::{Cause, Shape, StreamKind, UnixNs};
 use proptest::prelude::*;
 use std::borrow::Cow;
 

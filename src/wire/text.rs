@@ -7,9 +7,10 @@
 //! pong:<id>:<received>:<sent>            only in answer to ping:<id>
 //! ```
 
-use super::stamp::{self, Seconds};
+use super::stamp;
+use super::stamp::Seconds;
 use super::{DecodeError, Event, Message, b64};
-use crate::packet::{Shape, UnixNs};
+use crate::media::packet::{Shape, UnixNs};
 use std::borrow::Cow;
 
 /// The longest `<id>` of a `ping:<id>`, bytes.

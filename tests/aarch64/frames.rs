@@ -4,11 +4,11 @@
 #[path = "../../benches/common/scene.rs"]
 mod scene;
 
-use stampcast::capture::jpeg::{Encode, pure, turbo};
-use stampcast::capture::picture::Picture;
-use stampcast::capture::{PixelFormat, RawFrame};
 use stampcast::config::Video;
-use stampcast::packet::{MonoNs, Shape, UnixNs};
+use stampcast::encode::jpeg::{Encode, pure, turbo};
+use stampcast::encode::pipeline::Picture;
+use stampcast::media::frame::{PixelFormat, RawFrame};
+use stampcast::media::packet::{MonoNs, Shape, UnixNs};
 use stampcast::wire::{b64, text};
 use std::hint::black_box;
 

@@ -2,13 +2,12 @@
 #![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config::{
-    self, Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video,
-};
+use stampcast::config;
+use stampcast::config::{Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video};
 use stampcast::http::Limits;
-use stampcast::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
-use stampcast::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
-use stampcast::serve::{ServeInputs, Worker, serve};
+use stampcast::ipc::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
+use stampcast::media::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::server::{ServeInputs, Worker, serve};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

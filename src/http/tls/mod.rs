@@ -3,7 +3,7 @@
 
 pub mod session;
 
-use super::renewed::Renewed;
+use super::reload::Renewed;
 use crate::config;
 use std::future::poll_fn;
 use std::io;

@@ -1,0 +1,80 @@
+//! Rows of `/metrics`, as the library's encoder takes them: one metric with the values of all its labels. Knows no figure.
+
+use crate::hub::metrics::{BOUNDS_S, Counted};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use std::fmt;
+
+/// Names and values; none where the metric is a single one.
+pub type Labels<'a> = Vec<(&'a str, String)>;
+
+/// A gauge that is a single one.
+pub fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    gauges(out, name, help, [(Labels::new(), value)])
+}
+
+pub fn gauges<'a>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
+) -> fmt::Result {
+    family(
+        out.encode_descriptor(name, help, None, MetricType::Gauge)?,
+        values,
+        |value, metric| ConstGauge::new(value).encode(metric),
+    )
+}
+
+/// The encoder adds `_total` to the name.
+pub fn counters<'a>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
+) -> fmt::Result {
+    family(
+        out.encode_descriptor(name, help, None, MetricType::Counter)?,
+        values,
+        |value, metric| ConstCounter::new(value).encode(metric),
+    )
+}
+
+fn family<'a>(
+    mut metric: MetricEncoder<'_>,
+    values: impl IntoIterator<Item = (Labels<'a>, f64)>,
+    encode: fn(f64, MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    for (labels, value) in values {
+        if labels.is_empty() {
+            return encode(value, metric);
+        }
+        encode(value, metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+pub fn histograms<'a>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = ((&'static str, String), &'a Counted)>,
+) -> fmt::Result {
+    let mut metric =
+        out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (label, counted) in values {
+        let buckets: Vec<(f64, u64)> = BOUNDS_S
+            .into_iter()
+            .chain([f64::INFINITY])
+            .zip(counted.counts)
+            .collect();
+        let total = counted.counts.iter().sum();
+        metric
+            .encode_family(&[label])?
+            .encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
+    }
+    Ok(())
+}

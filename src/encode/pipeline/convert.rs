@@ -1,0 +1,260 @@
+//! A device's raw pixels as planes: YUYV, NV12, I420 and grey, of either range. Copies only what is not planes already.
+
+use super::PictureError;
+use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
+use crate::media::frame::{PixelFormat, RawFrame};
+use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut};
+
+/// Keeps the memory of the planes that had to be made.
+#[derive(Debug, Default)]
+pub struct Converter {
+    made: PlanesBuffer,
+}
+
+impl Converter {
+    /// The frame as 4:2:0 planes of full range. Grey becomes 4:2:0 with neutral chroma, so that every viewer's program gets
+    /// three colours whatever the camera is. `frame` is not MJPEG and has a size.
+    pub fn planes<'a>(&'a mut self, frame: &RawFrame<'a>) -> Result<Planes<'a>, PictureError> {
+        let (width, height) = (frame.width as usize, frame.height as usize);
+        let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
+        let Self { made } = self;
+        match frame.format {
+            PixelFormat::Yuyv => {
+                from_yuyv(frame, made)?;
+                if !frame.full_range {
+                    made.y
+                        .samples_mut()
+                        .iter_mut()
+                        .for_each(|y| *y = full_luma(*y));
+                    for plane in [&mut made.u, &mut made.v] {
+                        plane
+                            .samples_mut()
+                            .iter_mut()
+                            .for_each(|c| *c = full_chroma(*c));
+                    }
+                }
+                Ok(made.planes())
+            }
+            PixelFormat::Nv12 => {
+                let [(luma, _), (chroma, _), _] = split(
+                    frame,
+                    [(frame.stride, height), (frame.stride, u_height), (0, 0)],
+                )?;
+                let y = luma_plane(luma, frame, &mut made.y)?;
+                let convert = if frame.full_range { |c| c } else { full_chroma };
+                let (u, v) = (
+                    made.u.for_size(u_width, u_height),
+                    made.v.for_size(u_width, u_height),
+                );
+                let lines = chroma
+                    .chunks(frame.stride.max(1))
+                    .zip(u.chunks_exact_mut(u_width).zip(v.chunks_exact_mut(u_width)));
+                for (line, (u, v)) in lines {
+                    let pairs = line.as_chunks::<2>().0;
+                    if pairs.len() < u_width {
+                        return Err(short(frame));
+                    }
+                    for ((u, v), pair) in u.iter_mut().zip(v).zip(pairs) {
+                        (*u, *v) = (convert(pair[0]), convert(pair[1]));
+                    }
+                }
+                Ok(Planes {
+                    y,
+                    u: made.u.plane(),
+                    v: made.v.plane(),
+                })
+            }
+            PixelFormat::I420 => {
+                let stride = frame.stride.div_ceil(2);
+                let [(luma, _), u, v] = split(
+                    frame,
+                    [
+                        (frame.stride, height),
+                        (stride, u_height),
+                        (stride, u_height),
+                    ],
+                )?;
+                let y = luma_plane(luma, frame, &mut made.y)?;
+                let chroma = |(data, stride), buffer| {
+                    plane(
+                        frame,
+                        data,
+                        stride,
+                        (u_width, u_height),
+                        full_chroma,
+                        buffer,
+                    )
+                };
+                Ok(Planes {
+                    y,
+                    u: chroma(u, &mut made.u)?,
+                    v: chroma(v, &mut made.v)?,
+                })
+            }
+            PixelFormat::Grey => {
+                let y = luma_plane(frame.data, frame, &mut made.y)?;
+                made.u.for_size(u_width, u_height).fill(128);
+                Ok(Planes {
+                    y,
+                    u: made.u.plane(),
+                    v: made.u.plane(),
+                })
+            }
+            PixelFormat::Mjpeg => Err(PictureError::Corrupt(
+                "a JPEG where raw pixels were expected".into(),
+            )),
+        }
+    }
+}
+
+/// Luma of 16 to 235 brought to 0 to 255; what lies outside is cut off (BT.601: 255/219, here 149/128).
+fn full_luma(y: u8) -> u8 {
+    let y = (u16::from(y.saturating_sub(16)) * 149 + 64) >> 7;
+    y.min(255) as u8
+}
+
+/// Chroma of 16 to 240 brought to 0 to 255 around 128 (255/224, here 146/128).
+fn full_chroma(c: u8) -> u8 {
+    let c = ((i16::from(c) - 128) * 146 + 64) >> 7;
+    (c + 128).clamp(0, 255) as u8
+}
+
+fn short(frame: &RawFrame<'_>) -> PictureError {
+    let RawFrame {
+        width,
+        height,
+        stride,
+        data,
+        ..
+    } = frame;
+    PictureError::Corrupt(format!(
+        "{} bytes are too few for {width}x{height} pixels in lines of {stride} bytes",
+        data.len()
+    ))
+}
+
+/// Cuts the frame's bytes into its planes of `(stride, lines)`, and gives each with its stride. The padding of the very last
+/// line may be missing.
+fn split<'a>(
+    frame: &RawFrame<'a>,
+    planes: [(usize, usize); 3],
+) -> Result<[(&'a [u8], usize); 3], PictureError> {
+    let mut rest = frame.data;
+    let mut cut = [(rest, 0); 3];
+    for (cut, (stride, lines)) in cut.iter_mut().zip(planes) {
+        let bytes = stride
+            .checked_mul(lines)
+            .ok_or_else(|| short(frame))?
+            .min(rest.len());
+        let (plane, after) = rest.split_at(bytes);
+        *cut = (plane, stride);
+        rest = after;
+    }
+    Ok(cut)
+}
+
+fn luma_plane<'a>(
+    data: &'a [u8],
+    frame: &RawFrame<'a>,
+    buffer: &'a mut PlaneBuffer,
+) -> Result<Plane<'a>, PictureError> {
+    plane(
+        frame,
+        data,
+        frame.stride,
+        (frame.width as usize, frame.height as usize),
+        full_luma,
+        buffer,
+    )
+}
+
+/// `data` itself where nothing about it has to change, else a copy of it in `buffer`.
+fn plane<'a>(
+    frame: &RawFrame<'_>,
+    data: &'a [u8],
+    stride: usize,
+    (width, height): (usize, usize),
+    expand: fn(u8) -> u8,
+    buffer: &'a mut PlaneBuffer,
+) -> Result<Plane<'a>, PictureError> {
+    if frame.full_range
+        && let Some(plane) = Plane::new(data, stride, width, height)
+    {
+        return Ok(plane);
+    }
+    if stride < width || data.len() < stride.saturating_mul(height - 1).saturating_add(width) {
+        return Err(short(frame));
+    }
+    for (to, from) in buffer
+        .for_size(width, height)
+        .chunks_exact_mut(width)
+        .zip(data.chunks(stride))
+    {
+        let from = &from[..width];
+        if frame.full_range {
+            to.copy_from_slice(from);
+        } else {
+            to.iter_mut()
+                .zip(from)
+                .for_each(|(to, &from)| *to = expand(from));
+        }
+    }
+    Ok(buffer.plane())
+}
+
+/// Every line's luma; the chroma of one line of two (the same as sampling 4:2:2 down by taking the nearest).
+fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), PictureError> {
+    let (width, height, stride) = (frame.width as usize, frame.height as usize, frame.stride);
+    let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
+    let line_bytes = 4 * u_width;
+    if stride < line_bytes
+        || frame.data.len() < stride.saturating_mul(height - 1).saturating_add(line_bytes)
+    {
+        return Err(short(frame));
+    }
+    let (y, u, v) = (
+        made.y.for_size(width, height),
+        made.u.for_size(u_width, u_height),
+        made.v.for_size(u_width, u_height),
+    );
+    // The `yuv` crate takes lines by two, each with all its padding: an odd last line and a cut one are left over.
+    let whole_lines = if frame.data.len() / stride >= height {
+        height
+    } else {
+        height - 1
+    };
+    let by_two = whole_lines & !1;
+    if by_two > 0 {
+        let packed = YuvPackedImage {
+            yuy: &frame.data[..by_two * stride],
+            yuy_stride: stride as u32,
+            width: frame.width,
+            height: by_two as u32,
+        };
+        let mut planar = YuvPlanarImageMut {
+            y_plane: BufferStoreMut::Borrowed(&mut y[..by_two * width]),
+            y_stride: width as u32,
+            u_plane: BufferStoreMut::Borrowed(&mut u[..by_two / 2 * u_width]),
+            u_stride: u_width as u32,
+            v_plane: BufferStoreMut::Borrowed(&mut v[..by_two / 2 * u_width]),
+            v_stride: u_width as u32,
+            width: frame.width,
+            height: by_two as u32,
+        };
+        yuv::yuyv422_to_yuv420(&mut planar, &packed)
+            .map_err(|e| PictureError::Corrupt(e.to_string()))?;
+    }
+    for line in by_two..height {
+        let pixels = frame.data[line * stride..][..line_bytes].as_chunks::<4>().0;
+        for (pair, pixel) in y[line * width..][..width].chunks_mut(2).zip(pixels) {
+            pair.copy_from_slice(&[pixel[0], pixel[2]][..pair.len()]);
+        }
+        let chroma = u[line / 2 * u_width..]
+            .iter_mut()
+            .zip(&mut v[line / 2 * u_width..]);
+        for ((u, v), pixel) in chroma.zip(pixels) {
+            (*u, *v) = (pixel[1], pixel[3]);
+        }
+    }
+    Ok(())
+}

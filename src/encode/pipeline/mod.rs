@@ -1,0 +1,378 @@
+//! A camera's frame as the picture that was asked for: scaled, turned, encoded; or passed on as the camera's own JPEG where
+//! that is it already. Knows no device and no ring.
+//!
+//! Sizes: `--width` and `--height` name the picture before `--rotate`, as the camera sees it; a quarter turn makes a picture
+//! of 640x480 one of 480x640, stretched by nothing. It is scaled only where a capture size was asked for that differs from
+//! the streamed one; else what the camera delivers is what is streamed, also where its driver chose another size.
+
+pub mod convert;
+pub mod orientation;
+pub mod scale;
+#[cfg(test)]
+pub mod tests;
+
+use super::jpeg;
+use super::jpeg::{CodecError, Decode, Encode, MAX_PIXELS, MAX_SIDE, Repaired};
+use super::planes::Planes;
+use crate::config;
+use crate::media::frame::{PixelFormat, RawFrame};
+use convert::Converter;
+use orientation::{Turn, Turner};
+use scale::Scaler;
+use std::fmt;
+
+/// Makes pictures of one camera's frames. Its memory is kept from frame to frame.
+pub struct Picture {
+    wanted: Wanted,
+    stages: Stages,
+    encoder: jpeg::Encoder,
+    #[cfg(feature = "turbojpeg")]
+    block_turner: jpeg::turbo::Turner,
+    repaired: Vec<u8>,
+    news: News,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// Pixels, before the turn; `None`: the camera's size.
+    size: Option<(usize, usize)>,
+    turn: Turn,
+    /// The camera's own quality will do.
+    any_quality: bool,
+}
+
+/// Pixels on their way to planes of the wanted size.
+struct Stages {
+    decoder: jpeg::Decoder,
+    converter: Converter,
+    scaler: Scaler,
+    turner: Turner,
+}
+
+/// Why there is no picture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// The device's bytes are no picture: this frame is lost, the next may be good.
+    #[error("the camera delivered something that is no whole picture: {0}")]
+    Corrupt(String),
+    /// The size cannot be encoded, or the JPEG library failed: the next frame will fare no better.
+    #[error("the picture cannot be encoded: {0}")]
+    Encoder(String),
+}
+
+/// What is done to a camera's pictures, told once each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    TablesAdded,
+    TailCut,
+    Reencoded(Reason),
+    Stretched,
+}
+
+/// Why a camera's own JPEG is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Quality,
+    Size,
+    /// The size is not a whole number of blocks, or this build cannot move blocks.
+    Turn,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TablesAdded => "the camera's JPEGs lack their Huffman tables (DHT): the standard ones are added, all else is untouched",
+            Self::TailCut => "the camera's JPEGs are followed by other bytes: these are cut off, all else is untouched",
+            Self::Reencoded(Reason::Quality) => "the camera's JPEGs are encoded anew, because a quality was given",
+            Self::Reencoded(Reason::Size) => "the camera's JPEGs are encoded anew, because another size was asked for",
+            Self::Reencoded(Reason::Turn) => {
+                "the camera's JPEGs are encoded anew, because their size is no whole number of blocks and so they cannot be turned losslessly"
+            }
+            Self::Stretched => "the picture is stretched: the streamed size has not the shape of the camera's",
+        })
+    }
+}
+
+/// A JPEG ready to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Jpeg<'a> {
+    /// From SOI to EOI.
+    pub bytes: &'a [u8],
+    /// Pixels.
+    pub width: u16,
+    /// Pixels.
+    pub height: u16,
+}
+
+impl Picture {
+    pub fn new(video: &config::Video) -> Result<Self, PictureError> {
+        let size = (video.width as usize, video.height as usize);
+        check_size(size).map_err(PictureError::Encoder)?;
+        let scaled = (video.width, video.height) != (video.capture_width, video.capture_height);
+        let turn = Turn::new(video.rotate, video.flip);
+        let failed = |CodecError(why)| PictureError::Encoder(why);
+        Ok(Self {
+            wanted: Wanted {
+                size: scaled.then_some(size),
+                turn,
+                any_quality: !video.quality_given,
+            },
+            stages: Stages {
+                decoder: jpeg::Decoder::new().map_err(failed)?,
+                converter: Converter::default(),
+                scaler: Scaler::default(),
+                turner: Turner::default(),
+            },
+            encoder: jpeg::Encoder::new(video.quality).map_err(failed)?,
+            #[cfg(feature = "turbojpeg")]
+            block_turner: jpeg::turbo::Turner::new(turn.into()).map_err(failed)?,
+            repaired: Vec::new(),
+            news: News::default(),
+        })
+    }
+
+    /// Looks at a frame: walks a JPEG's markers, touches no pixel.
+    pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PictureError> {
+        let Self {
+            wanted,
+            stages,
+            encoder,
+            repaired,
+            news,
+            ..
+        } = self;
+        let (source, size) = if raw.format == PixelFormat::Mjpeg {
+            let image = jpeg::repair(raw.data, repaired)
+                .map_err(|corrupt| PictureError::Corrupt(corrupt.to_string()))?;
+            if image.tables_added {
+                news.tell(Note::TablesAdded);
+            }
+            if image.tail_cut {
+                news.tell(Note::TailCut);
+            }
+            (
+                Source::Jpeg(image),
+                (
+                    usize::from(image.layout.width),
+                    usize::from(image.layout.height),
+                ),
+            )
+        } else {
+            (
+                Source::Pixels(raw),
+                (raw.width as usize, raw.height as usize),
+            )
+        };
+        check_size(size).map_err(PictureError::Corrupt)?;
+        if let Some((width, height)) = wanted.size
+            && size.0 * height != size.1 * width
+        {
+            news.tell(Note::Stretched);
+        }
+        Ok(Frame {
+            source,
+            size,
+            wanted: *wanted,
+            planes: Lazy::Not(stages),
+            encoder,
+            #[cfg(feature = "turbojpeg")]
+            block_turner: &mut self.block_turner,
+            news,
+        })
+    }
+
+    /// The frame's JPEG in `out`, whatever that held before, and its width and height. For a caller that needs nothing else
+    /// of the frame; [`Frame::jpeg`] saves the copy.
+    pub fn jpeg(
+        &mut self,
+        raw: &RawFrame<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(u16, u16), PictureError> {
+        let mut frame = self.frame(*raw)?;
+        let jpeg = frame.jpeg()?;
+        out.clear();
+        out.extend_from_slice(jpeg.bytes);
+        Ok((jpeg.width, jpeg.height))
+    }
+
+    /// The next thing to be said of what was done to the pictures so far; each is said once.
+    pub fn news(&mut self) -> Option<Note> {
+        self.news.next()
+    }
+}
+
+/// One frame, from which both the JPEG and the planes can be had, each made once and only when asked for.
+pub struct Frame<'a> {
+    source: Source<'a>,
+    /// Pixels, as the camera delivered it.
+    size: (usize, usize),
+    wanted: Wanted,
+    planes: Lazy<'a>,
+    encoder: &'a mut jpeg::Encoder,
+    #[cfg(feature = "turbojpeg")]
+    block_turner: &'a mut jpeg::turbo::Turner,
+    news: &'a mut News,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Pixels(RawFrame<'a>),
+    Jpeg(Repaired<'a>),
+}
+
+enum Lazy<'a> {
+    Not(&'a mut Stages),
+    Made(Result<Planes<'a>, PictureError>),
+}
+
+impl<'a> Frame<'a> {
+    /// Width and height of the streamed picture, pixels.
+    pub fn size(&self) -> (usize, usize) {
+        self.wanted.turn.size(self.wanted.size.unwrap_or(self.size))
+    }
+
+    /// The streamed picture as 4:2:0, what an encoder of video takes.
+    pub fn planes(&mut self) -> Result<Planes<'a>, PictureError> {
+        let stages = match std::mem::replace(
+            &mut self.planes,
+            Lazy::Made(Err(PictureError::Corrupt(String::new()))),
+        ) {
+            Lazy::Made(made) => {
+                self.planes = Lazy::Made(made.clone());
+                return made;
+            }
+            Lazy::Not(stages) => stages,
+        };
+        let made = stages.run(self.source, self.wanted, self.size);
+        self.planes = Lazy::Made(made.clone());
+        made
+    }
+
+    /// The streamed picture as JPEG: the camera's own bytes where they are what was asked for.
+    pub fn jpeg(&mut self) -> Result<Jpeg<'_>, PictureError> {
+        let (width, height) = self.size();
+        let dimension = |side: usize| {
+            u16::try_from(side)
+                .map_err(|_| PictureError::Encoder(format!("{side} pixels are too many")))
+        };
+        let (width, height) = (dimension(width)?, dimension(height)?);
+        if let Source::Jpeg(image) = self.source {
+            let unchanged = self.wanted.size.is_none_or(|size| size == self.size);
+            let reason = match self.wanted {
+                Wanted {
+                    any_quality: false, ..
+                } => Some(Reason::Quality),
+                _ if !unchanged => Some(Reason::Size),
+                Wanted { turn, .. } if turn.is_none() => {
+                    return Ok(Jpeg {
+                        bytes: image.bytes,
+                        width,
+                        height,
+                    });
+                }
+                _ if moves_whole_blocks(&image) => None,
+                _ => Some(Reason::Turn),
+            };
+            #[cfg(feature = "turbojpeg")]
+            if reason.is_none() {
+                let bytes = self
+                    .block_turner
+                    .turn(&image)
+                    .map_err(|CodecError(why)| PictureError::Corrupt(why))?;
+                return Ok(Jpeg {
+                    bytes,
+                    width,
+                    height,
+                });
+            }
+            self.news
+                .tell(Note::Reencoded(reason.unwrap_or(Reason::Turn)));
+        }
+        let planes = self.planes()?;
+        let bytes = self
+            .encoder
+            .encode(&planes)
+            .map_err(|CodecError(why)| PictureError::Encoder(why))?;
+        Ok(Jpeg {
+            bytes,
+            width,
+            height,
+        })
+    }
+}
+
+impl Stages {
+    fn run<'a>(
+        &'a mut self,
+        source: Source<'a>,
+        wanted: Wanted,
+        size: (usize, usize),
+    ) -> Result<Planes<'a>, PictureError> {
+        let planes = match source {
+            Source::Pixels(raw) => self.converter.planes(&raw)?,
+            Source::Jpeg(image) => self
+                .decoder
+                .decode(&image)
+                .map_err(|CodecError(why)| PictureError::Corrupt(why))?,
+        };
+        let (width, height) = wanted.size.unwrap_or(size);
+        let planes = self.scaler.scale(planes, width, height);
+        Ok(self.turner.turn(planes, wanted.turn))
+    }
+}
+
+/// Only baseline images: moving the blocks of a progressive one takes its whole memory, and no camera makes them.
+fn moves_whole_blocks(image: &Repaired<'_>) -> bool {
+    let layout = image.layout;
+    layout.baseline
+        && layout.width.is_multiple_of(layout.mcu.0)
+        && layout.height.is_multiple_of(layout.mcu.1)
+}
+
+fn check_size((width, height): (usize, usize)) -> Result<(), String> {
+    let sides = 1..=MAX_SIDE;
+    if sides.contains(&width) && sides.contains(&height) && width * height <= MAX_PIXELS {
+        Ok(())
+    } else {
+        Err(format!(
+            "{width}x{height} pixels; each side may be 1 to {MAX_SIDE}, all together {MAX_PIXELS} at most"
+        ))
+    }
+}
+
+#[cfg(feature = "turbojpeg")]
+impl From<Turn> for turbojpeg::TransformOp {
+    fn from(turn: Turn) -> Self {
+        match (turn.transpose, turn.mirror_x, turn.mirror_y) {
+            (false, false, false) => Self::None,
+            (false, true, false) => Self::Hflip,
+            (false, false, true) => Self::Vflip,
+            (false, true, true) => Self::Rot180,
+            (true, false, false) => Self::Transpose,
+            (true, true, false) => Self::Rot90,
+            (true, false, true) => Self::Rot270,
+            (true, true, true) => Self::Transverse,
+        }
+    }
+}
+
+/// Bounded: a note that was told once is not taken again, and there are six.
+#[derive(Debug, Default)]
+struct News {
+    told: Vec<Note>,
+    read: usize,
+}
+
+impl News {
+    fn tell(&mut self, note: Note) {
+        if !self.told.contains(&note) {
+            self.told.push(note);
+        }
+    }
+
+    fn next(&mut self) -> Option<Note> {
+        let note = self.told.get(self.read).copied()?;
+        self.read += 1;
+        Some(note)
+    }
+}

@@ -1,0 +1,91 @@
+//! A packet's [`Meta`] as the words of a slot, and back with every value checked. Knows no memory.
+
+use crate::media::packet::{Losses, Meta, MonoNs, Shape};
+
+/// Words of a label.
+pub const LABEL: usize = 6;
+
+const KEYFRAME: u64 = 1;
+const AUDIO: u64 = 2;
+const FLAGS: u64 = KEYFRAME | AUDIO;
+/// Numbers stay exact in JSON: they may not exceed 2^53 - 1. At a thousand packets a second: 285,000 years.
+pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
+const MAX_RATE_HZ: u32 = 768_000;
+const MAX_CHANNELS: u16 = 32;
+
+pub fn encode(meta: &Meta) -> [u64; LABEL] {
+    let (kind, shape) = match meta.shape {
+        Shape::Video { width, height } => (0, pair(width.into(), height.into())),
+        Shape::Audio { rate_hz, channels } => (AUDIO, pair(rate_hz, channels.into())),
+    };
+    let flags = kind | if meta.keyframe { KEYFRAME } else { 0 };
+    [
+        meta.sequence,
+        meta.captured.0,
+        u64::from(meta.incarnation) << 32 | flags,
+        shape,
+        pair(meta.losses.driver, meta.losses.corrupt),
+        pair(meta.losses.xrun, meta.losses.source_away),
+    ]
+}
+
+/// The label that `words` hold, or what is wrong with it.
+pub fn decode(words: [u64; LABEL]) -> Result<Meta, &'static str> {
+    let [sequence, captured, life, shape, packets, absences] = words;
+    if sequence > MAX_SEQUENCE {
+        return Err("its sequence number is out of range");
+    }
+    if captured > i64::MAX as u64 {
+        return Err("its capture time is out of range");
+    }
+    let (incarnation, flags) = unpair(life);
+    let flags = u64::from(flags);
+    if flags & !FLAGS != 0 {
+        return Err("it has unknown flags");
+    }
+    let (driver, corrupt) = unpair(packets);
+    let (xrun, source_away) = unpair(absences);
+    Ok(Meta {
+        incarnation,
+        sequence,
+        captured: MonoNs(captured),
+        shape: if flags & AUDIO == 0 {
+            video(shape)?
+        } else {
+            audio(shape)?
+        },
+        keyframe: flags & KEYFRAME != 0,
+        losses: Losses {
+            driver,
+            corrupt,
+            xrun,
+            source_away,
+        },
+    })
+}
+
+fn video(shape: u64) -> Result<Shape, &'static str> {
+    let (width, height) = unpair(shape);
+    match (u16::try_from(width), u16::try_from(height)) {
+        (Ok(width @ 1..), Ok(height @ 1..)) => Ok(Shape::Video { width, height }),
+        _ => Err("its picture size is out of range"),
+    }
+}
+
+fn audio(shape: u64) -> Result<Shape, &'static str> {
+    let (rate_hz, channels) = unpair(shape);
+    match (rate_hz, u16::try_from(channels)) {
+        (1..=MAX_RATE_HZ, Ok(channels @ 1..=MAX_CHANNELS)) => {
+            Ok(Shape::Audio { rate_hz, channels })
+        }
+        _ => Err("its sample rate or channel count is out of range"),
+    }
+}
+
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn unpair(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}

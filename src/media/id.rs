@@ -1,0 +1,105 @@
+//! Identities of cameras, streams and tracks: data, not variants, so that their number is not fixed
+//! anywhere. Everything between sources and outputs is keyed by them.
+
+use super::packet::{Encoding, StreamKind};
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest camera name, bytes.
+const MAX_NAME: usize = 32;
+
+/// The name of a camera: `[a-z0-9][a-z0-9_-]{0,31}`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CameraId(Arc<str>);
+
+/// A text that is not a camera name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a camera name: use 1 to 32 lower-case letters, digits, `_` and `-`, beginning \
+     with a letter or digit"
+)]
+pub struct InvalidCameraId(String);
+
+impl CameraId {
+    /// # Errors
+    /// `name` is empty, too long or has other characters.
+    pub fn new(name: &str) -> Result<Self, InvalidCameraId> {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_valid = name.len() <= MAX_NAME
+            && name.bytes().next().is_some_and(is_plain)
+            && name.bytes().all(|b| is_plain(b) || b == b'_' || b == b'-');
+        if is_valid {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidCameraId(name.chars().take(64).collect()))
+        }
+    }
+
+    /// The one camera of a program without a configuration file.
+    pub fn main() -> Self {
+        Self("main".into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CameraId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The video or the audio of one camera.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    pub camera: CameraId,
+    pub kind: StreamKind,
+}
+
+impl fmt::Display for StreamId {
+    /// `main/video`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.camera, self.kind.name())
+    }
+}
+
+/// One encoding of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrackId {
+    pub stream: StreamId,
+    pub encoding: Encoding,
+}
+
+impl fmt::Display for TrackId {
+    /// `main/video/h264`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stream, self.encoding.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn camera_id_accepts_documented_names_only() {
+        for name in ["main", "left", "0", "a-b_c", &"x".repeat(32)] {
+            assert_eq!(CameraId::new(name).expect(name).as_str(), name);
+        }
+        for name in [
+            "",
+            "Main",
+            "-a",
+            "_a",
+            "a b",
+            "ä",
+            "a/b",
+            "a.b",
+            &"x".repeat(33),
+        ] {
+            assert!(CameraId::new(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a hostile offer can do: nothing.
+
+use super::fuzz::{OFFER, answer};
+use super::signalling::{BadOffer, MAX_OFFER, check};
+use super::stun_client::Mapping;
+use super::{Hearing, Kind, Refusal, Server, candidates};
+use crate::hub::{Hub, Plan};
+use crate::media::clock::Sample;
+use proptest::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// Far beyond what any condition needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn refused(offer: &str) -> BadOffer {
+    check(offer)
+        .err()
+        .unwrap_or_else(|| panic!("taken: {offer}"))
+}
+
+#[test]
+fn offers_are_taken_or_refused_for_what_they_are() {
+    assert!(check(OFFER).is_ok());
+    assert!(check(&OFFER.replace("a=recvonly", "a=sendrecv")).is_ok());
+    assert!(
+        check(&OFFER.replace("H264", "VP8")).is_ok(),
+        "its sound is for us"
+    );
+    assert_eq!(
+        refused(&OFFER.replace("H264", "VP8").replace("opus", "G722")),
+        BadOffer::NothingInCommon
+    );
+    assert_eq!(
+        refused(&OFFER.replace("a=recvonly", "a=sendonly")),
+        BadOffer::NothingInCommon
+    );
+    assert_eq!(refused("hello"), BadOffer::Malformed);
+    assert_eq!(refused(""), BadOffer::Malformed);
+    assert_eq!(
+        refused(&format!("{OFFER}{}", "a=x\r\n".repeat(400))),
+        BadOffer::TooMuch
+    );
+    assert_eq!(
+        refused(&format!(
+            "{OFFER}{}",
+            "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(3)
+        )),
+        BadOffer::TooMuch
+    );
+    assert_eq!(refused(&"x".repeat(MAX_OFFER + 1)), BadOffer::TooLarge);
+}
+
+/// At some of these str0m panics.
+#[test]
+fn payload_types_that_contradict_each_other_are_no_offer() {
+    let video = "a=rtpmap:96 H264/90000\r\n";
+    let rtx = "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
+    assert!(answer(&OFFER.replace(video, &format!("{video}{rtx}"))).is_some());
+    for (from, to) in [
+        (video, format!("{video}{video}")),
+        (video, video.replace("96", "200").repeat(2)),
+        (
+            "a=rtpmap:111 opus/48000/2",
+            "a=rtpmap:96 opus/48000/2".to_owned(),
+        ),
+        (
+            video,
+            format!(
+                "{video}a=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1;profile-level-id=4d001f\r\n{rtx}a=fmtp:97 apt=98\r\n"
+            ),
+        ),
+    ] {
+        assert_eq!(
+            refused(&OFFER.replace(from, &to)),
+            BadOffer::Malformed,
+            "{to}"
+        );
+    }
+    assert_eq!(refused(&OFFER.replace("96", "200")), BadOffer::Malformed);
+}
+
+#[test]
+fn an_answer_sends_and_names_both_codecs() {
+    let sdp = answer(OFFER).expect("it is answered");
+    assert!(
+        sdp.contains("a=sendonly") && sdp.contains("H264/90000") && sdp.contains("opus/48000"),
+        "{sdp}"
+    );
+}
+
+/// The directions of an answer to an offer whose video and sound have these lines, and whose session this one.
+fn directions(session: &str, video: &str, audio: &str) -> Vec<String> {
+    let parts: Vec<&str> = OFFER.split("a=recvonly\r\n").collect();
+    let offer = [parts[0], video, parts[1], audio, parts[2]].concat();
+    let offer = offer.replace(
+        "a=msid-semantic: WMS\r\n",
+        &format!("a=msid-semantic: WMS\r\n{session}"),
+    );
+    let answer = answer(&offer).unwrap_or_else(|| panic!("refused: {offer}"));
+    let is_direction = |line: &&str| {
+        matches!(
+            *line,
+            "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive"
+        )
+    };
+    answer
+        .lines()
+        .filter(is_direction)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn whatever_an_offer_would_send_is_not_taken() {
+    for line in [
+        "a=sendrecv\r\n",
+        "a=sendrecv\n",
+        "",
+        "a=sendrecv\r\na=recvonly\r\n",
+    ] {
+        assert_eq!(
+            directions("", line, line),
+            ["a=sendonly", "a=sendonly"],
+            "{line:?}"
+        );
+    }
+    assert_eq!(
+        directions("", "a=sendonly\r\n", "a=sendrecv\r\n"),
+        ["a=inactive", "a=sendonly"]
+    );
+    assert_eq!(
+        directions("", "a=recvonly\r\n", "a=inactive\r\n"),
+        ["a=sendonly", "a=inactive"]
+    );
+    assert_eq!(
+        directions("a=sendonly\r\n", "a=recvonly\r\n", ""),
+        ["a=sendonly", "a=inactive"]
+    );
+    assert_eq!(
+        directions("a=recvonly\r\n", "", "a=sendonly\r\na=sendrecv\r\n"),
+        ["a=sendonly", "a=inactive"]
+    );
+}
+
+#[test]
+fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let own = ["127.0.0.1:8189", "192.0.2.7:8189", "[2001:db8::7]:8189"].map(address);
+    let named = |seen: &[Mapping], public: Option<&str>| -> Vec<String> {
+        let public = public.map(|ip| ip.parse().expect("an address"));
+        let all = candidates(&own, seen, public)
+            .into_iter()
+            .map(|candidate| candidate.to_sdp_string());
+        all.filter(|line| line.contains("srflx"))
+            .map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
+            .collect()
+    };
+    assert!(named(&[], None).is_empty());
+    let forwarded = named(&[], Some("203.0.113.9"));
+    assert_eq!(
+        forwarded.len(),
+        1,
+        "not for loopback, not for IPv6: {forwarded:?}"
+    );
+    assert!(
+        forwarded[0].starts_with("203.0.113.9 8189 typ srflx"),
+        "{forwarded:?}"
+    );
+    assert_eq!(named(&[], Some("2001:db8::99")).len(), 1);
+    let seen = [
+        Mapping {
+            base: own[1],
+            public: address("203.0.113.9:40123"),
+        },
+        Mapping {
+            base: own[1],
+            public: own[1],
+        },
+    ];
+    assert!(matches!(&named(&seen, None)[..], [one] if one.starts_with("203.0.113.9 40123 ")));
+}
+
+fn server(max_sessions: usize) -> Server {
+    let hub = Arc::new(Hub::new(
+        Plan {
+            video: None,
+            audio: None,
+        },
+        Sample::take(),
+    ));
+    let config = crate::config::Webrtc {
+        port: 0,
+        public_ip: None,
+        bitrate_bps: 1_000_000,
+        max_sessions,
+        stun: None,
+        whip: None,
+    };
+    Server::open(&config, IpAddr::V4(Ipv4Addr::LOCALHOST), hub).expect("a port is free")
+}
+
+#[tokio::test]
+async fn offers_that_come_together_are_read_one_in_a_turn_of_the_loop() {
+    let server = server(200);
+    let (turns, read) = (Cell::new(0u64), RefCell::new(Vec::new()));
+    let others = async {
+        loop {
+            tokio::task::yield_now().await;
+            turns.set(turns.get() + 1);
+        }
+    };
+    let broken = "a=x\r\n".repeat(300);
+    let offers = (0..200).map(|n| {
+        let (server, turns, read, broken) = (&server, &turns, &read, &broken);
+        async move {
+            let offer = if n % 2 == 0 { OFFER } else { broken };
+            let _ = server.answer(offer, Kind::Whep, Hearing::Allowed).await;
+            read.borrow_mut().push(turns.get());
+        }
+    });
+    tokio::select! {
+        biased;
+        () = others => {}
+        _ = futures_util::future::join_all(offers) => {}
+    }
+    let read = read.into_inner();
+    assert_eq!(read.len(), 200);
+    assert!(
+        read.windows(2).all(|w| w[0] < w[1]),
+        "two in one turn: {read:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_does_not_connect_in_time_gives_its_place_to_others() {
+    let mut server = server(1);
+    assert_eq!(server.to_connect, Duration::from_secs(15));
+    server.to_connect = Duration::from_millis(100);
+    let (_stop, stopping) = watch::channel(false);
+    let place_again = async {
+        assert!(
+            server
+                .answer(OFFER, Kind::Whep, Hearing::Allowed)
+                .await
+                .is_ok()
+        );
+        // Where all places are taken nobody reads what is offered.
+        let broken = || server.answer("hello", Kind::Json, Hearing::Allowed);
+        assert!(matches!(broken().await, Err(Refusal::Full(1))));
+        timeout(PATIENCE, async {
+            while matches!(broken().await, Err(Refusal::Full(_))) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("its place is free again");
+        assert!(matches!(
+            broken().await,
+            Err(Refusal::BadOffer(BadOffer::Malformed))
+        ));
+        assert!(server.report().sessions.is_empty());
+    };
+    tokio::select! {
+        () = server.run(stopping) => panic!("it runs until it is stopped"),
+        () = place_again => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_offer_makes_the_signalling_panic(at in 0..OFFER.len(), cut in 0..40usize, with in "[ -~\r\n]{0,12}") {
+        let mut offer = OFFER.to_owned();
+        offer.replace_range(at..(at + cut).min(OFFER.len()), &with);
+        answer(&offer);
+    }
+
+    #[test]
+    fn no_line_left_out_or_doubled_makes_the_signalling_panic(lines in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..6)) {
+        let mut offer: Vec<&str> = OFFER.split_inclusive("\r\n").collect();
+        for (at, double) in lines {
+            if offer.is_empty() { break }
+            let at = at.index(offer.len());
+            if double { offer.insert(at, offer[at]) } else { offer.remove(at); }
+        }
+        answer(&offer.concat());
+    }
+}

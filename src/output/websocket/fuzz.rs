@@ -1,0 +1,160 @@
+//! Fuzzed: what a viewer sends after its handshake, in reads of any length; and the head of a request, as far as it decides
+//! who may watch. (The head's own syntax is hyper's, TLS is rustls'; both are fuzzed by their projects.)
+
+use super::reader::{Ended, Heard, Incoming};
+use super::transport::Socket;
+use crate::fuzz::Input;
+use crate::http::access::Access;
+use crate::media::packet::UnixNs;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use socket2::SockRef;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+const MAX_MESSAGE: usize = 256;
+
+struct Loopback {
+    runtime: Runtime,
+    listener: TcpListener,
+}
+
+thread_local! {
+    static LOOPBACK: Loopback = Loopback {
+        runtime: tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime"),
+        listener: TcpListener::bind("127.0.0.1:0").expect("a free port"),
+    };
+}
+
+/// What a viewer is answered, and how it ended; `None`: it could go on.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// Whole frames, sorted: pongs of the two kinds do not keep their order among each other.
+    answers: Vec<Vec<u8>>,
+    ended: Option<Ended>,
+}
+
+/// The first byte says how long the reads are.
+pub fn incoming(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let step = usize::from(input.u8()).max(1);
+    let bytes = input.rest();
+    LOOPBACK.with(|loopback| {
+        let at_once = loopback.feed(bytes, bytes.len().max(1));
+        if let Some(Ended::Refused { code, .. }) = &at_once.ended {
+            assert!([1002, 1003, 1007, 1008, 1009].contains(code), "{code}");
+        }
+        assert_eq!(loopback.feed(bytes, step), at_once, "reads of {step} bytes");
+    });
+}
+
+impl Loopback {
+    /// The first read is what came behind the handshake, the others come over the socket.
+    fn feed(&self, bytes: &[u8], step: usize) -> Outcome {
+        let mut peer = TcpStream::connect(self.listener.local_addr().expect("it is bound"))
+            .expect("it listens");
+        // No port is to be left waiting: there are thousands of runs a second.
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .expect("an option of TCP");
+        let (served, _) = self.listener.accept().expect("it was connected");
+        served.set_nonblocking(true).expect("a socket");
+        self.runtime.block_on(async {
+            let mut reads = bytes.chunks(step);
+            let ahead = reads.next().unwrap_or_default().to_vec();
+            let mut incoming = Incoming::new(
+                Socket::new(tokio::net::TcpStream::from_std(served).expect("a socket")),
+                ahead,
+                MAX_MESSAGE,
+            );
+            let mut answers = Vec::new();
+            let mut ended = drain(&mut incoming, &mut answers);
+            for read in reads {
+                if ended.is_some() {
+                    break;
+                }
+                peer.write_all(read).expect("the peer is there");
+                incoming
+                    .socket()
+                    .readable()
+                    .await
+                    .expect("the peer is there");
+                ended = drain(&mut incoming, &mut answers);
+            }
+            incoming.take_answers(&mut answers, || UnixNs(0));
+            let mut answers = frames(&answers);
+            answers.sort();
+            Outcome { answers, ended }
+        })
+    }
+}
+
+/// Reads all that is there, as a viewer's task does; why it ended, if it did.
+fn drain(incoming: &mut Incoming, answers: &mut Vec<u8>) -> Option<Ended> {
+    loop {
+        if !incoming.may_read() {
+            incoming.take_answers(answers, || UnixNs(0));
+        }
+        match incoming.read(|| UnixNs(0)) {
+            Ok(Heard::Ack | Heard::Other | Heard::Enough) => {}
+            Ok(Heard::Nothing) => return None,
+            Err(ended) => return Some(ended),
+        }
+    }
+}
+
+/// Takes answers apart, and finds in each what RFC 6455 demands of a server: whole, unmasked, short.
+fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while let [first, length, ..] = *bytes {
+        assert!(
+            [0x81, 0x88, 0x8a].contains(&first),
+            "a text, a close or a pong: {first:#x}"
+        );
+        assert!(
+            length <= 125,
+            "an answer is short, and not masked: {length}"
+        );
+        let (frame, rest) = bytes.split_at(2 + usize::from(length));
+        frames.push(frame.to_vec());
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "whole frames: {bytes:?}");
+    frames
+}
+
+/// Lines: the address, then the headers that are looked at.
+pub fn access(bytes: &[u8]) {
+    let mut lines = bytes.split(|&b| b == b'\n');
+    let Some(uri) = lines.next().and_then(|line| Uri::try_from(line).ok()) else {
+        return;
+    };
+    let names = [header::AUTHORIZATION, header::ORIGIN, header::HOST];
+    let headers: HeaderMap = names
+        .into_iter()
+        .zip(lines)
+        .filter_map(|(name, line)| Some((name, HeaderValue::from_bytes(line).ok()?)))
+        .collect();
+    let given = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    let holds = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|w| w == part);
+
+    let guarded = Access::of(Some("s3cret"), None, &[], true);
+    if guarded.judge(&uri, &headers).is_ok() {
+        let query = uri.query().unwrap_or_default().as_bytes();
+        assert!(
+            holds(given(header::AUTHORIZATION), b"s3cret")
+                || holds(query, b"s3cret")
+                || holds(query, b"%"),
+            "{uri} {headers:?}"
+        );
+    }
+    let open = Access::of(None, None, &[], true);
+    let origin = given(header::ORIGIN).to_ascii_lowercase();
+    if open.judge(&uri, &headers).is_ok() {
+        assert!(
+            !origin.ends_with(b".example"),
+            "a public site's page: {uri} {headers:?}"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The bytes on their way to one viewer: what is composed and what of it the kernel has taken. Knows the wire; knows
+//! neither the hub's queues nor time.
+
+use super::transport::Socket;
+use crate::hub::{Gap, Item, Packet};
+use crate::media::packet::{StreamKind, UnixNs};
+use crate::wire::websocket::{Opcode, append_header, append_message};
+use crate::wire::{Event, Format, Label, binary, text};
+use bytes::{Buf, Bytes};
+use std::io::{self, ErrorKind};
+
+/// What the viewer asked for, beyond what its subscription already does.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub format: Format,
+    pub events: bool,
+    /// Video frames on their way at most; `None`: no limit, and acknowledgements mean nothing.
+    pub window: Option<u32>,
+}
+
+pub struct Outgoing {
+    manner: Manner,
+    /// Small things that are this viewer's own: answers, events, binary headers.
+    head: Vec<u8>,
+    head_sent: usize,
+    /// What is left of a frame or payload behind them; shared with other viewers.
+    body: Bytes,
+    events: u32,
+    /// Video frames sent and not acknowledged; counted only with a window.
+    unacknowledged: u32,
+    taken: u64,
+}
+
+impl Outgoing {
+    pub fn new(manner: Manner) -> Self {
+        Self {
+            manner,
+            head: Vec::new(),
+            head_sent: 0,
+            body: Bytes::new(),
+            events: 0,
+            unacknowledged: 0,
+            taken: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
+    }
+
+    /// Where answers are put, when nothing is on its way.
+    pub fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.head
+    }
+
+    /// Bytes that were taken, in all.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    pub fn window_is_open(&self) -> bool {
+        self.manner
+            .window
+            .is_none_or(|window| self.unacknowledged < window)
+    }
+
+    pub fn acknowledged(&mut self) {
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
+    }
+
+    /// Composes an item behind what is in the head, and offers all of it to the kernel. False when that has no room for a
+    /// single byte: then nothing of the item is kept. What it does not take at once waits for [`send`](Self::send).
+    pub fn begin(&mut self, item: &Item, socket: &Socket) -> io::Result<bool> {
+        let (mark, events) = (self.head.len(), self.events);
+        let body = match item {
+            Item::Notice(notice) => {
+                self.compose_event(notice.stamp, &notice.event);
+                None
+            }
+            Item::Packet {
+                packet,
+                gaps,
+                reshaped,
+            } => Some(self.compose_packet(packet, gaps, *reshaped)),
+        };
+        // Only borrowed as yet: nearly always the kernel takes all of it, and then nothing is to be counted or kept.
+        let bytes = body.map_or(&[][..], |body| body);
+        let sent = write(socket, [&self.head[self.head_sent..], bytes])?;
+        if sent == 0 {
+            self.head.truncate(mark);
+            self.events = events;
+            return Ok(false);
+        }
+        let of_body = self.sent_of_head(sent);
+        if let Some(body) = body.filter(|body| of_body < body.len()) {
+            self.body = body.slice(of_body..);
+        }
+        if matches!(item, Item::Packet { packet, .. } if packet.encoding.stream() == StreamKind::Video)
+            && self.manner.window.is_some()
+        {
+            self.unacknowledged += 1;
+        }
+        Ok(true)
+    }
+
+    /// Sends what is composed. False when the kernel would not take all of it.
+    pub fn send(&mut self, socket: &Socket) -> io::Result<bool> {
+        while !self.is_empty() {
+            let sent = write(socket, [&self.head[self.head_sent..], &self.body])?;
+            if sent == 0 {
+                return Ok(false);
+            }
+            let of_body = self.sent_of_head(sent);
+            self.body.advance(of_body);
+            if self.body.is_empty() {
+                // An empty slice of a frame would keep the whole frame in memory.
+                self.body = Bytes::new();
+            }
+        }
+        match socket.flush() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            flushed => flushed.map(|()| true),
+        }
+    }
+
+    /// Takes note of bytes sent; how many of them were of the body.
+    fn sent_of_head(&mut self, sent: usize) -> usize {
+        self.taken += sent as u64;
+        let of_head = sent.min(self.head.len() - self.head_sent);
+        self.head_sent += of_head;
+        if self.head_sent == self.head.len() {
+            self.head.clear();
+            self.head_sent = 0;
+        }
+        sent - of_head
+    }
+
+    /// Puts what stands before the packet into the head; what follows it, shared, is returned.
+    fn compose_packet<'a>(
+        &mut self,
+        packet: &'a Packet,
+        gaps: &[Gap],
+        reshaped: bool,
+    ) -> &'a Bytes {
+        let stream = packet.encoding.stream();
+        if self.manner.events {
+            for &Gap {
+                cause,
+                count,
+                seconds,
+            } in gaps
+            {
+                self.compose_event(
+                    packet.stamp,
+                    &Event::Gap {
+                        stream,
+                        count,
+                        seconds,
+                        cause,
+                    },
+                );
+            }
+            if reshaped {
+                self.compose_event(
+                    packet.stamp,
+                    &Event::Format {
+                        stream,
+                        shape: packet.shape.into(),
+                    },
+                );
+            }
+        }
+        match self.manner.format {
+            Format::Text => packet.text_frame(),
+            Format::Binary => {
+                append_header(
+                    &mut self.head,
+                    Opcode::Binary,
+                    binary::HEADER_LEN + packet.payload.len(),
+                );
+                let label = Label {
+                    sequence: packet.sequence as u32,
+                    gap: !gaps.is_empty(),
+                };
+                self.head.extend_from_slice(&binary::packet_header(
+                    label,
+                    packet.stamp,
+                    packet.shape,
+                ));
+                &packet.payload
+            }
+        }
+    }
+
+    fn compose_event(&mut self, stamp: UnixNs, event: &Event) {
+        match self.manner.format {
+            Format::Text => append_message(
+                &mut self.head,
+                Opcode::Text,
+                text::event(stamp, event).as_bytes(),
+            ),
+            Format::Binary => {
+                let json = event.to_json();
+                append_header(
+                    &mut self.head,
+                    Opcode::Binary,
+                    binary::HEADER_LEN + json.len(),
+                );
+                self.head
+                    .extend_from_slice(&binary::event_header(self.events, stamp));
+                self.head.extend_from_slice(json.as_bytes());
+                self.events = self.events.wrapping_add(1);
+            }
+        }
+    }
+}
+
+/// Bytes that the kernel took; 0 when it has no room.
+fn write(socket: &Socket, slices: [&[u8]; 2]) -> io::Result<usize> {
+    loop {
+        match socket.try_write(slices) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            taken => return taken,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Microphones: each kind implements [`SoundSource`](super::SoundSource). Knows no encoder and no network.
+
+pub mod convert;
+pub mod find;
+pub mod microphone;
+pub mod sample_clock;
+pub mod setup;

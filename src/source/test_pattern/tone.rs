@@ -1,0 +1,241 @@
+//! The microphone that needs no hardware: a tone at each flash of the test picture, exact to the sample. Owns its pacing;
+//! knows no picture but the beat it shares.
+
+use super::sync_pulse;
+use crate::media::frame::SoundChunk;
+use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
+use crate::source::{SoundSource, SourceError};
+use std::time::Duration;
+
+const DEVICE: &str = "test beep";
+const TONE_HZ: f64 = 1_000.0;
+/// Half of full scale.
+const AMPLITUDE: f64 = 16_384.0;
+/// Packets per second where the rate can be divided so; else they are longer by a part of a sample.
+const PACKETS: u32 = 50;
+/// A reader that is later than this has lost sound, as with a sound card's ring of the same length.
+const BACKLOG_NS: u64 = 1_000_000_000;
+
+/// Sample n stands at the instant n / rate of CLOCK_MONOTONIC; while that instant is in the first tenth of a second the
+/// tone sounds, between them there is noise of a few units. Packets hold rate / 50 samples (rounded up) and are handed
+/// over when their last sample is past.
+pub struct BeepSource {
+    rate_hz: u32,
+    channels: u16,
+    /// Sample frames in a packet.
+    length: u64,
+    /// The number of the next packet's first sample.
+    next: u64,
+    /// One beat's tone.
+    tone: Vec<i16>,
+    samples: Vec<i16>,
+}
+
+impl BeepSource {
+    /// `rate_hz` is 8000 to 192000, `channels` 1 or 2.
+    pub fn open(rate_hz: u32, channels: u16) -> Result<Self, SourceError> {
+        if !(8_000..=192_000).contains(&rate_hz) || !(1..=2).contains(&channels) {
+            let why = format!(
+                "{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels"
+            );
+            return Err(SourceError::Unsupported {
+                device: DEVICE.into(),
+                why,
+            });
+        }
+        let length = u64::from(rate_hz.div_ceil(PACKETS));
+        let angle = std::f64::consts::TAU * TONE_HZ / f64::from(rate_hz);
+        let count = (u64::from(rate_hz) * sync_pulse::ON_NS).div_ceil(sync_pulse::PERIOD_NS);
+        let mut source = Self {
+            rate_hz,
+            channels,
+            length,
+            next: 0,
+            tone: (0..count)
+                .map(|n| ((angle * n as f64).sin() * AMPLITUDE).round() as i16)
+                .collect(),
+            samples: vec![0; length as usize * usize::from(channels)],
+        };
+        source.next = source.newest(MonoNs::now());
+        Ok(source)
+    }
+
+    fn instant(&self, sample: u64) -> MonoNs {
+        MonoNs((u128::from(sample) * 1_000_000_000 / u128::from(self.rate_hz)) as u64)
+    }
+
+    /// The first sample of the packet that is being captured at `at`.
+    fn newest(&self, at: MonoNs) -> u64 {
+        let sample = (u128::from(at.0) * u128::from(self.rate_hz) / 1_000_000_000) as u64;
+        sample / self.length * self.length
+    }
+
+    fn fill(&mut self, first: u64) {
+        for (n, frame) in (first..).zip(self.samples.chunks_exact_mut(usize::from(self.channels))) {
+            let in_beat = (n % u64::from(self.rate_hz)) as usize;
+            frame.fill(self.tone.get(in_beat).copied().unwrap_or_else(|| hush(n)));
+        }
+    }
+}
+
+/// Noise of -3 to 4 units, at most -78 dB: an open microphone in a quiet room, so that silence is not mistaken for a dead line.
+fn hush(n: u64) -> i16 {
+    (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61) as i16 - 3
+}
+
+impl SoundSource for BeepSource {
+    fn info(&self) -> StreamInfo {
+        StreamInfo {
+            device: DEVICE.into(),
+            device_format: "S16_LE".into(),
+            shape: Shape::Audio {
+                rate_hz: self.rate_hz,
+                channels: self.channels,
+            },
+            fps: None,
+            stamp_marks: StampMark::FirstSample,
+            stamp_source: StampSource::Generator,
+            stamp_clock: "CLOCK_MONOTONIC".into(),
+            uncertainty_ns: Some(0),
+            drift_ppm: Some(0.0),
+        }
+    }
+
+    fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError> {
+        let start = MonoNs::now();
+        let after_xrun = start
+            .0
+            .saturating_sub(self.instant(self.next + self.length).0)
+            > BACKLOG_NS;
+        if after_xrun {
+            self.next = self.newest(start);
+        }
+        self.fill(self.next);
+        if !sync_pulse::wait(self.instant(self.next + self.length), start + timeout) {
+            return Ok(None);
+        }
+        let first = self.next;
+        self.next += self.length;
+        Ok(Some(SoundChunk {
+            channels: self.channels,
+            rate_hz: self.rate_hz,
+            first_sample: self.instant(first),
+            after_xrun,
+            samples: &self.samples,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tone_begins_at_the_sample_of_the_second_and_lasts_a_tenth() {
+        for (rate, channels) in [
+            (48_000u32, 1u16),
+            (48_000, 2),
+            (44_100, 2),
+            (16_000, 1),
+            (11_025, 1),
+        ] {
+            let mut source = BeepSource::open(rate, channels).unwrap();
+            let mut heard = Vec::new();
+            let start = source.newest(MonoNs(1_234_900_000_000));
+            while heard.len() < rate as usize * 3 / 2 {
+                source.fill(start + heard.len() as u64);
+                heard.extend(source.samples.chunks(usize::from(channels)).map(|f| {
+                    assert!(f.iter().all(|s| s == &f[0]));
+                    f[0]
+                }));
+            }
+            for (n, &s) in (start..).zip(&heard) {
+                let at = n as f64 / f64::from(rate) % 1.0;
+                let expected = (std::f64::consts::TAU * 1_000.0 * at).sin() * 16_384.0;
+                if sync_pulse::is_on(source.instant(n)) || n % u64::from(rate) == 0 {
+                    assert!(
+                        (f64::from(s) - expected).abs() <= 1.0,
+                        "{rate} Hz, sample {n}: {s}, not {expected}"
+                    );
+                } else {
+                    assert!(s.abs() <= 4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packets_hold_20_ms_and_follow_each_other_without_a_gap() {
+        let mut source = BeepSource::open(48_000, 2).unwrap();
+        let mut next = None;
+        for _ in 0..10 {
+            let chunk = source
+                .grab(Duration::from_secs(1))
+                .unwrap()
+                .expect("a packet within a second");
+            assert_eq!(chunk.samples.len(), 960 * 2);
+            assert_eq!(chunk.first_sample.0 % 20_000_000, 0);
+            assert!(
+                MonoNs::now() >= chunk.first_sample + Duration::from_millis(20),
+                "handed over before it was over"
+            );
+            assert!(next.is_none_or(|n| n == chunk.first_sample) || chunk.after_xrun);
+            next = Some(chunk.first_sample + Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_rate_that_20_ms_do_not_divide_makes_longer_packets_never_shorter_ones() {
+        for (rate, samples) in [
+            (8_000, 160),
+            (11_025, 221),
+            (22_050, 441),
+            (44_100, 882),
+            (48_000, 960),
+            (192_000, 3_840),
+        ] {
+            let mut source = BeepSource::open(rate, 1).unwrap();
+            assert_eq!(
+                source
+                    .grab(Duration::from_secs(1))
+                    .unwrap()
+                    .unwrap()
+                    .samples
+                    .len(),
+                samples,
+                "{rate} Hz"
+            );
+        }
+    }
+
+    #[test]
+    fn late_reader_gets_its_backlog_and_then_a_gap_that_is_told() {
+        let mut source = BeepSource::open(8_000, 1).unwrap();
+        let now = source.newest(MonoNs::now());
+        source.next = now - 800;
+        let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
+        assert!(!chunk.after_xrun);
+        assert_eq!(chunk.first_sample.0, (now - 800) * 125_000);
+        source.next = now - 12_000;
+        let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
+        assert!(chunk.after_xrun);
+        assert!(chunk.first_sample.0 >= now * 125_000);
+    }
+
+    #[test]
+    fn wait_ends_with_the_timeout() {
+        let mut source = BeepSource::open(48_000, 1).unwrap();
+        source.next += 48_000 * 60;
+        assert!(source.grab(Duration::from_millis(5)).unwrap().is_none());
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        for (rate, channels) in [(0, 1), (7_999, 1), (200_000, 1), (48_000, 0), (48_000, 3)] {
+            assert!(matches!(
+                BeepSource::open(rate, channels),
+                Err(SourceError::Unsupported { .. })
+            ));
+        }
+    }
+}

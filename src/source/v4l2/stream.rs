@@ -1,0 +1,270 @@
+//! The capture loop: buffers mapped from the driver, waited for, lent and given back. Judges neither stamps nor pictures.
+#![allow(unsafe_code)]
+
+use super::device::{CAPTURE, Device, Plain};
+use crate::media::packet::MonoNs;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+use v4l::v4l_sys::*;
+use v4l::v4l2::vidioc;
+
+const MMAP: u32 = v4l2_memory_V4L2_MEMORY_MMAP;
+
+/// Buffers that the driver fills in turn. When all are full, drivers skip frames (a gap in their numbers) until one is given
+/// back; one is lent to the caller at a time.
+const BUFFERS: u32 = 4;
+
+/// A device that is streaming. Dropping it stops the stream and closes the device; never panics.
+pub struct Stream {
+    device: Device,
+    mappings: Vec<Mapping>,
+    /// The buffer that the caller has.
+    lent: Option<u32>,
+    started: MonoNs,
+}
+
+/// A filled buffer: what the driver says of it. Its bytes: [`Stream::bytes`].
+#[derive(Clone, Copy, Debug)]
+pub struct Filled {
+    /// Bytes used, at most the buffer's length.
+    pub used: usize,
+    pub sequence: u32,
+    /// The driver's stamp; 0 when it is no time.
+    pub stamp: MonoNs,
+    /// The stamp is said to be CLOCK_MONOTONIC.
+    pub monotonic: bool,
+    /// The stamp marks the start of the frame, not its end.
+    pub start_of_frame: bool,
+    /// V4L2_BUF_FLAG_ERROR: the picture may be damaged.
+    pub faulty: bool,
+    /// The clock, read as soon as the buffer was out.
+    pub dequeued: MonoNs,
+}
+
+pub enum Next {
+    Filled(Filled),
+    TimedOut,
+    /// The device's picture has changed its size: the stream must be set up anew.
+    SourceChanged,
+}
+
+impl Stream {
+    /// Maps buffers and starts. The format must be set. EBUSY: another program streams.
+    pub fn start(device: Device) -> io::Result<Self> {
+        device.watch_source();
+        let mut stream = Self {
+            device,
+            mappings: Vec::new(),
+            lent: None,
+            started: MonoNs(0),
+        };
+        let mut request = v4l2_requestbuffers {
+            count: BUFFERS,
+            ..no_buffers()
+        };
+        stream.device.call(vidioc::VIDIOC_REQBUFS, &mut request)?;
+        for index in 0..request.count {
+            let mut buffer = buffer(index);
+            stream.device.call(vidioc::VIDIOC_QUERYBUF, &mut buffer)?;
+            stream.mappings.push(Mapping::new(&stream.device, &buffer)?);
+            stream.enqueue(index)?;
+        }
+        if stream.mappings.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        stream.started = MonoNs::now();
+        stream
+            .device
+            .call(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as i32))?;
+        Ok(stream)
+    }
+
+    /// How many frames the driver can hold.
+    pub fn buffers(&self) -> usize {
+        self.mappings.len()
+    }
+
+    /// When the stream was started.
+    pub fn started(&self) -> MonoNs {
+        self.started
+    }
+
+    /// Gives the lent buffer back and waits for the next one, until `deadline`.
+    pub fn next(&mut self, deadline: Instant) -> io::Result<Next> {
+        if let Some(index) = self.lent.take() {
+            self.enqueue(index)?;
+        }
+        loop {
+            let events = match self.wait(deadline) {
+                Ok(events) if events.is_empty() => return Ok(Next::TimedOut),
+                Ok(events) => events,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            if events.contains(PollFlags::POLLPRI) && self.device.source_changed()? {
+                return Ok(Next::SourceChanged);
+            }
+            match self.dequeue() {
+                Ok(filled) => return Ok(Next::Filled(filled)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    // An error that does not say what it is would make this loop spin.
+                    if events
+                        .intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL)
+                    {
+                        return Err(io::Error::from_raw_os_error(libc::EIO));
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn wait(&self, deadline: Instant) -> io::Result<PollFlags> {
+        // Rounded up: a remainder below a millisecond must not spin.
+        let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::from(u16::MAX));
+        let mut fds = [PollFd::new(
+            self.device.as_fd(),
+            PollFlags::POLLIN | PollFlags::POLLPRI,
+        )];
+        poll(&mut fds, left)?;
+        Ok(fds[0].revents().unwrap_or(PollFlags::POLLERR))
+    }
+
+    fn enqueue(&self, index: u32) -> io::Result<()> {
+        self.device.call(vidioc::VIDIOC_QBUF, &mut buffer(index))
+    }
+
+    fn dequeue(&mut self) -> io::Result<Filled> {
+        let mut b = buffer(0);
+        self.device.call(vidioc::VIDIOC_DQBUF, &mut b)?;
+        let dequeued = MonoNs::now();
+        let Some(mapping) = self.mappings.get(b.index as usize) else {
+            return Err(io::Error::other(
+                "the driver returned a buffer that it was never given",
+            ));
+        };
+        self.lent = Some(b.index);
+        let clock = b.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
+        let source = b.flags & V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+        Ok(Filled {
+            used: (b.bytesused as usize).min(mapping.length),
+            sequence: b.sequence,
+            stamp: stamp(b.timestamp),
+            monotonic: clock == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC,
+            start_of_frame: source == V4L2_BUF_FLAG_TSTAMP_SRC_SOE,
+            faulty: b.flags & V4L2_BUF_FLAG_ERROR != 0,
+            dequeued,
+        })
+    }
+
+    /// The lent buffer's first `used` bytes; none when no buffer is lent. For drivers that leave a dequeued buffer alone.
+    pub fn bytes(&self, used: usize) -> &[u8] {
+        let Some(mapping) = self.lent_mapping() else {
+            return &[];
+        };
+        // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is cut to that, and
+        // the driver does not write to a buffer from its dequeueing to its queueing, which needs `&mut self`.
+        unsafe { std::slice::from_raw_parts(mapping.start.as_ptr(), used.min(mapping.length)) }
+    }
+
+    /// The same, copied: v4l2loopback's buffers are its writer's too, which may overwrite one that is lent.
+    pub fn copy_bytes(&self, used: usize, to: &mut Vec<u8>) {
+        to.clear();
+        let Some(mapping) = self.lent_mapping() else {
+            return;
+        };
+        let used = used.min(mapping.length);
+        to.reserve(used);
+        // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is another allocation.
+        // No reference to the shared bytes is made; torn ones are still bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(mapping.start.as_ptr(), to.as_mut_ptr(), used);
+            to.set_len(used);
+        }
+    }
+
+    fn lent_mapping(&self) -> Option<&Mapping> {
+        self.mappings.get(self.lent? as usize)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // An unplugged device refuses all of it (ENODEV); the kernel then frees everything with the file.
+        let _refused = self
+            .device
+            .call(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as i32));
+        self.mappings.clear();
+        let _refused = self.device.call(vidioc::VIDIOC_REQBUFS, &mut no_buffers());
+    }
+}
+
+fn no_buffers() -> v4l2_requestbuffers {
+    v4l2_requestbuffers {
+        count: 0,
+        type_: CAPTURE,
+        memory: MMAP,
+        ..Plain::zeroed()
+    }
+}
+
+fn buffer(index: u32) -> v4l2_buffer {
+    v4l2_buffer {
+        index,
+        type_: CAPTURE,
+        memory: MMAP,
+        ..Plain::zeroed()
+    }
+}
+
+fn stamp(t: timeval) -> MonoNs {
+    let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(t.tv_usec).unwrap_or(0);
+    MonoNs(
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(micros.saturating_mul(1000)),
+    )
+}
+
+/// One buffer's memory.
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: a mapping is memory of the process, not of a thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(device: &Device, buffer: &v4l2_buffer) -> io::Result<Self> {
+        let length = buffer.length as usize;
+        // SAFETY: QUERYBUF on an MMAP buffer fills in `offset`; the address is the kernel's choice, so no memory of ours is
+        // replaced; mmap checks length and offset against the buffer.
+        let start = unsafe {
+            v4l::v4l2::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                device.as_fd().as_raw_fd(),
+                buffer.m.offset as libc::off_t,
+            )?
+        };
+        match NonNull::new(start.cast()) {
+            Some(start) => Ok(Self { start, length }),
+            None => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `new` mapped, and no slice of it outlives the stream that owns it.
+        let _cannot_fail = unsafe { v4l::v4l2::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}

@@ -1,0 +1,356 @@
+//! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
+
+use super::frame_decimator::Thinner;
+use super::{Description, End, GRAB, Lane, Worker};
+use crate::config::{Camera, Video};
+#[cfg(feature = "webrtc")]
+use crate::encode::h264::{H264Encoder, Wish};
+use crate::encode::pipeline::{Frame, Picture, PictureError};
+use crate::ipc::ring::TooLarge;
+use crate::log::Told;
+use crate::media::frame::RawFrame;
+use crate::media::packet::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
+use crate::source::rpicam::RpiSource;
+use crate::source::test_pattern::TestSource;
+use crate::source::v4l2;
+use crate::source::{Grab, SourceError, VideoSource};
+use std::time::Duration;
+
+/// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
+pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
+    let mut frames = Frames::new(video, lanes);
+    let mut known = match camera {
+        Camera::Usb(which) => worker
+            .noted_device()
+            .filter(|camera: &v4l2::Identity| camera.fits(which)),
+        _ => None,
+    };
+    worker
+        .status
+        .set_interval(Duration::from_secs_f64(1.0 / video.fps));
+    frames
+        .outlets
+        .iter()
+        .for_each(|outlet| worker.note_number(&outlet.lane));
+    loop {
+        let mut source = match worker.open(|| open(camera, video, &mut known)) {
+            Ok(source) => source,
+            Err(end) => return end,
+        };
+        match stream(&mut worker, source.as_mut(), known.as_ref(), &mut frames) {
+            Ok(end) => return end,
+            Err(e) => {
+                // The device is closed before it is tried again.
+                drop(source);
+                frames.outlets.iter_mut().for_each(Outlet::source_was_away);
+                if let Err(end) = worker.failed(&e) {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+/// `known`: which USB camera it was before, to be found again under whatever number or port.
+fn open(
+    camera: &Camera,
+    video: &Video,
+    known: &mut Option<v4l2::Identity>,
+) -> Result<Box<dyn VideoSource>, SourceError> {
+    Ok(match camera {
+        Camera::Usb(which) => Box::new(v4l2::UsbSource::open(which, video, known)?),
+        Camera::Rpi => Box::new(RpiSource::open(video)?),
+        Camera::Test => Box::new(TestSource::open(video.width, video.height, video.fps)?),
+        Camera::None => unreachable!("without a camera there is no video worker"),
+    })
+}
+
+fn stream(
+    worker: &mut Worker,
+    source: &mut dyn VideoSource,
+    camera: Option<&v4l2::Identity>,
+    frames: &mut Frames,
+) -> Result<End, SourceError> {
+    frames.source_is_new(source)?;
+    if let Some(camera) = camera {
+        worker.note_device(camera);
+    }
+    let mut description = Description::default();
+    while !worker.stop.asked() {
+        worker.status.beat(MonoNs::now());
+        source.clock_offset(frames.clock_offset_ns());
+        let grabbed = source.grab(GRAB)?;
+        // Before the frame is handed over, so that whoever gets it knows that the camera is back. A device that is open and gives
+        // nothing is the supervisor's to judge.
+        worker.status.set_state(WorkerState::Streaming);
+        match grabbed {
+            Grab::TimedOut => continue,
+            Grab::Frame(frame) => {
+                frames.frame(&frame);
+                if worker.good(MonoNs::now()) {
+                    frames.told.forget();
+                }
+            }
+            Grab::Corrupt {
+                captured,
+                missed,
+                why,
+            } => frames.corrupt(captured, missed, &why),
+        }
+        for note in source.notes() {
+            if worker.is_new_note(&note) {
+                tracing::warn!("{note}");
+            }
+        }
+        let now = MonoNs::now();
+        worker.status.captured(now);
+        frames
+            .outlets
+            .iter()
+            .for_each(|outlet| worker.note_number(&outlet.lane));
+        if let (None, Some(_)) = (description.looked, frames.size) {
+            // Opening a camera is over, for a long time with luck.
+            crate::malloc_trim::give_back();
+        }
+        if let Some((width, height)) = frames.size {
+            let looked = description.tell(worker, now, || StreamInfo {
+                shape: Shape::Video { width, height },
+                ..source.info()
+            });
+            // The source learns of twins while it streams.
+            if let Some(camera) = camera.filter(|_| looked) {
+                worker.note_device(camera);
+            }
+        }
+    }
+    Ok(End::Asked)
+}
+
+/// The frames of one camera on their way to the rings: thinned, and each made into what somebody reads.
+struct Frames {
+    outlets: Vec<Outlet>,
+    thinner: Thinner,
+    video: Video,
+    /// Made anew with each source, which may do part of the work itself.
+    picture: Option<Picture>,
+    /// The streamed size, once a frame has shown it.
+    size: Option<(u16, u16)>,
+    /// The faults of frames that were logged.
+    told: Told,
+    /// What was done to the pictures, as far as it was logged.
+    notes: Told,
+}
+
+impl Frames {
+    fn new(video: &Video, lanes: Vec<Lane>) -> Self {
+        Self {
+            outlets: lanes
+                .into_iter()
+                .map(|lane| Outlet::new(lane, video))
+                .collect(),
+            thinner: Thinner::new(video.fps),
+            video: video.clone(),
+            picture: None,
+            size: None,
+            told: Told::default(),
+            notes: Told::default(),
+        }
+    }
+
+    fn clock_offset_ns(&self) -> i64 {
+        self.outlets
+            .first()
+            .map_or(0, |outlet| outlet.lane.clock_offset_ns())
+    }
+
+    fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
+        self.thinner = Thinner::new(self.video.fps);
+        self.size = None;
+        let picture = Picture::new(&source.left_to_do(&self.video));
+        self.picture = Some(picture.map_err(|e| SourceError::Unsupported {
+            device: source.info().device,
+            why: e.to_string(),
+        })?);
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &RawFrame<'_>) {
+        let captured = frame.captured;
+        let (keep, lost) = self.thinner.take(captured, frame.missed);
+        let Some(picture) = &mut self.picture else {
+            return;
+        };
+        if self.size.is_none() {
+            self.size = picture.frame(*frame).ok().and_then(|f| size(&f));
+        }
+        // Without a viewer nothing is encoded and nothing is missing: numbers stand still.
+        let mut wanted: Vec<&mut Outlet> = self
+            .outlets
+            .iter_mut()
+            .filter_map(|outlet| outlet.wanted().then_some(outlet))
+            .collect();
+        wanted
+            .iter_mut()
+            .for_each(|outlet| outlet.lane.lose(lost, 0));
+        if !keep || wanted.is_empty() {
+            return;
+        }
+        let mut faults = Vec::new();
+        match picture.frame(*frame) {
+            Ok(mut frame) => {
+                self.size = size(&frame);
+                for outlet in wanted {
+                    match outlet.frame(&mut frame, captured) {
+                        Ok(()) => {}
+                        Err(NotSent::TooLarge(e)) => faults.push(e.to_string()), // numbered and not sent: the ring's loss
+                        Err(NotSent::Picture(e)) => {
+                            outlet.lane.lose(0, 1);
+                            faults.push(e.to_string());
+                        }
+                    }
+                }
+            }
+            Err(e) => {
+                wanted.into_iter().for_each(|outlet| outlet.lane.lose(0, 1));
+                faults.push(e.to_string());
+            }
+        }
+        for note in std::iter::from_fn(|| picture.news()) {
+            if self.notes.is_news(&note.to_string()) {
+                tracing::info!("{note}");
+            }
+        }
+        faults.into_iter().for_each(|why| self.complain(why));
+    }
+
+    fn corrupt(&mut self, captured: MonoNs, missed: u32, why: &str) {
+        let (keep, lost) = self.thinner.take(captured, missed);
+        let mut anybody = false;
+        for outlet in &mut self.outlets {
+            if outlet.wanted() {
+                outlet.lane.lose(lost, keep.into());
+                anybody = true;
+            }
+        }
+        if anybody && keep {
+            self.complain(why.to_owned());
+        }
+    }
+
+    /// A camera that sends the same fault with every frame is reported once.
+    fn complain(&mut self, why: String) {
+        if self.told.is_new_cause(&why) {
+            tracing::warn!(
+                "frame {} was dropped: {why}",
+                self.outlets
+                    .first()
+                    .map_or(0, |outlet| outlet.lane.next_sequence())
+            );
+        }
+    }
+}
+
+fn size(frame: &Frame<'_>) -> Option<(u16, u16)> {
+    let (width, height) = frame.size();
+    Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
+}
+
+/// Why a frame did not reach a ring.
+#[derive(Debug, thiserror::Error)]
+enum NotSent {
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// It had its number.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// One encoding of the frames, to its ring.
+struct Outlet {
+    lane: Lane,
+    coder: Coder,
+}
+
+enum Coder {
+    Jpeg,
+    #[cfg(feature = "webrtc")]
+    H264 {
+        encoder: H264Encoder,
+        unit: Vec<u8>,
+    },
+}
+
+impl Outlet {
+    fn new(lane: Lane, video: &Video) -> Self {
+        let coder = match lane.encoding {
+            #[cfg(feature = "webrtc")]
+            Encoding::H264 => Coder::H264 {
+                encoder: H264Encoder::new(video.fps),
+                unit: Vec::new(),
+            },
+            Encoding::Jpeg => Coder::Jpeg,
+            other => unreachable!(
+                "no ring for {other:?} is made for the video worker of {}x{}",
+                video.width, video.height
+            ),
+        };
+        Self { lane, coder }
+    }
+
+    /// Whether somebody reads. Where nobody does, an encoder with a memory is dropped.
+    fn wanted(&mut self) -> bool {
+        let wanted = self.lane.demand().wanted;
+        if !wanted {
+            self.rest();
+        }
+        wanted
+    }
+
+    fn source_was_away(&mut self) {
+        self.lane.source_was_away();
+        self.rest();
+    }
+
+    fn rest(&mut self) {
+        match &mut self.coder {
+            Coder::Jpeg => {}
+            #[cfg(feature = "webrtc")]
+            Coder::H264 { encoder, .. } => encoder.rest(),
+        }
+    }
+
+    fn frame(&mut self, frame: &mut Frame<'_>, captured: MonoNs) -> Result<(), NotSent> {
+        match &mut self.coder {
+            Coder::Jpeg => {
+                let jpeg = frame.jpeg()?;
+                self.lane.send(
+                    captured,
+                    Shape::Video {
+                        width: jpeg.width,
+                        height: jpeg.height,
+                    },
+                    true,
+                    jpeg.bytes,
+                )?;
+            }
+            #[cfg(feature = "webrtc")]
+            Coder::H264 { encoder, unit } => {
+                let demand = self.lane.demand();
+                let wish = Wish {
+                    keyframes: demand.keyframes,
+                    bitrate_bps: demand.bitrate_bps,
+                };
+                let planes = frame.planes()?;
+                let coded = encoder
+                    .encode(&planes, captured, wish, unit)
+                    .map_err(|e| PictureError::Encoder(e.to_string()))?;
+                let (Some(keyframe), Some((width, height))) = (coded, size(frame)) else {
+                    return Ok(());
+                };
+                self.lane
+                    .send(captured, Shape::Video { width, height }, keyframe, unit)?;
+            }
+        }
+        Ok(())
+    }
+}
