@@ -17,7 +17,7 @@ use scene::textured_yuyv;
 use stampcast::config::Video;
 use stampcast::encode::pipeline::Picture;
 use stampcast::media::frame::{PixelFormat, RawFrame};
-use stampcast::media::packet::{MonoNs, Shape, UnixNs};
+use stampcast::media::{MonoNs, Shape, UnixNs};
 use stampcast::wire::{b64, text};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -166,7 +166,7 @@ impl Ours {
             stride,
             data,
             full_range: true,
-            captured: MonoNs(0),
+            capture_time: MonoNs(0),
             missed: 0,
         };
         let mut frame = self.picture.frame(raw).expect("the frame is whole");

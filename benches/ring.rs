@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, pipe, read, write};
 use stampcast::ipc::ring::{RingLimits, SharedRing};
-use stampcast::media::packet::{Losses, Meta, MonoNs, Shape};
+use stampcast::media::{Losses, MonoNs, PacketMeta, Shape};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use table::{Target, row};
@@ -127,11 +127,11 @@ fn wait(event: &EventFd) {
     event.read().expect("it is readable");
 }
 
-fn label(sequence: u64) -> Meta {
-    Meta {
-        incarnation: 1,
+fn label(sequence: u64) -> PacketMeta {
+    PacketMeta {
+        generation: 1,
         sequence,
-        captured: MonoNs::now(),
+        capture_time: MonoNs::now(),
         shape: Shape::Video {
             width: 640,
             height: 480,

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 use stampcast::ipc::ring::{RingFault, RingLimits, RingReader, SharedRing};
-use stampcast::media::packet::{Losses, Meta, MonoNs, Shape};
+use stampcast::media::{Losses, MonoNs, PacketMeta, Shape};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 1_000;
@@ -76,7 +76,7 @@ fn main() {
 
 struct Follower {
     reader: RingReader,
-    /// Incarnation and sequence of the last packet.
+    /// Generation and sequence of the last packet.
     last: Option<(u32, u64)>,
     seen: u64,
     overtaken: u64,
@@ -102,16 +102,16 @@ impl Follower {
             }
             Err(fault) => panic!("an honest writer left: {fault}"),
         };
-        let now = (meta.incarnation, meta.sequence);
+        let now = (meta.generation, meta.sequence);
         assert!(self.last < Some(now), "{now:?} came after {:?}", self.last);
         self.last = Some(now);
         self.seen += 1;
-        assert_eq!(meta, label(meta.incarnation, meta.sequence));
+        assert_eq!(meta, label(meta.generation, meta.sequence));
         assert!(
-            self.payload == payload(meta.incarnation, meta.sequence),
+            self.payload == payload(meta.generation, meta.sequence),
             "the payload of {now:?} is torn"
         );
-        Some(meta.incarnation)
+        Some(meta.generation)
     }
 }
 
@@ -134,12 +134,12 @@ fn start_writer(ring: &SharedRing, life: u32) -> Pid {
     }
 }
 
-fn label(life: u32, sequence: u64) -> Meta {
+fn label(life: u32, sequence: u64) -> PacketMeta {
     let mixed = Dice(u64::from(life) << 32 ^ sequence).next();
-    Meta {
-        incarnation: life,
+    PacketMeta {
+        generation: life,
         sequence,
-        captured: MonoNs(mixed >> 1),
+        capture_time: MonoNs(mixed >> 1),
         shape: Shape::Video {
             width: mixed as u16 | 1,
             height: (mixed >> 16) as u16 | 1,

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stampcast::config::{Flip, Rotate, Video};
 use stampcast::media::frame::PixelFormat;
-use stampcast::media::packet::{MonoNs, Shape};
+use stampcast::media::{MonoNs, Shape};
 use stampcast::source::rpicam::RpiSource;
 use stampcast::source::{Grab, SourceError, VideoSource};
 use std::ffi::OsString;
@@ -102,7 +102,7 @@ fn is_gone(pid: Pid) -> bool {
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    captured: MonoNs,
+    capture_time: MonoNs,
     missed: u32,
     len: usize,
 }
@@ -119,10 +119,10 @@ fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
                     (PixelFormat::Mjpeg, 640, 480, 0)
                 );
                 assert!(f.data.starts_with(&[0xff, 0xd8]) && f.data.ends_with(&[0xff, 0xd9]));
-                assert!(f.captured <= MonoNs::now());
-                assert_eq!(f.captured.0 % 1_000, 0);
+                assert!(f.capture_time <= MonoNs::now());
+                assert_eq!(f.capture_time.0 % 1_000, 0);
                 return Ok(Seen {
-                    captured: f.captured,
+                    capture_time: f.capture_time,
                     missed: f.missed,
                     len: f.data.len(),
                 });
@@ -160,11 +160,11 @@ fn stays_in_step(faults: &str, frames: usize) {
     for n in 0..frames {
         let seen = frame(&mut source).unwrap();
         assert_eq!(seen.len, LENGTHS[n % 5], "picture {n}");
-        pairs.push(format!("frame {} {}", seen.len, seen.captured.0));
+        pairs.push(format!("frame {} {}", seen.len, seen.capture_time.0));
         if let Some(last) = last {
-            let steps = (seen.captured.0 - last.captured.0) / 10_000_000;
+            let steps = (seen.capture_time.0 - last.capture_time.0) / 10_000_000;
             assert_eq!(
-                (seen.captured.0 - last.captured.0) % 10_000_000,
+                (seen.capture_time.0 - last.capture_time.0) % 10_000_000,
                 0,
                 "stamps lie on the sensor's grid"
             );
@@ -199,7 +199,7 @@ fn reader_that_pauses_finds_the_pair_in_step_and_the_loss_counted() {
     let mut source = standin.open(&video(200.0)).unwrap();
     let first = frame(&mut source).unwrap();
     // Both pipes fill up: more frames than 64 KiB hold are made while nobody reads.
-    let pause = first.captured + Duration::from_millis(300);
+    let pause = first.capture_time + Duration::from_millis(300);
     until("end of the pause", || (MonoNs::now() > pause).then_some(()));
     let mut missed = 0;
     let mut last = first;
@@ -207,7 +207,7 @@ fn reader_that_pauses_finds_the_pair_in_step_and_the_loss_counted() {
         let seen = frame(&mut source).unwrap();
         assert_eq!(seen.len, LENGTHS[n % 5]);
         assert_eq!(
-            (seen.captured.0 - last.captured.0) / 5_000_000,
+            (seen.capture_time.0 - last.capture_time.0) / 5_000_000,
             u64::from(seen.missed) + 1
         );
         missed += seen.missed;

@@ -3,7 +3,7 @@
 mod stream_rig;
 
 use stampcast::http::Limits;
-use stampcast::media::packet::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
+use stampcast::media::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
 use stampcast::wire;
 use stampcast::wire::{Label, Message, stamp};
 use std::time::{Duration, SystemTime};
@@ -14,9 +14,9 @@ fn unix_now() -> Duration {
 }
 
 /// The two clocks are read some nanoseconds apart, and the server measures between them again and again.
-fn is_stamp_of(stamp: UnixNs, captured: MonoNs) -> bool {
+fn is_stamp_of(stamp: UnixNs, capture_time: MonoNs) -> bool {
     let expected =
-        unix_now().as_nanos() as i128 - i128::from(MonoNs::now().0) + i128::from(captured.0);
+        unix_now().as_nanos() as i128 - i128::from(MonoNs::now().0) + i128::from(capture_time.0);
     (i128::from(stamp.0) - expected).abs() < 2_000_000
 }
 
@@ -36,7 +36,7 @@ async fn text_is_what_a_split_at_colons_reads() {
     );
     assert_eq!(parts.len(), 5);
     assert!(
-        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured),
+        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.capture_time),
         "{message}"
     );
 
@@ -46,7 +46,7 @@ async fn text_is_what_a_split_at_colons_reads() {
     assert_eq!(["audio", "AQACAA=="], [parts[0], parts[2]]);
     assert_eq!(parts.len(), 3);
     assert!(
-        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.captured),
+        is_stamp_of(stamp::parse(parts[1]).unwrap(), sent.capture_time),
         "{message}"
     );
     rig.stop().await;
@@ -87,7 +87,7 @@ async fn binary_says_what_text_cannot() {
     else {
         panic!("{message:?}")
     };
-    assert!(is_stamp_of(stamp, sent.captured));
+    assert!(is_stamp_of(stamp, sent.capture_time));
     assert_eq!(
         (label, width, height, &*jpeg),
         (
@@ -207,7 +207,7 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
     binary.binary().await;
     rig.video.meta.sequence += 3;
     rig.video.meta.losses.driver = 2;
-    rig.video.meta.shape = stampcast::media::packet::Shape::Video {
+    rig.video.meta.shape = stampcast::media::Shape::Video {
         width: 128,
         height: 96,
     };

@@ -3,7 +3,7 @@
 mod stream_rig;
 
 use futures_util::StreamExt;
-use stampcast::media::packet::{Cause, Losses, MonoNs};
+use stampcast::media::{Cause, Losses, MonoNs};
 use stampcast::wire;
 use stampcast::wire::{Event, Label, Message};
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
             // The worker dies with packets numbered and never pushed, and its successor counts losses from 0.
             2 => {
                 for source in [&mut rig.video, &mut rig.audio] {
-                    source.meta.incarnation += 1;
+                    source.meta.generation += 1;
                     source.meta.sequence += dice.roll(3);
                     source.meta.losses = Losses::default();
                 }

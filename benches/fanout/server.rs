@@ -6,7 +6,7 @@ use futures_util::SinkExt;
 use stampcast::config::{Camera, Config, LogFormat, Logging, Video};
 use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, SharedRing, SharedStatus};
-use stampcast::media::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
 use stampcast::server::{ServeInputs, Worker, serve};
 use stampcast::wire::websocket::{Opcode, append_header};
 use std::io::{Read, Write};
@@ -78,11 +78,11 @@ fn feed(ring: &SharedRing, page: &SharedStatus, fps: u32, jpeg: &[u8]) {
     let mut writer = ring.writer();
     for sequence in 0.. {
         sleep_until_tick(fps);
-        let captured = MonoNs::now();
-        let meta = Meta {
-            incarnation: 1,
+        let capture_time = MonoNs::now();
+        let meta = PacketMeta {
+            generation: 1,
             sequence,
-            captured,
+            capture_time,
             shape: SHAPE,
             keyframe: true,
             losses: Losses::default(),
@@ -182,8 +182,8 @@ pub fn plain(fps: u32, bytes: usize) {
     });
 }
 
-fn stamp() -> stampcast::media::packet::UnixNs {
-    stampcast::media::packet::UnixNs(
+fn stamp() -> stampcast::media::UnixNs {
+    stampcast::media::UnixNs(
         SystemTime::UNIX_EPOCH
             .elapsed()
             .expect("after 1970")

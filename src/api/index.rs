@@ -3,7 +3,7 @@
 use super::page::PAGE;
 use crate::http::App;
 use crate::http::error::Problem;
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use crate::output::mjpeg;
 use crate::output::packets::Peer;
 use axum::extract::{Query, State};
@@ -17,7 +17,7 @@ const ADDRESSES: &str = "\
 stampcast
 
 /stream        WebSocket: stamped video and sound (a plain GET: MJPEG)
-/snapshot.jpg  one JPEG, captured after the request
+/snapshot.jpg  one JPEG, capture_time after the request
 /stream.mjpg   MJPEG
 /audio.wav     sound; ?seconds=10 for a file of that length
 /info          JSON: format, rate, clock, losses

@@ -5,7 +5,7 @@ use super::prometheus::{Labels, counters, gauges, histograms, plain};
 use crate::http::App;
 use crate::http::error::refusal;
 use crate::hub::metrics::Figures;
-use crate::media::packet::{MonoNs, WorkerState};
+use crate::media::{MonoNs, WorkerState};
 use crate::wire::Info;
 use crate::wire::info::{Shape, Stream};
 use axum::extract::State;
@@ -259,7 +259,7 @@ impl Collector for Snapshot {
     }
 }
 
-fn cause_name(cause: &crate::media::packet::Cause) -> String {
+fn cause_name(cause: &crate::media::Cause) -> String {
     serde_json::to_value(cause)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))

@@ -2,7 +2,7 @@
 //! Knows the hub.
 
 use crate::http::App;
-use crate::media::packet::{MonoNs, WorkerState};
+use crate::media::{MonoNs, WorkerState};
 use crate::wire::info::Shape;
 use axum::Json;
 use axum::extract::State;

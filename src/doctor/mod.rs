@@ -10,7 +10,7 @@ pub mod test_picture;
 pub mod tls;
 
 use crate::config::secrets::Secret;
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use crate::wire::{Message as Wire, binary, text};
 pub use connect::DoctorError;
 use connect::Socket;

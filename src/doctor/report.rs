@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use crate::doctor::study::Exchange;
     use crate::doctor::test_picture::drawn;
-    use crate::media::packet::{Cause, StreamKind, UnixNs};
+    use crate::media::{Cause, MediaKind, UnixNs};
     use crate::wire::{Event, Message};
 
     fn unix(seconds: f64) -> UnixNs {
@@ -401,7 +401,7 @@ mod tests {
 
     fn gap(study: &mut Study, count: Option<u64>, cause: Cause) {
         let event = Event::Gap {
-            stream: StreamKind::Video,
+            stream: MediaKind::Video,
             count,
             seconds: count.is_none().then_some(1.5),
             cause,

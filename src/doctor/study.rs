@@ -3,7 +3,7 @@
 
 use super::numbers::{Line, Spread};
 use super::test_picture::{Beat, TestPicture};
-use crate::media::packet::{Cause, StreamKind, UnixNs};
+use crate::media::{Cause, MediaKind, UnixNs};
 use crate::wire::{Event, Label, Message};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -146,11 +146,11 @@ pub enum StreamKindOrd {
     Audio,
 }
 
-impl From<StreamKind> for StreamKindOrd {
-    fn from(kind: StreamKind) -> Self {
+impl From<MediaKind> for StreamKindOrd {
+    fn from(kind: MediaKind) -> Self {
         match kind {
-            StreamKind::Video => Self::Video,
-            StreamKind::Audio => Self::Audio,
+            MediaKind::Video => Self::Video,
+            MediaKind::Audio => Self::Audio,
         }
     }
 }
@@ -220,14 +220,14 @@ impl Study {
                 missing.absences += u64::from(count.is_none());
                 missing.seconds += seconds.unwrap_or(0.0);
                 match stream {
-                    StreamKind::Video => self.video.reported += count.unwrap_or(0),
-                    StreamKind::Audio => self.audio.reported += count.unwrap_or(0),
+                    MediaKind::Video => self.video.reported += count.unwrap_or(0),
+                    MediaKind::Audio => self.audio.reported += count.unwrap_or(0),
                 }
             }
             Event::ClockStep { stream, .. } => {
                 let packets = match stream {
-                    StreamKind::Video => &mut self.video,
-                    StreamKind::Audio => &mut self.audio,
+                    MediaKind::Video => &mut self.video,
+                    MediaKind::Audio => &mut self.audio,
                 };
                 packets.clock_steps += 1;
                 packets.last_stamp = None;
@@ -462,7 +462,7 @@ mod tests {
     fn gaps_are_counted_by_stream_and_cause() {
         let mut study = Study::default();
         let gap = |count, cause| Event::Gap {
-            stream: StreamKind::Video,
+            stream: MediaKind::Video,
             count,
             seconds: count.is_none().then_some(1.5),
             cause,
@@ -502,7 +502,7 @@ mod tests {
             &Message::Event {
                 stamp: unix(13.0),
                 event: Event::Gap {
-                    stream: StreamKind::Audio,
+                    stream: MediaKind::Audio,
                     count: Some(2),
                     seconds: None,
                     cause: Cause::Ring,
@@ -554,7 +554,7 @@ mod tests {
             &Message::Event {
                 stamp: unix(0.0),
                 event: Event::ClockStep {
-                    stream: StreamKind::Video,
+                    stream: MediaKind::Video,
                     seconds: -10.0,
                 },
             },

@@ -3,7 +3,7 @@
 
 use super::numbers::Spread;
 use crate::encode::jpeg::{Decode, Decoder, Repaired, repair};
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use crate::source::test_pattern::{sync_pulse, timecode};
 
 /// A sample louder than this belongs to the beep: between beeps there is noise of 4 units.

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // an option that the crate sets too late
 
 use super::planes::{Plane, PlaneBuffer, Planes};
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use openh264::OpenH264API;
 use openh264::encoder::{
     BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile,
@@ -85,7 +85,7 @@ impl H264Encoder {
     pub fn encode(
         &mut self,
         planes: &Planes<'_>,
-        captured: MonoNs,
+        capture_time: MonoNs,
         wish: Wish,
         unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, H264Error> {
@@ -95,7 +95,7 @@ impl H264Encoder {
         if self.refused == Some(size) {
             return Ok(None);
         }
-        self.try_encode(planes, size, captured, wish, unit)
+        self.try_encode(planes, size, capture_time, wish, unit)
             .map_err(|e| {
                 self.encoder = None;
                 self.refused = Some(size);
@@ -111,7 +111,7 @@ impl H264Encoder {
         &mut self,
         planes: &Planes<'_>,
         size: (usize, usize),
-        captured: MonoNs,
+        capture_time: MonoNs,
         wish: Wish,
         unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, openh264::Error> {
@@ -132,7 +132,7 @@ impl H264Encoder {
                 size,
                 bitrate_bps,
                 keyframes: wish.keyframes,
-                last_keyframe: captured,
+                last_keyframe: capture_time,
             };
             self.encoder = Some(Box::new(running));
         }
@@ -140,7 +140,7 @@ impl H264Encoder {
             return Ok(None);
         };
         if wish.keyframes != running.keyframes
-            && captured.since(running.last_keyframe) >= KEYFRAMES_APART
+            && capture_time.since(running.last_keyframe) >= KEYFRAMES_APART
         {
             running.keyframes = wish.keyframes;
             running.encoder.force_intra_frame();
@@ -167,7 +167,7 @@ impl H264Encoder {
         };
         coded.write_vec(unit);
         if keyframe {
-            running.last_keyframe = captured;
+            running.last_keyframe = capture_time;
         }
         Ok((!unit.is_empty()).then_some(keyframe))
     }

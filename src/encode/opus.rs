@@ -2,8 +2,8 @@
 //! of the sound that it decodes to. Knows no device, no ring, no viewer.
 
 use crate::media::frame::SoundChunk;
-use crate::media::packet::{MonoNs, OPUS_PACKET};
 use crate::media::resample::{ResampleError, Resampler};
+use crate::media::{MonoNs, OPUS_PACKET};
 use opus::{Application, Bitrate, Channels, Encoder};
 
 /// The clock of Opus in RTP (RFC 7587, section 4.1).

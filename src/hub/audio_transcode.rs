@@ -2,8 +2,8 @@
 //! Knows packets; knows no subscriber.
 
 use super::Packet;
-use crate::media::packet::{MonoNs, Shape, UnixNs};
 use crate::media::resample::{ResampleError, Resampler};
+use crate::media::{MonoNs, Shape, UnixNs};
 use std::fmt;
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ impl Conversion {
         let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
         Arc::new(packet.converted(
             packet.sequence.saturating_add_signed(-self.behind),
-            MonoNs(packet.captured.0.saturating_add_signed(offset_ns)),
+            MonoNs(packet.capture_time.0.saturating_add_signed(offset_ns)),
             UnixNs(packet.stamp.0.saturating_add_signed(offset_ns)),
             Shape::Audio {
                 rate_hz: to.rate_hz,
@@ -232,7 +232,7 @@ fn spread(samples: &[i16], from: u16, to: u16) -> Vec<i16> {
 mod tests {
     use super::*;
     use crate::hub::*;
-    use crate::media::packet::{Losses, Meta};
+    use crate::media::{Losses, PacketMeta};
 
     const PACKET_FRAMES: u64 = 960;
 
@@ -277,10 +277,10 @@ mod tests {
             .flat_map(|n| (0..channels).map(move |c| (n, c)))
             .flat_map(|(n, c)| sample(n, c).to_le_bytes())
             .collect();
-        let meta = Meta {
-            incarnation: 1,
+        let meta = PacketMeta {
+            generation: 1,
             sequence: k,
-            captured: MonoNs(1_000_000_000 + k * 20_000_000),
+            capture_time: MonoNs(1_000_000_000 + k * 20_000_000),
             shape: Shape::Audio {
                 rate_hz: 48_000,
                 channels,
@@ -329,7 +329,7 @@ mod tests {
                         }
                     )
                 );
-                let start_ns = packet.captured.0 as f64;
+                let start_ns = packet.capture_time.0 as f64;
                 if let Some(next_ns) = next_ns
                     .replace(start_ns + packet.payload.len() as f64 / 2.0 * 1e9 / f64::from(rate))
                 {
@@ -403,7 +403,7 @@ mod tests {
             }
             let packets = taken(&view);
             let end = |packet: &Packet| {
-                packet.captured.0 + packet.duration().expect("it is sound").as_nanos() as u64
+                packet.capture_time.0 + packet.duration().expect("it is sound").as_nanos() as u64
             };
             let gap = packets
                 .iter()
@@ -417,7 +417,7 @@ mod tests {
                 end(before)
             );
             assert!(
-                packets[gap].0.captured.0.abs_diff(1_260_000_000) <= frame_ns,
+                packets[gap].0.capture_time.0.abs_diff(1_260_000_000) <= frame_ns,
                 "{rate} Hz"
             );
             // Then the filter sees the silence that stands for what follows.

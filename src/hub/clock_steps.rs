@@ -1,8 +1,8 @@
 //! Steps of the UNIX clock that the readers of one track have yet to be told of: each belongs before the first packet that
 //! has the new time. Pure.
 
+use crate::media::MonoNs;
 use crate::media::clock::ClockStep;
-use crate::media::packet::MonoNs;
 use std::collections::VecDeque;
 
 /// Beyond it the two oldest become one: a clock that is set again and again while no packet comes.
@@ -24,8 +24,8 @@ impl Steps {
     }
 
     /// The next step that lies before, or at, the capture of a packet. Whoever asks has to tell of it.
-    pub fn due(&mut self, captured: MonoNs) -> Option<ClockStep> {
-        if self.0.front()?.at <= captured {
+    pub fn due(&mut self, capture_time: MonoNs) -> Option<ClockStep> {
+        if self.0.front()?.at <= capture_time {
             self.0.pop_front()
         } else {
             None

@@ -1,6 +1,6 @@
 //! How many frames per second there are, by capture time. Pure.
 
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ impl Meter {
     /// … unless so few intervals take longer.
     const INTERVALS: u32 = 5;
 
-    pub fn note(&mut self, captured: MonoNs) {
+    pub fn note(&mut self, capture_time: MonoNs) {
         if self.0.len() == Self::FRAMES {
             self.0.pop_front();
         }
-        self.0.push_back(captured);
+        self.0.push_back(capture_time);
     }
 
     /// Frames per second; `None` until two recent frames are there. `interval`: the time expected between two.

@@ -3,7 +3,7 @@
 use super::sequencer::{Accepted, Intake};
 use crate::fuzz::Input;
 use crate::ipc::ring::MAX_SEQUENCE;
-use crate::media::packet::{Losses, Meta, MonoNs, Shape};
+use crate::media::{Losses, MonoNs, PacketMeta, Shape};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub fn labels(bytes: &[u8]) {
     let mut input = Input(bytes);
     let mut intake = Intake::default();
-    let (mut incarnation, mut sequence, mut at) = (1, 1_000, MonoNs(1 << 40));
+    let (mut generation, mut sequence, mut at) = (1, 1_000, MonoNs(1 << 40));
     let mut losses = Losses::default();
     let mut last: Option<Accepted> = None;
     while !input.is_empty() {
@@ -21,12 +21,12 @@ pub fn labels(bytes: &[u8]) {
         if paused {
             intake.pause();
         }
-        incarnation = if what & 2 != 0 {
-            incarnation + 1
+        generation = if what & 2 != 0 {
+            generation + 1
         } else if what & 4 != 0 {
             input.word() as u32
         } else {
-            incarnation
+            generation
         };
         sequence = if what & 8 != 0 {
             input.word()
@@ -47,10 +47,10 @@ pub fn labels(bytes: &[u8]) {
                 source_away: lost(),
             };
         }
-        let meta = Meta {
-            incarnation,
+        let meta = PacketMeta {
+            generation,
             sequence,
-            captured: at,
+            capture_time: at,
             shape: Shape::Video {
                 width: 1,
                 height: 1,
@@ -60,7 +60,7 @@ pub fn labels(bytes: &[u8]) {
         };
         let accepted = intake.accept(&meta, INTERVAL, at);
         if let Some(last) = last {
-            assert!(accepted.sequence > last.sequence && accepted.captured > last.captured);
+            assert!(accepted.sequence > last.sequence && accepted.capture_time > last.capture_time);
             let counted: u64 = accepted
                 .missing
                 .since(&last.missing)
@@ -72,6 +72,6 @@ pub fn labels(bytes: &[u8]) {
             }
         }
         last = Some(accepted);
-        incarnation = incarnation.min(u32::MAX - 1);
+        generation = generation.min(u32::MAX - 1);
     }
 }

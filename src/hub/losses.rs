@@ -1,7 +1,7 @@
 //! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
-use crate::media::packet::{Cause, MonoNs};
+use crate::media::{Cause, MonoNs};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What the hub counts for those who watch over it (`/metrics`). Knows no output format.
 
-use crate::media::packet::{Encoding, StreamKind};
+use crate::media::{Encoding, MediaKind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -60,11 +60,11 @@ pub struct TrackFigures {
 pub struct Figures {
     pub tracks: Vec<TrackFigures>,
     /// Capture to the moment at which an output took the packet, of all outputs.
-    pub age: [(StreamKind, Counted); 2],
+    pub age: [(MediaKind, Counted); 2],
     /// Payload of the packets that outputs took, all of them together.
-    pub sent_bytes: [(StreamKind, u64); 2],
+    pub sent_bytes: [(MediaKind, u64); 2],
     /// How often each source's worker was started again since the program started.
-    pub restarts: Vec<(StreamKind, u32)>,
+    pub restarts: Vec<(MediaKind, u32)>,
 }
 
 #[cfg(test)]

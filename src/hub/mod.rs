@@ -35,7 +35,7 @@ pub use queue::{Item, Notice};
 pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
 
 use crate::media::clock::{ClockMap, ClockStep, Sample};
-use crate::media::packet::{Encoding, Meta, MonoNs, StreamInfo, StreamKind, UnixNs, WorkerState};
+use crate::media::{Encoding, MediaKind, MonoNs, PacketMeta, StreamInfo, UnixNs, WorkerState};
 use crate::wire::Event;
 use audio_transcode::Conversion;
 use bytes::Bytes;
@@ -122,8 +122,8 @@ impl Hub {
         let mut sources = Vec::new();
         let mut tracks = Vec::new();
         for (kind, plan) in [
-            (StreamKind::Video, plan.video),
-            (StreamKind::Audio, plan.audio),
+            (MediaKind::Video, plan.video),
+            (MediaKind::Audio, plan.audio),
         ] {
             let Some(plan) = plan else { continue };
             tracks.extend(plan.encodings.iter().map(|&encoding| Track::new(encoding)));
@@ -152,24 +152,30 @@ impl Hub {
 
     /// One packet from a ring to everybody who wants it. `false` when the label was not plausible: it was then numbered
     /// anew, and what is missing before it has an unknown length.
-    pub fn publish(&self, encoding: Encoding, meta: &Meta, payload: Bytes, now: MonoNs) -> bool {
+    pub fn publish(
+        &self,
+        encoding: Encoding,
+        meta: &PacketMeta,
+        payload: Bytes,
+        now: MonoNs,
+    ) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else {
             return true;
         };
-        let kind = encoding.stream();
+        let kind = encoding.kind();
         let source = state.sources.iter_mut().find(|s| s.kind == kind);
         let interval = source.as_ref().map_or(Duration::ZERO, |s| s.interval);
-        let (before, since) = (track.missing().clone(), track.captured());
+        let (before, since) = (track.missing().clone(), track.capture_time());
         let accepted = track.accept(meta, &payload, interval, now);
         // Nearly always nothing is missing, and the totals are the same ones.
         if let Some(source) = source.filter(|_| !Arc::ptr_eq(&before, &accepted.missing)) {
             source
                 .lost
-                .count(since..accepted.captured, &before, &accepted.missing);
+                .count(since..accepted.capture_time, &before, &accepted.missing);
         }
-        while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.captured) {
+        while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.capture_time) {
             let notice = Notice {
                 stamp: state.clock.to_unix(at),
                 event: Event::ClockStep {
@@ -207,7 +213,7 @@ impl Hub {
     /// not the same; `None` where it does not say. `interval`: time expected between packets.
     pub fn set_source(
         &self,
-        kind: StreamKind,
+        kind: MediaKind,
         worker: WorkerState,
         since: Option<MonoNs>,
         interval: Option<Duration>,
@@ -232,7 +238,7 @@ impl Hub {
     }
 
     /// How often a source's worker was started again. Never fewer times than before, whatever stands in the page.
-    pub fn set_restarts(&self, kind: StreamKind, restarts: u32) {
+    pub fn set_restarts(&self, kind: MediaKind, restarts: u32) {
         let mut state = self.lock();
         state
             .sources
@@ -241,7 +247,7 @@ impl Hub {
             .for_each(|s| s.restarts = s.restarts.max(restarts));
     }
 
-    pub fn describe_source(&self, kind: StreamKind, info: Option<StreamInfo>, message: String) {
+    pub fn describe_source(&self, kind: MediaKind, info: Option<StreamInfo>, message: String) {
         let mut state = self.lock();
         if let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) {
             source.info = info;
@@ -308,7 +314,7 @@ impl Hub {
     }
 
     /// The time expected between two packets of a source; zero while its worker has not said.
-    pub fn interval(&self, kind: StreamKind) -> Duration {
+    pub fn interval(&self, kind: MediaKind) -> Duration {
         self.lock()
             .source(kind)
             .map_or(Duration::ZERO, |s| s.interval)
@@ -316,7 +322,7 @@ impl Hub {
 
     pub fn figures(&self) -> Figures {
         let state = self.lock();
-        let outputs = [StreamKind::Video, StreamKind::Audio].map(|kind| (kind, self.outputs(kind)));
+        let outputs = [MediaKind::Video, MediaKind::Audio].map(|kind| (kind, self.outputs(kind)));
         let age = outputs.map(|(kind, outputs)| (kind, outputs.age.read()));
         let sent_bytes = outputs.map(|(kind, outputs)| (kind, outputs.bytes.load(Relaxed)));
         let restarts = state.sources.iter().map(|s| (s.kind, s.restarts)).collect();
@@ -330,8 +336,8 @@ impl Hub {
 
     /// An output took a packet.
     fn note_taken(&self, packet: &Packet) {
-        let outputs = self.outputs(packet.encoding.stream());
-        outputs.age.note(MonoNs::now().since(packet.captured));
+        let outputs = self.outputs(packet.encoding.kind());
+        outputs.age.note(MonoNs::now().since(packet.capture_time));
         outputs
             .bytes
             .fetch_add(packet.payload.len() as u64, Relaxed);
@@ -350,10 +356,10 @@ impl Hub {
         }
     }
 
-    fn outputs(&self, kind: StreamKind) -> &Outputs {
+    fn outputs(&self, kind: MediaKind) -> &Outputs {
         match kind {
-            StreamKind::Video => &self.video,
-            StreamKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+            MediaKind::Audio => &self.audio,
         }
     }
 
@@ -369,7 +375,7 @@ impl State {
         self.tracks.iter().find(|t| t.encoding == encoding)
     }
 
-    fn source(&self, kind: StreamKind) -> Option<&Source> {
+    fn source(&self, kind: MediaKind) -> Option<&Source> {
         self.sources.iter().find(|s| s.kind == kind)
     }
 
@@ -402,11 +408,11 @@ impl State {
     }
 
     fn limit(&self, feed: Feed, delivery: crate::wire::Delivery) -> Limit {
-        let kind = feed.encoding().stream();
+        let kind = feed.encoding().kind();
         match (delivery, kind, self.source(kind)) {
             (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
             // A unit of H.264 is of no use without those before it.
-            (_, StreamKind::Video, _) if feed.encoding() != Encoding::H264 => Limit::Newest,
+            (_, MediaKind::Video, _) if feed.encoding() != Encoding::H264 => Limit::Newest,
             _ => Limit::Recent(LIVE),
         }
     }

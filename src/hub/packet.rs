@@ -2,7 +2,7 @@
 
 use super::losses::Tally;
 use super::sequencer::Accepted;
-use crate::media::packet::{Encoding, Meta, MonoNs, OPUS_PACKET, Shape, UnixNs};
+use crate::media::{Encoding, MonoNs, OPUS_PACKET, PacketMeta, Shape, UnixNs};
 use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ pub struct Packet {
     pub encoding: Encoding,
     /// Counts what the source meant to send.
     pub sequence: u64,
-    pub captured: MonoNs,
+    pub capture_time: MonoNs,
     /// The one UNIX stamp that every output shows; strictly increasing per stream while the clock is not set.
     pub stamp: UnixNs,
     pub shape: Shape,
@@ -29,13 +29,13 @@ impl Packet {
         encoding: Encoding,
         accepted: &Accepted,
         stamp: UnixNs,
-        meta: &Meta,
+        meta: &PacketMeta,
         payload: Bytes,
     ) -> Self {
         Self {
             encoding,
             sequence: accepted.sequence,
-            captured: accepted.captured,
+            capture_time: accepted.capture_time,
             stamp,
             shape: meta.shape,
             keyframe: meta.keyframe,
@@ -49,7 +49,7 @@ impl Packet {
     pub(super) fn converted(
         &self,
         sequence: u64,
-        captured: MonoNs,
+        capture_time: MonoNs,
         stamp: UnixNs,
         shape: Shape,
         payload: Bytes,
@@ -57,7 +57,7 @@ impl Packet {
         Self {
             encoding: self.encoding,
             sequence,
-            captured,
+            capture_time,
             stamp,
             shape,
             keyframe: true,

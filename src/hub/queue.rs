@@ -6,7 +6,7 @@
 use super::losses::{Gap, Tally};
 use super::{Backlog, Packet};
 use crate::media::frame_rate::Pace;
-use crate::media::packet::{Cause, Shape, UnixNs};
+use crate::media::{Cause, Shape, UnixNs};
 use crate::wire::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Queue {
         if self
             .pace
             .as_mut()
-            .is_some_and(|pace| !pace.keeps(packet.captured))
+            .is_some_and(|pace| !pace.keeps(packet.capture_time))
         {
             return None;
         }
@@ -183,10 +183,10 @@ impl Queue {
             Limit::Backlog(most) => self.packets > most.packets || self.bytes > most.bytes,
             Limit::Recent(most) => {
                 let oldest = self.entries.iter().find_map(|e| match e {
-                    Entry::Packet(packet) => Some(packet.captured),
+                    Entry::Packet(packet) => Some(packet.capture_time),
                     Entry::Notice(_) => None,
                 });
-                let end = newest.captured + newest.duration().unwrap_or_default();
+                let end = newest.capture_time + newest.duration().unwrap_or_default();
                 self.packets > MAX_RECENT || oldest.is_some_and(|start| end.since(start) > most)
             }
         }

@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use super::{Hub, State};
-use crate::media::packet::{Cause, Encoding, MonoNs, Shape, StreamKind};
+use crate::media::{Cause, Encoding, MediaKind, MonoNs, Shape};
 use crate::wire::info::{Clock, Drops, Fps, Info, Shape as ShapeInfo, Stamp, Stream};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,8 +25,8 @@ impl Hub {
                 last_step_seconds: state.last_step_seconds,
             },
             viewers: state.inboxes.len(),
-            video: stream(StreamKind::Video),
-            audio: stream(StreamKind::Audio),
+            video: stream(MediaKind::Video),
+            audio: stream(MediaKind::Audio),
         }
     }
 }
@@ -34,18 +34,18 @@ impl Hub {
 impl State {
     fn stream(&self, source: &Source, missed: u64, now: MonoNs) -> Stream {
         let encoding = match source.kind {
-            StreamKind::Video => Encoding::Jpeg,
-            StreamKind::Audio => Encoding::Pcm,
+            MediaKind::Video => Encoding::Jpeg,
+            MediaKind::Audio => Encoding::Pcm,
         };
         // While only WebRTC is watched, only its encodings are made.
         let tracks = || {
             self.tracks
                 .iter()
-                .filter(|t| t.encoding.stream() == source.kind)
+                .filter(|t| t.encoding.kind() == source.kind)
         };
         let newest = tracks().max_by_key(|t| {
             (
-                t.latest.as_ref().map(|p| p.captured),
+                t.latest.as_ref().map(|p| p.capture_time),
                 t.last_sequence.is_some(),
                 t.encoding == encoding,
             )
@@ -83,7 +83,7 @@ impl State {
             }
             .into(),
             shape: match source.kind {
-                StreamKind::Video => {
+                MediaKind::Video => {
                     let size = info.and_then(|i| match i.shape {
                         Shape::Video { width, height } => Some((width, height)),
                         Shape::Audio { .. } => None,
@@ -97,7 +97,7 @@ impl State {
                         },
                     }
                 }
-                StreamKind::Audio => {
+                MediaKind::Audio => {
                     let sound = info.and_then(|i| match i.shape {
                         Shape::Audio { rate_hz, channels } => Some((rate_hz, channels)),
                         Shape::Video { .. } => None,

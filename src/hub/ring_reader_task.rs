@@ -3,7 +3,7 @@
 use super::Hub;
 use super::async_eventfd::Wake;
 use crate::ipc::ring::{RingFault, RingReader, StatusReader};
-use crate::media::packet::{Encoding, MonoNs, StreamKind};
+use crate::media::{Encoding, MediaKind, MonoNs};
 use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -83,11 +83,11 @@ fn drain(
         let mut payload = Vec::new();
         match ring.pop(&mut payload) {
             Ok(Some(meta)) => {
-                let this = (meta.incarnation, meta.losses.source_away);
+                let this = (meta.generation, meta.losses.source_away);
                 // A worker says that its device is back before it hands over what comes from it. Once in a batch: one that lies
                 // in each record is not to cost a look for each.
                 if stretch.replace(this) != Some(this) && !std::mem::replace(&mut told, true) {
-                    tell_state(hub, encoding.stream(), page);
+                    tell_state(hub, encoding.kind(), page);
                 }
                 let plausible = hub.publish(encoding, &meta, payload.into(), MonoNs::now());
                 faults.note((!plausible).then_some(Fault::Label));
@@ -99,14 +99,14 @@ fn drain(
     Drained::More
 }
 
-fn tell_state(hub: &Hub, kind: StreamKind, page: &StatusReader) {
+fn tell_state(hub: &Hub, kind: MediaKind, page: &StatusReader) {
     let hot = page.hot();
     hub.set_source(kind, hot.state, hot.state_since, hot.interval);
-    hub.set_restarts(kind, hot.incarnation.saturating_sub(1));
+    hub.set_restarts(kind, hot.generation.saturating_sub(1));
 }
 
 /// Tells the hub what a worker says of itself, whenever that changes. Ends only with an error of the eventfd.
-pub async fn watch_status(hub: &Hub, kind: StreamKind, page: &StatusReader) -> io::Result<()> {
+pub async fn watch_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io::Result<()> {
     let rung = Wake::on(page.event_fd())?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::hub::{Backlog, Feed, Item, Plan, Request, StreamPlan};
     use crate::ipc::ring::{RingLimits, SharedRing, SharedStatus};
-    use crate::media::packet::{Losses, Meta, Shape, WorkerState};
+    use crate::media::{Losses, PacketMeta, Shape, WorkerState};
     use crate::wire::Delivery;
     use std::sync::Arc;
 
@@ -225,7 +225,7 @@ mod tests {
                 events: true,
             })
             .expect("room");
-        let mut push = |sequence, incarnation, source_away| {
+        let mut push = |sequence, generation, source_away| {
             let shape = Shape::Video {
                 width: 64,
                 height: 48,
@@ -234,10 +234,10 @@ mod tests {
                 source_away,
                 ..Losses::default()
             };
-            let meta = Meta {
-                incarnation,
+            let meta = PacketMeta {
+                generation,
                 sequence,
-                captured: MonoNs::now(),
+                capture_time: MonoNs::now(),
                 shape,
                 keyframe: true,
                 losses,

@@ -3,7 +3,7 @@
 
 use super::losses::Tally;
 use crate::ipc::ring::MAX_SEQUENCE;
-use crate::media::packet::{Cause, Losses, Meta, MonoNs};
+use crate::media::{Cause, Losses, MonoNs, PacketMeta};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Accepted {
     /// Counts what the source meant to send; strictly increasing.
     pub sequence: u64,
     /// Strictly increasing, never in the future.
-    pub captured: MonoNs,
+    pub capture_time: MonoNs,
     /// Totals of what is missing before this packet; the same `Arc` for as long as nothing more is.
     pub missing: Arc<Tally>,
     /// False: the label could not be true and was replaced.
@@ -42,9 +42,9 @@ pub struct Intake {
 
 #[derive(Debug)]
 struct Last {
-    incarnation: u32,
+    generation: u32,
     sequence: u64,
-    captured: MonoNs,
+    capture_time: MonoNs,
     losses: Losses,
     /// Until the next packet is due.
     length: Duration,
@@ -77,9 +77,9 @@ impl Jump {
 
 impl Intake {
     /// `length`: the time that this packet covers, which is when the next is due.
-    pub fn accept(&mut self, meta: &Meta, length: Duration, now: MonoNs) -> Accepted {
-        let captured = meta
-            .captured
+    pub fn accept(&mut self, meta: &PacketMeta, length: Duration, now: MonoNs) -> Accepted {
+        let capture_time = meta
+            .capture_time
             .min(now + MAX_AHEAD)
             .max(MonoNs(self.latest.0.saturating_add(1)));
         let mut plausible = true;
@@ -89,8 +89,8 @@ impl Intake {
             .wrapping_add(self.last.as_ref().map_or(0, |last| repeated(last, meta)));
         let mut sequence = meta.sequence.wrapping_add(self.renumbered);
         match &self.last {
-            Some(last) if !resumed => match jump(last, meta, captured) {
-                Some(jump) => self.count(&jump, captured),
+            Some(last) if !resumed => match jump(last, meta, capture_time) {
+                Some(jump) => self.count(&jump, capture_time),
                 None => plausible = false,
             },
             // Above them all: a number that was too small for what is added to it, and has wrapped around.
@@ -100,22 +100,22 @@ impl Intake {
             sequence = self.next_sequence;
             self.renumbered = sequence.wrapping_sub(meta.sequence);
             if let Some(last) = self.last.as_ref().filter(|_| !resumed) {
-                let absent = captured.since(last.captured + last.length);
+                let absent = capture_time.since(last.capture_time + last.length);
                 Arc::make_mut(&mut self.missing).add_absences(Cause::Corrupt, 1, absent);
             }
         }
-        self.latest = captured;
+        self.latest = capture_time;
         self.next_sequence = sequence.saturating_add(1);
         self.last = Some(Last {
-            incarnation: meta.incarnation,
+            generation: meta.generation,
             sequence: meta.sequence,
-            captured,
+            capture_time,
             losses: meta.losses,
             length,
         });
         Accepted {
             sequence,
-            captured,
+            capture_time,
             missing: self.missing.clone(),
             plausible,
         }
@@ -135,7 +135,7 @@ impl Intake {
         self.latest
     }
 
-    fn count(&mut self, jump: &Jump, captured: MonoNs) {
+    fn count(&mut self, jump: &Jump, capture_time: MonoNs) {
         let Some(last) = &self.last else { return };
         if jump.is_none() {
             return;
@@ -156,7 +156,7 @@ impl Intake {
         let expected = last
             .length
             .saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
-        let mut absent = captured.since(last.captured + expected);
+        let mut absent = capture_time.since(last.capture_time + expected);
         // A restart in time takes nothing away: the test beep goes on at the very sample where its last life ended.
         let restarts = u32::from(jump.restarted && jump.aways == 0 && !absent.is_zero());
         for (cause, times) in [
@@ -173,9 +173,9 @@ impl Intake {
 
 /// How many numbers a new life uses again: a worker that is killed between handing packets over and noting their numbers
 /// leaves these to the next. Its packets are then numbered on from where we are.
-fn repeated(last: &Last, meta: &Meta) -> u64 {
+fn repeated(last: &Last, meta: &PacketMeta) -> u64 {
     let repeated = last.sequence.wrapping_add(1).wrapping_sub(meta.sequence);
-    if meta.incarnation > last.incarnation && repeated <= MAX_REPEATED {
+    if meta.generation > last.generation && repeated <= MAX_REPEATED {
         repeated
     } else {
         0
@@ -183,18 +183,18 @@ fn repeated(last: &Last, meta: &Meta) -> u64 {
 }
 
 /// What lies between two records; `None` when no honest worker can have written the second after the first.
-fn jump(last: &Last, meta: &Meta, captured: MonoNs) -> Option<Jump> {
+fn jump(last: &Last, meta: &PacketMeta, capture_time: MonoNs) -> Option<Jump> {
     let skipped = meta
         .sequence
         .checked_add(repeated(last, meta))?
         .checked_sub(last.sequence)?
         .checked_sub(1)?;
-    let seconds = captured.since(last.captured).as_secs();
+    let seconds = capture_time.since(last.capture_time).as_secs();
     if skipped > MAX_RATE_HZ.saturating_mul(seconds + 1) {
         return None;
     }
-    let restarted = meta.incarnation != last.incarnation;
-    if restarted && meta.incarnation < last.incarnation {
+    let restarted = meta.generation != last.generation;
+    if restarted && meta.generation < last.generation {
         return None;
     }
     // A new life counts its losses from 0.

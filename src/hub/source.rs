@@ -2,12 +2,12 @@
 
 use super::StreamPlan;
 use super::losses::Once;
-use crate::media::packet::{MonoNs, StreamInfo, StreamKind, WorkerState};
+use crate::media::{MediaKind, MonoNs, StreamInfo, WorkerState};
 use crate::wire::Event;
 use std::time::Duration;
 
 pub struct Source {
-    pub kind: StreamKind,
+    pub kind: MediaKind,
     pub plan: StreamPlan,
     pub state: WorkerState,
     /// When that state began.
@@ -25,7 +25,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(kind: StreamKind, plan: StreamPlan) -> Self {
+    pub fn new(kind: MediaKind, plan: StreamPlan) -> Self {
         Self {
             kind,
             plan,

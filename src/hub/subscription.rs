@@ -3,7 +3,7 @@
 use super::audio_transcode::{Conversion, View};
 use super::queue::{Item, Notice, Queue};
 use super::{Hub, Packet, State};
-use crate::media::packet::{Encoding, StreamKind};
+use crate::media::{Encoding, MediaKind};
 use crate::wire::{Delivery, Event};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -104,7 +104,7 @@ impl Hub {
             queues: Mutex::new(queues),
         });
         for source in state.sources.iter().filter(|s| s.away) {
-            let stamp = state.clock.to_unix(crate::media::packet::MonoNs::now());
+            let stamp = state.clock.to_unix(crate::media::MonoNs::now());
             inbox.notify_of(
                 source.kind,
                 &Notice {
@@ -311,14 +311,14 @@ impl Inbox {
     }
 
     /// Tells of something that happened to one stream, if it was asked for.
-    pub fn notify_of(&self, kind: StreamKind, notice: &Notice) {
+    pub fn notify_of(&self, kind: MediaKind, notice: &Notice) {
         if !self.events {
             return;
         }
         let mut queues = self.lock();
         let queue = match kind {
-            StreamKind::Video => &mut queues.video,
-            StreamKind::Audio => &mut queues.audio,
+            MediaKind::Video => &mut queues.video,
+            MediaKind::Audio => &mut queues.audio,
         };
         if let Some(queue) = queue {
             queue.notify(notice.clone());
@@ -329,7 +329,7 @@ impl Inbox {
     /// The same for a reader of this encoding, or of a view of it.
     pub fn notify_readers_of(&self, encoding: Encoding, notice: &Notice) {
         if self.feeds().any(|feed| feed.encoding() == encoding) {
-            self.notify_of(encoding.stream(), notice);
+            self.notify_of(encoding.kind(), notice);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::fps_meter::Meter;
 use super::sequencer::Intake;
 use super::*;
-use crate::media::packet::{Cause, Losses, Shape};
+use crate::media::{Cause, Losses, Shape};
 use crate::wire::Delivery;
 use crate::wire::event::EventShape;
 use proptest::prelude::*;
@@ -24,11 +24,11 @@ const PICTURE: Shape = Shape::Video {
     height: 48,
 };
 
-fn meta(sequence: u64, shape: Shape) -> Meta {
-    Meta {
-        incarnation: 1,
+fn meta(sequence: u64, shape: Shape) -> PacketMeta {
+    PacketMeta {
+        generation: 1,
         sequence,
-        captured: MonoNs((sequence + 1).saturating_mul(INTERVAL.as_nanos() as u64)),
+        capture_time: MonoNs((sequence + 1).saturating_mul(INTERVAL.as_nanos() as u64)),
         shape,
         keyframe: true,
         losses: Losses::default(),
@@ -46,7 +46,7 @@ fn clocks(at_ms: u64, offset_ms: u64) -> Sample {
 }
 
 /// The gaps that a source's losses make between two records.
-fn gaps_between(first: Meta, second: Meta) -> Vec<Gap> {
+fn gaps_between(first: PacketMeta, second: PacketMeta) -> Vec<Gap> {
     let mut intake = Intake::default();
     let now = MonoNs(u64::MAX / 2);
     let before = intake.accept(&first, INTERVAL, now);
@@ -100,7 +100,7 @@ fn a_jump_is_explained_by_its_losses_and_the_rest_is_the_rings() {
 fn an_absence_has_its_length_in_seconds_and_no_count() {
     let first = meta(10, SOUND);
     let mut second = meta(11, SOUND);
-    second.captured = second.captured + Duration::from_millis(300);
+    second.capture_time = second.capture_time + Duration::from_millis(300);
     second.losses.xrun = 1;
     assert_eq!(gaps_between(first, second), [absence(Cause::Xrun, 0.3)]);
     second.losses = Losses {
@@ -116,8 +116,8 @@ fn an_absence_has_its_length_in_seconds_and_no_count() {
 #[test]
 fn a_restart_that_lost_nothing_is_no_gap() {
     let first = meta(10, SOUND);
-    let second = Meta {
-        incarnation: 2,
+    let second = PacketMeta {
+        generation: 2,
         ..meta(11, SOUND)
     };
     assert_eq!(gaps_between(first, second), []);
@@ -128,9 +128,9 @@ fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
     let mut first = meta(10, PICTURE);
     first.losses.driver = 500;
     let mut second = meta(15, PICTURE);
-    second.incarnation = 2;
+    second.generation = 2;
     second.losses.driver = 1;
-    second.captured = second.captured + Duration::from_secs(2);
+    second.capture_time = second.capture_time + Duration::from_secs(2);
     let gaps = gaps_between(first, second);
     assert_eq!(
         gaps,
@@ -146,13 +146,13 @@ fn a_restarted_worker_counts_anew_and_its_unread_packets_are_named() {
 #[test]
 fn packets_that_a_killed_worker_had_not_noted_are_numbered_on() {
     let mut intake = Intake::default();
-    let mut accept = |incarnation, sequence, at_ms: u64| {
-        let meta = Meta {
-            incarnation,
-            captured: MonoNs(at_ms * 1_000_000),
+    let mut accept = |generation, sequence, at_ms: u64| {
+        let meta = PacketMeta {
+            generation,
+            capture_time: MonoNs(at_ms * 1_000_000),
             ..meta(sequence, PICTURE)
         };
-        let accepted = intake.accept(&meta, INTERVAL, meta.captured);
+        let accepted = intake.accept(&meta, INTERVAL, meta.capture_time);
         (accepted.sequence, accepted.plausible)
     };
     assert_eq!(accept(1, 7, 1000), (7, true));
@@ -179,9 +179,9 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     let now = MonoNs(u64::MAX / 2);
     let before = intake.accept(&meta(8, PICTURE), INTERVAL, now);
     intake.pause();
-    let again = Meta {
-        incarnation: 2,
-        captured: MonoNs(2_000 * MS),
+    let again = PacketMeta {
+        generation: 2,
+        capture_time: MonoNs(2_000 * MS),
         ..meta(8, PICTURE)
     };
     let after = intake.accept(&again, INTERVAL, now);
@@ -189,9 +189,9 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
         (after.sequence, after.plausible, &after.missing),
         (9, true, &before.missing)
     );
-    let next = Meta {
+    let next = PacketMeta {
         sequence: 9,
-        captured: MonoNs(2_100 * MS),
+        capture_time: MonoNs(2_100 * MS),
         ..again
     };
     let next = intake.accept(&next, INTERVAL, now);
@@ -201,9 +201,9 @@ fn numbers_used_again_after_a_pause_are_numbered_on() {
     );
     // The same life cannot use a number twice, paused or not.
     intake.pause();
-    let same = Meta {
+    let same = PacketMeta {
         sequence: 9,
-        captured: MonoNs(2_200 * MS),
+        capture_time: MonoNs(2_200 * MS),
         ..again
     };
     let same = intake.accept(&same, INTERVAL, now);
@@ -218,11 +218,11 @@ fn a_number_that_falls_after_a_pause_is_numbered_anew() {
         if pause {
             intake.pause();
         }
-        let meta = Meta {
-            captured: MonoNs(at_ms * MS),
+        let meta = PacketMeta {
+            capture_time: MonoNs(at_ms * MS),
             ..meta(sequence, PICTURE)
         };
-        let accepted = intake.accept(&meta, INTERVAL, meta.captured);
+        let accepted = intake.accept(&meta, INTERVAL, meta.capture_time);
         (accepted.sequence, accepted.plausible)
     };
     assert_eq!(accept(1_000, 1_000, false), (1_000, true));
@@ -236,11 +236,11 @@ fn a_label_that_cannot_be_true_is_numbered_anew() {
     let now = MonoNs(10_000 * MS);
     let good = meta(10, PICTURE);
     let mut backwards = meta(3, PICTURE);
-    backwards.captured = MonoNs(300 * MS);
+    backwards.capture_time = MonoNs(300 * MS);
     let mut far = meta(10_000_000_000, PICTURE);
-    far.captured = MonoNs(320 * MS);
+    far.capture_time = MonoNs(320 * MS);
     let mut older_life = meta(11, PICTURE);
-    older_life.incarnation = 0;
+    older_life.generation = 0;
     let mut fewer_losses = meta(11, PICTURE);
     let mut lossy = good;
     lossy.losses.driver = 5;
@@ -301,7 +301,7 @@ fn what_comes_after_the_last_reader_left_ends_no_pause() {
         };
         hub.publish(
             Encoding::Jpeg,
-            &Meta {
+            &PacketMeta {
                 losses,
                 ..meta(sequence, PICTURE)
             },
@@ -333,16 +333,16 @@ proptest! {
         let now = MonoNs(now / 2);
         let mut intake = Intake::default();
         let mut last: Option<sequencer::Accepted> = None;
-        for (incarnation, sequence, captured, (driver, corrupt, xrun, source_away), pause) in labels {
+        for (generation, sequence, capture_time, (driver, corrupt, xrun, source_away), pause) in labels {
             let losses = Losses { driver, corrupt, xrun, source_away };
-            let meta = Meta { incarnation: incarnation.into(), sequence: sequence >> 11, captured: MonoNs(captured), shape: PICTURE, keyframe: true, losses };
+            let meta = PacketMeta { generation: generation.into(), sequence: sequence >> 11, capture_time: MonoNs(capture_time), shape: PICTURE, keyframe: true, losses };
             if pause {
                 intake.pause();
             }
             let accepted = intake.accept(&meta, INTERVAL, now);
             if let Some(last) = last {
                 prop_assert!(accepted.sequence > last.sequence);
-                prop_assert!(accepted.captured > last.captured);
+                prop_assert!(accepted.capture_time > last.capture_time);
                 let counted: u64 = accepted.missing.since(&last.missing).iter().filter_map(|g| g.count).sum();
                 if !pause && accepted.plausible {
                     prop_assert_eq!(accepted.sequence - last.sequence, 1 + counted);
@@ -434,12 +434,12 @@ fn sound(hub: &Hub, sequence: u64) {
 }
 
 /// Everything that waits, as (stream, sequence, packets reported missing).
-fn drain(subscription: &Subscription) -> Vec<(StreamKind, u64, u64)> {
+fn drain(subscription: &Subscription) -> Vec<(MediaKind, u64, u64)> {
     let mut taken = Vec::new();
     while let Some(item) = subscription.take(true) {
         if let Item::Packet { packet, gaps, .. } = item {
             let missing = gaps.iter().filter_map(|g| g.count).sum();
-            taken.push((packet.encoding.stream(), packet.sequence, missing));
+            taken.push((packet.encoding.kind(), packet.sequence, missing));
         }
     }
     taken
@@ -464,7 +464,7 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
         clocks(0, 0),
     ));
     hub.set_source(
-        StreamKind::Video,
+        MediaKind::Video,
         WorkerState::Streaming,
         Some(MonoNs(1)),
         Some(INTERVAL),
@@ -492,8 +492,8 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
         } else {
             sequence + 700
         };
-        let meta = Meta {
-            captured: MonoNs(at * MS),
+        let meta = PacketMeta {
+            capture_time: MonoNs(at * MS),
             losses,
             ..meta(number, PICTURE)
         };
@@ -554,18 +554,18 @@ fn live_is_the_newest_frame_and_half_a_second_of_sound() {
     sound(&hub, 0);
     assert_eq!(
         drain(&live),
-        [(StreamKind::Video, 0, 0), (StreamKind::Audio, 0, 0)]
+        [(MediaKind::Video, 0, 0), (MediaKind::Audio, 0, 0)]
     );
     for k in 1..=100 {
         video(&hub, k);
         sound(&hub, k);
     }
     let taken = drain(&live);
-    let frames: Vec<_> = taken.iter().filter(|t| t.0 == StreamKind::Video).collect();
-    assert_eq!(frames, [&(StreamKind::Video, 100, 99)]);
-    let sound: Vec<_> = taken.iter().filter(|t| t.0 == StreamKind::Audio).collect();
+    let frames: Vec<_> = taken.iter().filter(|t| t.0 == MediaKind::Video).collect();
+    assert_eq!(frames, [&(MediaKind::Video, 100, 99)]);
+    let sound: Vec<_> = taken.iter().filter(|t| t.0 == MediaKind::Audio).collect();
     assert_eq!(sound.len(), 25, "half a second in packets of 20 ms");
-    assert_eq!(*sound[0], (StreamKind::Audio, 76, 75));
+    assert_eq!(*sound[0], (MediaKind::Audio, 76, 75));
     assert!(sound[1..].iter().all(|t| t.2 == 0));
 }
 
@@ -611,7 +611,7 @@ fn a_slow_viewers_loss_and_the_sources_stand_apart() {
     lossy.losses.driver = 3;
     hub.publish(Encoding::Jpeg, &lossy, Bytes::new(), MonoNs::now());
     lossy.sequence = 8;
-    lossy.captured = MonoNs(8 * 20 * MS);
+    lossy.capture_time = MonoNs(8 * 20 * MS);
     lossy.losses.driver = 4;
     hub.publish(Encoding::Jpeg, &lossy, Bytes::new(), MonoNs::now());
     let Some(Item::Packet { gaps, .. }) = live.take(true) else {
@@ -640,14 +640,14 @@ fn what_is_thinned_is_not_missing() {
     (0..4).for_each(|k| video(&hub, k));
     assert_eq!(
         drain(&thinned),
-        [(StreamKind::Video, 0, 0), (StreamKind::Video, 2, 0)],
+        [(MediaKind::Video, 0, 0), (MediaKind::Video, 2, 0)],
         "25 of 50 fps"
     );
     (4..24).for_each(|k| video(&hub, k));
     let taken = drain(&thinned);
     assert_eq!(
         taken[0],
-        (StreamKind::Video, 14, 5),
+        (MediaKind::Video, 14, 5),
         "of ten kept, five fit the queue"
     );
     assert_eq!(taken.len(), 5);
@@ -685,7 +685,7 @@ fn frames_wait_by_the_queues_rules_while_the_window_is_shut() {
     };
     assert_eq!(packet.encoding, Encoding::Pcm);
     assert!(live.take(false).is_none());
-    assert_eq!(drain(&live), [(StreamKind::Video, 2, 0)]);
+    assert_eq!(drain(&live), [(MediaKind::Video, 2, 0)]);
 }
 
 #[test]
@@ -704,7 +704,7 @@ fn what_is_refused_may_still_be_replaced_by_a_newer_one() {
     assert_eq!(no_room(), Ok(Taken::Refused));
     video(&hub, 2);
     assert_eq!(no_room(), Ok(Taken::Refused));
-    assert_eq!(drain(&live), [(StreamKind::Video, 2, 1)]);
+    assert_eq!(drain(&live), [(MediaKind::Video, 2, 1)]);
     assert_eq!(no_room(), Ok(Taken::Nothing));
     hub.close();
     assert_eq!(no_room(), Ok(Taken::Closed));
@@ -721,22 +721,22 @@ fn notices_stand_between_the_packets_where_they_happened() {
         })
         .unwrap();
     let at = MonoNs(1);
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
+    hub.set_source(MediaKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 0);
     hub.set_source(
-        StreamKind::Video,
+        MediaKind::Video,
         WorkerState::WaitingForDevice,
         Some(at),
         None,
     );
     hub.set_source(
-        StreamKind::Video,
+        MediaKind::Video,
         WorkerState::WaitingForDevice,
         Some(at),
         None,
     );
-    hub.set_source(StreamKind::Video, WorkerState::Starting, Some(at), None);
-    hub.set_source(StreamKind::Video, WorkerState::Streaming, Some(at), None);
+    hub.set_source(MediaKind::Video, WorkerState::Starting, Some(at), None);
+    hub.set_source(MediaKind::Video, WorkerState::Streaming, Some(at), None);
     video(&hub, 1);
     hub.observe(clocks(50, 1_500));
     let mut wider = meta(
@@ -785,7 +785,7 @@ fn a_restart_between_two_looks_is_told_as_lost_and_back() {
     let viewer = hub.subscribe(&ask(Delivery::Live)).unwrap();
     let streams_since = |ms: u64| {
         hub.set_source(
-            StreamKind::Video,
+            MediaKind::Video,
             WorkerState::Streaming,
             Some(MonoNs(ms * MS)),
             None,
@@ -803,13 +803,13 @@ fn a_restart_between_two_looks_is_told_as_lost_and_back() {
     assert_eq!(
         lost.event,
         Event::SourceLost {
-            stream: StreamKind::Video
+            stream: MediaKind::Video
         }
     );
     assert_eq!(
         back.event,
         Event::SourceBack {
-            stream: StreamKind::Video
+            stream: MediaKind::Video
         }
     );
     assert_eq!(back.stamp.0, 5_000 * MS);
@@ -819,7 +819,7 @@ fn a_restart_between_two_looks_is_told_as_lost_and_back() {
 fn who_comes_while_a_source_is_away_is_told_so() {
     let hub = hub();
     hub.set_source(
-        StreamKind::Audio,
+        MediaKind::Audio,
         WorkerState::WaitingForDevice,
         Some(MonoNs(1)),
         None,
@@ -831,7 +831,7 @@ fn who_comes_while_a_source_is_away_is_told_so() {
     assert_eq!(
         notice.event,
         Event::SourceLost {
-            stream: StreamKind::Audio
+            stream: MediaKind::Audio
         }
     );
     assert!(late.take(true).is_none());
@@ -858,14 +858,14 @@ fn who_asks_for_events_alone_is_told_of_a_clock_step_at_once_and_of_both_streams
     assert_eq!(
         video.event,
         Event::ClockStep {
-            stream: StreamKind::Video,
+            stream: MediaKind::Video,
             seconds: 2.5
         }
     );
     assert_eq!(
         audio.event,
         Event::ClockStep {
-            stream: StreamKind::Audio,
+            stream: MediaKind::Audio,
             seconds: 2.5
         }
     );
@@ -960,26 +960,26 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
         if at_ms % 100 == 0 {
             hub.observe(clocks(at_ms, offset_ms(at_ms)));
         }
-        let captured = |behind: u64| {
+        let capture_time = |behind: u64| {
             at_ms
                 .checked_sub(behind)
                 .filter(|t| t % 20 == 0)
                 .map(|t| (t / 20, MonoNs(at_ms * MS)))
         };
-        if let Some((k, now)) = captured(130) {
+        if let Some((k, now)) = capture_time(130) {
             hub.publish(
                 Encoding::Jpeg,
-                &Meta {
-                    captured: MonoNs(k * 20 * MS),
+                &PacketMeta {
+                    capture_time: MonoNs(k * 20 * MS),
                     ..meta(k, PICTURE)
                 },
                 Bytes::from_static(b"jpeg"),
                 now,
             );
         }
-        if let Some((k, now)) = captured(30) {
-            let sound = Meta {
-                captured: MonoNs(k * 20 * MS),
+        if let Some((k, now)) = capture_time(30) {
+            let sound = PacketMeta {
+                capture_time: MonoNs(k * 20 * MS),
                 ..meta(k, SOUND)
             };
             hub.publish(Encoding::Pcm, &sound, vec![0; SOUND_BYTES].into(), now);
@@ -998,7 +998,7 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
                         };
                         let (offsets, steps) = seen.entry(stream).or_default();
                         offsets.push(
-                            ((packet.stamp.0 - packet.captured.0) / MS) as i64
+                            ((packet.stamp.0 - packet.capture_time.0) / MS) as i64
                                 - steps.iter().sum::<i64>(),
                         );
                     }
@@ -1006,7 +1006,7 @@ fn a_clock_step_is_told_between_the_last_old_stamp_and_the_first_new_one() {
                         event: Event::ClockStep { stream, seconds },
                         ..
                     }) => {
-                        let stream = if stream == StreamKind::Video {
+                        let stream = if stream == MediaKind::Video {
                             "video"
                         } else {
                             "audio"

@@ -8,7 +8,7 @@ use super::metrics::{Histogram, TrackFigures};
 use super::sequencer::{Accepted, Intake};
 use super::{Demand, Packet, packet};
 use crate::media::clock::{ClockMap, ClockStep};
-use crate::media::packet::{Encoding, Meta, MonoNs, UnixNs};
+use crate::media::{Encoding, MonoNs, PacketMeta, UnixNs};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Track {
     /// The next record from the ring. `interval`: the time expected until the next, where its own length does not tell.
     pub fn accept(
         &mut self,
-        meta: &Meta,
+        meta: &PacketMeta,
         payload: &Bytes,
         interval: Duration,
         now: MonoNs,
@@ -76,17 +76,17 @@ impl Track {
     pub fn packet(
         &mut self,
         accepted: &Accepted,
-        meta: &Meta,
+        meta: &PacketMeta,
         payload: Bytes,
         clock: &ClockMap,
         now: MonoNs,
     ) -> Arc<Packet> {
-        let stamp = self.stamp(clock.to_unix(accepted.captured));
+        let stamp = self.stamp(clock.to_unix(accepted.capture_time));
         self.last_sequence = Some(accepted.sequence);
-        self.meter.note(accepted.captured);
+        self.meter.note(accepted.capture_time);
         self.packets += 1;
         self.bytes += payload.len() as u64;
-        self.latency.note(now.since(accepted.captured));
+        self.latency.note(now.since(accepted.capture_time));
         let packet = Arc::new(Packet::new(self.encoding, accepted, stamp, meta, payload));
         self.latest = Some(packet.clone());
         packet
@@ -117,7 +117,7 @@ impl Track {
     }
 
     /// When the last packet was captured; zero before the first.
-    pub fn captured(&self) -> MonoNs {
+    pub fn capture_time(&self) -> MonoNs {
         self.intake.latest()
     }
 

@@ -1,7 +1,7 @@
 //! The server's one mapping from CLOCK_MONOTONIC to UNIX time. [`ClockMap`] is a pure core that is given clock readings;
 //! [`Sample::take`] is the edge that reads the clocks. Why it is so: `docs/time.md`. Knows no packets.
 
-use super::packet::{MonoNs, UnixNs};
+use super::{MonoNs, UnixNs};
 use std::collections::VecDeque;
 
 /// One look at both clocks. It proves that at some instant from `before` to `after`, UNIX time was `unix`.

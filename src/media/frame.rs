@@ -1,6 +1,6 @@
 //! Frames and audio as devices give them, borrowed from the source.
 
-use super::packet::MonoNs;
+use super::MonoNs;
 
 /// How a source's pixels lie in memory. Planar and semi-planar formats are contiguous, chroma after luma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ pub struct RawFrame<'a> {
     /// True when luma spans 0 to 255 (what JPEG expects), false for 16 to 235.
     pub full_range: bool,
     /// The device's own capture instant.
-    pub captured: MonoNs,
+    pub capture_time: MonoNs,
     /// Frames that the device made between the last one delivered and this one, and did not deliver.
     pub missed: u32,
 }

@@ -1,7 +1,7 @@
 //! Frames at most so many times per second, evenly by capture time and never by sleeping: a faster camera is thinned with it to
 //! `--fps`, and a viewer's picture to `max_fps`. Pure.
 
-use super::packet::MonoNs;
+use super::MonoNs;
 use std::time::Duration;
 
 /// Thins evenly to `max_fps`: frames are due on a grid, and the first frame at or shortly before its time is kept.
@@ -27,22 +27,22 @@ impl Pace {
     }
 
     /// Whether the frame captured then is one of the kept. To be asked once per frame, in order.
-    pub fn keeps(&mut self, captured: MonoNs) -> bool {
-        let due = self.due.unwrap_or(captured);
+    pub fn keeps(&mut self, capture_time: MonoNs) -> bool {
+        let due = self.due.unwrap_or(capture_time);
         // The nearest frame is the one, so a frame may come early by half the source's interval. But by no more than a
         // quarter of a period, which still covers a camera's jitter: that must not turn 15 of 15 frames into 8.
         let interval = self
             .before
-            .replace(captured)
-            .map_or(Duration::ZERO, |before| captured.since(before));
+            .replace(capture_time)
+            .map_or(Duration::ZERO, |before| capture_time.since(before));
         let grace = (interval / 2).min(self.period / 4);
-        if captured + grace < due {
+        if capture_time + grace < due {
             return false;
         }
         let next = due + self.period;
         // After a pause, or when the source is slower than the grid, the grid starts anew from here.
-        self.due = Some(if next <= captured {
-            captured + self.period
+        self.due = Some(if next <= capture_time {
+            capture_time + self.period
         } else {
             next
         });

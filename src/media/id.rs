@@ -1,7 +1,8 @@
 //! Identities of cameras, streams and tracks: data, not variants, so that their number is not fixed
 //! anywhere. Everything between sources and outputs is keyed by them.
 
-use super::packet::{Encoding, StreamKind};
+use super::Encoding;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,11 +52,31 @@ impl fmt::Display for CameraId {
     }
 }
 
+/// Video or audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    Video,
+    Audio,
+}
+
+impl MediaKind {
+    pub const ALL: [Self; 2] = [Self::Video, Self::Audio];
+
+    /// The word in names of processes, shared memory, metrics and log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
 /// The video or the audio of one camera.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
     pub camera: CameraId,
-    pub kind: StreamKind,
+    pub kind: MediaKind,
 }
 
 impl fmt::Display for StreamId {
@@ -66,7 +87,7 @@ impl fmt::Display for StreamId {
 }
 
 /// One encoding of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackId {
     pub stream: StreamId,
     pub encoding: Encoding,

@@ -1,10 +1,22 @@
-//! What travels, and its time: the types that every folder shares. Imports no other folder.
+//! The types that every folder shares: time, ids, encodings, packet metadata, losses; and pure
+//! media arithmetic. Imports no other folder.
 
 pub mod clock;
+mod description;
+mod encoding;
 pub mod frame;
 pub mod frame_rate;
 pub mod id;
-pub mod packet;
+mod loss;
+mod packet;
 pub mod resample;
 #[cfg(feature = "webrtc")]
 pub mod rtp_time;
+mod time;
+
+pub use description::{StampMark, StampSource, StreamInfo, WorkerState};
+pub use encoding::{Encoding, OPUS_PACKET, Shape};
+pub use id::{CameraId, MediaKind, StreamId, TrackId};
+pub use loss::{Cause, Losses};
+pub use packet::PacketMeta;
+pub use time::{MonoNs, UnixNs};

@@ -1,6 +1,6 @@
 //! Capture times as RTP's. Pure; knows no session.
 
-use super::packet::{MonoNs, OPUS_PACKET};
+use super::{MonoNs, OPUS_PACKET};
 
 /// An instant in ticks of an RTP clock.
 pub fn ticks(at: MonoNs, rate_hz: u64) -> u64 {

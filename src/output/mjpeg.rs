@@ -8,7 +8,7 @@ use super::packets::{Packets, Peer};
 use crate::http::App;
 use crate::http::error::Problem;
 use crate::hub::Packet;
-use crate::media::packet::{Encoding, MonoNs, StreamKind, WorkerState};
+use crate::media::{Encoding, MediaKind, MonoNs, WorkerState};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
@@ -66,7 +66,7 @@ pub async fn snapshot(
     if let Some(packet) = app
         .hub
         .latest(Encoding::Jpeg)
-        .filter(|p| p.captured >= oldest)
+        .filter(|p| p.capture_time >= oldest)
     {
         return Ok(image(&packet));
     }
@@ -82,13 +82,13 @@ pub async fn snapshot(
     let fresh = async {
         loop {
             match frames.next().await {
-                Some(packet) if packet.captured >= oldest => return Some(packet),
+                Some(packet) if packet.capture_time >= oldest => return Some(packet),
                 Some(_) => {}
                 None => return None,
             }
         }
     };
-    match timeout(patience(app.hub.interval(StreamKind::Video)), fresh).await {
+    match timeout(patience(app.hub.interval(MediaKind::Video)), fresh).await {
         Ok(Some(packet)) => Ok(image(&packet)),
         _ => Err(Problem::NoFrame),
     }

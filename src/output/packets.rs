@@ -3,7 +3,7 @@
 use crate::http::App;
 use crate::http::error::Problem;
 use crate::hub::{Feed, Item, Packet, Request, Subscription};
-use crate::media::packet::{Encoding, StreamKind};
+use crate::media::{Encoding, MediaKind};
 use crate::wire::Delivery;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ impl Packets {
         max_fps: Option<f64>,
     ) -> Result<Self, Problem> {
         let feed = Some(Feed::Encoded(encoding));
-        let (video, audio, absent) = match encoding.stream() {
-            StreamKind::Video => (feed, None, Problem::NoCamera),
-            StreamKind::Audio => (None, feed, Problem::NoSound),
+        let (video, audio, absent) = match encoding.kind() {
+            MediaKind::Video => (feed, None, Problem::NoCamera),
+            MediaKind::Audio => (None, feed, Problem::NoSound),
         };
         if !app.hub.has(encoding) {
             return Err(absent);

@@ -6,7 +6,7 @@ use crate::http::App;
 use crate::http::access::Scope;
 use crate::http::error::Problem;
 use crate::hub::Packet;
-use crate::media::packet::{Encoding, MonoNs, Shape};
+use crate::media::{Encoding, MonoNs, Shape};
 use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Extension;
@@ -64,7 +64,7 @@ pub async fn wav(
     let tape = Tape {
         rate_hz,
         frame_bytes,
-        next: first.captured,
+        next: first.capture_time,
         left: whole,
     };
     let bytes = async move {
@@ -119,7 +119,7 @@ impl Recording {
         };
         // Another rate or channel count cannot be told in the middle of a WAV file: here it ends.
         let same = matches!(packet.shape, Shape::Audio { rate_hz, channels } if rate_hz == self.tape.rate_hz && 2 * u64::from(channels) == self.tape.frame_bytes);
-        same.then(|| self.tape.record(packet.captured, &packet.payload))
+        same.then(|| self.tape.record(packet.capture_time, &packet.payload))
     }
 }
 
@@ -135,12 +135,12 @@ struct Tape {
 
 impl Tape {
     /// The file's next bytes: silence for what is missing before this packet, then its samples.
-    fn record(&mut self, captured: MonoNs, samples: &Bytes) -> Bytes {
-        let missing = captured.since(self.next).min(MOST_SILENCE);
+    fn record(&mut self, capture_time: MonoNs, samples: &Bytes) -> Bytes {
+        let missing = capture_time.since(self.next).min(MOST_SILENCE);
         let silence = (missing.as_nanos() as u64 * u64::from(self.rate_hz) / 1_000_000_000)
             * self.frame_bytes;
         let frames = samples.len() as u64 / self.frame_bytes;
-        self.next = captured
+        self.next = capture_time
             + Duration::from_nanos(frames * 1_000_000_000 / u64::from(self.rate_hz.max(1)));
         // A stamp moves by microseconds from packet to packet; a frame or two of silence for that would be a click.
         let bytes = if silence > self.frame_bytes * u64::from(self.rate_hz) / 500 {

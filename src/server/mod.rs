@@ -9,7 +9,7 @@ use crate::http::{Door, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, ring_reader_task};
 use crate::ipc::ring::{RingReader, StatusReader, StatusWriter};
 use crate::media::clock::Sample;
-use crate::media::packet::{Encoding, MonoNs, StreamKind};
+use crate::media::{Encoding, MediaKind, MonoNs};
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -119,13 +119,13 @@ pub async fn serve(
     let mut feeds = JoinSet::new();
     let (offset, offsets) = watch::channel(0);
     feeds.spawn(keep_time(hub.clone(), offset));
-    let restarts = own.incarnation().saturating_sub(1);
+    let restarts = own.generation().saturating_sub(1);
     feeds.spawn(show_life(own));
     feeds.spawn(forget_the_start());
     if io::stderr().is_terminal() {
         feeds.spawn(status_line::tell_state(hub.clone()));
     }
-    for (kind, worker) in [(StreamKind::Video, video), (StreamKind::Audio, audio)] {
+    for (kind, worker) in [(MediaKind::Video, video), (MediaKind::Audio, audio)] {
         let Some(Worker { rings, status }) = worker else {
             continue;
         };

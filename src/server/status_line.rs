@@ -1,7 +1,7 @@
 //! The status line: one now and then for a person who watches the terminal; a log file is spared it. Knows the hub.
 
 use crate::hub::Hub;
-use crate::media::packet::{MonoNs, WorkerState};
+use crate::media::{MonoNs, WorkerState};
 use crate::wire::Info;
 use crate::wire::info::Shape;
 use std::io;

@@ -1,7 +1,7 @@
 //! How unevenly a camera's stamps follow one another: what can be measured of their error on this side of the cable. Pure:
 //! knows no device and no clock.
 
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::collections::VecDeque;
 
 /// Steps from frame to frame that are looked at: the last ones.
@@ -20,14 +20,15 @@ pub struct Scatter {
 
 impl Scatter {
     /// The next frame's stamp. `missed`: frames between the last one and this one.
-    pub fn note(&mut self, captured: MonoNs, missed: u32) {
-        let Some(last) = self.last.replace(captured).filter(|_| missed == 0) else {
+    pub fn note(&mut self, capture_time: MonoNs, missed: u32) {
+        let Some(last) = self.last.replace(capture_time).filter(|_| missed == 0) else {
             return;
         };
         if self.steps_ns.len() == WINDOW {
             self.steps_ns.pop_front();
         }
-        self.steps_ns.push_back(captured.0.saturating_sub(last.0));
+        self.steps_ns
+            .push_back(capture_time.0.saturating_sub(last.0));
     }
 
     /// What nine of ten steps differ from the usual one at most, nanoseconds. `None` while there are too few, and where the

@@ -7,7 +7,7 @@ pub mod test_pattern;
 pub mod v4l2;
 
 use crate::media::frame::{RawFrame, SoundChunk};
-use crate::media::packet::{MonoNs, StreamInfo};
+use crate::media::{MonoNs, StreamInfo};
 use std::time::Duration;
 
 /// What a wait for a frame ended with.
@@ -16,7 +16,7 @@ pub enum Grab<'a> {
     Frame(RawFrame<'a>),
     /// The device delivered something that is no picture (counted, one frame).
     Corrupt {
-        captured: MonoNs,
+        capture_time: MonoNs,
         missed: u32,
         why: String,
     },

@@ -6,7 +6,7 @@ use super::sandbox;
 use super::sandbox::SandboxError;
 use crate::config::{Access, Camera, Config};
 use crate::ipc::ring::{RingLimits, SharedRing, SharedStatus};
-use crate::media::packet::{Encoding, WorkerState};
+use crate::media::{Encoding, WorkerState};
 use crate::server;
 use crate::server::ServeInputs;
 use crate::worker;
@@ -70,7 +70,7 @@ impl Line {
     }
 
     /// The worker's ends. The numbers go on where its last life left them.
-    fn lanes(&self, incarnation: u32) -> Vec<Lane> {
+    fn lanes(&self, generation: u32) -> Vec<Lane> {
         let hot = self.status.reader().hot();
         self.rings
             .iter()
@@ -78,7 +78,7 @@ impl Line {
                 Lane::new(
                     *encoding,
                     ring.writer(),
-                    incarnation,
+                    generation,
                     hot.next_sequence(*encoding),
                 )
             })
@@ -159,27 +159,27 @@ impl House {
             streaming_since: hot
                 .state_since
                 .filter(|_| hot.state == WorkerState::Streaming),
-            last_captured: hot.last_captured,
+            last_capture: hot.last_capture,
             interval: hot.interval.unwrap_or_default(),
         }
     }
 
-    /// Clears what the last life wrote of itself, but its numbers, for the next, the `incarnation`th.
-    pub fn forget(&self, role: Role, incarnation: u32) {
+    /// Clears what the last life wrote of itself, but its numbers, for the next, the `generation`th.
+    pub fn forget(&self, role: Role, generation: u32) {
         if let Some(status) = self.status(role) {
-            status.reader().reset(incarnation);
+            status.reader().reset(generation);
         }
     }
 
     /// A child's life, from its first act to its exit code. Runs in the forked process.
-    pub fn live(&mut self, role: Role, incarnation: u32) -> u8 {
+    pub fn live(&mut self, role: Role, generation: u32) -> u8 {
         match role {
-            Role::Serve => self.serve(incarnation),
-            Role::Video | Role::Audio => self.work(role, incarnation),
+            Role::Serve => self.serve(generation),
+            Role::Video | Role::Audio => self.work(role, generation),
         }
     }
 
-    fn serve(&mut self, incarnation: u32) -> u8 {
+    fn serve(&mut self, generation: u32) -> u8 {
         let (Some(listener), Some(status)) = (self.listener.take(), self.server.take()) else {
             return 1;
         };
@@ -192,7 +192,7 @@ impl House {
             .collect();
         super::process::close_all_but(&keep);
         self.give_up(
-            incarnation,
+            generation,
             "this process may open no file but those that it serves with",
             || {
                 let memory = capabilities::keep_memory_private().map_err(SandboxError::Memory);
@@ -230,7 +230,7 @@ impl House {
     /// Puts a child into its sandbox, and says what came of it; of what the kernel has not, once for each kind of child.
     fn give_up(
         &self,
-        incarnation: u32,
+        generation: u32,
         what: &str,
         enter: impl FnOnce() -> Result<(), SandboxError>,
     ) {
@@ -238,8 +238,8 @@ impl House {
             return;
         }
         match enter() {
-            Ok(()) if incarnation > 1 => {}
-            Err(e) if incarnation > 1 && e.is_the_kernels() => {}
+            Ok(()) if generation > 1 => {}
+            Err(e) if generation > 1 && e.is_the_kernels() => {}
             Ok(()) => tracing::info!("sandbox: {what}"),
             Err(e) => tracing::warn!(
                 "the sandbox is not complete: {}; --no-sandbox does without",
@@ -248,7 +248,7 @@ impl House {
         }
     }
 
-    fn work(&mut self, role: Role, incarnation: u32) -> u8 {
+    fn work(&mut self, role: Role, generation: u32) -> u8 {
         // A worker knows no client and no media server, so it needs no token. That closes the only place where they are.
         self.config.access = Access::default();
         if let Some(webrtc) = &mut self.config.webrtc {
@@ -265,7 +265,7 @@ impl House {
         let Some(line) = mine else { return 1 };
         super::process::close_all_but(&line.fds().collect::<Vec<_>>());
         self.give_up(
-            incarnation,
+            generation,
             "this process may open no network connection",
             || {
                 let capabilities =
@@ -291,7 +291,7 @@ impl House {
             self.config.exit_on_device_error,
             before,
         );
-        let lanes = line.lanes(incarnation);
+        let lanes = line.lanes(generation);
         let end = match (role, &self.config.sound) {
             (Role::Audio, Some(sound)) => worker::audio::run(worker, sound, lanes),
             _ => worker::video::run(worker, &self.config.camera, &self.config.video, lanes),

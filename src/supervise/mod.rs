@@ -12,7 +12,7 @@ pub mod startup_banner;
 
 use crate::config::Config;
 use crate::log::Told;
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use children::House;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -148,8 +148,8 @@ impl Supervisor {
     fn act(&mut self, actions: Vec<Action>) -> Option<u8> {
         for action in actions {
             match action {
-                Action::Fork { role, incarnation } => {
-                    if let Some(code) = self.fork(role, incarnation) {
+                Action::Fork { role, generation } => {
+                    if let Some(code) = self.fork(role, generation) {
                         return Some(code);
                     }
                 }
@@ -179,10 +179,10 @@ impl Supervisor {
         None
     }
 
-    fn fork(&mut self, role: Role, incarnation: u32) -> Option<u8> {
-        self.house.forget(role, incarnation);
+    fn fork(&mut self, role: Role, generation: u32) -> Option<u8> {
+        self.house.forget(role, generation);
         let house = &mut self.house;
-        match process::fork(role.name(), || house.live(role, incarnation)) {
+        match process::fork(role.name(), || house.live(role, generation)) {
             Ok(pid) => {
                 self.pids.push((role, pid));
                 None

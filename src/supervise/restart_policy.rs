@@ -1,6 +1,6 @@
 //! When to fork, kill, wait and give up: a pure state machine, event and time in, actions out. Knows no process and no clock.
 
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::time::Duration;
 
 /// A worker's loop beats several times a second; one that has not for so long hangs in a driver or a library.
@@ -50,7 +50,7 @@ pub struct Health {
     pub heartbeat: Option<MonoNs>,
     /// Since when the device counts as streaming; `None` while there is none.
     pub streaming_since: Option<MonoNs>,
-    pub last_captured: Option<MonoNs>,
+    pub last_capture: Option<MonoNs>,
     /// Expected time between frames.
     pub interval: Duration,
 }
@@ -86,7 +86,7 @@ pub enum Event<'a> {
 pub enum Action {
     Fork {
         role: Role,
-        incarnation: u32,
+        generation: u32,
     },
     /// Ask it to end.
     Terminate(Role),
@@ -126,7 +126,7 @@ enum Phase {
 struct Child {
     role: Role,
     phase: Phase,
-    incarnation: u32,
+    generation: u32,
     /// Deaths since it was last healthy.
     deaths: u32,
 }
@@ -165,7 +165,7 @@ impl Machine {
             .map(|&role| Child {
                 role,
                 phase: Phase::Waiting { until: now },
-                incarnation: 0,
+                generation: 0,
                 deaths: 0,
             })
             .collect();
@@ -225,11 +225,11 @@ impl Machine {
         for child in &mut self.children {
             match child.phase {
                 Phase::Waiting { until } if now >= until => {
-                    child.incarnation += 1;
+                    child.generation += 1;
                     child.phase = Phase::Running { since: now };
                     actions.push(Action::Fork {
                         role: child.role,
-                        incarnation: child.incarnation,
+                        generation: child.generation,
                     });
                 }
                 Phase::Running { since } => {
@@ -264,7 +264,7 @@ impl Machine {
         } else if self.exit_on_device_error && device_failed {
             child.phase = Phase::Gone;
             self.stop(DEVICE_ERROR, now, actions);
-        } else if child.incarnation == 1
+        } else if child.generation == 1
             && role == Role::Serve
             && how == Death::Code(UNUSABLE_FILE.into())
         {
@@ -353,7 +353,7 @@ fn fault(
         ));
     }
     let streaming = streaming?;
-    match health.last_captured.filter(|&t| t >= streaming) {
+    match health.last_capture.filter(|&t| t >= streaming) {
         Some(last) => {
             let stalled = silence(last);
             (stalled > STALLED_AFTER.max(health.interval * 5)).then(|| {
@@ -382,7 +382,7 @@ fn healthy(role: Role, health: &Health, since: MonoNs) -> bool {
             .heartbeat
             .is_some_and(|beat| beat.since(since) > SERVER_HEALTHY_AFTER),
         // Ten frames: a camera that delivers one and dies again has not recovered.
-        Role::Video | Role::Audio => match (health.streaming_since, health.last_captured) {
+        Role::Video | Role::Audio => match (health.streaming_since, health.last_capture) {
             (Some(from), Some(last)) => from >= since && last.since(from) > health.interval * 10,
             _ => false,
         },

@@ -10,7 +10,7 @@ fn alive(now: MonoNs) -> impl Fn(Role) -> Health {
     move |_| Health {
         heartbeat: Some(now),
         streaming_since: None,
-        last_captured: None,
+        last_capture: None,
         interval: Duration::from_millis(66),
     }
 }
@@ -25,7 +25,7 @@ fn running(until: f64) -> Machine {
         first,
         ALL.map(|role| Action::Fork {
             role,
-            incarnation: 1
+            generation: 1
         })
     );
     ticks(&mut m, 0.0, until);
@@ -77,7 +77,7 @@ fn video_now(video: Health, now: MonoNs) -> Health {
 fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
     let mut m = running(1.0);
     let mut t = 1.0;
-    for (incarnation, delay_ms) in [
+    for (generation, delay_ms) in [
         (2, 0),
         (3, 250),
         (4, 500),
@@ -107,7 +107,7 @@ fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
             m.handle(Event::Tick(&alive(at(t))), at(t)),
             [Action::Fork {
                 role: Role::Video,
-                incarnation
+                generation
             }]
         );
     }
@@ -123,7 +123,7 @@ fn good_frames_reset_the_back_off() {
     let good = |_| Health {
         heartbeat: Some(at(4.0)),
         streaming_since: Some(at(2.5)),
-        last_captured: Some(at(4.0)),
+        last_capture: Some(at(4.0)),
         interval: Duration::from_millis(66),
     };
     assert_eq!(
@@ -152,7 +152,7 @@ fn faults_are_noticed_in_their_time() {
     let h = |heartbeat: Option<f64>, streaming: Option<f64>, last: Option<f64>, interval| Health {
         heartbeat: heartbeat.map(at),
         streaming_since: streaming.map(at),
-        last_captured: last.map(at),
+        last_capture: last.map(at),
         interval,
     };
     let slow = Duration::from_secs(1);
@@ -269,7 +269,7 @@ fn a_supervisor_that_was_stopped_blames_nobody() {
     let stale = |_| Health {
         heartbeat: Some(at(1.0)),
         streaming_since: Some(at(0.5)),
-        last_captured: Some(at(1.0)),
+        last_capture: Some(at(1.0)),
         interval: Duration::from_millis(66),
     };
     assert_eq!(
@@ -387,7 +387,7 @@ fn a_stalled_or_hung_device_ends_the_program_only_when_asked() {
     let h = |heartbeat: Option<f64>, last: Option<f64>| Health {
         heartbeat: heartbeat.map(at),
         streaming_since: Some(at(0.5)),
-        last_captured: last.map(at),
+        last_capture: last.map(at),
         interval: Duration::from_millis(66),
     };
     let stalled = h(None, Some(1.0));

@@ -10,7 +10,7 @@
 //! A decoder goes by the header length, so that the header may grow.
 
 use super::{DecodeError, Event, Label, Message};
-use crate::media::packet::{Shape, UnixNs};
+use crate::media::{Shape, UnixNs};
 use std::borrow::Cow;
 
 /// Bytes before the payload, as this version writes them.

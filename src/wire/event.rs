@@ -1,6 +1,6 @@
 //! Events: what a viewer that asked with `events=1` is told between packets.
 
-use crate::media::packet::{Cause, Shape, StreamKind};
+use crate::media::{Cause, MediaKind, Shape};
 use serde::{Deserialize, Serialize};
 
 /// Sent as JSON: `{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}`.
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// Packets are missing exactly here, before the next packet of the stream, whose stamp the event bears.
     Gap {
-        stream: StreamKind,
+        stream: MediaKind,
         /// Packets; null where the number cannot be known, and then `seconds` is given.
         count: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,20 +18,20 @@ pub enum Event {
     },
     /// The device is away. The server waits for it.
     SourceLost {
-        stream: StreamKind,
+        stream: MediaKind,
     },
     SourceBack {
-        stream: StreamKind,
+        stream: MediaKind,
     },
     /// From the next packet of the stream on: a new size, or a new rate.
     Format {
-        stream: StreamKind,
+        stream: MediaKind,
         #[serde(flatten)]
         shape: EventShape,
     },
     /// The server's UNIX clock was set: the stream's stamps so far are by the old time, those from here on by the new one.
     ClockStep {
-        stream: StreamKind,
+        stream: MediaKind,
         /// New time less old time.
         seconds: f64,
     },

@@ -1,7 +1,7 @@
 //! Fuzzed: what comes over the network as a message, and a viewer's query. What is read and written again reads the same.
 
 use super::{Event, Message, Query, binary, text};
-use crate::media::packet::Shape;
+use crate::media::Shape;
 
 /// The first byte says what the rest is.
 pub fn decode(bytes: &[u8]) {

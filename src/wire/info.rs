@@ -1,7 +1,7 @@
 //! `GET /info`: what the text format cannot carry. Every name here is public; a field is null where it is not known, which
 //! is so for all that a device tells while the device is away.
 
-use crate::media::packet::{Cause, StampMark, StampSource, WorkerState};
+use crate::media::{Cause, StampMark, StampSource, WorkerState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ pub use event::Event;
 pub use info::Info;
 pub use query::{Delivery, Format, Query, QueryError};
 
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use std::borrow::Cow;
 
 /// One message of a server to its viewer. Fields that a format does not carry are `None`.

@@ -1,7 +1,7 @@
 //! A stamp as text: UNIX seconds with six decimals, the nanoseconds cut off and not rounded, so that no stamp lies in
 //! the future of its packet and the digits agree wherever they are shown.
 
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use std::fmt;
 
 /// Shows as `1700000000.123456`.

@@ -5,7 +5,7 @@ use super::query::{Delivery, Format};
 use super::text::Command;
 use super::websocket::{Opcode, append_close, append_header};
 use super::{DecodeError, Event, Label, Message, Query, b64, binary, stamp, text};
-use crate::media::packet::{Cause, Shape, StreamKind, UnixNs};
+use crate::media::{Cause, MediaKind, Shape, UnixNs};
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -66,7 +66,7 @@ fn text_has_the_documented_form() {
         "pong:a-1:1700000000.123456:1700000000.123457"
     );
     let gap = Event::Gap {
-        stream: StreamKind::Video,
+        stream: MediaKind::Video,
         count: Some(12),
         seconds: None,
         cause: Cause::ViewerQueue,
@@ -117,7 +117,7 @@ fn events_are_the_documented_json() {
     let cases = [
         (
             Event::Gap {
-                stream: StreamKind::Audio,
+                stream: MediaKind::Audio,
                 count: None,
                 seconds: Some(1.5),
                 cause: Cause::SourceAway,
@@ -126,19 +126,19 @@ fn events_are_the_documented_json() {
         ),
         (
             Event::SourceLost {
-                stream: StreamKind::Video,
+                stream: MediaKind::Video,
             },
             r#"{"event":"source_lost","stream":"video"}"#,
         ),
         (
             Event::SourceBack {
-                stream: StreamKind::Audio,
+                stream: MediaKind::Audio,
             },
             r#"{"event":"source_back","stream":"audio"}"#,
         ),
         (
             Event::Format {
-                stream: StreamKind::Video,
+                stream: MediaKind::Video,
                 shape: EventShape::Video {
                     width: 1280,
                     height: 720,
@@ -148,7 +148,7 @@ fn events_are_the_documented_json() {
         ),
         (
             Event::Format {
-                stream: StreamKind::Audio,
+                stream: MediaKind::Audio,
                 shape: EventShape::Audio {
                     rate: 44_100,
                     channels: 2,
@@ -158,7 +158,7 @@ fn events_are_the_documented_json() {
         ),
         (
             Event::ClockStep {
-                stream: StreamKind::Audio,
+                stream: MediaKind::Audio,
                 seconds: -3600.25,
             },
             r#"{"event":"clock_step","stream":"audio","seconds":-3600.25}"#,
@@ -341,7 +341,7 @@ proptest! {
         let pong = text::pong(&id, received, sent);
         prop_assert_eq!(text::decode(&pong), Ok(Message::Pong { id: Cow::Borrowed(&id), received, sent }));
         let seconds = count.is_none().then_some(0.25);
-        let event = Event::Gap { stream: StreamKind::Video, count: count.map(u64::from), seconds, cause: Cause::Driver };
+        let event = Event::Gap { stream: MediaKind::Video, count: count.map(u64::from), seconds, cause: Cause::Driver };
         let line = text::event(sent, &event);
         prop_assert_eq!(text::decode(&line), Ok(Message::Event { stamp: sent, event: event.clone() }));
         let bytes = [&binary::event_header(3, sent)[..], event.to_json().as_bytes()].concat();

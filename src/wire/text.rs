@@ -10,7 +10,7 @@
 use super::stamp;
 use super::stamp::Seconds;
 use super::{DecodeError, Event, Message, b64};
-use crate::media::packet::{Shape, UnixNs};
+use crate::media::{Shape, UnixNs};
 use std::borrow::Cow;
 
 /// The longest `<id>` of a `ping:<id>`, bytes.

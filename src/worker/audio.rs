@@ -5,7 +5,7 @@ use crate::config::{Microphone, Sound};
 #[cfg(feature = "webrtc")]
 use crate::encode::opus::{OpusEncoder, RATE_HZ};
 use crate::media::frame::SoundChunk;
-use crate::media::packet::{Encoding, MonoNs, Shape, WorkerState};
+use crate::media::{Encoding, MonoNs, Shape, WorkerState};
 use crate::source::alsa::find::Identity;
 use crate::source::alsa::microphone::MicSource;
 use crate::source::test_pattern::tone::BeepSource;
@@ -87,7 +87,7 @@ fn stream(
             worker.note_number(&outlet.lane);
         }
         let now = MonoNs::now();
-        worker.status.captured(now);
+        worker.status.note_capture(now);
         if worker.good(now) {
             outlets.iter_mut().for_each(|outlet| outlet.told.clear());
         }

@@ -1,7 +1,7 @@
 //! Which frames of a faster camera are kept, and how many of those that it did not deliver would have been. Pure.
 
+use crate::media::MonoNs;
 use crate::media::frame_rate::Pace;
-use crate::media::packet::MonoNs;
 use std::time::Duration;
 
 /// Thins a camera's frames to the asked rate.
@@ -33,14 +33,14 @@ impl Thinner {
         }
     }
 
-    /// Takes the frame captured at `captured` and the `missed` ones that the camera made since the last and did not
+    /// Takes the frame captured at `capture_time` and the `missed` ones that the camera made since the last and did not
     /// deliver, spread evenly between the two. Returns whether the frame is kept, and how many of the missed ones would
     /// have been.
-    pub fn take(&mut self, captured: MonoNs, missed: u32) -> (bool, u32) {
-        let Some(last) = self.last.replace(captured) else {
-            return (self.pace.keeps(captured), 0);
+    pub fn take(&mut self, capture_time: MonoNs, missed: u32) -> (bool, u32) {
+        let Some(last) = self.last.replace(capture_time) else {
+            return (self.pace.keeps(capture_time), 0);
         };
-        let step_ns = captured.since(last).as_nanos() as f64 / (f64::from(missed) + 1.0);
+        let step_ns = capture_time.since(last).as_nanos() as f64 / (f64::from(missed) + 1.0);
         let own_ns = self
             .own_ns
             .map_or(step_ns, |own| own + (step_ns - own) * NEWEST);
@@ -48,12 +48,12 @@ impl Thinner {
         if own_ns >= 1e9 / self.fps * SAME_RATE {
             // Should it run faster later, the grid begins with this frame.
             self.pace = Pace::new(self.fps);
-            self.pace.keeps(captured);
+            self.pace.keeps(capture_time);
             return (true, missed);
         }
         let at = |n: u32| last + Duration::from_nanos((step_ns * f64::from(n)) as u64);
         let kept = (1..=missed).filter(|&n| self.pace.keeps(at(n))).count() as u32;
-        (self.pace.keeps(captured), kept)
+        (self.pace.keeps(capture_time), kept)
     }
 }
 

@@ -11,7 +11,7 @@ pub use ring_publisher::Lane;
 
 use crate::ipc::ring::StatusWriter;
 use crate::log::Told;
-use crate::media::packet::{MonoNs, StreamInfo, WorkerState};
+use crate::media::{MonoNs, StreamInfo, WorkerState};
 use crate::source::SourceError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};

@@ -3,7 +3,7 @@
 
 use super::RETRY;
 use crate::log::Told;
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::time::Duration;
 
 /// Once good frames have come for so long, the trouble is over.

@@ -1,12 +1,12 @@
 //! One encoding's way out of a worker: its ring, its packets' numbers and what is missing between them.
 
 use crate::ipc::ring::{Demand, RingWriter, TooLarge};
-use crate::media::packet::{Encoding, Losses, Meta, MonoNs, Shape};
+use crate::media::{Encoding, Losses, MonoNs, PacketMeta, Shape};
 
 pub struct Lane {
     pub encoding: Encoding,
     ring: RingWriter,
-    incarnation: u32,
+    generation: u32,
     /// The number that this life of the worker began with.
     first: u64,
     next: u64,
@@ -14,16 +14,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(
-        encoding: Encoding,
-        ring: RingWriter,
-        incarnation: u32,
-        first_sequence: u64,
-    ) -> Self {
+    pub fn new(encoding: Encoding, ring: RingWriter, generation: u32, first_sequence: u64) -> Self {
         Self {
             encoding,
             ring,
-            incarnation,
+            generation,
             first: first_sequence,
             next: first_sequence,
             losses: Losses::default(),
@@ -65,15 +60,15 @@ impl Lane {
     /// Numbers a packet and sends it. One that is too large is numbered all the same: the ring's loss.
     pub fn send(
         &mut self,
-        captured: MonoNs,
+        capture_time: MonoNs,
         shape: Shape,
         keyframe: bool,
         payload: &[u8],
     ) -> Result<(), TooLarge> {
-        let meta = Meta {
-            incarnation: self.incarnation,
+        let meta = PacketMeta {
+            generation: self.generation,
             sequence: self.next,
-            captured,
+            capture_time,
             shape,
             keyframe,
             losses: self.losses,

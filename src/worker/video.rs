@@ -9,7 +9,7 @@ use crate::encode::pipeline::{Frame, Picture, PictureError};
 use crate::ipc::ring::TooLarge;
 use crate::log::Told;
 use crate::media::frame::RawFrame;
-use crate::media::packet::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
+use crate::media::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::source::rpicam::RpiSource;
 use crate::source::test_pattern::TestSource;
 use crate::source::v4l2;
@@ -92,10 +92,10 @@ fn stream(
                 }
             }
             Grab::Corrupt {
-                captured,
+                capture_time,
                 missed,
                 why,
-            } => frames.corrupt(captured, missed, &why),
+            } => frames.corrupt(capture_time, missed, &why),
         }
         for note in source.notes() {
             if worker.is_new_note(&note) {
@@ -103,7 +103,7 @@ fn stream(
             }
         }
         let now = MonoNs::now();
-        worker.status.captured(now);
+        worker.status.note_capture(now);
         frames
             .outlets
             .iter()
@@ -175,8 +175,8 @@ impl Frames {
     }
 
     fn frame(&mut self, frame: &RawFrame<'_>) {
-        let captured = frame.captured;
-        let (keep, lost) = self.thinner.take(captured, frame.missed);
+        let capture_time = frame.capture_time;
+        let (keep, lost) = self.thinner.take(capture_time, frame.missed);
         let Some(picture) = &mut self.picture else {
             return;
         };
@@ -200,7 +200,7 @@ impl Frames {
             Ok(mut frame) => {
                 self.size = size(&frame);
                 for outlet in wanted {
-                    match outlet.frame(&mut frame, captured) {
+                    match outlet.frame(&mut frame, capture_time) {
                         Ok(()) => {}
                         Err(NotSent::TooLarge(e)) => faults.push(e.to_string()), // numbered and not sent: the ring's loss
                         Err(NotSent::Picture(e)) => {
@@ -223,8 +223,8 @@ impl Frames {
         faults.into_iter().for_each(|why| self.complain(why));
     }
 
-    fn corrupt(&mut self, captured: MonoNs, missed: u32, why: &str) {
-        let (keep, lost) = self.thinner.take(captured, missed);
+    fn corrupt(&mut self, capture_time: MonoNs, missed: u32, why: &str) {
+        let (keep, lost) = self.thinner.take(capture_time, missed);
         let mut anybody = false;
         for outlet in &mut self.outlets {
             if outlet.wanted() {
@@ -319,12 +319,12 @@ impl Outlet {
         }
     }
 
-    fn frame(&mut self, frame: &mut Frame<'_>, captured: MonoNs) -> Result<(), NotSent> {
+    fn frame(&mut self, frame: &mut Frame<'_>, capture_time: MonoNs) -> Result<(), NotSent> {
         match &mut self.coder {
             Coder::Jpeg => {
                 let jpeg = frame.jpeg()?;
                 self.lane.send(
-                    captured,
+                    capture_time,
                     Shape::Video {
                         width: jpeg.width,
                         height: jpeg.height,
@@ -342,13 +342,13 @@ impl Outlet {
                 };
                 let planes = frame.planes()?;
                 let coded = encoder
-                    .encode(&planes, captured, wish, unit)
+                    .encode(&planes, capture_time, wish, unit)
                     .map_err(|e| PictureError::Encoder(e.to_string()))?;
                 let (Some(keyframe), Some((width, height))) = (coded, size(frame)) else {
                     return Ok(());
                 };
                 self.lane
-                    .send(captured, Shape::Video { width, height }, keyframe, unit)?;
+                    .send(capture_time, Shape::Video { width, height }, keyframe, unit)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use stampcast::config::Video;
 use stampcast::encode::jpeg::{Encode, pure, turbo};
 use stampcast::encode::pipeline::Picture;
 use stampcast::media::frame::{PixelFormat, RawFrame};
-use stampcast::media::packet::{MonoNs, Shape, UnixNs};
+use stampcast::media::{MonoNs, Shape, UnixNs};
 use stampcast::wire::{b64, text};
 use std::hint::black_box;
 
@@ -43,7 +43,7 @@ fn main() {
             stride: 2 * WIDTH as usize,
             data,
             full_range: true,
-            captured: MonoNs(0),
+            capture_time: MonoNs(0),
             missed: 0,
         };
         let mut frame = picture.frame(raw).expect("the frame is whole");

@@ -6,7 +6,7 @@ use stampcast::config;
 use stampcast::config::{Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video};
 use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
-use stampcast::media::packet::{Encoding, Losses, Meta, MonoNs, Shape, WorkerState};
+use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
 use stampcast::server::{ServeInputs, Worker, serve};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct Rig {
 pub struct Source {
     pub ring: RingWriter,
     pub status: StatusWriter,
-    pub meta: Meta,
+    pub meta: PacketMeta,
     pub interval: Duration,
     shared: SharedRing,
 }
@@ -162,10 +162,10 @@ impl Source {
             rings: vec![(encoding, shared.reader())],
             status: page.reader(),
         };
-        let meta = Meta {
-            incarnation: 1,
+        let meta = PacketMeta {
+            generation: 1,
             sequence: 0,
-            captured: MonoNs::now(),
+            capture_time: MonoNs::now(),
             shape,
             keyframe: true,
             losses: Losses::default(),
@@ -183,12 +183,12 @@ impl Source {
     }
 
     /// Sends the next packet, captured now; returns its label.
-    pub fn push(&mut self, payload: &[u8]) -> Meta {
+    pub fn push(&mut self, payload: &[u8]) -> PacketMeta {
         self.push_at(MonoNs::now(), payload)
     }
 
-    pub fn push_at(&mut self, captured: MonoNs, payload: &[u8]) -> Meta {
-        self.meta.captured = captured;
+    pub fn push_at(&mut self, capture_time: MonoNs, payload: &[u8]) -> PacketMeta {
+        self.meta.capture_time = capture_time;
         let sent = self.meta;
         self.ring.push(&sent, payload).unwrap();
         self.meta.sequence += 1;

@@ -13,7 +13,7 @@ use common::{PATIENCE, Program, until};
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use peer::{Peer, request};
-use stampcast::media::packet::{MonoNs, UnixNs};
+use stampcast::media::{MonoNs, UnixNs};
 use stampcast::source::test_pattern::timecode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -129,7 +129,7 @@ fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
                 .any(|w| w[..4] == [0, 0, 0, 1] && w[4] & 31 == 7);
             whole = keyframe || (whole && data.contiguous);
             match time_code(&mut decoder, &data.data).filter(|_| whole) {
-                Some(captured) => shown.push(Duration::from_nanos(captured.0)),
+                Some(capture_time) => shown.push(Duration::from_nanos(capture_time.0)),
                 None => lost += 1,
             }
             shown.len() + lost >= units

@@ -6,7 +6,7 @@ use crate::encode::jpeg::tests::{
     RPICAM, camera_jpeg, decoded, is_420, likeness, psnr, scene, without_tables,
 };
 use crate::encode::planes::{Plane, PlaneBuffer, PlanesBuffer};
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use jpeg_encoder::SamplingFactor;
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn raw(
         stride,
         data,
         full_range: true,
-        captured: MonoNs(1),
+        capture_time: MonoNs(1),
         missed: 0,
     }
 }
@@ -643,7 +643,7 @@ proptest! {
         let mut asked = Video { rotate: ROTATIONS[rotate], flip: FLIPS[flip], ..video(32, 24) };
         asked.capture_width += u32::from(scaled);
         let mut picture = Picture::new(&asked).unwrap();
-        let frame = RawFrame { format, width, height, stride, data: &data, full_range, captured: MonoNs(0), missed: 0 };
+        let frame = RawFrame { format, width, height, stride, data: &data, full_range, capture_time: MonoNs(0), missed: 0 };
         let mut jpeg = Vec::new();
         if let Ok(size) = picture.jpeg(&frame, &mut jpeg) {
             prop_assert_eq!(jpeg::size_of(&jpeg), Some(size));

@@ -28,7 +28,7 @@ pub use writer::TooLarge;
 
 use crate::ipc::mapping::Mapping;
 use crate::ipc::memory::Memory;
-use crate::media::packet::Meta;
+use crate::media::PacketMeta;
 use layout::Geometry;
 use record_header::LABEL;
 use std::io;
@@ -121,7 +121,7 @@ pub struct RingWriter {
 impl RingWriter {
     /// Adds a packet and rings the eventfd. Never blocks: when the ring is full, in packets or in bytes, the oldest unread
     /// ones go and are counted.
-    pub fn push(&mut self, meta: &Meta, payload: &[u8]) -> Result<(), TooLarge> {
+    pub fn push(&mut self, meta: &PacketMeta, payload: &[u8]) -> Result<(), TooLarge> {
         self.core.push(record_header::encode(meta), payload)?;
         self.core.memory().ring();
         Ok(())
@@ -161,7 +161,7 @@ impl RingReader {
     /// when there is none. Never blocks. `payload` is empty unless a packet came.
     ///
     /// A hostile worker can make packets and faults as fast as this is called: loop a bounded number of times per wake.
-    pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<Option<Meta>, RingFault> {
+    pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<Option<PacketMeta>, RingFault> {
         let Some(record) = self.core.pop(payload)? else {
             return Ok(None);
         };

@@ -1,6 +1,6 @@
-//! A packet's [`Meta`] as the words of a slot, and back with every value checked. Knows no memory.
+//! A packet's [`PacketMeta`] as the words of a slot, and back with every value checked. Knows no memory.
 
-use crate::media::packet::{Losses, Meta, MonoNs, Shape};
+use crate::media::{Losses, MonoNs, PacketMeta, Shape};
 
 /// Words of a label.
 pub const LABEL: usize = 6;
@@ -13,7 +13,7 @@ pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 const MAX_RATE_HZ: u32 = 768_000;
 const MAX_CHANNELS: u16 = 32;
 
-pub fn encode(meta: &Meta) -> [u64; LABEL] {
+pub fn encode(meta: &PacketMeta) -> [u64; LABEL] {
     let (kind, shape) = match meta.shape {
         Shape::Video { width, height } => (0, pair(width.into(), height.into())),
         Shape::Audio { rate_hz, channels } => (AUDIO, pair(rate_hz, channels.into())),
@@ -21,8 +21,8 @@ pub fn encode(meta: &Meta) -> [u64; LABEL] {
     let flags = kind | if meta.keyframe { KEYFRAME } else { 0 };
     [
         meta.sequence,
-        meta.captured.0,
-        u64::from(meta.incarnation) << 32 | flags,
+        meta.capture_time.0,
+        u64::from(meta.generation) << 32 | flags,
         shape,
         pair(meta.losses.driver, meta.losses.corrupt),
         pair(meta.losses.xrun, meta.losses.source_away),
@@ -30,25 +30,25 @@ pub fn encode(meta: &Meta) -> [u64; LABEL] {
 }
 
 /// The label that `words` hold, or what is wrong with it.
-pub fn decode(words: [u64; LABEL]) -> Result<Meta, &'static str> {
-    let [sequence, captured, life, shape, packets, absences] = words;
+pub fn decode(words: [u64; LABEL]) -> Result<PacketMeta, &'static str> {
+    let [sequence, capture_time, life, shape, packets, absences] = words;
     if sequence > MAX_SEQUENCE {
         return Err("its sequence number is out of range");
     }
-    if captured > i64::MAX as u64 {
+    if capture_time > i64::MAX as u64 {
         return Err("its capture time is out of range");
     }
-    let (incarnation, flags) = unpair(life);
+    let (generation, flags) = unpair(life);
     let flags = u64::from(flags);
     if flags & !FLAGS != 0 {
         return Err("it has unknown flags");
     }
     let (driver, corrupt) = unpair(packets);
     let (xrun, source_away) = unpair(absences);
-    Ok(Meta {
-        incarnation,
+    Ok(PacketMeta {
+        generation,
         sequence,
-        captured: MonoNs(captured),
+        capture_time: MonoNs(capture_time),
         shape: if flags & AUDIO == 0 {
             video(shape)?
         } else {

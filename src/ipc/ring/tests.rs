@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::ipc::status::DESCRIPTION;
-use crate::media::packet::{
+use crate::media::{
     Encoding, Losses, MonoNs, Shape, StampMark, StampSource, StreamInfo, WorkerState,
 };
 use std::time::Duration;
 
-fn meta(sequence: u64) -> Meta {
-    Meta {
-        incarnation: 1,
+fn meta(sequence: u64) -> PacketMeta {
+    PacketMeta {
+        generation: 1,
         sequence,
-        captured: MonoNs(sequence * 1_000),
+        capture_time: MonoNs(sequence * 1_000),
         shape: Shape::Video {
             width: 640,
             height: 480,
@@ -73,7 +73,7 @@ fn state_and_description_reach_the_reader() {
     writer.describe(None, "no camera");
     let hot = reader.hot();
     assert_eq!(hot.state, WorkerState::Streaming);
-    assert!(hot.state_since.is_some() && hot.heartbeat.is_some() && hot.last_captured.is_none());
+    assert!(hot.state_since.is_some() && hot.heartbeat.is_some() && hot.last_capture.is_none());
     assert_eq!(hot.interval, Some(Duration::from_millis(40)));
     assert_eq!(
         (
@@ -382,24 +382,24 @@ fn a_reset_page_keeps_numbers_description_and_note() {
     let (mut writer, reader) = (page.writer(), page.reader());
     writer.set_state(WorkerState::Streaming);
     writer.beat(MonoNs(5));
-    writer.captured(MonoNs(6));
+    writer.note_capture(MonoNs(6));
     writer.set_interval(Duration::from_secs(1));
     writer.set_next_sequence(Encoding::Jpeg, 77);
     writer.describe(None, "the cable");
     assert_eq!(writer.note_left(), None);
     writer.leave_note(b"camera 7");
-    assert_eq!((reader.hot().incarnation, writer.incarnation()), (0, 0));
+    assert_eq!((reader.hot().generation, writer.generation()), (0, 0));
     reader.reset(2);
     let hot = reader.hot();
     assert_eq!(
         (hot.state, hot.state_since, hot.heartbeat),
         (WorkerState::Starting, None, None)
     );
-    assert_eq!((hot.last_captured, hot.interval), (None, None));
+    assert_eq!((hot.last_capture, hot.interval), (None, None));
     assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
     assert_eq!(reader.description().unwrap().message, "the cable");
     let mut next = page.writer();
-    assert_eq!((hot.incarnation, next.incarnation()), (2, 2));
+    assert_eq!((hot.generation, next.generation()), (2, 2));
     assert_eq!(next.note_left().as_deref(), Some(&b"camera 7"[..]));
     next.leave_note(&[b'x'; 2048]);
     assert_eq!(next.note_left().map(|note| note.len()), Some(2048));
@@ -413,10 +413,10 @@ proptest::proptest! {
         numbers: (u32, u64, u64), video: bool, size in (1u16.., 1u16..), rate_hz in 1u32..=768_000, channels in 1u16..=32,
         keyframe: bool, losses: (u32, u32, u32, u32),
     ) {
-        let meta = Meta {
-            incarnation: numbers.0,
+        let meta = PacketMeta {
+            generation: numbers.0,
             sequence: numbers.1 & MAX_SEQUENCE,
-            captured: MonoNs(numbers.2 >> 1),
+            capture_time: MonoNs(numbers.2 >> 1),
             shape: if video { Shape::Video { width: size.0, height: size.1 } } else { Shape::Audio { rate_hz, channels } },
             keyframe,
             losses: Losses { driver: losses.0, corrupt: losses.1, xrun: losses.2, source_away: losses.3 },
@@ -428,7 +428,7 @@ proptest::proptest! {
     #[test]
     fn hostile_labels_are_refused_or_plausible(words: [u64; LABEL]) {
         if let Ok(meta) = record_header::decode(words) {
-            proptest::prop_assert!(meta.sequence <= MAX_SEQUENCE && meta.captured.0 <= i64::MAX as u64);
+            proptest::prop_assert!(meta.sequence <= MAX_SEQUENCE && meta.capture_time.0 <= i64::MAX as u64);
             proptest::prop_assert_eq!(record_header::encode(&meta), words);
         }
     }
@@ -442,7 +442,7 @@ proptest::proptest! {
         }
         let hot = reader.hot();
         let now = MonoNs::now();
-        for instant in [hot.heartbeat, hot.last_captured, hot.state_since] {
+        for instant in [hot.heartbeat, hot.last_capture, hot.state_since] {
             proptest::prop_assert!(instant.is_none_or(|at| at <= now));
         }
         proptest::prop_assert!(hot.interval.is_none_or(|d| d <= Duration::from_secs(3600)));

@@ -7,7 +7,7 @@ use super::mapping::Mapping;
 use super::memory::Memory;
 use super::ring::record_header::MAX_SEQUENCE;
 use super::status::seqlock_text::Text;
-use crate::media::packet::{Encoding, MonoNs, StreamInfo, WorkerState};
+use crate::media::{Encoding, MonoNs, StreamInfo, WorkerState};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::{offset_of, size_of};
@@ -31,13 +31,13 @@ struct Page {
     magic: u64,
     version: u64,
     heartbeat: u64,
-    last_captured: u64,
+    last_capture: u64,
     /// When it began (ns), times 4, plus the state: one word, so that the two belong together.
     state: u64,
     interval_ns: u64,
     next_sequence: [u64; 4],
     /// Written by the supervisor.
-    incarnation: u64,
+    generation: u64,
     reserved: [u64; 5],
     /// Sequence, length, bytes: see `page`.
     description: [u64; 2 + DESCRIPTION_BYTES / 8],
@@ -113,8 +113,8 @@ impl StatusWriter {
     }
 
     /// The last frame that the device gave, by our clock.
-    pub fn captured(&self, at: MonoNs) {
-        self.set(word_of!(last_captured), at.0);
+    pub fn note_capture(&self, at: MonoNs) {
+        self.set(word_of!(last_capture), at.0);
     }
 
     /// Rings when the state is another one than before.
@@ -178,8 +178,8 @@ impl StatusWriter {
     }
 
     /// Which life this is, from 1, as the supervisor counts; 0 where there is none.
-    pub fn incarnation(&self) -> u32 {
-        incarnation(&self.mapping)
+    pub fn generation(&self) -> u32 {
+        generation(&self.mapping)
     }
 
     fn set(&self, at: usize, value: u64) {
@@ -193,14 +193,14 @@ pub struct Hot {
     /// When the worker's loop last went round; `None` before the first time. Never later than now.
     pub heartbeat: Option<MonoNs>,
     /// The last frame that the device gave; `None` before the first. Never later than now.
-    pub last_captured: Option<MonoNs>,
+    pub last_capture: Option<MonoNs>,
     pub state: WorkerState,
     /// When the state began; `None` while the worker has said nothing. Never later than now.
     pub state_since: Option<MonoNs>,
     /// Time expected between frames; `None` while unknown; at most an hour.
     pub interval: Option<Duration>,
     /// Which life of the worker this is, from 1, as the supervisor counts; 0 before the first.
-    pub incarnation: u32,
+    pub generation: u32,
     next_sequence: [u64; 4],
 }
 
@@ -237,7 +237,7 @@ impl StatusReader {
         let next = |i| self.get(word_of!(next_sequence) + i).min(MAX_SEQUENCE);
         Hot {
             heartbeat: instant(self.get(word_of!(heartbeat))),
-            last_captured: instant(self.get(word_of!(last_captured))),
+            last_capture: instant(self.get(word_of!(last_capture))),
             state: match state & 3 {
                 1 => WorkerState::WaitingForDevice,
                 2 => WorkerState::Streaming,
@@ -245,7 +245,7 @@ impl StatusReader {
             },
             state_since: past(state >> 2),
             interval: (!interval.is_zero()).then_some(interval),
-            incarnation: incarnation(&self.mapping),
+            generation: generation(&self.mapping),
             next_sequence: std::array::from_fn(next),
         }
     }
@@ -269,11 +269,11 @@ impl StatusReader {
     /// For the supervisor, before a worker's life with this number: heartbeat, last frame, interval and state begin anew.
     /// Numbers, description and note stay. Does not ring, since a hostile worker may have left an eventfd that would hold
     /// whoever rings it; the next life rings with its first word.
-    pub fn reset(&self, incarnation: u32) {
-        self.mapping.words()[word_of!(incarnation)].store(incarnation.into(), Relaxed);
+    pub fn reset(&self, generation: u32) {
+        self.mapping.words()[word_of!(generation)].store(generation.into(), Relaxed);
         for at in [
             word_of!(heartbeat),
-            word_of!(last_captured),
+            word_of!(last_capture),
             word_of!(state),
             word_of!(interval_ns),
         ] {
@@ -286,8 +286,8 @@ impl StatusReader {
     }
 }
 
-fn incarnation(mapping: &Mapping) -> u32 {
-    u32::try_from(mapping.words()[word_of!(incarnation)].load(Relaxed)).unwrap_or(u32::MAX)
+fn generation(mapping: &Mapping) -> u32 {
+    u32::try_from(mapping.words()[word_of!(generation)].load(Relaxed)).unwrap_or(u32::MAX)
 }
 
 fn code(state: WorkerState) -> u64 {

@@ -241,11 +241,11 @@ fn a_packet_captured_before_a_step_keeps_the_old_time_whenever_it_is_mapped() {
     let mut machine = Machine::new(200, 200);
     let mut map = ClockMap::new(machine.sample());
     follow(&mut machine, &mut map, 5 * SECOND);
-    let captured = MonoNs(machine.mono - 1);
-    let stamp = map.to_unix(captured);
+    let capture_time = MonoNs(machine.mono - 1);
+    let stamp = map.to_unix(capture_time);
     machine.unix += HOUR;
     let (_, steps) = follow(&mut machine, &mut map, SECOND);
-    assert_eq!(map.to_unix(captured), stamp);
+    assert_eq!(map.to_unix(capture_time), stamp);
     let at = steps[0].at;
     let jump = map.to_unix(at).0 - map.to_unix(MonoNs(at.0 - 1)).0;
     assert!(jump.abs_diff(HOUR) < 1_000, "{jump} ns");
@@ -323,8 +323,8 @@ proptest! {
                     // Two packets a microsecond apart.
                     for _ in 0..2 {
                         machine.run(1_000);
-                        let captured = MonoNs(machine.mono);
-                        given.push((captured, map.to_unix(captured)));
+                        let capture_time = MonoNs(machine.mono);
+                        given.push((capture_time, map.to_unix(capture_time)));
                     }
                     machine.run(every * 1_000_000 / 5);
                 }
@@ -333,8 +333,8 @@ proptest! {
         }
         prop_assert!(given.is_sorted_by(|a, b| a.1 < b.1));
         let recent = given.len().saturating_sub(200);
-        for &(captured, stamp) in &given[recent..] {
-            prop_assert_eq!(map.to_unix(captured), stamp);
+        for &(capture_time, stamp) in &given[recent..] {
+            prop_assert_eq!(map.to_unix(capture_time), stamp);
         }
     }
 }

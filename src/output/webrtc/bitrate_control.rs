@@ -2,7 +2,7 @@
 //! not below a quarter: one bad line must not spoil the picture for the others without end. Knows no session.
 
 use crate::hub::Hub;
-use crate::media::packet::Encoding;
+use crate::media::Encoding;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

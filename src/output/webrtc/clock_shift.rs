@@ -1,7 +1,7 @@
 //! str0m tells peers UNIX time by a pair of clock readings that it takes once in a process. Here is how far to shift the instants that a
 //! session gives it, so that its UNIX time is the hub's, also after the clock was set. Pure.
 
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use std::time::{Duration, Instant};
 
 /// A smaller difference is reading two clocks one after the other.

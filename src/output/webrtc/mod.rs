@@ -30,7 +30,7 @@ pub use signalling::{BadOffer, MAX_OFFER};
 
 use crate::config;
 use crate::hub::Hub;
-use crate::media::packet::{Encoding, MonoNs};
+use crate::media::{Encoding, MonoNs};
 use bitrate_control::Rates;
 use clock_shift::{Epoch, Shift};
 use demux::Routes;

@@ -8,8 +8,8 @@ use super::demux::Routes;
 use super::sessions::{Kind, Place};
 use super::udp_mux::{Datagram, Port};
 use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
-use crate::media::packet::{Cause, Encoding, MonoNs};
 use crate::media::rtp_time::{SoundClock, ticks};
+use crate::media::{Cause, Encoding, MonoNs};
 use crate::wire::Delivery;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -347,7 +347,7 @@ impl Session {
             }
             None => {}
         }
-        let at = ticks(packet.captured, 90_000);
+        let at = ticks(packet.capture_time, 90_000);
         self.send(
             self.video,
             packet,
@@ -358,7 +358,7 @@ impl Session {
     fn send_sound(&mut self, packet: &Packet) -> Result<(), RtcError> {
         let at = self
             .sound_clock
-            .place(ticks(packet.captured, SoundClock::RATE_HZ));
+            .place(ticks(packet.capture_time, SoundClock::RATE_HZ));
         self.send(
             self.audio,
             packet,
@@ -375,9 +375,9 @@ impl Session {
         let Some(Track { mid, payload_type }) = track else {
             return Ok(());
         };
-        let age = MonoNs::now().since(packet.captured);
+        let age = MonoNs::now().since(packet.capture_time);
         let now = Instant::now();
-        let captured = self.ends.shift.apply(now.checked_sub(age).unwrap_or(now));
+        let capture_time = self.ends.shift.apply(now.checked_sub(age).unwrap_or(now));
         let stamp = AbsCaptureTime {
             capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0),
             clock_offset: None,
@@ -387,7 +387,7 @@ impl Session {
         };
         writer
             .abs_capture_time(stamp)
-            .write(payload_type, captured, at, &packet.payload[..])
+            .write(payload_type, capture_time, at, &packet.payload[..])
     }
 }
 

@@ -5,7 +5,7 @@ use super::reader::{Ended, Heard, Incoming};
 use super::transport::Socket;
 use crate::fuzz::Input;
 use crate::http::access::Access;
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use socket2::SockRef;
 use std::io::Write;

@@ -6,7 +6,7 @@ use crate::http::App;
 use crate::http::access::Scope;
 use crate::http::error::{Problem, refusal};
 use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
-use crate::media::packet::Encoding;
+use crate::media::Encoding;
 use crate::output::mjpeg;
 use crate::output::packets::Peer;
 use crate::wire::{Query, QueryError};

@@ -9,7 +9,7 @@
 //! seems empty to it after a bounded number of bytes, and the rest of the flood waits for the viewer's next turn.
 
 use super::transport::Socket;
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 use crate::wire::text;
 use crate::wire::text::Command;
 use crate::wire::websocket::{Opcode, append_close, append_message};

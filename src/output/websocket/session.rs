@@ -9,7 +9,7 @@ use super::transport::Socket;
 use super::writer::{Manner, Outgoing};
 use crate::http::Limits;
 use crate::hub::{Hub, Subscription, Taken};
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::Pin;

@@ -3,7 +3,7 @@
 
 use super::transport::Socket;
 use crate::hub::{Gap, Item, Packet};
-use crate::media::packet::{StreamKind, UnixNs};
+use crate::media::{MediaKind, UnixNs};
 use crate::wire::websocket::{Opcode, append_header, append_message};
 use crate::wire::{Event, Format, Label, binary, text};
 use bytes::{Buf, Bytes};
@@ -95,7 +95,7 @@ impl Outgoing {
         if let Some(body) = body.filter(|body| of_body < body.len()) {
             self.body = body.slice(of_body..);
         }
-        if matches!(item, Item::Packet { packet, .. } if packet.encoding.stream() == StreamKind::Video)
+        if matches!(item, Item::Packet { packet, .. } if packet.encoding.kind() == MediaKind::Video)
             && self.manner.window.is_some()
         {
             self.unacknowledged += 1;
@@ -142,7 +142,7 @@ impl Outgoing {
         gaps: &[Gap],
         reshaped: bool,
     ) -> &'a Bytes {
-        let stream = packet.encoding.stream();
+        let stream = packet.encoding.kind();
         if self.manner.events {
             for &Gap {
                 cause,

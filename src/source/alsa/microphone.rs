@@ -10,8 +10,8 @@ use super::setup::{channels, configure, io_error, lines, missing, open_error, un
 use crate::config;
 use crate::config::Microphone;
 use crate::media::frame::SoundChunk;
-use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::media::resample::Resampler;
+use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::source::{SoundSource, SourceError};
 use alsa::pcm::{PCM, State};
 use alsa::poll::{Descriptors, Flags, pollfd};

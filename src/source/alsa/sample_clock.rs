@@ -7,7 +7,7 @@
 //! one wild block nor ten busy seconds move it) gives rate and phase. What is emitted follows that line by slewing; only after
 //! a gap does it jump, and says so. `docs/time.md` has the reasons and the figures.
 
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::collections::VecDeque;
 
 const BLOCK_NS: f64 = 0.5e9;

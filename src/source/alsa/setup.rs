@@ -6,7 +6,7 @@ use super::find;
 use super::find::{CapturePcm, Identity, alsa_format, errno};
 use crate::config;
 use crate::config::Microphone;
-use crate::media::packet::StampSource;
+use crate::media::StampSource;
 use crate::source::SourceError;
 use alsa::ValueOr;
 use alsa::pcm::{Access, Frames, HwParams, PCM, TstampType};

@@ -15,7 +15,7 @@ use super::jitter::Scatter;
 use super::{Grab, SourceError, VideoSource};
 use crate::config::Video;
 use crate::media::frame::{PixelFormat, RawFrame};
-use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
+use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use nix::time::{ClockId, clock_gettime};
 use options::Orientation;
 use pairing::{Awaited, Fault, Pair, Pairing};
@@ -205,13 +205,14 @@ impl RpiSource {
     /// Takes note of a frame: its size, the sign of life, and its stamp in our clock.
     fn accept(&mut self, pair: &Pair) -> Result<MonoNs, SourceError> {
         let now = MonoNs::now();
-        let Some(captured) = on_monotonic(pair.sensor_timestamp_ns, now, boot_minus_monotonic())
+        let Some(capture_time) =
+            on_monotonic(pair.sensor_timestamp_ns, now, boot_minus_monotonic())
         else {
             let why =
                 "its sensor's times lie in the future: they are of a clock that we do not know";
             return Err(self.camera.failed(why.into()));
         };
-        self.scatter.note(captured, pair.missed);
+        self.scatter.note(capture_time, pair.missed);
         self.silent = Duration::ZERO;
         self.patience = STALLED.max(
             Duration::try_from_secs_f64(STALLED_INTERVALS / self.fps).unwrap_or(Duration::MAX),
@@ -223,7 +224,7 @@ impl RpiSource {
             ));
             (self.width, self.height) = (pair.width, pair.height);
         }
-        Ok(captured)
+        Ok(capture_time)
     }
 }
 
@@ -278,7 +279,7 @@ impl VideoSource for RpiSource {
                 }
             }
         };
-        let captured = self.accept(&pair)?;
+        let capture_time = self.accept(&pair)?;
         Ok(Grab::Frame(RawFrame {
             format: PixelFormat::Mjpeg,
             width: pair.width.into(),
@@ -286,7 +287,7 @@ impl VideoSource for RpiSource {
             stride: 0,
             data: self.pairing.picture(),
             full_range: true,
-            captured,
+            capture_time,
             missed: pair.missed,
         }))
     }

@@ -3,7 +3,7 @@
 use super::stderr_tail::LastWords;
 use super::{options, spawn};
 use crate::config::Video;
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use crate::source::SourceError;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};

@@ -12,7 +12,7 @@ pub mod tone;
 
 use super::{Grab, SourceError, VideoSource};
 use crate::media::frame::{PixelFormat, RawFrame};
-use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo, UnixNs};
+use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo, UnixNs};
 use canvas::Canvas;
 use layout::Rect;
 use std::time::Duration;
@@ -162,7 +162,7 @@ impl VideoSource for TestSource {
             stride: self.stride,
             data: &self.data,
             full_range: true,
-            captured: self.grid.instant(due),
+            capture_time: self.grid.instant(due),
             missed: u32::try_from(missed).unwrap_or(u32::MAX),
         }))
     }

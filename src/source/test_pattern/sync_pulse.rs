@@ -1,6 +1,6 @@
 //! The beat that the test picture's flash and the test beep share. Knows neither pixels nor samples.
 
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use std::time::Duration;
 
 /// Nanoseconds of CLOCK_MONOTONIC from one beat to the next; the beats stand at its multiples.

@@ -186,7 +186,7 @@ fn frames_come_on_the_grid_and_in_order() {
         let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else {
             panic!("no frame")
         };
-        let (at, missed) = (f.captured, f.missed);
+        let (at, missed) = (f.capture_time, f.missed);
         assert!(MonoNs::now() >= at, "handed over before its instant");
         assert_eq!(at.0 % 5_000_000, 0);
         assert_eq!(at.0 / 5_000_000, last + 1 + u64::from(missed));
@@ -206,7 +206,10 @@ fn loop_that_comes_late_is_told_what_it_missed() {
         panic!("no frame")
     };
     assert!(f.missed >= 5);
-    assert_eq!(f.captured.0, (before + u64::from(f.missed)) * 10_000_000);
+    assert_eq!(
+        f.capture_time.0,
+        (before + u64::from(f.missed)) * 10_000_000
+    );
 }
 
 #[test]

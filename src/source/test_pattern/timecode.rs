@@ -2,7 +2,7 @@
 //! cells that survive JPEG, H.264 and scaling. Knows only a luma plane. The layout is told in `docs/test-picture.md`.
 
 use super::layout::{CODE, FLASH, Rect};
-use crate::media::packet::UnixNs;
+use crate::media::UnixNs;
 
 /// Cells in a row.
 const BITS: u32 = 16;

@@ -3,7 +3,7 @@
 
 use super::sync_pulse;
 use crate::media::frame::SoundChunk;
-use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
+use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::source::{SoundSource, SourceError};
 use std::time::Duration;
 

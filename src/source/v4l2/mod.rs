@@ -19,7 +19,7 @@ use super::{Grab, SourceError, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, Video};
 use crate::encode::jpeg::markers;
 use crate::media::frame::{PixelFormat, RawFrame};
-use crate::media::packet::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
+use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use device::PixFormat;
 use find::{Found, Node};
 use formats::{Choice, Interval, Wish};
@@ -292,13 +292,13 @@ impl VideoSource for UsbSource {
                 }
             }
         };
-        let captured = self
+        let capture_time = self
             .stamps
             .judge(filled.stamp, filled.monotonic, filled.dequeued);
         let missed = self
             .gaps
             .missed(filled.sequence, filled.dequeued, self.interval());
-        self.scatter.note(captured, missed);
+        self.scatter.note(capture_time, missed);
         self.mark = if filled.start_of_frame {
             StampMark::FrameStart
         } else {
@@ -323,7 +323,7 @@ impl VideoSource for UsbSource {
                 });
             }
             return Ok(Grab::Corrupt {
-                captured,
+                capture_time,
                 missed,
                 why,
             });
@@ -342,7 +342,7 @@ impl VideoSource for UsbSource {
                 &bytes[..self.picture_bytes]
             },
             full_range: self.pixels == PixelFormat::Mjpeg || self.format.full_range,
-            captured,
+            capture_time,
             missed,
         }))
     }

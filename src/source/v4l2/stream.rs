@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::device::{CAPTURE, Device, Plain};
-use crate::media::packet::MonoNs;
+use crate::media::MonoNs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,6 +1,6 @@
 //! Whether a driver's stamps and sequence numbers can be believed, and what to use where not. Pure: `now` is an argument.
 
-use crate::media::packet::{MonoNs, StampSource};
+use crate::media::{MonoNs, StampSource};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -58,13 +58,13 @@ impl Stamps {
                 }
             }
         }
-        let captured = if believed && self.source == StampSource::Driver {
+        let capture_time = if believed && self.source == StampSource::Driver {
             stamp
         } else {
             now
         };
-        self.last = Some(captured);
-        captured
+        self.last = Some(capture_time);
+        capture_time
     }
 }
 
