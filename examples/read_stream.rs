@@ -1,14 +1,15 @@
-//! Both streams in Rust, with this crate's own decoder: `cargo run --example read_stream [HOST:PORT]`.
+//! Reads both streams with this crate's decoder: `cargo run --example read_stream [HOST:PORT]`.
 //!
-//! In a program of yours: `stampcast = { git = "…", default-features = false }` and `tungstenite`.
+//! In your own program: `stampcast = { git = "…", default-features = false }` and `tungstenite`.
 
 use stampcast::wire::stamp::Seconds;
 use stampcast::wire::{Message, binary};
 use std::error::Error;
 
-/// Calls `each` for what arrives, until the server closes.
+/// Calls `each` with every message, until the server closes the connection.
 fn read(server: &str, mut each: impl FnMut(&Message)) -> Result<(), Box<dyn Error>> {
-    // window=1: the server sends the next picture only after "ack", so none grows old in the network's buffers.
+    // window=1: the server sends the next frame only after "ack", so that no frame waits in the
+    // network's buffers.
     let (mut stream, _) = tungstenite::connect(format!(
         "ws://{server}/stream?format=binary&events=1&window=1"
     ))?;
@@ -38,24 +39,24 @@ fn main() -> Result<(), Box<dyn Error>> {
             height,
             jpeg,
             ..
-        } => {
-            println!(
-                "{}  picture of {width}x{height}: {} bytes",
-                Seconds(*stamp),
-                jpeg.len()
-            );
-        }
+        } => println!(
+            "{}  frame of {width}x{height}: {} bytes",
+            Seconds(*stamp),
+            jpeg.len()
+        ),
         Message::Audio {
-            stamp, rate, pcm, ..
-        } => {
-            let (hz, channels) = rate.unwrap_or((0, 1));
-            println!(
-                "{}  sound: {} samples at {hz} Hz",
-                Seconds(*stamp),
-                pcm.len() / 2 / usize::from(channels)
-            );
-        }
+            stamp,
+            format: Some(format),
+            pcm,
+            ..
+        } => println!(
+            "{}  audio: {} samples at {} Hz",
+            Seconds(*stamp),
+            pcm.len() / 2 / usize::from(format.channels),
+            format.rate_hz
+        ),
         Message::Event { stamp, event } => println!("{}  {event:?}", Seconds(*stamp)),
-        Message::Pong { .. } => {}
+        // Text only: audio without its format, answers to pings.
+        Message::Audio { format: None, .. } | Message::Pong { .. } => {}
     })
 }

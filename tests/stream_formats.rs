@@ -5,7 +5,7 @@ mod stream_rig;
 use stampcast::http::Limits;
 use stampcast::media::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
 use stampcast::wire;
-use stampcast::wire::{Label, Message, stamp};
+use stampcast::wire::{AudioFormat, Label, Message, stamp};
 use std::time::{Duration, SystemTime};
 use stream_rig::*;
 
@@ -118,19 +118,22 @@ async fn binary_says_what_text_cannot() {
     rig.audio.push(&[1, 0, 2, 0]);
     let message = viewer.binary().await;
     let Ok(Message::Audio {
-        label, rate, pcm, ..
+        label, format, pcm, ..
     }) = wire::binary::decode(&message)
     else {
         panic!("{message:?}")
     };
     assert_eq!(
-        (label, rate, &*pcm),
+        (label, format, &*pcm),
         (
             Some(Label {
                 sequence: 0,
                 gap: false
             }),
-            Some((RATE_HZ, 1)),
+            Some(AudioFormat {
+                rate_hz: RATE_HZ,
+                channels: 1
+            }),
             &[1, 0, 2, 0][..]
         )
     );
@@ -545,14 +548,18 @@ async fn a_resampled_view_is_labelled_as_such_and_its_stamps_join() {
         let message = viewer.binary().await;
         let Ok(Message::Audio {
             stamp,
-            rate,
+            format,
             pcm,
             label,
         }) = wire::binary::decode(&message)
         else {
             panic!("{message:?}")
         };
-        assert_eq!((rate, label.unwrap().gap), (Some((16_000, 2)), false));
+        let expected = AudioFormat {
+            rate_hz: 16_000,
+            channels: 2,
+        };
+        assert_eq!((format, label.unwrap().gap), (Some(expected), false));
         let length = pcm.len() as u64 / 4 * 1_000_000_000 / 16_000;
         if let Some(expected) = next.replace(stamp.0 + length) {
             assert!(

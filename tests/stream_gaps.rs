@@ -5,7 +5,7 @@ mod stream_rig;
 use futures_util::StreamExt;
 use stampcast::media::{Cause, Losses, MonoNs};
 use stampcast::wire;
-use stampcast::wire::{Event, Label, Message};
+use stampcast::wire::{Event, Gap, Label, Message};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -114,9 +114,12 @@ async fn account(
                         event:
                             Event::Gap {
                                 stream,
-                                count,
-                                cause,
-                                ..
+                                gap:
+                                    Gap {
+                                        count,
+                                        cause: wire::Cause::Known(cause),
+                                        ..
+                                    },
                             },
                         ..
                     } => accounts[stream as usize].gap(count, cause),

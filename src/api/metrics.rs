@@ -159,7 +159,10 @@ impl Collector for Snapshot {
             });
             each.map(|(name, cause, drops)| {
                 (
-                    vec![("stream", name.to_owned()), ("cause", cause_name(cause))],
+                    vec![
+                        ("stream", name.to_owned()),
+                        ("cause", cause.name().to_owned()),
+                    ],
                     value(drops),
                 )
             })
@@ -257,13 +260,6 @@ impl Collector for Snapshot {
             ages,
         )
     }
-}
-
-fn cause_name(cause: &crate::media::Cause) -> String {
-    serde_json::to_value(cause)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The doctor's findings as a table for people, as JSON for programs, and against the limits of the command line.
 
 use super::study::{Packets, Study};
+use crate::wire::AudioFormat;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -168,7 +169,7 @@ pub fn progress(study: &Study, seconds: u64) -> String {
 fn causes(study: &Study) -> Vec<(String, u64)> {
     let mut causes: Vec<(String, u64)> = Vec::new();
     for ((_, cause), missing) in &study.missing {
-        let (name, count) = (name_of(cause), missing.packets + missing.absences);
+        let (name, count) = (cause.name().to_owned(), missing.packets + missing.absences);
         match causes.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum += count,
             None => causes.push((name, count)),
@@ -195,9 +196,11 @@ pub fn table(study: &Study, seconds: f64) -> String {
         "video",
         packets(&study.video, "frames", "fps", seconds) + &silence(&study.video) + &size,
     );
-    let sound = study.sound.map_or(String::new(), |(rate, channels)| {
-        format!(", {rate} Hz, {channels} channel(s)")
-    });
+    let sound = study
+        .sound
+        .map_or(String::new(), |AudioFormat { rate_hz, channels }| {
+            format!(", {rate_hz} Hz, {channels} channel(s)")
+        });
     line(
         "sound",
         packets(&study.audio, "packets", "packets/s", seconds) + &silence(&study.audio) + &sound,
@@ -271,7 +274,7 @@ pub fn table(study: &Study, seconds: f64) -> String {
             .join(", ");
         line(
             "missing",
-            format!("{}: {what} ({})", name_of(stream), name_of(cause)),
+            format!("{}: {what} ({})", stream.name(), cause.name()),
         );
     }
     for (what, count) in faults(study) {
@@ -311,18 +314,6 @@ fn faults(study: &Study) -> [(&'static str, u64); 5] {
     ]
 }
 
-fn name_of(value: &impl std::fmt::Debug) -> String {
-    // WorkerRestarted -> worker restarted
-    let mut name = String::new();
-    for c in format!("{value:?}").chars() {
-        if c.is_uppercase() && !name.is_empty() {
-            name.push(' ');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
-}
-
 /// The same for programs. Times in ms but for the stamps' error (µs); null where there was nothing to measure.
 pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
     let stream = |p: &Packets, name: &str| {
@@ -335,14 +326,14 @@ pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
     };
     let spread = |s: &super::numbers::Spread| json!({ "count": s.count(), "min": s.quantile(0.0), "p50": s.quantile(0.5), "max": s.quantile(1.0) });
     let missing: Vec<Value> = study.missing.iter().map(|((stream, cause), m)| {
-        json!({ "stream": name_of(stream), "cause": cause, "packets": m.packets, "absences": m.absences, "seconds": m.seconds })
+        json!({ "stream": stream.name(), "cause": cause, "packets": m.packets, "absences": m.absences, "seconds": m.seconds })
     }).collect();
     json!({
         "seconds": seconds,
         "video": stream(&study.video, "fps"),
         "delivered_fps": study.delivered_fps(),
         "audio": stream(&study.audio, "packets_per_second"),
-        "size": study.size, "sound": study.sound,
+        "size": study.size, "sound": study.sound.map(|format| (format.rate_hz, format.channels)),
         "av_offset_ms": study.av_offset_ms(),
         "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm().map(|d| d.0), "drift_error_ppm": study.clock_drift_ppm().map(|d| d.1) },
         "test_picture": study.is_test_picture().then(|| json!({ "stamp_error_us": spread(study.stamp_error_us()), "flash_less_beep_ms": spread(study.flash_to_beep_ms()) })),
@@ -358,7 +349,7 @@ mod tests {
     use crate::doctor::study::Exchange;
     use crate::doctor::test_picture::drawn;
     use crate::media::{Cause, MediaKind, UnixNs};
-    use crate::wire::{Event, Message};
+    use crate::wire::{Event, Gap, Message};
 
     fn unix(seconds: f64) -> UnixNs {
         UnixNs((1_700_000_000_000_000_000 + (seconds * 1e9).round() as i64) as u64)
@@ -391,7 +382,10 @@ mod tests {
             let sound = Message::Audio {
                 stamp: unix(at),
                 label: None,
-                rate: Some((8_000, 1)),
+                format: Some(AudioFormat {
+                    rate_hz: 8_000,
+                    channels: 1,
+                }),
                 pcm: [0; 2 * 160].as_slice().into(),
             };
             study.message(&sound, unix(at + 0.1));
@@ -402,9 +396,11 @@ mod tests {
     fn gap(study: &mut Study, count: Option<u64>, cause: Cause) {
         let event = Event::Gap {
             stream: MediaKind::Video,
-            count,
-            seconds: count.is_none().then_some(1.5),
-            cause,
+            gap: Gap {
+                count,
+                seconds: count.is_none().then_some(1.5),
+                cause: cause.into(),
+            },
         };
         study.message(
             &Message::Event {
@@ -565,7 +561,10 @@ mod tests {
         let sound = Message::Audio {
             stamp: unix(0.0),
             label: None,
-            rate: Some((8_000, 1)),
+            format: Some(AudioFormat {
+                rate_hz: 8_000,
+                channels: 1,
+            }),
             pcm: [0; 2].as_slice().into(),
         };
         study.message(&sound, unix(0.1));
@@ -603,7 +602,7 @@ mod tests {
         gap(&mut study, None, Cause::WorkerRestarted);
         let table = table(&study, 1.0);
         assert!(
-            table.contains("video: 1 absence(s) of 1.50 s in all (worker restarted)"),
+            table.contains("video: 1 absence(s) of 1.50 s in all (worker_restarted)"),
             "{table}"
         );
     }

@@ -3,8 +3,7 @@
 
 use super::numbers::{Line, Spread};
 use super::test_picture::{Beat, TestPicture};
-use crate::media::{Cause, MediaKind, UnixNs};
-use crate::wire::{Event, Label, Message};
+use crate::wire::{AudioFormat, Cause, Event, Label, MediaKind, Message, UnixNs};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One answered ping: the four times of an NTP exchange (RFC 5905, section 8), UNIX ns; the outer two by our clock.
@@ -122,8 +121,8 @@ pub struct Study {
     /// Width and height of the last frame, pixels.
     pub size: Option<(u16, u16)>,
     /// Rate and channels of the last sound.
-    pub sound: Option<(u32, u16)>,
-    pub missing: BTreeMap<(StreamKindOrd, Cause), Missing>,
+    pub sound: Option<AudioFormat>,
+    pub missing: BTreeMap<(MediaKind, Cause), Missing>,
     pub sources_lost: u64,
     pub undecodable: u64,
     /// Fewer pictures were asked for than there are, so that numbers are skipped by wish.
@@ -138,22 +137,6 @@ pub struct Study {
 
 /// Two clocks that drift by 50 ppm part by 1.5 ms in this time.
 const OFFSET_WINDOW_NS: i64 = 30_000_000_000;
-
-/// Video before sound, in tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StreamKindOrd {
-    Video,
-    Audio,
-}
-
-impl From<MediaKind> for StreamKindOrd {
-    fn from(kind: MediaKind) -> Self {
-        match kind {
-            MediaKind::Video => Self::Video,
-            MediaKind::Audio => Self::Audio,
-        }
-    }
-}
 
 impl Study {
     pub fn message(&mut self, message: &Message<'_>, arrived: UnixNs) {
@@ -183,11 +166,11 @@ impl Study {
             Message::Audio {
                 stamp,
                 label,
-                rate,
+                format,
                 pcm,
             } => {
-                self.sound = rate.or(self.sound);
-                let (rate_hz, channels) = self.sound.unwrap_or((0, 1));
+                self.sound = format.or(self.sound);
+                let (rate_hz, channels) = self.sound.map_or((0, 1), |f| (f.rate_hz, f.channels));
                 let frames = pcm.len() as u64 / 2 / u64::from(channels.max(1));
                 let length_ns = frames
                     .saturating_mul(1_000_000_000)
@@ -209,19 +192,16 @@ impl Study {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Gap {
-                stream,
-                count,
-                seconds,
-                cause,
-            } => {
-                let missing = self.missing.entry(((*stream).into(), *cause)).or_default();
-                missing.packets += count.unwrap_or(0);
-                missing.absences += u64::from(count.is_none());
-                missing.seconds += seconds.unwrap_or(0.0);
+            Event::Gap { stream, gap } => {
+                let key = (*stream, gap.cause.clone());
+                let missing = self.missing.entry(key).or_default();
+                let packets = gap.count.unwrap_or(0);
+                missing.packets += packets;
+                missing.absences += u64::from(gap.count.is_none());
+                missing.seconds += gap.seconds.unwrap_or(0.0);
                 match stream {
-                    MediaKind::Video => self.video.reported += count.unwrap_or(0),
-                    MediaKind::Audio => self.audio.reported += count.unwrap_or(0),
+                    MediaKind::Video => self.video.reported += packets,
+                    MediaKind::Audio => self.audio.reported += packets,
                 }
             }
             Event::ClockStep { stream, .. } => {
@@ -233,7 +213,7 @@ impl Study {
                 packets.last_stamp = None;
             }
             Event::SourceLost { .. } => self.sources_lost += 1,
-            Event::SourceBack { .. } | Event::Format { .. } => {}
+            Event::SourceBack { .. } | Event::Format { .. } | Event::Other(_) => {}
         }
     }
 
@@ -347,6 +327,8 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Cause;
+    use crate::wire::Gap;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -461,11 +443,13 @@ mod tests {
     #[test]
     fn gaps_are_counted_by_stream_and_cause() {
         let mut study = Study::default();
-        let gap = |count, cause| Event::Gap {
+        let gap = |count: Option<u64>, cause: Cause| Event::Gap {
             stream: MediaKind::Video,
-            count,
-            seconds: count.is_none().then_some(1.5),
-            cause,
+            gap: Gap {
+                count,
+                seconds: count.is_none().then_some(1.5),
+                cause: cause.into(),
+            },
         };
         for (event, _) in [
             (gap(Some(3), Cause::Driver), ()),
@@ -481,7 +465,7 @@ mod tests {
             );
         }
         assert_eq!(study.missing_things(), 8);
-        let away = study.missing[&(StreamKindOrd::Video, Cause::SourceAway)];
+        let away = study.missing[&(MediaKind::Video, Cause::SourceAway.into())];
         assert_eq!((away.absences, away.seconds), (1, 1.5));
     }
 
@@ -494,7 +478,10 @@ mod tests {
                 sequence,
                 gap: false,
             }),
-            rate: Some((48_000, 1)),
+            format: Some(AudioFormat {
+                rate_hz: 48_000,
+                channels: 1,
+            }),
             pcm: [0; 2].as_slice().into(),
         };
         study.message(&numbered(10), unix(10.0));
@@ -503,9 +490,11 @@ mod tests {
                 stamp: unix(13.0),
                 event: Event::Gap {
                     stream: MediaKind::Audio,
-                    count: Some(2),
-                    seconds: None,
-                    cause: Cause::Ring,
+                    gap: Gap {
+                        count: Some(2),
+                        seconds: None,
+                        cause: Cause::Ring.into(),
+                    },
                 },
             },
             unix(13.0),

@@ -1,7 +1,7 @@
 //! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
 //! two packets is a difference: exact, whoever skipped whatever lies between.
 
-use crate::media::{Cause, MonoNs};
+use crate::media::{Cause, Gap, MonoNs};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,15 +67,6 @@ impl Once {
     pub fn total(&self) -> &Tally {
         &self.total
     }
-}
-
-/// Packets that are missing for one cause.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gap {
-    pub cause: Cause,
-    /// Packets, or `None` where that cannot be known and `seconds` is given.
-    pub count: Option<u64>,
-    pub seconds: Option<f64>,
 }
 
 impl Tally {

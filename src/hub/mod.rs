@@ -28,8 +28,8 @@ pub mod subscription;
 pub mod tests;
 pub mod track;
 
+pub use crate::media::Gap;
 pub use audio_transcode::View;
-pub use losses::Gap;
 pub use packet::Packet;
 pub use queue::{Item, Notice};
 pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};

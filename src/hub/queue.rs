@@ -3,10 +3,10 @@
 //! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
 //! before the next packet given.
 
-use super::losses::{Gap, Tally};
+use super::losses::Tally;
 use super::{Backlog, Packet};
 use crate::media::frame_rate::Pace;
-use crate::media::{Cause, Shape, UnixNs};
+use crate::media::{Cause, Gap, Shape, UnixNs};
 use crate::wire::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -51,10 +51,10 @@ impl State {
             )
         });
         let info = source.info.as_ref();
-        let mut drops: BTreeMap<Cause, Drops> = BTreeMap::new();
+        let mut drops: BTreeMap<crate::wire::Cause, Drops> = BTreeMap::new();
         for (cause, loss) in source.lost.total().iter() {
             drops.insert(
-                cause,
+                cause.into(),
                 Drops {
                     packets: loss.packets,
                     absences: loss.absences.into(),
@@ -63,7 +63,7 @@ impl State {
             );
         }
         drops.insert(
-            Cause::ViewerQueue,
+            Cause::ViewerQueue.into(),
             Drops {
                 packets: missed,
                 absences: 0,

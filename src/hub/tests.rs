@@ -516,14 +516,14 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
     let drops = told();
     assert_eq!(
         (
-            drops[&Cause::Driver].packets,
-            drops[&Cause::SourceAway].absences
+            drops[&Cause::Driver.into()].packets,
+            drops[&Cause::SourceAway.into()].absences
         ),
         (3, 1),
         "{drops:?}"
     );
     assert!(
-        (drops[&Cause::SourceAway].seconds - 2.0).abs() < 1e-9,
+        (drops[&Cause::SourceAway.into()].seconds - 2.0).abs() < 1e-9,
         "{drops:?}"
     );
     // Each ring's own loss is another one; the device's, within the same time, is not.
@@ -532,7 +532,10 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
     frame(Encoding::Jpeg, 3_220, 10, lost(4, 1));
     let drops = told();
     assert_eq!(
-        (drops[&Cause::Ring].packets, drops[&Cause::Driver].packets),
+        (
+            drops[&Cause::Ring.into()].packets,
+            drops[&Cause::Driver.into()].packets
+        ),
         (2 + 3, 4),
         "{drops:?}"
     );
@@ -543,7 +546,7 @@ fn a_loss_that_two_encodings_tell_of_is_counted_once() {
     let _h264 = watch(Encoding::H264);
     frame(Encoding::H264, 3_280, 13, lost(5, 1));
     frame(Encoding::H264, 3_320, 15, lost(6, 1));
-    assert_eq!(told()[&Cause::Driver].packets, 6);
+    assert_eq!(told()[&Cause::Driver.into()].packets, 6);
 }
 
 #[test]
@@ -626,7 +629,7 @@ fn a_slow_viewers_loss_and_the_sources_stand_apart() {
         ]
     );
     assert_eq!(
-        hub.info(MonoNs::now()).video.unwrap().drops[&Cause::ViewerQueue].packets,
+        hub.info(MonoNs::now()).video.unwrap().drops[&Cause::ViewerQueue.into()].packets,
         2
     );
 }
@@ -1082,7 +1085,7 @@ fn what_webrtc_alone_watches_is_in_the_report_too() {
     }
     let video = hub.info(MonoNs(150 * MS)).video.unwrap();
     assert_eq!(
-        (video.sequence, video.drops[&Cause::Ring].packets),
+        (video.sequence, video.drops[&Cause::Ring.into()].packets),
         (Some(6), 3)
     );
     assert!(

@@ -51,6 +51,31 @@ pub struct Losses {
     pub source_away: u32,
 }
 
+/// Packets that are missing before a packet, for one cause. `C` is [`Cause`] in the program and
+/// [`crate::wire::Cause`], which accepts words of later versions, on the wire.
+/// A new field is added here and in the hub's `losses`; the wire sends all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gap<C = Cause> {
+    /// Packets; null where the number cannot be known, and then `seconds` is given.
+    pub count: Option<u64>,
+    /// How long the source was away, seconds; absent where `count` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Why they are missing.
+    pub cause: C,
+}
+
+impl<C> Gap<C> {
+    /// The same gap with another type of cause.
+    pub fn map_cause<D>(self, map: impl FnOnce(C) -> D) -> Gap<D> {
+        Gap {
+            count: self.count,
+            seconds: self.seconds,
+            cause: map(self.cause),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,6 @@ mod time;
 pub use description::{StampMark, StampSource, StreamInfo, WorkerState};
 pub use encoding::{Encoding, OPUS_PACKET, Shape};
 pub use id::{CameraId, MediaKind, StreamId, TrackId};
-pub use loss::{Cause, Losses};
+pub use loss::{Cause, Gap, Losses};
 pub use packet::PacketMeta;
 pub use time::{MonoNs, UnixNs};

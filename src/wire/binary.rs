@@ -1,4 +1,5 @@
-//! The binary format: a header of 24 bytes, little-endian, and the payload. A quarter smaller than text.
+//! The binary format: a header of 24 bytes, little-endian, and the payload. A quarter smaller than
+//! text.
 //!
 //! ```text
 //!  0 u8  kind 'v' 'a' 'e'     4 u32 sequence, per kind
@@ -7,18 +8,18 @@
 //!        precedes             24 payload: JPEG │ s16le │ JSON
 //! ```
 //!
-//! A decoder goes by the header length, so that the header may grow.
+//! The payload starts at the header length, so that later versions can extend the header.
 
-use super::{DecodeError, Event, Label, Message};
+use super::{AudioFormat, DecodeError, Event, Label, Message};
 use crate::media::{Shape, UnixNs};
 use std::borrow::Cow;
 
-/// Bytes before the payload, as this version writes them.
+/// Length of the header that this version writes, bytes.
 pub const HEADER_LEN: usize = 24;
 
 const FLAG_GAP: u16 = 1;
 
-/// The header of a packet; the payload follows it as it is.
+/// The header of a packet, which its JPEG or PCM follows.
 pub fn packet_header(label: Label, stamp: UnixNs, shape: Shape) -> [u8; HEADER_LEN] {
     let mut head = match shape {
         Shape::Video { .. } => header(b'v', label, stamp),
@@ -37,7 +38,7 @@ pub fn packet_header(label: Label, stamp: UnixNs, shape: Shape) -> [u8; HEADER_L
     head
 }
 
-/// The header of an event, whose JSON follows. `sequence` counts the events of one viewer.
+/// The header of an event, which its JSON follows. `sequence` counts the events of one connection.
 pub fn event_header(sequence: u32, stamp: UnixNs) -> [u8; HEADER_LEN] {
     header(
         b'e',
@@ -60,7 +61,10 @@ fn header(kind: u8, label: Label, stamp: UnixNs) -> [u8; HEADER_LEN] {
     head
 }
 
-/// Reads one binary message of a server. Copies no payload.
+/// Decodes one binary message of a server. The payload is borrowed.
+///
+/// # Errors
+/// An unknown kind, a message shorter than its header, a header length below 24, or a malformed event.
 pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let head: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(DecodeError::Truncated)?;
     let header_len = usize::from(head[1]);
@@ -84,7 +88,10 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
         b'a' => Ok(Message::Audio {
             stamp,
             label,
-            rate: Some((u32_at(head, 16), u16_at(head, 20))),
+            format: Some(AudioFormat {
+                rate_hz: u32_at(head, 16),
+                channels: u16_at(head, 20),
+            }),
             pcm: Cow::Borrowed(payload),
         }),
         b'e' => {

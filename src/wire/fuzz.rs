@@ -1,19 +1,20 @@
-//! Fuzzed: what comes over the network as a message, and a viewer's query. What is read and written again reads the same.
+//! Fuzz target: messages of either format, commands and queries. What is decoded and encoded again
+//! decodes to the same value.
 
-use super::{Event, Message, Query, binary, text};
+use super::{AudioFormat, Event, Message, Query, binary, text};
 use crate::media::Shape;
 
-/// The first byte says what the rest is.
+/// The first byte selects the decoder of the others.
 pub fn decode(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else {
         return;
     };
     match (kind % 4, std::str::from_utf8(bytes)) {
         (0, _) => binary_message(bytes),
-        (1, Ok(said)) => text_message(said),
-        (2, Ok(said)) => query(said),
-        (_, Ok(said)) => {
-            if let Some(text::Command::Ping(id)) = text::command(said) {
+        (1, Ok(received)) => text_message(received),
+        (2, Ok(received)) => query(received),
+        (_, Ok(received)) => {
+            if let Some(text::Command::Ping(id)) = text::command(received) {
                 assert!(id.len() <= text::MAX_PING_ID && !id.contains(':'));
             }
         }
@@ -48,10 +49,10 @@ fn binary_message(bytes: &[u8]) {
         Message::Audio {
             stamp,
             label,
-            rate,
+            format,
             pcm,
         } => {
-            let (rate_hz, channels) = rate.expect("binary has one");
+            let AudioFormat { rate_hz, channels } = format.expect("binary has one");
             let shape = Shape::Audio { rate_hz, channels };
             [
                 &binary::packet_header(label.expect("binary has one"), *stamp, shape)[..],
@@ -59,7 +60,7 @@ fn binary_message(bytes: &[u8]) {
             ]
             .concat()
         }
-        // A number's last digit may change on its way through JSON.
+        // The last digit of a float may change in JSON.
         Message::Event { event, .. } => {
             return assert!(Event::from_json(event.to_json().as_bytes()).is_some());
         }
@@ -68,8 +69,8 @@ fn binary_message(bytes: &[u8]) {
     assert_eq!(binary::decode(&again), Ok(message));
 }
 
-fn text_message(said: &str) {
-    let Ok(message) = text::decode(said) else {
+fn text_message(received: &str) {
+    let Ok(message) = text::decode(received) else {
         return;
     };
     let again = match &message {
@@ -103,8 +104,8 @@ fn text_message(said: &str) {
     assert_eq!(text::decode(&again), Ok(message));
 }
 
-fn query(said: &str) {
-    let pairs = said
+fn query(received: &str) {
+    let pairs = received
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     match Query::from_pairs(pairs) {

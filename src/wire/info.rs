@@ -1,21 +1,25 @@
-//! `GET /info`: what the text format cannot carry. Every name here is public; a field is null where it is not known, which
-//! is so for all that a device tells while the device is away.
+//! `GET /info` as JSON: the state of the server, of its clock and of both streams. A field is null
+//! where its value is not known, as all that a device reports is while the device is away.
 
-use crate::media::{Cause, StampMark, StampSource, WorkerState};
+use super::Cause;
+use crate::media::{StampMark, StampSource, WorkerState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Info {
     /// `stampcast`
     pub name: String,
+    /// The server's version: `0.1.0`.
     pub version: String,
+    /// The server's clock.
     pub clock: Clock,
     /// Connected viewers.
     pub viewers: usize,
     /// Null when the server has no camera.
     pub video: Option<Stream>,
-    /// Null when sound is off.
+    /// Null when audio is off.
     pub audio: Option<Stream>,
 }
 
@@ -24,81 +28,100 @@ pub struct Info {
 pub struct Clock {
     /// The server's UNIX time when this was written, seconds.
     pub now: f64,
-    /// UNIX less monotonic time.
+    /// UNIX time minus monotonic time, ns.
     pub offset_ns: i64,
-    /// Half width of the interval that holds the true offset of the two clocks of this machine.
+    /// Half width of the interval that holds the true offset of this machine's two clocks, ns.
     pub uncertainty_ns: u64,
     /// How often the UNIX clock was set while the server ran.
     pub steps: u64,
-    /// Size of the last step, new time less old time.
+    /// Size of the last step, new time minus old time, seconds.
     pub last_step_seconds: Option<f64>,
 }
 
+/// The video or the audio of the server's camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
+    /// What the capture process is doing.
     pub state: WorkerState,
     /// The last fault, in one line.
     pub message: Option<String>,
+    /// The device as a person would name it: "HD Pro Webcam C920 (/dev/video0)".
     pub device: Option<String>,
     /// What the device delivers: "YUYV 640x480".
     pub device_format: Option<String>,
-    /// What is sent: `jpeg`, `s16le`.
+    /// What `/stream` sends: `jpeg`, `s16le`.
     pub format: String,
+    /// Size and rate of frames, or rate and channels of audio; its fields stand beside the others.
     #[serde(flatten)]
     pub shape: Shape,
-    /// The number of the newest packet; of the encoding that was made last (JPEG and H.264, samples and Opus are numbered
-    /// each by itself).
+    /// Sequence number of the newest packet, of the encoding that was made last: JPEG and H.264, PCM
+    /// and Opus are numbered separately.
     pub sequence: Option<u64>,
+    /// How stamps are made.
     pub stamp: Option<Stamp>,
-    /// What was lost since the server started while somebody watched, by cause. What the device and its worker lose is counted
-    /// once, though it is missing in each of the stream's encodings; `ring` is the sum over these, `viewer_queue` over all
-    /// viewers.
+    /// What was lost since the server started while at least one viewer was connected, by cause. What
+    /// the device and its worker lose is counted once, though it is missing in each of the stream's
+    /// encodings; `ring` is the sum over these, `viewer_queue` over all viewers.
     pub drops: BTreeMap<Cause, Drops>,
 }
 
+/// What a stream's packets contain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Shape {
+    /// Frames.
     Video {
         /// Pixels.
         width: Option<u16>,
+        /// Pixels.
         height: Option<u16>,
+        /// Frame rates.
         fps: Fps,
     },
+    /// Audio samples.
     Audio {
         /// Samples per second and channel.
         rate: Option<u32>,
+        /// Channels in each sample frame.
         channels: Option<u16>,
-        /// How much faster than the host's clock the device's own runs, parts per million.
+        /// How much faster the device's own clock runs than the host's, parts per million.
         drift_ppm: Option<f64>,
     },
 }
 
+/// Frames per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fps {
+    /// By the server's options.
     pub asked: Option<f64>,
-    /// Over the last frames; null while nobody watches, since then none is encoded.
+    /// Over the last frames; null while no viewer is connected, since no frame is encoded then.
     pub measured: Option<f64>,
 }
 
-/// Which instant the stamps mark, and how well it is known.
+/// Which instant the stamps mark, and with what uncertainty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stamp {
+    /// The instant of a frame or of a packet of samples.
     pub marks: StampMark,
+    /// Who read the clock.
     pub source: StampSource,
-    /// The clock that the device's stamps are in.
+    /// The clock of the device's stamps: "CLOCK_MONOTONIC".
     pub clock: String,
-    /// Half width of the interval about the true instant that holds nine of ten stamps, as far as it can be measured here:
-    /// a camera's unevenness, a microphone's fit, one frame's time where the frame was stamped at the dequeue. Not in it:
-    /// what every stamp is late by alike, and the clock's own `uncertainty_ns`. Null until it is measured (16 steps without a loss), and where
-    /// a camera keeps no steady rate.
+    /// Half width, ns, of the interval around the true instant that holds nine of ten stamps, as far
+    /// as this machine can measure it: a camera's jitter, the residuals of a microphone's clock fit,
+    /// or one frame's duration where the frame was stamped at the dequeue. Not included: a delay that
+    /// all stamps share, and the clock's own `uncertainty_ns`. Null until it is measured (16 steps
+    /// without a loss), and where a camera has no steady rate.
     pub uncertainty_ns: Option<u64>,
 }
 
+/// What was lost for one cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drops {
+    /// Packets.
     pub packets: u64,
-    /// Absences in which the number of packets cannot be known, and how long they were together.
+    /// Interruptions in which the number of packets is not known.
     pub absences: u64,
+    /// Total duration of these interruptions, seconds.
     pub seconds: f64,
 }

@@ -1,58 +1,77 @@
-//! What a viewer may ask for in the query of `/stream`. An unknown name, a name given twice or a bad value is an error with
-//! one clear line; nothing is guessed.
+//! The query of `/stream`. An unknown name, a repeated name or a bad value is an error of one line;
+//! nothing is guessed.
 
-/// The table of the wire: every field is what the query said, `None` where it said nothing.
+/// A decoded query: `None` where it does not have the parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
+    /// `video=1`, `video=0`: whether to send video.
     pub video: Option<bool>,
+    /// `audio=1`, `audio=0`: whether to send audio.
     pub audio: Option<bool>,
+    /// `format=text`, `format=binary`.
     pub format: Format,
+    /// `delivery=live`, `delivery=all`.
     pub delivery: Delivery,
-    /// Frames per second, > 0: thinned evenly by stamp. What is thinned is not a gap.
+    /// Frames per second, > 0: frames are left out evenly, by stamp. They are not reported as gaps.
     pub max_fps: Option<f64>,
-    /// 1 to 100: at most so many video frames on their way; the viewer answers each with `ack`.
+    /// 1 to 100: at most this many video frames in flight; the viewer answers each with `ack`.
     pub window: Option<u32>,
+    /// `events=1`: whether to send events.
     pub events: bool,
-    /// Samples per second, 8,000 to 48,000.
+    /// Samples per second and channel, 8,000 to 48,000: audio is resampled to it.
     pub audio_rate: Option<u32>,
-    /// 1 or 2.
+    /// 1 or 2: audio is mixed to it.
     pub audio_channels: Option<u16>,
 }
 
+/// How messages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    /// See [`text`](super::text).
     #[default]
     Text,
+    /// See [`binary`](super::binary).
     Binary,
 }
 
+/// What a viewer gets that reads more slowly than packets are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// The newest frame and at most half a second of sound, never a backlog.
+    /// The newest frame and at most half a second of audio, never a backlog.
     #[default]
     Live,
-    /// A backlog of at most the queue's size, then a gap.
+    /// Every packet, up to the size of its queue; then a gap.
     All,
 }
 
+/// Why a query is refused; each is one line without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
+    /// Not a parameter of `/stream`.
     #[error(
         "unknown parameter \"{0}\"; known: video, audio, format, delivery, max_fps, window, events, audio_rate, audio_channels, token"
     )]
     Unknown(String),
+    /// A repeated parameter.
     #[error("parameter \"{0}\" is given twice")]
     Twice(String),
+    /// A value out of range or of another kind.
     #[error("{name} must be {wanted}, not \"{value}\"")]
     Bad {
+        /// The parameter.
         name: &'static str,
+        /// The values that it accepts.
         wanted: &'static str,
+        /// The value given, at most 40 characters of it.
         value: String,
     },
 }
 
 impl Query {
-    /// Reads name and value pairs, already percent-decoded.
+    /// Decodes pairs of name and value, already percent-decoded.
+    ///
+    /// # Errors
+    /// The first pair that is unknown, repeated or malformed.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, QueryError> {
@@ -103,7 +122,7 @@ impl Query {
             "audio_channels" => {
                 self.audio_channels = Some(number("audio_channels", "1 or 2", value, 1, 2)? as u16);
             }
-            // Judged before the query is read (http::access), and kept nowhere.
+            // Checked before the query is decoded (http::access), and not kept.
             "token" => {}
             _ => return Err(QueryError::Unknown(shown(name))),
         }
@@ -141,7 +160,7 @@ fn bad(name: &'static str, wanted: &'static str, value: &str) -> QueryError {
     }
 }
 
-/// What the client wrote, fit for one line of an answer.
+/// The client's text, shortened and without control characters, for one line of an answer.
 fn shown(text: &str) -> String {
     text.chars()
         .take(40)

@@ -1,10 +1,10 @@
-//! A stamp as text: UNIX seconds with six decimals, the nanoseconds cut off and not rounded, so that no stamp lies in
-//! the future of its packet and the digits agree wherever they are shown.
+//! Stamps as text: UNIX seconds with six decimals. Nanoseconds are truncated, not rounded, so that no
+//! stamp is later than its packet and the digits agree wherever they are shown.
 
 use crate::media::UnixNs;
 use std::fmt;
 
-/// Shows as `1700000000.123456`.
+/// Displays as `1700000000.123456`.
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub UnixNs);
 
@@ -15,7 +15,8 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Reads digits, a point and exactly six digits; `None` for anything else or beyond the year 2554.
+/// Parses digits, a point and exactly six digits; `None` for anything else, and for times after the
+/// year 2554, which do not fit in 64 bits of nanoseconds.
 pub fn parse(text: &str) -> Option<UnixNs> {
     let (seconds, micros) = text.split_once('.')?;
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());

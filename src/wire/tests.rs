@@ -1,10 +1,12 @@
-//! The wire, byte by byte, there and back.
+//! Golden values of the wire, and round trips.
 
 use super::event::EventShape;
 use super::query::{Delivery, Format};
 use super::text::Command;
 use super::websocket::{Opcode, append_close, append_header};
-use super::{DecodeError, Event, Label, Message, Query, b64, binary, stamp, text};
+use super::{
+    AudioFormat, DecodeError, Event, Gap, Label, Message, Query, b64, binary, stamp, text,
+};
 use crate::media::{Cause, MediaKind, Shape, UnixNs};
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -12,7 +14,7 @@ use std::borrow::Cow;
 const STAMP: UnixNs = UnixNs(1_700_000_000_123_456_789);
 
 #[test]
-fn a_stamp_is_cut_off_at_microseconds_never_rounded() {
+fn stamp_display_truncates_to_microseconds() {
     let shown = |ns| stamp::Seconds(UnixNs(ns)).to_string();
     assert_eq!(shown(1_700_000_000_123_456_999), "1700000000.123456");
     assert_eq!(shown(1_700_000_000_999_999_999), "1700000000.999999");
@@ -20,7 +22,7 @@ fn a_stamp_is_cut_off_at_microseconds_never_rounded() {
 }
 
 #[test]
-fn only_digits_with_six_decimals_are_a_stamp() {
+fn stamp_parse_accepts_only_digits_with_six_decimals() {
     assert_eq!(
         stamp::parse("1700000000.123456"),
         Some(UnixNs(1_700_000_000_123_456_000))
@@ -44,7 +46,7 @@ fn only_digits_with_six_decimals_are_a_stamp() {
 }
 
 #[test]
-fn text_has_the_documented_form() {
+fn text_encode_matches_the_documentation() {
     let video = Shape::Video {
         width: 640,
         height: 480,
@@ -67,9 +69,11 @@ fn text_has_the_documented_form() {
     );
     let gap = Event::Gap {
         stream: MediaKind::Video,
-        count: Some(12),
-        seconds: None,
-        cause: Cause::ViewerQueue,
+        gap: Gap {
+            count: Some(12),
+            seconds: None,
+            cause: Cause::ViewerQueue.into(),
+        },
     };
     assert_eq!(
         text::event(STAMP, &gap),
@@ -78,7 +82,7 @@ fn text_has_the_documented_form() {
 }
 
 #[test]
-fn binary_has_the_documented_layout() {
+fn binary_encode_matches_the_documentation() {
     let video = Shape::Video {
         width: 0x0280,
         height: 0x01e0,
@@ -113,14 +117,16 @@ fn binary_has_the_documented_layout() {
 }
 
 #[test]
-fn events_are_the_documented_json() {
+fn event_json_matches_the_documentation() {
     let cases = [
         (
             Event::Gap {
                 stream: MediaKind::Audio,
-                count: None,
-                seconds: Some(1.5),
-                cause: Cause::SourceAway,
+                gap: Gap {
+                    count: None,
+                    seconds: Some(1.5),
+                    cause: Cause::SourceAway.into(),
+                },
             },
             r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#,
         ),
@@ -149,10 +155,10 @@ fn events_are_the_documented_json() {
         (
             Event::Format {
                 stream: MediaKind::Audio,
-                shape: EventShape::Audio {
-                    rate: 44_100,
+                shape: EventShape::Audio(AudioFormat {
+                    rate_hz: 44_100,
                     channels: 2,
-                },
+                }),
             },
             r#"{"event":"format","stream":"audio","rate":44100,"channels":2}"#,
         ),
@@ -171,7 +177,57 @@ fn events_are_the_documented_json() {
 }
 
 #[test]
-fn a_longer_binary_header_of_a_later_version_is_read() {
+fn event_unknown_name_or_cause_is_kept() {
+    let json = r#"{"event":"set","set":17,"spread_ns":3200000}"#;
+    let Some(Event::Other(other)) = Event::from_json(json.as_bytes()) else {
+        panic!("not decoded")
+    };
+    assert_eq!(
+        (other.name.as_str(), &other.fields["set"]),
+        ("set", &17.into())
+    );
+    assert_eq!(Event::Other(other).to_json(), json);
+
+    let json = r#"{"event":"gap","stream":"video","count":3,"cause":"cosmic_ray"}"#;
+    let Some(Event::Gap { gap, .. }) = Event::from_json(json.as_bytes()) else {
+        panic!("not decoded")
+    };
+    assert_eq!((gap.count, gap.cause.name()), (Some(3), "cosmic_ray"));
+}
+
+#[test]
+fn event_malformed_is_refused() {
+    for json in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        r#"{"event":1}"#,
+        r#"{"event":"gap"}"#,
+        r#"{"event":"gap","stream":"video","count":-1,"cause":"driver"}"#,
+        r#"{"event":"gap","stream":"video","count":1,"cause":1}"#,
+        r#"{"event":"source_lost","stream":"smell"}"#,
+        r#"{"event":"clock_step","stream":"video"}"#,
+    ] {
+        assert_eq!(Event::from_json(json.as_bytes()), None, "{json}");
+    }
+}
+
+#[test]
+fn info_unknown_cause_is_kept() {
+    let drops = r#"{"driver":{"packets":1,"absences":0,"seconds":0.0},"new":{"packets":2,"absences":0,"seconds":0.0}}"#;
+    let read: std::collections::BTreeMap<super::Cause, super::info::Drops> =
+        serde_json::from_str(drops).expect("a map");
+    assert_eq!(read[&Cause::Driver.into()].packets, 1);
+    assert_eq!(read[&super::Cause::Other("new".into())].packets, 2);
+    assert_eq!(
+        serde_json::to_string(&read).expect("it has words as keys"),
+        drops
+    );
+}
+
+#[test]
+fn binary_decode_longer_header_finds_the_payload() {
     let mut bytes = binary::packet_header(
         Label {
             sequence: 1,
@@ -187,7 +243,7 @@ fn a_longer_binary_header_of_a_later_version_is_read() {
     bytes[1] = 28;
     bytes.extend_from_slice(b"new!payload");
     let Ok(Message::Video { jpeg, .. }) = binary::decode(&bytes) else {
-        panic!("not read")
+        panic!("not decoded")
     };
     assert_eq!(&*jpeg, b"payload");
     bytes[1] = 23;
@@ -200,7 +256,7 @@ fn a_longer_binary_header_of_a_later_version_is_read() {
 }
 
 #[test]
-fn what_a_viewer_may_say() {
+fn text_command_accepts_only_documented_commands() {
     assert_eq!(text::command("ack"), Some(Command::Ack));
     assert_eq!(text::command("ping:"), Some(Command::Ping("")));
     assert_eq!(text::command("ping:é1"), Some(Command::Ping("é1")));
@@ -222,7 +278,7 @@ fn what_a_viewer_may_say() {
 }
 
 #[test]
-fn websocket_headers_have_the_shortest_length() {
+fn websocket_header_uses_the_shortest_length() {
     let header = |len| {
         let mut out = Vec::new();
         append_header(&mut out, Opcode::Binary, len);
@@ -237,7 +293,7 @@ fn websocket_headers_have_the_shortest_length() {
     assert_eq!(
         (close[0], close[1], close.len()),
         (0x88, 124, 126),
-        "the reason is cut between characters"
+        "the reason is truncated between characters"
     );
 }
 
@@ -250,7 +306,7 @@ fn query(text: &str) -> Result<Query, String> {
 }
 
 #[test]
-fn the_query_says_what_is_asked_for() {
+fn query_all_parameters_are_decoded() {
     assert_eq!(query(""), Ok(Query::default()));
     let all = query(
         "video=1&audio=0&format=binary&delivery=all&max_fps=7.5&window=2&events=1&audio_rate=16000&audio_channels=1&token=s",
@@ -270,7 +326,7 @@ fn the_query_says_what_is_asked_for() {
 }
 
 #[test]
-fn a_bad_query_is_one_clear_line() {
+fn query_error_is_one_line() {
     let cases = [
         ("video=yes", "video must be 0 or 1, not \"yes\""),
         ("audio=", "audio must be 0 or 1, not \"\""),
@@ -304,9 +360,9 @@ fn a_bad_query_is_one_clear_line() {
         ("audio=1&audio=1", "parameter \"audio\" is given twice"),
         ("a\nb=1", "unknown parameter \"a?b\""),
     ];
-    for (text, said) in cases {
+    for (text, expected) in cases {
         let error = query(text).unwrap_err();
-        assert!(error.starts_with(said), "{text}: {error}");
+        assert!(error.starts_with(expected), "{text}: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
 }
@@ -317,40 +373,41 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn text_comes_back(stamp in micros(), width: u16, height: u16, payload: Vec<u8>) {
+    fn text_packet_round_trip(stamp in micros(), width: u16, height: u16, payload: Vec<u8>) {
         let sent = text::packet(stamp, Shape::Video { width, height }, &payload);
         let read = Message::Video { stamp, label: None, width, height, jpeg: Cow::Borrowed(&payload) };
         prop_assert_eq!(text::decode(&sent), Ok(read));
         let sent = text::packet(stamp, Shape::Audio { rate_hz: 1, channels: 1 }, &payload);
-        prop_assert_eq!(text::decode(&sent), Ok(Message::Audio { stamp, label: None, rate: None, pcm: Cow::Borrowed(&payload) }));
+        prop_assert_eq!(text::decode(&sent), Ok(Message::Audio { stamp, label: None, format: None, pcm: Cow::Borrowed(&payload) }));
     }
 
     #[test]
-    fn binary_comes_back(stamp: u64, sequence: u32, gap: bool, width: u16, height: u16, rate_hz: u32, channels: u16, payload: Vec<u8>) {
+    fn binary_packet_round_trip(stamp: u64, sequence: u32, gap: bool, width: u16, height: u16, rate_hz: u32, channels: u16, payload: Vec<u8>) {
         let (stamp, label) = (UnixNs(stamp), Label { sequence, gap });
         let sent = [&binary::packet_header(label, stamp, Shape::Video { width, height })[..], &payload].concat();
         let read = Message::Video { stamp, label: Some(label), width, height, jpeg: Cow::Borrowed(&payload) };
         prop_assert_eq!(binary::decode(&sent), Ok(read));
         let sent = [&binary::packet_header(label, stamp, Shape::Audio { rate_hz, channels })[..], &payload].concat();
-        let read = Message::Audio { stamp, label: Some(label), rate: Some((rate_hz, channels)), pcm: Cow::Borrowed(&payload) };
+        let read = Message::Audio { stamp, label: Some(label), format: Some(AudioFormat { rate_hz, channels }), pcm: Cow::Borrowed(&payload) };
         prop_assert_eq!(binary::decode(&sent), Ok(read));
     }
 
     #[test]
-    fn pongs_and_events_come_back(received in micros(), sent in micros(), id in "[^:]{0,16}", count: Option<u32>) {
+    fn pong_and_event_round_trip(received in micros(), sent in micros(), id in "[^:]{0,16}", count: Option<u32>) {
         let pong = text::pong(&id, received, sent);
         prop_assert_eq!(text::decode(&pong), Ok(Message::Pong { id: Cow::Borrowed(&id), received, sent }));
         let seconds = count.is_none().then_some(0.25);
-        let event = Event::Gap { stream: MediaKind::Video, count: count.map(u64::from), seconds, cause: Cause::Driver };
+        let gap = Gap { count: count.map(u64::from), seconds, cause: Cause::Driver.into() };
+        let event = Event::Gap { stream: MediaKind::Video, gap };
         let line = text::event(sent, &event);
         prop_assert_eq!(text::decode(&line), Ok(Message::Event { stamp: sent, event: event.clone() }));
         let bytes = [&binary::event_header(3, sent)[..], event.to_json().as_bytes()].concat();
         prop_assert_eq!(binary::decode(&bytes), Ok(Message::Event { stamp: sent, event }));
     }
 
-    /// It is written without the formatting that shows stamps elsewhere.
+    /// The prefix has its own number formatting.
     #[test]
-    fn a_packets_head_shows_its_stamp_and_size_as_everything_else_does(stamp: u64, width: u16, height: u16) {
+    fn text_prefix_equals_formatted_text(stamp: u64, width: u16, height: u16) {
         for stamp in [UnixNs(stamp), UnixNs(stamp % 2_000_000), UnixNs(u64::MAX)] {
             let head = text::packet_prefix(stamp, Shape::Video { width, height });
             prop_assert_eq!(head.as_bytes().to_vec(), format!("video:{}:{width}:{height}:", stamp::Seconds(stamp)).into_bytes());
@@ -360,7 +417,7 @@ proptest! {
     }
 
     #[test]
-    fn base64_comes_back(bytes: Vec<u8>, before: Vec<u8>) {
+    fn base64_round_trip(bytes: Vec<u8>, before: Vec<u8>) {
         let mut out = before.clone();
         b64::append(&mut out, &bytes);
         prop_assert_eq!(out.len(), before.len() + b64::encoded_len(bytes.len()));
@@ -368,9 +425,9 @@ proptest! {
         prop_assert_eq!(b64::decode(&out[before.len()..]), Some(bytes));
     }
 
-    /// Every prefix of a good message, and any bytes at all, are read or refused; nothing panics.
+    /// Prefixes of good messages, and any bytes.
     #[test]
-    fn no_bytes_panic_a_decoder(bytes: Vec<u8>, line in "(video|audio|event|pong|):?[0-9.:a-zA-Z{}\"+/=]{0,40}") {
+    fn decoders_arbitrary_bytes_do_not_panic(bytes: Vec<u8>, line in "(video|audio|event|pong|):?[0-9.:a-zA-Z{}\"+/=]{0,40}") {
         let _ = binary::decode(&bytes);
         let _ = Event::from_json(&bytes);
         let _ = text::command(&line);

@@ -1,17 +1,21 @@
-//! WebSocket frame headers, server to client (RFC 6455, section 5.2): one final, unmasked frame per message. Reading, and
-//! the answers to pings and closes, are tungstenite's.
+//! WebSocket frames, server to client (RFC 6455, section 5.2): one final, unmasked frame per message.
+//! tungstenite reads the client's frames and answers its pings and closes.
 
-/// The longest header that a server writes.
+/// The longest header that a server writes, bytes.
 pub const MAX_HEADER_LEN: usize = 10;
 
+/// Kind of a frame (section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
+    /// UTF-8 text.
     Text = 1,
+    /// Bytes.
     Binary = 2,
+    /// Code and reason; the last frame of a connection.
     Close = 8,
 }
 
-/// Appends the header of a message of `len` bytes.
+/// Appends the header of a message with `len` bytes of payload.
 pub fn append_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
     const FIN: u8 = 0x80;
     out.push(FIN | opcode as u8);
@@ -28,13 +32,14 @@ pub fn append_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
     }
 }
 
-/// Appends a whole message.
+/// Appends a message: header and payload.
 pub fn append_message(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     append_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame (section 5.5.1). A reason longer than a control frame holds is cut.
+/// Appends a close frame (section 5.5.1). A reason of more than 123 bytes is truncated between
+/// characters.
 pub fn append_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     const MAX_REASON: usize = 123;
     let end = (0..=reason.len().min(MAX_REASON))

@@ -144,21 +144,9 @@ impl Outgoing {
     ) -> &'a Bytes {
         let stream = packet.encoding.kind();
         if self.manner.events {
-            for &Gap {
-                cause,
-                count,
-                seconds,
-            } in gaps
-            {
-                self.compose_event(
-                    packet.stamp,
-                    &Event::Gap {
-                        stream,
-                        count,
-                        seconds,
-                        cause,
-                    },
-                );
+            for gap in gaps {
+                let gap = gap.map_cause(Into::into);
+                self.compose_event(packet.stamp, &Event::Gap { stream, gap });
             }
             if reshaped {
                 self.compose_event(
