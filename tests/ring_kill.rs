@@ -148,6 +148,7 @@ fn label(life: u32, sequence: u64) -> PacketMeta {
         losses: Losses {
             driver: mixed as u32,
             corrupt: 1,
+            encoder: (mixed >> 16) as u32,
             xrun: (mixed >> 32) as u32,
             source_away: 3,
         },

@@ -43,6 +43,7 @@ pub fn labels(bytes: &[u8]) {
             losses = Losses {
                 driver: lost(),
                 corrupt: lost(),
+                encoder: lost(),
                 xrun: lost(),
                 source_away: lost(),
             };

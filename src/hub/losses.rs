@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
-const CAUSES: [Cause; 6] = [
+const CAUSES: [Cause; 7] = [
     Cause::Driver,
     Cause::Corrupt,
+    Cause::Encoder,
     Cause::Ring,
     Cause::Xrun,
     Cause::SourceAway,
@@ -39,7 +40,7 @@ pub struct Once {
 
 impl Once {
     /// `hole`: from the packet before it to the packet behind it, of one encoding; `before` and `after`: that encoding's totals.
-    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own ring lost. (A picture
+    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own encoder and ring lost. (A picture
     /// that one encoder alone refused, within a hole of the device, is taken for that hole's.)
     pub fn count(&mut self, hole: Range<MonoNs>, before: &Tally, after: &Tally) {
         let is_known = hole.start < self.until;
@@ -48,7 +49,7 @@ impl Once {
             .zip(after.iter())
             .filter(|(then, now)| then != now)
         {
-            if cause != Cause::Ring {
+            if !matches!(cause, Cause::Encoder | Cause::Ring) {
                 if is_known {
                     continue;
                 }

@@ -54,6 +54,7 @@ struct Last {
 struct Jump {
     driver: u64,
     corrupt: u64,
+    encoder: u64,
     unexplained: u64,
     xruns: u32,
     aways: u32,
@@ -66,12 +67,13 @@ impl Jump {
         let Self {
             driver,
             corrupt,
+            encoder,
             unexplained,
             xruns,
             aways,
             restarted,
         } = *self;
-        driver + corrupt + unexplained == 0 && xruns == 0 && aways == 0 && !restarted
+        driver + corrupt + encoder + unexplained == 0 && xruns == 0 && aways == 0 && !restarted
     }
 }
 
@@ -143,6 +145,7 @@ impl Intake {
         let missing = Arc::make_mut(&mut self.missing);
         missing.add_packets(Cause::Driver, jump.driver);
         missing.add_packets(Cause::Corrupt, jump.corrupt);
+        missing.add_packets(Cause::Encoder, jump.encoder);
         missing.add_packets(
             if jump.restarted {
                 Cause::WorkerRestarted
@@ -152,7 +155,7 @@ impl Intake {
             jump.unexplained,
         );
         // One hole may have several causes, and nobody knows which took how long: the first named gets the time.
-        let counted = jump.driver + jump.corrupt + jump.unexplained;
+        let counted = jump.driver + jump.corrupt + jump.encoder + jump.unexplained;
         let expected = last
             .length
             .saturating_mul(u32::try_from(counted + 1).unwrap_or(u32::MAX));
@@ -206,18 +209,22 @@ fn jump(last: &Last, meta: &PacketMeta, capture_time: MonoNs) -> Option<Jump> {
     let Losses {
         driver,
         corrupt,
+        encoder,
         xrun,
         source_away,
     } = meta.losses;
     let driver = u64::from(driver.checked_sub(before.driver)?);
     let corrupt = u64::from(corrupt.checked_sub(before.corrupt)?);
-    let explained = driver + corrupt;
+    let encoder = u64::from(encoder.checked_sub(before.encoder)?);
+    let explained = driver + corrupt + encoder;
     // A worker may have restarted between counting a loss and numbering it; then the numbers decide.
     let driver = driver.min(skipped);
     let corrupt = corrupt.min(skipped - driver);
+    let encoder = encoder.min(skipped - driver - corrupt);
     Some(Jump {
         driver,
         corrupt,
+        encoder,
         unexplained: skipped.saturating_sub(explained),
         xruns: xrun.checked_sub(before.xrun)?,
         aways: source_away.checked_sub(before.source_away)?,

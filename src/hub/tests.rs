@@ -79,18 +79,19 @@ fn a_jump_is_explained_by_its_losses_and_the_rest_is_the_rings() {
         gaps_between(first, meta(14, PICTURE)),
         [packets(Cause::Ring, 3)]
     );
-    let mut second = meta(17, PICTURE);
+    let mut second = meta(21, PICTURE);
     second.losses = Losses {
         driver: 2,
         corrupt: 1,
-        xrun: 0,
-        source_away: 0,
+        encoder: 4,
+        ..Losses::default()
     };
     assert_eq!(
         gaps_between(first, second),
         [
             packets(Cause::Driver, 2),
             packets(Cause::Corrupt, 1),
+            packets(Cause::Encoder, 4),
             packets(Cause::Ring, 3)
         ]
     );
@@ -329,12 +330,12 @@ fn what_comes_after_the_last_reader_left_ends_no_pause() {
 proptest! {
     /// Whatever a worker that was broken into writes.
     #[test]
-    fn numbers_and_times_only_grow(labels in prop::collection::vec(any::<(u8, u64, u64, (u32, u32, u32, u32), bool)>(), 1..40), now: u64) {
+    fn numbers_and_times_only_grow(labels in prop::collection::vec(any::<(u8, u64, u64, (u32, u32, u32, u32, u32), bool)>(), 1..40), now: u64) {
         let now = MonoNs(now / 2);
         let mut intake = Intake::default();
         let mut last: Option<sequencer::Accepted> = None;
-        for (generation, sequence, capture_time, (driver, corrupt, xrun, source_away), pause) in labels {
-            let losses = Losses { driver, corrupt, xrun, source_away };
+        for (generation, sequence, capture_time, (driver, corrupt, encoder, xrun, source_away), pause) in labels {
+            let losses = Losses { driver, corrupt, encoder, xrun, source_away };
             let meta = PacketMeta { generation: generation.into(), sequence: sequence >> 11, capture_time: MonoNs(capture_time), shape: PICTURE, keyframe: true, losses };
             if pause {
                 intake.pause();

@@ -10,6 +10,8 @@ pub enum Cause {
     Driver,
     /// The device delivered bytes that are not an image, or marked them as faulty.
     Corrupt,
+    /// An encoder was still busy with an earlier frame.
+    Encoder,
     /// The server read the ring too late and the oldest packets were overwritten.
     Ring,
     /// This viewer was too slow.
@@ -28,6 +30,7 @@ impl Cause {
         match self {
             Self::Driver => "driver",
             Self::Corrupt => "corrupt",
+            Self::Encoder => "encoder",
             Self::Ring => "ring",
             Self::ViewerQueue => "viewer_queue",
             Self::Xrun => "xrun",
@@ -45,6 +48,8 @@ pub struct Losses {
     pub driver: u32,
     /// Packets, counted in the sequence.
     pub corrupt: u32,
+    /// Packets, counted in the sequence.
+    pub encoder: u32,
     /// Outages of unknown duration, not counted in the sequence.
     pub xrun: u32,
     /// Outages of unknown duration, not counted in the sequence.
@@ -85,6 +90,7 @@ mod tests {
         for cause in [
             Cause::Driver,
             Cause::Corrupt,
+            Cause::Encoder,
             Cause::Ring,
             Cause::ViewerQueue,
             Cause::Xrun,

@@ -12,18 +12,22 @@ const FLAGS: u64 = KEYFRAME | AUDIO;
 pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 const MAX_RATE_HZ: u32 = 768_000;
 const MAX_CHANNELS: u16 = 32;
+/// The lower bits of an audio shape hold the channels, the others the rate.
+const CHANNEL_BITS: u32 = 8;
 
 pub fn encode(meta: &PacketMeta) -> [u64; LABEL] {
     let (kind, shape) = match meta.shape {
-        Shape::Video { width, height } => (0, pair(width.into(), height.into())),
-        Shape::Audio { rate_hz, channels } => (AUDIO, pair(rate_hz, channels.into())),
+        Shape::Video { width, height } => (0, u32::from(width) << 16 | u32::from(height)),
+        Shape::Audio { rate_hz, channels } => {
+            (AUDIO, rate_hz << CHANNEL_BITS | u32::from(channels))
+        }
     };
     let flags = kind | if meta.keyframe { KEYFRAME } else { 0 };
     [
         meta.sequence,
         meta.capture_time.0,
         u64::from(meta.generation) << 32 | flags,
-        shape,
+        pair(shape, meta.losses.encoder),
         pair(meta.losses.driver, meta.losses.corrupt),
         pair(meta.losses.xrun, meta.losses.source_away),
     ]
@@ -43,6 +47,7 @@ pub fn decode(words: [u64; LABEL]) -> Result<PacketMeta, &'static str> {
     if flags & !FLAGS != 0 {
         return Err("it has unknown flags");
     }
+    let (shape, encoder) = unpair(shape);
     let (driver, corrupt) = unpair(packets);
     let (xrun, source_away) = unpair(absences);
     Ok(PacketMeta {
@@ -58,24 +63,24 @@ pub fn decode(words: [u64; LABEL]) -> Result<PacketMeta, &'static str> {
         losses: Losses {
             driver,
             corrupt,
+            encoder,
             xrun,
             source_away,
         },
     })
 }
 
-fn video(shape: u64) -> Result<Shape, &'static str> {
-    let (width, height) = unpair(shape);
-    match (u16::try_from(width), u16::try_from(height)) {
-        (Ok(width @ 1..), Ok(height @ 1..)) => Ok(Shape::Video { width, height }),
+fn video(shape: u32) -> Result<Shape, &'static str> {
+    match ((shape >> 16) as u16, shape as u16) {
+        (width @ 1.., height @ 1..) => Ok(Shape::Video { width, height }),
         _ => Err("its picture size is out of range"),
     }
 }
 
-fn audio(shape: u64) -> Result<Shape, &'static str> {
-    let (rate_hz, channels) = unpair(shape);
-    match (rate_hz, u16::try_from(channels)) {
-        (1..=MAX_RATE_HZ, Ok(channels @ 1..=MAX_CHANNELS)) => {
+fn audio(shape: u32) -> Result<Shape, &'static str> {
+    let channels = (shape & ((1 << CHANNEL_BITS) - 1)) as u16;
+    match (shape >> CHANNEL_BITS, channels) {
+        (rate_hz @ 1..=MAX_RATE_HZ, channels @ 1..=MAX_CHANNELS) => {
             Ok(Shape::Audio { rate_hz, channels })
         }
         _ => Err("its sample rate or channel count is out of range"),

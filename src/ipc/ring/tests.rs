@@ -20,6 +20,7 @@ fn meta(sequence: u64) -> PacketMeta {
         losses: Losses {
             driver: 1,
             corrupt: 2,
+            encoder: 5,
             xrun: 3,
             source_away: 4,
         },
@@ -411,7 +412,7 @@ proptest::proptest! {
     #[test]
     fn labels_survive_the_words(
         numbers: (u32, u64, u64), video: bool, size in (1u16.., 1u16..), rate_hz in 1u32..=768_000, channels in 1u16..=32,
-        keyframe: bool, losses: (u32, u32, u32, u32),
+        keyframe: bool, losses: (u32, u32, u32, u32, u32),
     ) {
         let meta = PacketMeta {
             generation: numbers.0,
@@ -419,7 +420,7 @@ proptest::proptest! {
             capture_time: MonoNs(numbers.2 >> 1),
             shape: if video { Shape::Video { width: size.0, height: size.1 } } else { Shape::Audio { rate_hz, channels } },
             keyframe,
-            losses: Losses { driver: losses.0, corrupt: losses.1, xrun: losses.2, source_away: losses.3 },
+            losses: Losses { driver: losses.0, corrupt: losses.1, xrun: losses.2, source_away: losses.3, encoder: losses.4 },
         };
         proptest::prop_assert_eq!(record_header::decode(record_header::encode(&meta)), Ok(meta));
     }
