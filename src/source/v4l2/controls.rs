@@ -1,18 +1,8 @@
 //! A camera's controls (exposure, focus, mains frequency …): their names, and what `NAME=VALUE` means. Sets nothing itself
 //! but through [`Device`]; what to set is worked out by [`plan`], which is pure.
 
+use super::abi::*;
 use super::device::{Device, RawControl};
-use v4l::v4l_sys::*;
-use v4l::v4l_sys::{
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK as TYPE_BITMASK,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN as TYPE_BOOLEAN,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON as TYPE_BUTTON,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_CTRL_CLASS as TYPE_CTRL_CLASS,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER as TYPE_INTEGER,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU as TYPE_INTEGER_MENU,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 as TYPE_INTEGER64,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU as TYPE_MENU,
-};
 
 /// What a control's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +44,13 @@ impl Control {
             return None;
         }
         let kind = match raw.kind {
-            TYPE_CTRL_CLASS => return None,
-            TYPE_INTEGER => Kind::Integer,
-            TYPE_INTEGER64 => Kind::Wide,
-            TYPE_BOOLEAN => Kind::Boolean,
-            TYPE_MENU | TYPE_INTEGER_MENU => Kind::Menu,
-            TYPE_BITMASK => Kind::Bits,
-            TYPE_BUTTON => Kind::Button,
+            V4L2_CTRL_TYPE_CTRL_CLASS => return None,
+            V4L2_CTRL_TYPE_INTEGER => Kind::Integer,
+            V4L2_CTRL_TYPE_INTEGER64 => Kind::Wide,
+            V4L2_CTRL_TYPE_BOOLEAN => Kind::Boolean,
+            V4L2_CTRL_TYPE_MENU | V4L2_CTRL_TYPE_INTEGER_MENU => Kind::Menu,
+            V4L2_CTRL_TYPE_BITMASK => Kind::Bits,
+            V4L2_CTRL_TYPE_BUTTON => Kind::Button,
             _ => Kind::Other,
         };
         Some(Self {

@@ -3,6 +3,7 @@
 //! Source: `/sys/class/video4linux`, which names every node, its device and, up the tree, the USB device with its serial number
 //! and port. Only the kernel writes there, but names and serial numbers in it are the device's own words.
 
+use super::abi::*;
 use super::device::Device;
 use crate::config::UsbCamera;
 use crate::source::SourceError;
@@ -12,7 +13,6 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use v4l::v4l_sys::*;
 
 const CLASS: &str = "/sys/class/video4linux";
 

@@ -3,6 +3,7 @@
 //! `find` says which device, `formats` what to ask of it, `controls` its knobs, `device` and `stream` talk to the kernel, `stamp`
 //! judges its stamps. `list` is for people.
 
+pub(crate) mod abi;
 pub mod controls;
 pub mod device;
 pub mod find;

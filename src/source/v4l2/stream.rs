@@ -1,17 +1,17 @@
 //! The capture loop: buffers mapped from the driver, waited for, lent and given back. Judges neither stamps nor pictures.
 #![allow(unsafe_code)]
 
-use super::device::{CAPTURE, Device, Plain};
+use super::abi::ioctl;
+use super::abi::*;
+use super::device::Device;
 use crate::media::MonoNs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
-use v4l::v4l_sys::*;
-use v4l::v4l2::vidioc;
-
-const MMAP: u32 = v4l2_memory_V4L2_MEMORY_MMAP;
 
 /// Buffers that the driver fills in turn. When all are full, drivers skip frames (a gap in their numbers) until one is given
 /// back; one is lent to the caller at a time.
@@ -61,14 +61,11 @@ impl Stream {
             lent: None,
             started: MonoNs(0),
         };
-        let mut request = v4l2_requestbuffers {
-            count: BUFFERS,
-            ..no_buffers()
-        };
-        stream.device.call(vidioc::VIDIOC_REQBUFS, &mut request)?;
+        let mut request = v4l2_requestbuffers::mmap(BUFFERS);
+        ioctl::reqbufs(stream.device.as_fd(), &mut request)?;
         for index in 0..request.count {
-            let mut buffer = buffer(index);
-            stream.device.call(vidioc::VIDIOC_QUERYBUF, &mut buffer)?;
+            let mut buffer = v4l2_buffer::mmap(index);
+            ioctl::querybuf(stream.device.as_fd(), &mut buffer)?;
             stream.mappings.push(Mapping::new(&stream.device, &buffer)?);
             stream.enqueue(index)?;
         }
@@ -76,9 +73,10 @@ impl Stream {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         stream.started = MonoNs::now();
-        stream
-            .device
-            .call(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as i32))?;
+        ioctl::streamon(
+            stream.device.as_fd(),
+            &mut (V4L2_BUF_TYPE_VIDEO_CAPTURE as i32),
+        )?;
         Ok(stream)
     }
 
@@ -135,12 +133,12 @@ impl Stream {
     }
 
     fn enqueue(&self, index: u32) -> io::Result<()> {
-        self.device.call(vidioc::VIDIOC_QBUF, &mut buffer(index))
+        ioctl::qbuf(self.device.as_fd(), &mut v4l2_buffer::mmap(index))
     }
 
     fn dequeue(&mut self) -> io::Result<Filled> {
-        let mut b = buffer(0);
-        self.device.call(vidioc::VIDIOC_DQBUF, &mut b)?;
+        let mut b = v4l2_buffer::mmap(0);
+        ioctl::dqbuf(self.device.as_fd(), &mut b)?;
         let dequeued = MonoNs::now();
         let Some(mapping) = self.mappings.get(b.index as usize) else {
             return Err(io::Error::other(
@@ -195,33 +193,16 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // An unplugged device refuses all of it (ENODEV); the kernel then frees everything with the file.
-        let _refused = self
-            .device
-            .call(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as i32));
+        let _refused = ioctl::streamoff(
+            self.device.as_fd(),
+            &mut (V4L2_BUF_TYPE_VIDEO_CAPTURE as i32),
+        );
         self.mappings.clear();
-        let _refused = self.device.call(vidioc::VIDIOC_REQBUFS, &mut no_buffers());
+        let _refused = ioctl::reqbufs(self.device.as_fd(), &mut v4l2_requestbuffers::mmap(0));
     }
 }
 
-fn no_buffers() -> v4l2_requestbuffers {
-    v4l2_requestbuffers {
-        count: 0,
-        type_: CAPTURE,
-        memory: MMAP,
-        ..Plain::zeroed()
-    }
-}
-
-fn buffer(index: u32) -> v4l2_buffer {
-    v4l2_buffer {
-        index,
-        type_: CAPTURE,
-        memory: MMAP,
-        ..Plain::zeroed()
-    }
-}
-
-fn stamp(t: timeval) -> MonoNs {
+fn stamp(t: kernel_v4l2_timeval) -> MonoNs {
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     let micros = u64::try_from(t.tv_usec).unwrap_or(0);
     MonoNs(
@@ -231,7 +212,7 @@ fn stamp(t: timeval) -> MonoNs {
     )
 }
 
-/// One buffer's memory.
+/// One buffer of the driver in this process's memory, for reading.
 struct Mapping {
     start: NonNull<u8>,
     length: usize,
@@ -241,30 +222,33 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
+    /// Maps the buffer that QUERYBUF described.
     fn new(device: &Device, buffer: &v4l2_buffer) -> io::Result<Self> {
-        let length = buffer.length as usize;
-        // SAFETY: QUERYBUF on an MMAP buffer fills in `offset`; the address is the kernel's choice, so no memory of ours is
-        // replaced; mmap checks length and offset against the buffer.
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let length = NonZeroUsize::new(buffer.length as usize).ok_or_else(invalid)?;
+        let offset = buffer.m.offset.try_into().map_err(|_| invalid())?;
+        // SAFETY: without an address and MAP_FIXED the kernel chooses the place, so no memory of
+        // ours is replaced. The kernel checks offset and length against the buffer.
         let start = unsafe {
-            v4l::v4l2::mmap(
-                std::ptr::null_mut(),
+            mmap(
+                None,
                 length,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                device.as_fd().as_raw_fd(),
-                buffer.m.offset as libc::off_t,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                device,
+                offset,
             )?
         };
-        match NonNull::new(start.cast()) {
-            Some(start) => Ok(Self { start, length }),
-            None => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
-        }
+        Ok(Self {
+            start: start.cast(),
+            length: length.get(),
+        })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped, and no slice of it outlives the stream that owns it.
-        let _cannot_fail = unsafe { v4l::v4l2::munmap(self.start.as_ptr().cast(), self.length) };
+        let _cannot_fail = unsafe { munmap(self.start.cast(), self.length) };
     }
 }
