@@ -14,7 +14,7 @@ use base64::engine::general_purpose::PAD;
 use base64::engine::{Engine, Simd};
 use common::{interleaved, median};
 use scene::textured_yuyv;
-use stampcast::config::Video;
+use stampcast::config::VideoConfig;
 use stampcast::encode::pipeline::Picture;
 use stampcast::media::frame::{PixelFormat, RawFrame};
 use stampcast::media::{MonoNs, Shape, UnixNs};
@@ -140,13 +140,13 @@ struct Ours {
 impl Ours {
     fn new(width: usize, height: usize) -> Self {
         let (width, height) = (width as u32, height as u32);
-        let video = Video {
+        let video = VideoConfig {
             width,
             height,
             capture_width: width,
             capture_height: height,
             quality: QUALITY,
-            ..Video::default()
+            ..VideoConfig::default()
         };
         let picture = Picture::new(&video).expect("the size is a usual one");
         let size = (width as usize, height as usize);

@@ -35,17 +35,17 @@ pub mod worker;
 use config::Config;
 
 /// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-/// `tokens`: what [`crate::config::secrets::take`] found before the options were read.
+/// `tokens`: what [`config::secrets::take`] found before the options were read.
 pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, String> {
     config.unmask(tokens);
     if let Some(whip) = config.webrtc.iter().flat_map(|webrtc| &webrtc.whip).next() {
-        whip.check()?;
+        whip.check().map_err(|e| e.to_string())?;
     }
-    log::init(config.logging);
-    if !config.without_effect.is_empty() {
+    log::init(config.logging.format, config.logging.level);
+    if !config.ignored_options.is_empty() {
         tracing::warn!(
-            "without effect beside the other options: {}",
-            config.without_effect.join(", ")
+            "without effect with the other options: {}",
+            config.ignored_options.join(", ")
         );
     }
     raise_descriptor_limit();

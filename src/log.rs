@@ -3,7 +3,7 @@
 //!
 //! The subscriber is set once, before the first fork; each process then sets the name that its lines carry.
 
-use crate::config::{LogFormat, Logging};
+use clap::ValueEnum;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::OnceLock;
@@ -19,15 +19,23 @@ const LINES: usize = 16;
 
 static PROCESS: OnceLock<&'static str> = OnceLock::new();
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    // One JSON object a line. (A doc comment would become a help text.)
+    Json,
+}
+
 /// Starts logging; the first process calls it once.
-pub fn init(logging: Logging) {
+pub fn init(format: LogFormat, level: tracing::Level) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter(logging.level))
+        .with_env_filter(filter(level))
         // A line that cannot be written (a full disk under the log) is lost. Complaining of it on stderr would be a panic.
         .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
-    let _ = match logging.format {
+    let _ = match format {
         LogFormat::Text => builder.event_format(Line).try_init(),
         LogFormat::Json => builder
             .json()

@@ -7,21 +7,21 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all: the parser copies what it reads.
-    let tokens = secrets::take();
+    // Before anything else: the parser copies what it reads.
+    let mut tokens = secrets::take();
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Run(config)) => stampcast::run(*config, tokens),
         Ok(Command::ListDevices) => stampcast::list_devices(),
         Ok(Command::Doctor(mut options)) => {
-            secrets::unmask(&mut options.token, tokens.token);
+            tokens.unmask("token", options.token.as_mut());
             stampcast::doctor::run(&options).map_err(|e| e.to_string())
         }
-        Err(CliError::Wanted(text)) => stampcast::print(&text).map(|()| 0),
+        Err(CliError::Requested(text)) => stampcast::print(&text).map(|()| 0),
         Err(CliError::Usage(line)) => Err(line),
     };
     outcome.map_or_else(
         |line| {
-            // Where even that cannot be said, the exit code says it.
+            // Without a standard error the exit code remains.
             let _ = writeln!(std::io::stderr(), "stampcast: {line}");
             ExitCode::from(2)
         },

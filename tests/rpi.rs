@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stampcast::config::{Flip, Rotate, Video};
+use stampcast::config::{Flip, Rotate, VideoConfig};
 use stampcast::media::frame::PixelFormat;
 use stampcast::media::{MonoNs, Shape};
 use stampcast::source::rpicam::RpiSource;
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 /// Longer than any wait of the source, for machines that are busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn video(fps: f64) -> Video {
-    Video {
+fn video(fps: f64) -> VideoConfig {
+    VideoConfig {
         fps,
-        ..Video::default()
+        ..VideoConfig::default()
     }
 }
 
@@ -51,7 +51,7 @@ impl Standin {
         ]
     }
 
-    fn open(&self, video: &Video) -> Result<RpiSource, SourceError> {
+    fn open(&self, video: &VideoConfig) -> Result<RpiSource, SourceError> {
         RpiSource::open_with(&[vec!["no-such-program".into()], self.command()], video)
     }
 
@@ -342,7 +342,7 @@ fn missing_program_says_what_to_do() {
 #[test]
 fn size_that_was_adjusted_is_the_size_that_is_told() {
     let standin = Standin::new("");
-    let asked = Video {
+    let asked = VideoConfig {
         capture_width: 333,
         capture_height: 333,
         ..video(50.0)
@@ -362,7 +362,7 @@ fn size_that_was_adjusted_is_the_size_that_is_told() {
 #[test]
 fn settings_reach_the_camera() {
     let standin = Standin::new("");
-    let asked = Video {
+    let asked = VideoConfig {
         rotate: Rotate::Half,
         flip: Flip::Vertical,
         quality: 33,
@@ -399,7 +399,7 @@ fn settings_reach_the_camera() {
 #[test]
 fn unknown_control_is_refused_with_the_list() {
     let standin = Standin::new("");
-    let asked = Video {
+    let asked = VideoConfig {
         controls: vec![("exposure_auto".into(), "1".into())],
         ..video(15.0)
     };

@@ -3,9 +3,10 @@
 
 use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
-use stampcast::config::{Camera, Config, LogFormat, Logging, Video};
+use stampcast::config::{CameraConfig, Config, LogFormat, Logging, VideoConfig};
 use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, SharedRing, SharedStatus};
+use stampcast::media::id::CameraId;
 use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
 use stampcast::server::{ServeInputs, Worker, serve};
 use stampcast::wire::websocket::{Opcode, append_header};
@@ -206,7 +207,7 @@ fn shake_hands(mut stream: &TcpStream) {
 
 fn config(fps: u32) -> Config {
     Config {
-        without_effect: Vec::new(),
+        ignored_options: Vec::new(),
         limits: stampcast::config::Limits {
             clients: 2_000,
             handshake: Duration::from_secs(10),
@@ -218,12 +219,14 @@ fn config(fps: u32) -> Config {
         access: Default::default(),
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
-        camera: Camera::Test,
-        video: Video {
-            fps: fps.into(),
-            ..Video::default()
-        },
-        sound: None,
+        cameras: vec![CameraConfig {
+            id: CameraId::main(),
+            video: Some(VideoConfig {
+                fps: fps.into(),
+                ..VideoConfig::default()
+            }),
+            audio: None,
+        }],
         exit_on_device_error: false,
         serve_client: false,
         webrtc: None,

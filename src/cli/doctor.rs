@@ -1,9 +1,9 @@
 //! Options of `stampcast doctor`.
 
 use super::CliError;
-use super::values::{seconds, secret};
 use crate::config::secrets;
 use crate::config::secrets::Secret;
+use crate::config::values::{seconds, secret};
 use crate::doctor::Options;
 use crate::doctor::report::Limits;
 use std::path::PathBuf;
@@ -14,24 +14,26 @@ pub(super) struct DoctorArgs {
     #[arg(default_value = "localhost:8080")]
     url: String,
 
-    /// The server's token; `ps` and the shell's history may show it: --token-file and STAMPCAST_TOKEN are safer
+    /// The server's token; visible in `ps` and the shell's history: --token-file and STAMPCAST_TOKEN
+    /// are safer
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file")]
     token: Option<Secret>,
 
-    /// The server's token is in this file's first line
+    /// The server's token: this file's first line
     #[arg(long, env = "STAMPCAST_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// With wss://: believe the certificates in this PEM file (the server's own, or its authority's), not the system's list
+    /// For wss://: accept only the certificates in this PEM file (the server's own, or its
+    /// authority's) instead of the system's root certificates
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// How long to watch, seconds
+    /// Duration of the measurement, seconds
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
 
-    /// Print the findings as one JSON object
+    /// Print the results as one JSON object
     #[arg(long)]
     json: bool,
 
@@ -39,19 +41,19 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "FPS")]
     min_fps: Option<f64>,
 
-    /// Exit with 1 when the latency's p99, capture to arrival, is above this, milliseconds
+    /// Exit with 1 when the p99 latency, capture to arrival, is above this, milliseconds
     #[arg(long, value_name = "MS")]
     max_latency: Option<f64>,
 
-    /// Exit with 1 when picture and sound are further apart, milliseconds
+    /// Exit with 1 when the offset between video and audio is larger, milliseconds
     #[arg(long, value_name = "MS")]
     max_av_offset: Option<f64>,
 
-    /// Exit with 1 when a stamp is further from the test picture's time code, milliseconds
+    /// Exit with 1 when a stamp differs more from the test pattern's time code, milliseconds
     #[arg(long, value_name = "MS")]
     max_stamp_error: Option<f64>,
 
-    /// Exit with 1 when more packets are missing
+    /// Exit with 1 when more packets than this are missing
     #[arg(long, value_name = "N")]
     max_gaps: Option<u64>,
 }

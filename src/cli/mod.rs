@@ -1,23 +1,29 @@
-//! The command line: options, their defaults and units, and their validation into [`Config`]. Knows no room.
+//! The command line: parsing, precedence over the environment, usage errors. The options
+//! themselves, with defaults and units, are in `config`.
 
-pub mod doctor;
-pub mod media;
-pub mod network;
-pub mod precedence;
-pub mod running;
+pub(crate) mod doctor;
+pub(crate) mod precedence;
 #[cfg(test)]
-pub mod tests;
-pub mod values;
-pub mod webrtc;
+mod tests;
 
-use crate::config::{Camera, Config};
+use crate::config::access::AccessArgs;
+use crate::config::audio::AudioArgs;
+use crate::config::limits::LimitsArgs;
+use crate::config::logging::LoggingArgs;
+use crate::config::network::NetworkArgs;
+use crate::config::option_table::{self, Choices};
+use crate::config::process::ProcessArgs;
+use crate::config::video::{CameraType, VideoArgs};
+use crate::config::webrtc::WebrtcArgs;
+use crate::config::{CameraConfig, Config, ConfigError};
+use crate::media::id::CameraId;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use clap_mangen::Man;
 
-/// A camera and a microphone on one WebSocket, every packet stamped with the moment of its capture.
+/// A camera and a microphone on one WebSocket, every packet stamped with its capture time.
 ///
-/// Every option but --list-devices can also come from the environment: STAMPCAST_PORT=8081 for --port 8081,
-/// STAMPCAST_ENABLE_AUDIO=1 for --enable-audio. What is given here goes before that.
+/// Every option except --list-devices can also be set in the environment: STAMPCAST_PORT=8081 for
+/// --port 8081, STAMPCAST_ENABLE_AUDIO=1 for --enable-audio. The command line takes precedence.
 #[derive(Parser, Debug)]
 #[command(
     name = "stampcast",
@@ -34,34 +40,39 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Subcommand>,
 
-    /// Where the picture comes from: the Pi camera, a USB (V4L2) camera, a test pattern, or nowhere (sound only)
+    /// Video source: the Raspberry Pi camera, a USB (V4L2) camera, a test pattern, or none (audio
+    /// only)
     #[arg(long, value_enum, env = "STAMPCAST_CAMERA_TYPE")]
-    camera_type: Option<media::CameraType>,
+    camera_type: Option<CameraType>,
 
-    /// Print the cameras and microphones of this machine, and what each offers, then exit
+    /// Print the cameras and microphones of this machine and their formats, then exit
     #[arg(long)]
     list_devices: bool,
 
     #[command(flatten)]
-    network: network::NetworkArgs,
+    network: NetworkArgs,
     #[command(flatten)]
-    access: network::AccessArgs,
+    limits: LimitsArgs,
     #[command(flatten)]
-    video: media::VideoArgs,
+    access: AccessArgs,
     #[command(flatten)]
-    sound: media::SoundArgs,
+    video: VideoArgs,
     #[command(flatten)]
-    webrtc: webrtc::WebrtcArgs,
+    audio: AudioArgs,
     #[command(flatten)]
-    running: running::RunningArgs,
+    webrtc: WebrtcArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    logging: LoggingArgs,
 }
 
 #[derive(clap::Subcommand, Debug)]
 enum Subcommand {
-    /// Watch a running stream and say how it is: rates, latency, gaps, clocks
+    /// Measure a running stream: rates, latency, gaps, clocks
     Doctor(doctor::DoctorArgs),
 
-    /// Print the shell's completions for this program: stampcast completions bash > /etc/bash_completion.d/stampcast
+    /// Print shell completions: stampcast completions bash > /etc/bash_completion.d/stampcast
     Completions { shell: clap_complete::Shell },
 
     /// Print the manual page: stampcast man > stampcast.1
@@ -76,18 +87,27 @@ pub enum Command {
     Doctor(crate::doctor::Options),
 }
 
-/// Why the command line cannot be followed.
+/// The outcome of parsing where there is nothing to run.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// `--help`, `--version` and the like: text for stdout, exit code 0.
     #[error("{0}")]
-    Wanted(String),
-    /// One clear line for stderr, exit code 2.
+    Requested(String),
+    /// A usage error: one line for stderr, exit code 2.
     #[error("{0}")]
     Usage(String),
 }
 
+impl From<ConfigError> for CliError {
+    fn from(e: ConfigError) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
 /// Reads the arguments (the first is the program's name) and the environment.
+///
+/// # Errors
+/// A usage error, or a text that was asked for (`--help`).
 pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Command, CliError> {
     let matches = precedence::read(&args.into_iter().collect::<Vec<_>>())?;
     let cli = Cli::from_arg_matches(&matches)
@@ -95,9 +115,9 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Comma
     cli.validate(&matches)
 }
 
-/// clap explains over several lines; a log and a service file want one.
+/// clap's errors have several lines; a log needs one.
 fn one_line(text: &str) -> String {
-    let told: Vec<&str> = text
+    let lines: Vec<&str> = text
         .lines()
         .take_while(|l| !l.starts_with("Usage:"))
         .map(str::trim)
@@ -105,7 +125,8 @@ fn one_line(text: &str) -> String {
         .collect();
     format!(
         "{}; see --help",
-        told.join(" ")
+        lines
+            .join(" ")
             .replace(" tip:", "; tip:")
             .trim_start_matches("error: ")
             .trim_end_matches("For more information, try '--help'.")
@@ -120,7 +141,7 @@ impl Cli {
             others.extend(matches.subcommand_name().map(str::to_owned));
             if !others.is_empty() {
                 return Err(CliError::Usage(format!(
-                    "--list-devices stands alone; leave out {}",
+                    "--list-devices cannot be combined with other options; leave out {}",
                     others.join(", ")
                 )));
             }
@@ -129,9 +150,9 @@ impl Cli {
         match self.command {
             Some(Subcommand::Doctor(args)) => return Ok(Command::Doctor(args.options()?)),
             Some(Subcommand::Completions { shell }) => {
-                return Err(CliError::Wanted(completions(shell)));
+                return Err(CliError::Requested(completions(shell)));
             }
-            Some(Subcommand::Man) => return Err(CliError::Wanted(manual())),
+            Some(Subcommand::Man) => return Err(CliError::Requested(manual())),
             None => {}
         }
         let Some(camera_type) = self.camera_type else {
@@ -139,31 +160,45 @@ impl Cli {
                 "--camera-type is missing: give usb, rpi, test or none; see --help".into(),
             ));
         };
-        let camera = self.video.camera(camera_type);
-        if matches!(camera, Camera::None) && !self.sound.enable_audio {
+        if camera_type == CameraType::None && !self.audio.enable_audio {
             return Err(CliError::Usage(
                 "--camera-type none leaves nothing to stream; add --enable-audio".into(),
             ));
         }
-        let without_effect = precedence::on_the_line(matches, |id| {
-            media::is_idle(id, &camera, self.sound.enable_audio) || self.webrtc.is_idle(id)
-        });
+        let ignored_options = self.ignored_options(camera_type, matches);
         Ok(Command::Run(Box::new(Config {
-            without_effect,
+            ignored_options,
             host: self.network.address()?,
             port: self.network.port,
             serve_client: self.network.serve_client,
-            limits: self.network.limits(),
+            limits: self.limits.limits(),
             tls: self.network.tls()?,
             access: self.access.access()?,
-            video: self.video.video(),
-            sound: self.sound.sound(&camera),
-            camera,
+            cameras: vec![CameraConfig {
+                id: CameraId::main(),
+                video: self.video.video(camera_type),
+                audio: self.audio.audio(camera_type),
+            }],
             webrtc: self.webrtc.webrtc()?,
-            exit_on_device_error: self.running.exit_on_device_error,
-            sandbox: !self.running.no_sandbox,
-            logging: self.running.logging(),
+            exit_on_device_error: self.process.exit_on_device_error,
+            sandbox: !self.process.no_sandbox,
+            logging: self.logging.logging(),
         })))
+    }
+
+    /// Options of the command line that have no effect with the others, as typed.
+    fn ignored_options(&self, camera_type: CameraType, matches: &ArgMatches) -> Vec<String> {
+        let choices = Choices {
+            usb_camera: camera_type == CameraType::Usb,
+            device_camera: matches!(camera_type, CameraType::Usb | CameraType::Rpi),
+            video: camera_type != CameraType::None,
+            audio: self.audio.enable_audio,
+            webrtc: self.webrtc.is_on(),
+            whip: self.webrtc.publishes(),
+        };
+        precedence::on_the_line(matches, |id| {
+            option_table::all().any(|option| option.id == id && option.is_ignored(choices))
+        })
     }
 }
 
@@ -173,7 +208,7 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// One page: each subcommand's options are a section of it, since nobody installs a page for each.
+/// The manual page, with a section for each subcommand: one page is simpler to install.
 fn manual() -> String {
     let (mut command, mut text) = (Cli::command().disable_help_subcommand(true), Vec::new());
     // Writing to memory does not fail.

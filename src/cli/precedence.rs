@@ -1,52 +1,48 @@
-//! Where an option comes from. The command line is this start's, the environment may be every program's: so of two options that
-//! cannot both hold, the one on the command line does, and only what stands there is refused or complained of.
+//! Precedence: command line, then environment, then default. The command line is of this start, the
+//! environment may be shared by many programs: of two options that exclude each other, the one on
+//! the command line holds, and only options given there are refused or reported as ignored.
 
 use super::{Cli, CliError, one_line};
-use crate::config::secrets;
+use crate::config::{option_table, secrets};
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 use std::ffi::OsString;
 
-/// Of each pair, one alone can hold.
-const EITHER: &[(&str, &str)] = &[
-    ("token", "token_file"),
-    ("audio_device", "audio_name"),
-    ("quiet", "verbose"),
-    ("device_id", "device"),
-    #[cfg(feature = "webrtc")]
-    ("whip_token", "whip_token_file"),
-];
-
-/// The options as they hold.
+/// Parses, and drops variables of the environment that an option on the command line excludes.
+///
+/// # Errors
+/// A usage error, also where two options of the same origin exclude each other.
 pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
     let matches = parse(command(), args)?;
     if matches.subcommand_name().is_some() {
         return Ok(matches);
     }
-    let mut yielding = Vec::new();
-    for &(one, other) in EITHER {
+    let mut overridden = Vec::new();
+    for (one, other) in option_table::all().filter_map(|o| Some((o.id, o.excludes?))) {
         match (given(&matches, one), given(&matches, other)) {
             (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => {
-                yielding.push(other)
+                overridden.push(other)
             }
-            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => yielding.push(one),
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => {
+                overridden.push(one)
+            }
             (Some(source), Some(_)) => {
                 let [one, other] = [one, other].map(|id| name(id, source));
                 return Err(CliError::Usage(format!(
-                    "{one} and {other} cannot both hold; give one of them; see --help"
+                    "{one} and {other} cannot be used together; give one of them; see --help"
                 )));
             }
             _ => {}
         }
     }
-    if yielding.is_empty() {
+    if overridden.is_empty() {
         return Ok(matches);
     }
     parse(
         command().mut_args(|arg| {
-            if yielding.contains(&arg.get_id().as_str()) {
+            if overridden.contains(&arg.get_id().as_str()) {
                 arg.env(None::<&str>)
             } else {
                 arg
@@ -56,30 +52,31 @@ pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
     )
 }
 
-/// The options of `among` that stand on the command line, as they are typed.
+/// The options of `among` that are on the command line, as they are typed.
 pub(super) fn on_the_line(matches: &ArgMatches, among: impl Fn(&str) -> bool) -> Vec<String> {
     let command = Cli::command();
     let ids = command.get_arguments().map(|arg| arg.get_id().as_str());
-    let stands = |id: &&str| among(id) && given(matches, id) == Some(ValueSource::CommandLine);
-    ids.filter(stands)
+    let is_there = |id: &&str| among(id) && given(matches, id) == Some(ValueSource::CommandLine);
+    ids.filter(is_there)
         .map(|id| name(id, ValueSource::CommandLine))
         .collect()
 }
 
-/// A switch in the environment is set with 1, yes, on or true, and unset with their opposites. A number below 0 is a value,
-/// so that the complaint names the option that it was given to; but no token, as for [`secrets`], which takes them out of `ps`.
+/// The command with two changes. A switch in the environment is set by 1, yes, on or true, and unset
+/// by their opposites. A negative number is a value, so that the error names its option; but not a
+/// token, since [`secrets`] takes nothing that looks like an option.
 fn command() -> Command {
-    let numbers_are_values = |arg: Arg| match arg.get_action() {
-        ArgAction::Set | ArgAction::Append if !arg.get_long().is_some_and(secrets::is_taken) => {
+    let allow_negative = |arg: Arg| match arg.get_action() {
+        ArgAction::Set | ArgAction::Append if !arg.get_long().is_some_and(secrets::is_secret) => {
             arg.allow_negative_numbers(true)
         }
         _ => arg,
     };
     let command = Cli::command().mut_args(|arg| match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-        _ => numbers_are_values(arg),
+        _ => allow_negative(arg),
     });
-    command.mut_subcommand("doctor", |doctor| doctor.mut_args(numbers_are_values))
+    command.mut_subcommand("doctor", |doctor| doctor.mut_args(allow_negative))
 }
 
 fn parse(command: Command, args: &[OsString]) -> Result<ArgMatches, CliError> {
@@ -87,7 +84,7 @@ fn parse(command: Command, args: &[OsString]) -> Result<ArgMatches, CliError> {
         .try_get_matches_from(args)
         .map_err(|e| match e.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                CliError::Wanted(e.render().to_string())
+                CliError::Requested(e.render().to_string())
             }
             _ => CliError::Usage(
                 one_line(&e.render().to_string())
@@ -96,7 +93,7 @@ fn parse(command: Command, args: &[OsString]) -> Result<ArgMatches, CliError> {
         })
 }
 
-/// Where it was given: `None` for a default, and for a switch that is off.
+/// Where an option was given: `None` for a default, and for a switch that is off.
 fn given(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
     let is_off = matches!(matches.try_get_one::<bool>(id), Ok(Some(false)));
     matches
@@ -114,7 +111,7 @@ fn name(id: &str, source: ValueSource) -> String {
     }
 }
 
-/// clap says which option's value is wrong, and not that it came from the environment.
+/// clap names the option whose value is wrong, but not that it came from the environment.
 fn from_the_environment(e: &clap::Error, args: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(shown)) = e.get(ContextKind::InvalidArg) else {
         return None;
@@ -132,5 +129,5 @@ fn from_the_environment(e: &clap::Error, args: &[OsString]) -> Option<String> {
     let is_on_the_line = args
         .iter()
         .any(|text| text.to_string_lossy().split('=').next() == Some(&long));
-    (!is_on_the_line).then(|| format!(" (it stands in {})", env.to_string_lossy()))
+    (!is_on_the_line).then(|| format!(" (set by {})", env.to_string_lossy()))
 }

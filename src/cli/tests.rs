@@ -1,6 +1,11 @@
 use super::*;
-use crate::config::{Microphone, UsbCamera};
+use crate::config::option_table;
+use crate::config::secrets::{SECRET_OPTIONS, Secret};
+use crate::config::{
+    AudioConfig, AudioSourceConfig, Microphone, UsbCamera, VideoConfig, VideoSourceConfig,
+};
 use std::any::TypeId;
+use std::collections::BTreeSet;
 
 fn run(args: &[&str]) -> Result<Command, CliError> {
     parse(
@@ -15,6 +20,15 @@ fn config(args: &[&str]) -> Config {
         other => panic!("{args:?} gave {other:?}"),
     }
 }
+fn video(args: &[&str]) -> VideoConfig {
+    let mut cameras = config(args).cameras;
+    assert_eq!(cameras.len(), 1, "the command line makes one camera");
+    cameras.remove(0).video.expect("video was asked for")
+}
+fn audio(args: &[&str]) -> AudioConfig {
+    let audio = config(args).cameras.remove(0).audio;
+    audio.expect("audio was asked for")
+}
 fn refused(args: &[&str]) -> String {
     match run(args) {
         Err(CliError::Usage(line)) => line,
@@ -22,9 +36,9 @@ fn refused(args: &[&str]) -> String {
     }
 }
 
-/// It would stay in `ps`: what looks like an option is not taken out of there.
+/// It would stay in `ps`: what looks like an option is not taken from the arguments.
 #[test]
-fn a_token_that_looks_like_an_option_is_refused() {
+fn token_that_looks_like_an_option_is_refused() {
     for option in ["--token", "--video-token"] {
         assert!(
             refused(&["--camera-type", "test", option, "-12345"]).contains("-1"),
@@ -35,10 +49,13 @@ fn a_token_that_looks_like_an_option_is_refused() {
 }
 
 #[test]
-fn defaults_are_the_documented_ones() {
+fn parse_without_options_gives_documented_defaults() {
     let c = config(&["--camera-type", "usb"]);
     assert_eq!((c.host.to_string().as_str(), c.port), ("0.0.0.0", 8080));
-    let v = &c.video;
+    assert!(!c.exit_on_device_error && !c.serve_client);
+    let camera = &c.cameras[0];
+    assert!(camera.id == CameraId::main() && camera.audio.is_none());
+    let v = video(&["--camera-type", "usb"]);
     assert_eq!(
         (v.width, v.height, v.capture_width, v.capture_height),
         (640, 480, 640, 480)
@@ -47,56 +64,97 @@ fn defaults_are_the_documented_ones() {
         (v.fps, v.quality, v.quality_given, v.queue_packets),
         (15.0, 70, false, 50)
     );
+    assert_eq!(v.source, VideoSourceConfig::Usb(UsbCamera::Index(0)));
     assert_eq!(
-        format!("{v:?}"),
-        format!("{:?}", crate::config::Video::default()),
+        format!("{:?}", video(&["--camera-type", "test"])),
+        format!("{:?}", VideoConfig::default()),
         "the library's defaults are these too"
     );
-    assert_eq!(c.camera, Camera::Usb(UsbCamera::Index(0)));
-    assert!(c.sound.is_none() && !c.exit_on_device_error && !c.serve_client);
-    let s = config(&["--camera-type", "rpi", "--enable-audio"])
-        .sound
-        .expect("sound was asked for");
+    let a = audio(&["--camera-type", "rpi", "--enable-audio"]);
     assert_eq!(
-        (s.device, s.channels, s.rate_hz, s.queue_packets),
-        (Microphone::Default, 1, None, 500)
+        (a.source, a.channels, a.rate_hz, a.queue_packets),
+        (
+            AudioSourceConfig::Microphone(Microphone::Default),
+            1,
+            None,
+            500
+        )
     );
 }
 
 #[test]
-fn the_test_camera_beeps_unless_a_microphone_is_chosen() {
-    let device = |args: &[&str]| config(args).sound.expect("sound was asked for").device;
+fn audio_source_test_camera_has_its_tone_unless_a_microphone_is_chosen() {
+    let source = |args: &[&str]| audio(args).source;
     assert_eq!(
-        device(&["--camera-type", "test", "--enable-audio"]),
-        Microphone::Beep
+        source(&["--camera-type", "test", "--enable-audio"]),
+        AudioSourceConfig::Test
     );
     assert_eq!(
-        device(&[
+        source(&[
             "--camera-type",
             "test",
             "--enable-audio",
             "--audio-device",
             "1"
         ]),
-        Microphone::Index(1)
+        AudioSourceConfig::Microphone(Microphone::Index(1))
     );
+    let none = &[
+        "--camera-type",
+        "none",
+        "--enable-audio",
+        "--audio-name",
+        "Mic",
+    ];
     assert_eq!(
-        device(&[
-            "--camera-type",
-            "none",
-            "--enable-audio",
-            "--audio-name",
-            "Mic"
-        ]),
-        Microphone::Named("Mic".into())
+        source(none),
+        AudioSourceConfig::Microphone(Microphone::Named("Mic".into()))
     );
+    assert!(config(none).cameras[0].video.is_none());
+}
+
+/// The program's options, without clap's own and `--list-devices`, which excludes all others.
+fn options() -> Vec<clap::Arg> {
+    let command = Cli::command();
+    let options = command
+        .get_arguments()
+        .filter(|arg| arg.get_id() != "list_devices");
+    options.cloned().collect()
 }
 
 #[test]
-fn options_without_effect_are_known() {
-    let without_effect = |args: &[&str]| config(args).without_effect.join(" ");
+fn option_table_lists_every_option_once() {
+    let listed: Vec<&str> = option_table::all().map(|option| option.id).collect();
+    let unique: BTreeSet<&str> = listed.iter().copied().collect();
+    assert_eq!(listed.len(), unique.len(), "{listed:?}");
+    let options = options();
+    let known: BTreeSet<&str> = options.iter().map(|arg| arg.get_id().as_str()).collect();
+    assert_eq!(unique, known);
+    for option in option_table::all() {
+        let other = option.excludes.unwrap_or(option.id);
+        assert!(known.contains(other), "{} excludes {other}", option.id);
+    }
+}
+
+#[test]
+fn secret_options_are_those_with_a_secret_value_and_hide_it() {
+    let mut command = Cli::command();
+    command.build();
+    let doctor = command.find_subcommand("doctor").expect("there is one");
+    for arg in command.get_arguments().chain(doctor.get_arguments()) {
+        let is_secret = arg.get_value_parser().type_id() == TypeId::of::<Secret>();
+        let (id, long) = (arg.get_id().as_str(), arg.get_long().unwrap_or_default());
+        assert_eq!(SECRET_OPTIONS.contains(&id), is_secret, "{id}");
+        assert_eq!(arg.is_hide_env_values_set(), is_secret, "{id}");
+        assert_eq!(crate::config::secrets::is_secret(long), is_secret, "{id}");
+    }
+}
+
+#[test]
+fn ignored_options_depend_on_the_others() {
+    let ignored = |args: &[&str]| config(args).ignored_options.join(" ");
     assert_eq!(
-        without_effect(&[
+        ignored(&[
             "--camera-type",
             "usb",
             "--device-id",
@@ -109,7 +167,7 @@ fn options_without_effect_are_known() {
         ""
     );
     assert_eq!(
-        without_effect(&[
+        ignored(&[
             "--camera-type",
             "rpi",
             "--device",
@@ -120,7 +178,7 @@ fn options_without_effect_are_known() {
         "--device"
     );
     assert_eq!(
-        without_effect(&[
+        ignored(&[
             "--camera-type",
             "test",
             "--capture-height",
@@ -131,7 +189,7 @@ fn options_without_effect_are_known() {
         "--capture-height"
     );
     assert_eq!(
-        without_effect(&[
+        ignored(&[
             "--camera-type",
             "none",
             "--enable-audio",
@@ -143,17 +201,17 @@ fn options_without_effect_are_known() {
         "--fps"
     );
     assert_eq!(
-        without_effect(&["--camera-type", "usb", "--audio-channels", "2"]),
+        ignored(&["--camera-type", "usb", "--audio-channels", "2"]),
         "--audio-channels"
     );
     assert_eq!(
-        without_effect(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]),
+        ignored(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]),
         "--webrtc-port"
     );
 }
 
 #[test]
-fn every_option_out_of_range_is_one_line_that_names_it() {
+fn parse_value_out_of_range_is_one_line_naming_the_option() {
     for (option, value) in [
         ("--port", "65536"),
         ("--width", "0"),
@@ -229,8 +287,8 @@ fn every_option_out_of_range_is_one_line_that_names_it() {
 }
 
 #[test]
-fn help_names_every_option_with_its_default_or_unit() {
-    let Err(CliError::Wanted(help)) = run(&["--help"]) else {
+fn help_shows_default_and_unit_of_every_option() {
+    let Err(CliError::Requested(help)) = run(&["--help"]) else {
         panic!("--help is text")
     };
     // Each option's paragraph: from the line that begins with it to the next one's.
@@ -313,7 +371,7 @@ fn help_names_every_option_with_its_default_or_unit() {
 
 #[test]
 #[cfg(feature = "webrtc")]
-fn the_address_of_whip_is_checked_without_being_repeated() {
+fn whip_url_invalid_is_refused_without_repeating_it() {
     let check = |url: &str| {
         let config = config(&["--camera-type", "test", "--whip", url]);
         config
@@ -321,6 +379,7 @@ fn the_address_of_whip_is_checked_without_being_repeated() {
             .and_then(|webrtc| webrtc.whip)
             .expect("it publishes")
             .check()
+            .map_err(|e| e.to_string())
     };
     for url in [
         "http://localhost:8889/cam/whip",
@@ -351,21 +410,15 @@ fn the_address_of_whip_is_checked_without_being_repeated() {
 
 #[test]
 #[cfg(feature = "webrtc")]
-fn options_of_whip_need_whip() {
-    let without_effect = |args: &[&str]| {
+fn whip_options_without_whip_are_ignored() {
+    let ignored = |args: &[&str]| {
         config(&[&["--camera-type", "test"], args].concat())
-            .without_effect
+            .ignored_options
             .join(" ")
     };
-    assert_eq!(without_effect(&["--whip-token", "t"]), "--whip-token");
-    assert_eq!(
-        without_effect(&["--no-webrtc", "--whip", "http://h/"]),
-        "--whip"
-    );
-    assert_eq!(
-        without_effect(&["--whip", "http://h/", "--whip-token", "t"]),
-        ""
-    );
+    assert_eq!(ignored(&["--whip-token", "t"]), "--whip-token");
+    assert_eq!(ignored(&["--no-webrtc", "--whip", "http://h/"]), "--whip");
+    assert_eq!(ignored(&["--whip", "http://h/", "--whip-token", "t"]), "");
     assert!(
         refused(&[
             "--camera-type",
@@ -386,9 +439,9 @@ fn options_of_whip_need_whip() {
 }
 
 #[test]
-fn the_manual_page_holds_every_option_of_every_subcommand() {
+fn manual_page_has_every_option_of_every_subcommand() {
     let wanted = |args: &[&str]| match run(args) {
-        Err(CliError::Wanted(text)) => text,
+        Err(CliError::Requested(text)) => text,
         other => panic!("{args:?} gave {other:?}"),
     };
     // Hyphens are escaped in roff.

@@ -1,11 +1,13 @@
-//! Tokens given as options or in the environment: taken out of what the kernel shows of this process (`ps`,
-//! /proc/PID/environ) and out of its memory, before anything copies them. Knows the options' names.
+//! Tokens given as options or in the environment: removed from what the kernel shows of this
+//! process (`ps`, /proc/PID/environ) and from its memory, before anything copies them.
 //!
-//! A worker is forked from the supervisor, so what the supervisor never had in its heap no worker finds in its own. The
-//! tokens wait in files without a name (memfd_create(2)), which the server alone reads and the workers close.
+//! Workers are forked from the supervisor: a secret that never was in the supervisor's heap is not
+//! in theirs either. Secrets are kept in anonymous files (memfd_create(2)), which only the server
+//! reads and which the workers close.
 #![allow(unsafe_code)]
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// As long as the token was, so that what else stands in the area stays where it is.
+/// Fills the place of a token, byte for byte, so that the strings around it do not move.
 const MASK: u8 = b'x';
 
-/// A text that no log line shows, and that is in no process's memory but in that of the one that reads it.
+/// A text that is never logged, and is in the memory of a process only while that process reads it.
 #[derive(Clone)]
 pub struct Secret(Arc<File>);
 
@@ -44,7 +46,10 @@ impl Secret {
     }
 }
 
-/// A token file's first line, without white space around it.
+/// A token file's first line, without surrounding white space.
+///
+/// # Errors
+/// The file cannot be read, or its first line is empty.
 pub fn first_line(file: &Path) -> Result<Zeroizing<String>, TokenFileError> {
     let path = || file.to_path_buf();
     let text = std::fs::read_to_string(file).map_err(|source| TokenFileError::Unreadable {
@@ -58,7 +63,7 @@ pub fn first_line(file: &Path) -> Result<Zeroizing<String>, TokenFileError> {
     }
 }
 
-/// Why there is no token in a file.
+/// A file without a usable token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     #[error("the token file {path} cannot be read")]
@@ -79,40 +84,29 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What [`take`] found.
+/// The options whose values are secret, by their ids. `--whip` too: some services have the key in
+/// the URL.
+pub(crate) const SECRET_OPTIONS: [&str; 4] = ["token", "video_token", "whip", "whip_token"];
+
+/// The secrets that [`take`] removed from the arguments and the environment.
 #[derive(Debug, Default)]
-pub struct Tokens {
-    pub token: Option<Secret>,
-    pub video_token: Option<Secret>,
-    /// The address too: some services have the key in it.
-    pub whip: Option<Secret>,
-    pub whip_token: Option<Secret>,
-}
+pub struct Tokens(BTreeMap<&'static str, Secret>);
 
 impl Tokens {
-    /// Where a token that follows `name` belongs.
-    fn place(&mut self, name: &[u8]) -> Option<&mut Option<Secret>> {
-        match name {
-            b"--token" | b"STAMPCAST_TOKEN" => Some(&mut self.token),
-            b"--video-token" | b"STAMPCAST_VIDEO_TOKEN" => Some(&mut self.video_token),
-            b"--whip" | b"STAMPCAST_WHIP" => Some(&mut self.whip),
-            b"--whip-token" | b"STAMPCAST_WHIP_TOKEN" => Some(&mut self.whip_token),
-            _ => None,
-        }
-    }
-
-    /// Takes the tokens out of NUL-terminated strings, and leaves a mask of the same length. An option's counts before the
-    /// environment's, as it does for the parser; of the same option twice the parser complains.
+    /// Removes the tokens from NUL-terminated strings and leaves a mask of the same length. A
+    /// value on the command line precedes one of the environment, as it does for the parser, which
+    /// also refuses the same option given twice.
     fn take_from(&mut self, area: &mut [u8]) {
         let mut before: &[u8] = b"";
         for string in area.split_mut(|byte| *byte == 0) {
             let joined = string.iter().position(|byte| *byte == b'=');
             match joined {
-                Some(at) if self.place(&string[..at]).is_some() => {
+                Some(at) if secret_option(&string[..at]).is_some() => {
                     let (name, value) = string.split_at_mut(at);
                     self.take_value(name, &mut value[1..]);
                 }
-                // What looks like an option is none's value: the parser will say that a value is missing.
+                // What looks like an option is not a value: the parser will say that one is
+                // missing.
                 _ if !string.starts_with(b"-") => self.take_value(before, string),
                 _ => {}
             }
@@ -121,41 +115,52 @@ impl Tokens {
     }
 
     fn take_value(&mut self, name: &[u8], value: &mut [u8]) {
-        let Some(place) = self.place(name) else {
+        let Some(option) = secret_option(name) else {
             return;
         };
-        // What is no token stays, for the parser to complain of.
+        // An invalid token stays: the parser refuses it.
         let Some(text) = std::str::from_utf8(value)
             .ok()
             .filter(|text| !text.trim().is_empty())
         else {
             return;
         };
-        // Where the kernel has no memory for it, it stays too, and the parser's own try says so.
+        // Without memory it stays too: the parser fails in the same way and says so.
         let Ok(secret) = Secret::new(text) else {
             return;
         };
-        place.get_or_insert(secret);
+        self.0.entry(option).or_insert(secret);
         value.fill(MASK);
     }
+
+    /// Replaces a mask that the parser saw as the value of `option` (an id of
+    /// [`SECRET_OPTIONS`]) by the secret. Does nothing where nothing was taken.
+    pub fn unmask(&mut self, option: &str, seen: Option<&mut Secret>) {
+        if let (Some(seen), Some(taken)) = (seen, self.0.remove(option)) {
+            *seen = taken;
+        }
+    }
+}
+
+/// The option that an argument (`--token`) or a variable (`STAMPCAST_TOKEN`) names, if its value is
+/// secret.
+fn secret_option(name: &[u8]) -> Option<&'static str> {
+    let name = std::str::from_utf8(name).ok()?;
+    let id = match (name.strip_prefix("--"), name.strip_prefix("STAMPCAST_")) {
+        (Some(option), _) => option.replace('-', "_"),
+        (_, Some(variable)) if !variable.contains(char::is_lowercase) => variable.to_lowercase(),
+        _ => return None,
+    };
+    SECRET_OPTIONS.into_iter().find(|option| *option == id)
 }
 
 /// Whether [`take`] takes the value of the option `--name`.
-pub fn is_taken(name: &str) -> bool {
-    Tokens::default()
-        .place(format!("--{name}").as_bytes())
-        .is_some()
+pub(crate) fn is_secret(name: &str) -> bool {
+    secret_option(format!("--{name}").as_bytes()).is_some()
 }
 
-/// Puts what was taken where the parser of the options saw its mask.
-pub fn unmask(seen: &mut Option<Secret>, taken: Option<Secret>) {
-    if seen.is_some() && taken.is_some() {
-        *seen = taken;
-    }
-}
-
-/// To be called before anything else, by a process with one thread. Where procfs does not say where the arguments are, they
-/// stay.
+/// Takes the secrets out of this process's arguments and environment. To be called before anything
+/// else, in a process with one thread. Without procfs they stay where they are.
 pub fn take() -> Tokens {
     let mut tokens = Tokens::default();
     for (start, end) in areas().unwrap_or_default() {
@@ -204,12 +209,12 @@ mod tests {
             |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
         (
             String::from_utf8(bytes).expect("masks are ASCII"),
-            [read(tokens.token), read(tokens.video_token)],
+            ["token", "video_token"].map(|option| read(tokens.0.remove(option))),
         )
     }
 
     #[test]
-    fn only_tokens_are_taken_and_nothing_moves() {
+    fn take_from_arguments_and_environment_masks_only_tokens() {
         let area = "stampcast\0--token\0a\0--video-token=bc\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=def\0STAMPCAST_TOKEN_FILE=/a\0";
         let left = "stampcast\0--token\0x\0--video-token=xx\0--fps\0a\0PATH=/a\0STAMPCAST_TOKEN=xxx\0STAMPCAST_TOKEN_FILE=/a\0";
         assert_eq!(
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_left_for_the_parser_to_complain_of() {
+    fn take_from_invalid_token_leaves_it_for_the_parser() {
         for area in [
             "--token\0--fps\x003\0",
             "--token\0 \0",
@@ -233,22 +238,24 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_is_replaced_by_what_it_stands_for() {
+    fn unmask_seen_mask_is_replaced_by_the_secret() {
         let secret = |text: &str| Some(Secret::new(text).expect("memory"));
         let read = |secret: &Option<Secret>| {
             secret
                 .as_ref()
                 .map(|t| t.read().expect("it is in memory").to_string())
         };
-        let (mut seen, mut given) = (secret("xxx"), None);
-        unmask(&mut seen, secret("abc"));
-        unmask(&mut given, secret("abc"));
+        let (mut seen, mut given) = (secret("xxx"), None::<Secret>);
+        let mut tokens = Tokens([("token", secret("abc").expect("memory"))].into());
+        tokens.unmask("token", given.as_mut());
+        let mut tokens = Tokens([("token", secret("abc").expect("memory"))].into());
+        tokens.unmask("token", seen.as_mut());
         assert_eq!((read(&seen).as_deref(), read(&given)), (Some("abc"), None));
         assert_eq!(format!("{seen:?}").matches("abc").count(), 0);
     }
 
     #[test]
-    fn an_address_with_a_key_in_it_is_taken_too() {
+    fn take_from_whip_url_is_taken_too() {
         let (mut tokens, mut bytes) = (
             Tokens::default(),
             b"--whip\0http://h/k?a=b\0--whip-token-file\0/a\0STAMPCAST_WHIP_TOKEN=t\0".to_vec(),
@@ -262,8 +269,8 @@ mod tests {
             |secret: Option<Secret>| secret.map(|s| s.read().expect("it is in memory").to_string());
         assert_eq!(
             (
-                read(tokens.whip).as_deref(),
-                read(tokens.whip_token).as_deref()
+                read(tokens.0.remove("whip")).as_deref(),
+                read(tokens.0.remove("whip_token")).as_deref()
             ),
             (Some("http://h/k?a=b"), Some("t"))
         );

@@ -2,7 +2,7 @@
 
 pub mod status_line;
 
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::http;
 use crate::http::access::Access;
 use crate::http::{Door, Limits};
@@ -112,7 +112,7 @@ pub async fn serve(
     #[cfg(feature = "tls")]
     let tls = config.tls.as_ref().map(http::tls::Tls::load).transpose()?;
     let hub = Arc::new(Hub::new(
-        plan(&config, video.as_ref(), audio.as_ref()),
+        plan(config.cameras.first(), video.as_ref(), audio.as_ref()),
         Sample::take(),
     ));
 
@@ -191,11 +191,15 @@ fn start_webrtc(
     let Some(mut webrtc) = config.webrtc.clone() else {
         return Ok(None);
     };
-    if webrtc.bitrate_bps == 0 {
-        webrtc.bitrate_bps = crate::encode::h264::default_bps((
-            config.video.width as usize,
-            config.video.height as usize,
-        ));
+    if let (0, Some(video)) = (
+        webrtc.bitrate_bps,
+        config
+            .cameras
+            .iter()
+            .find_map(|camera| camera.video.as_ref()),
+    ) {
+        webrtc.bitrate_bps =
+            crate::encode::h264::default_bps((video.width as usize, video.height as usize));
     }
     let server = Arc::new(crate::output::webrtc::Server::open(
         &webrtc,
@@ -249,24 +253,27 @@ fn limits(asked: crate::config::Limits) -> Limits {
     }
 }
 
-fn plan(config: &Config, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {
+/// One hub, of the first camera.
+fn plan(camera: Option<&CameraConfig>, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {
     let encodings = |worker: &Worker| worker.rings.iter().map(|(encoding, _)| *encoding).collect();
     Plan {
-        video: video.map(|worker| StreamPlan {
-            encodings: encodings(worker),
-            fps: Some(config.video.fps),
-            backlog: Backlog {
-                packets: config.video.queue_packets as usize,
-                bytes: VIDEO_BACKLOG_BYTES,
-            },
-        }),
+        video: video
+            .zip(camera.and_then(|camera| camera.video.as_ref()))
+            .map(|(worker, video)| StreamPlan {
+                encodings: encodings(worker),
+                fps: Some(video.fps),
+                backlog: Backlog {
+                    packets: video.queue_packets as usize,
+                    bytes: VIDEO_BACKLOG_BYTES,
+                },
+            }),
         audio: audio
-            .zip(config.sound.as_ref())
-            .map(|(worker, sound)| StreamPlan {
+            .zip(camera.and_then(|camera| camera.audio.as_ref()))
+            .map(|(worker, audio)| StreamPlan {
                 encodings: encodings(worker),
                 fps: None,
                 backlog: Backlog {
-                    packets: sound.queue_packets as usize,
+                    packets: audio.queue_packets as usize,
                     bytes: AUDIO_BACKLOG_BYTES,
                 },
             }),

@@ -36,7 +36,7 @@ pub trait VideoSource {
     /// UNIX time minus CLOCK_MONOTONIC as the server has it, told before each grab. Only a test picture draws it.
     fn clock_offset(&mut self, _offset_ns: i64) {}
     /// What remains of `asked` (turns, mirrors) for the frames that this source delivers. Most sources do nothing of it.
-    fn left_to_do(&self, asked: &crate::config::Video) -> crate::config::Video {
+    fn left_to_do(&self, asked: &crate::config::VideoConfig) -> crate::config::VideoConfig {
         asked.clone()
     }
 }

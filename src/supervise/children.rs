@@ -4,7 +4,7 @@ use super::capabilities;
 use super::restart_policy::{Health, Role};
 use super::sandbox;
 use super::sandbox::SandboxError;
-use crate::config::{Access, Camera, Config};
+use crate::config::{Access, CameraConfig, Config};
 use crate::ipc::ring::{RingLimits, SharedRing, SharedStatus};
 use crate::media::{Encoding, WorkerState};
 use crate::server;
@@ -107,21 +107,15 @@ impl House {
             ),
             None => (&[Encoding::Jpeg], &[Encoding::Pcm]),
         };
-        let limits = RingLimits {
-            packets: config.video.queue_packets,
-            bytes: VIDEO_BYTES,
-        };
-        let video = (config.camera != Camera::None)
-            .then(|| Line::create("video", pictures, limits))
+        let limits = |packets, bytes| RingLimits { packets, bytes };
+        let camera = config.cameras.first();
+        let video = camera
+            .and_then(|camera| camera.video.as_ref())
+            .map(|v| Line::create("video", pictures, limits(v.queue_packets, VIDEO_BYTES)))
             .transpose()?;
-        let limits = |queue_packets| RingLimits {
-            packets: queue_packets,
-            bytes: SOUND_BYTES,
-        };
-        let sound = config
-            .sound
-            .as_ref()
-            .map(|s| Line::create("audio", sounds, limits(s.queue_packets)))
+        let sound = camera
+            .and_then(|camera| camera.audio.as_ref())
+            .map(|a| Line::create("audio", sounds, limits(a.queue_packets, SOUND_BYTES)))
             .transpose()?;
         Ok(Self {
             config,
@@ -201,7 +195,7 @@ impl House {
                     capabilities::DAC_READ_SEARCH,
                     capabilities::NET_BIND_SERVICE,
                 ]);
-                let files = sandbox::without_files(&self.config.files_of_the_server());
+                let files = sandbox::without_files(&self.config.server_files());
                 memory
                     .and(capabilities.map_err(SandboxError::Capabilities))
                     .and(files)
@@ -292,9 +286,15 @@ impl House {
             before,
         );
         let lanes = line.lanes(generation);
-        let end = match (role, &self.config.sound) {
-            (Role::Audio, Some(sound)) => worker::audio::run(worker, sound, lanes),
-            _ => worker::video::run(worker, &self.config.camera, &self.config.video, lanes),
+        let camera = self.config.cameras.first();
+        let end = match camera {
+            Some(CameraConfig {
+                audio: Some(audio), ..
+            }) if role == Role::Audio => worker::audio::run(worker, audio, lanes),
+            Some(CameraConfig {
+                video: Some(video), ..
+            }) => worker::video::run(worker, video, lanes),
+            _ => return 1,
         };
         match end {
             End::Asked => 0,

@@ -1,7 +1,7 @@
 //! The sound worker's loop: microphone to rings, one chunk at a time.
 
 use super::{Description, End, GRAB, Lane, Worker};
-use crate::config::{Microphone, Sound};
+use crate::config::{AudioConfig, AudioSourceConfig};
 #[cfg(feature = "webrtc")]
 use crate::encode::opus::{OpusEncoder, RATE_HZ};
 use crate::media::frame::SoundChunk;
@@ -16,9 +16,9 @@ use std::time::Duration;
 const BEEP_HZ: u32 = 48_000;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
-pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
+pub fn run(mut worker: Worker, sound: &AudioConfig, lanes: Vec<Lane>) -> End {
     let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
-    let mut known: Option<Identity> = if sound.device == Microphone::Beep {
+    let mut known: Option<Identity> = if sound.source == AudioSourceConfig::Test {
         None
     } else {
         worker.noted_device()
@@ -49,14 +49,20 @@ pub fn run(mut worker: Worker, sound: &Sound, lanes: Vec<Lane>) -> End {
 }
 
 /// `known`: which microphone it was before, to be found again under whatever card number.
-fn open(sound: &Sound, known: &mut Option<Identity>) -> Result<Box<dyn SoundSource>, SourceError> {
-    if sound.device == Microphone::Beep {
-        return Ok(Box::new(BeepSource::open(
-            sound.rate_hz.unwrap_or(BEEP_HZ),
-            sound.channels,
-        )?));
-    }
-    let source = MicSource::open(sound, known.as_ref())?;
+fn open(
+    sound: &AudioConfig,
+    known: &mut Option<Identity>,
+) -> Result<Box<dyn SoundSource>, SourceError> {
+    let which = match &sound.source {
+        AudioSourceConfig::Test => {
+            return Ok(Box::new(BeepSource::open(
+                sound.rate_hz.unwrap_or(BEEP_HZ),
+                sound.channels,
+            )?));
+        }
+        AudioSourceConfig::Microphone(which) => which,
+    };
+    let source = MicSource::open(which, sound, known.as_ref())?;
     if let Some(identity) = source.identity() {
         *known = Some(identity.clone());
     }

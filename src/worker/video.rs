@@ -2,7 +2,7 @@
 
 use super::frame_decimator::Thinner;
 use super::{Description, End, GRAB, Lane, Worker};
-use crate::config::{Camera, Video};
+use crate::config::{VideoConfig, VideoSourceConfig};
 #[cfg(feature = "webrtc")]
 use crate::encode::h264::{H264Encoder, Wish};
 use crate::encode::pipeline::{Frame, Picture, PictureError};
@@ -17,10 +17,10 @@ use crate::source::{Grab, SourceError, VideoSource};
 use std::time::Duration;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
-pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>) -> End {
+pub fn run(mut worker: Worker, video: &VideoConfig, lanes: Vec<Lane>) -> End {
     let mut frames = Frames::new(video, lanes);
-    let mut known = match camera {
-        Camera::Usb(which) => worker
+    let mut known = match &video.source {
+        VideoSourceConfig::Usb(which) => worker
             .noted_device()
             .filter(|camera: &v4l2::Identity| camera.fits(which)),
         _ => None,
@@ -33,7 +33,7 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
         .iter()
         .for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
-        let mut source = match worker.open(|| open(camera, video, &mut known)) {
+        let mut source = match worker.open(|| open(video, &mut known)) {
             Ok(source) => source,
             Err(end) => return end,
         };
@@ -53,15 +53,15 @@ pub fn run(mut worker: Worker, camera: &Camera, video: &Video, lanes: Vec<Lane>)
 
 /// `known`: which USB camera it was before, to be found again under whatever number or port.
 fn open(
-    camera: &Camera,
-    video: &Video,
+    video: &VideoConfig,
     known: &mut Option<v4l2::Identity>,
 ) -> Result<Box<dyn VideoSource>, SourceError> {
-    Ok(match camera {
-        Camera::Usb(which) => Box::new(v4l2::UsbSource::open(which, video, known)?),
-        Camera::Rpi => Box::new(RpiSource::open(video)?),
-        Camera::Test => Box::new(TestSource::open(video.width, video.height, video.fps)?),
-        Camera::None => unreachable!("without a camera there is no video worker"),
+    Ok(match &video.source {
+        VideoSourceConfig::Usb(which) => Box::new(v4l2::UsbSource::open(which, video, known)?),
+        VideoSourceConfig::Rpi => Box::new(RpiSource::open(video)?),
+        VideoSourceConfig::Test => {
+            Box::new(TestSource::open(video.width, video.height, video.fps)?)
+        }
     })
 }
 
@@ -130,7 +130,7 @@ fn stream(
 struct Frames {
     outlets: Vec<Outlet>,
     thinner: Thinner,
-    video: Video,
+    video: VideoConfig,
     /// Made anew with each source, which may do part of the work itself.
     picture: Option<Picture>,
     /// The streamed size, once a frame has shown it.
@@ -142,7 +142,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(video: &Video, lanes: Vec<Lane>) -> Self {
+    fn new(video: &VideoConfig, lanes: Vec<Lane>) -> Self {
         Self {
             outlets: lanes
                 .into_iter()
@@ -281,7 +281,7 @@ enum Coder {
 }
 
 impl Outlet {
-    fn new(lane: Lane, video: &Video) -> Self {
+    fn new(lane: Lane, video: &VideoConfig) -> Self {
         let coder = match lane.encoding {
             #[cfg(feature = "webrtc")]
             Encoding::H264 => Coder::H264 {

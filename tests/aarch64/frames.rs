@@ -4,7 +4,7 @@
 #[path = "../../benches/common/scene.rs"]
 mod scene;
 
-use stampcast::config::Video;
+use stampcast::config::VideoConfig;
 use stampcast::encode::jpeg::{Encode, pure, turbo};
 use stampcast::encode::pipeline::Picture;
 use stampcast::media::frame::{PixelFormat, RawFrame};
@@ -30,7 +30,7 @@ fn main() {
         "jpeg-encoder" => Box::new(pure::Encoder::new(QUALITY).expect("the quality is 1 to 100")),
         other => panic!("there is no path {other}"),
     };
-    let mut picture = Picture::new(&Video::default()).expect("the size is a usual one");
+    let mut picture = Picture::new(&VideoConfig::default()).expect("the size is a usual one");
     let scene: Vec<_> = (0..4)
         .map(|n| scene::textured_yuyv(WIDTH as usize, HEIGHT as usize, n))
         .collect();

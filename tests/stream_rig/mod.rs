@@ -3,9 +3,12 @@
 
 use futures_util::{SinkExt, StreamExt};
 use stampcast::config;
-use stampcast::config::{Access, Camera, Config, LogFormat, Logging, Microphone, Sound, Video};
+use stampcast::config::{
+    Access, AudioConfig, AudioSourceConfig, CameraConfig, Config, LogFormat, Logging, VideoConfig,
+};
 use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
+use stampcast::media::id::CameraId;
 use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
 use stampcast::server::{ServeInputs, Worker, serve};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,7 +64,7 @@ impl Rig {
     }
 
     pub async fn of(config: Config, limits: Limits) -> Self {
-        let sound = config.sound.is_some();
+        let sound = config.cameras[0].audio.is_some();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
@@ -280,28 +283,30 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 pub fn config(sound: bool) -> Config {
     Config {
-        without_effect: Vec::new(),
+        ignored_options: Vec::new(),
         access: Access {
             file_origin: true,
             ..Access::default()
         },
         host: Ipv4Addr::LOCALHOST.into(),
         port: 0,
-        camera: Camera::Test,
-        video: Video {
-            width: WIDTH.into(),
-            height: HEIGHT.into(),
-            capture_width: WIDTH.into(),
-            capture_height: HEIGHT.into(),
-            queue_packets: QUEUE,
-            ..Video::default()
-        },
-        sound: sound.then_some(Sound {
-            device: Microphone::Beep,
-            channels: 1,
-            rate_hz: None,
-            queue_packets: QUEUE,
-        }),
+        cameras: vec![CameraConfig {
+            id: CameraId::main(),
+            video: Some(VideoConfig {
+                width: WIDTH.into(),
+                height: HEIGHT.into(),
+                capture_width: WIDTH.into(),
+                capture_height: HEIGHT.into(),
+                queue_packets: QUEUE,
+                ..VideoConfig::default()
+            }),
+            audio: sound.then_some(AudioConfig {
+                source: AudioSourceConfig::Test,
+                channels: 1,
+                rate_hz: None,
+                queue_packets: QUEUE,
+            }),
+        }],
         exit_on_device_error: false,
         serve_client: false,
         limits: config::Limits {

@@ -105,7 +105,7 @@ pub struct Jpeg<'a> {
 }
 
 impl Picture {
-    pub fn new(video: &config::Video) -> Result<Self, PictureError> {
+    pub fn new(video: &config::VideoConfig) -> Result<Self, PictureError> {
         let size = (video.width as usize, video.height as usize);
         check_size(size).map_err(PictureError::Encoder)?;
         let scaled = (video.width, video.height) != (video.capture_width, video.capture_height);

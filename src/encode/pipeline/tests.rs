@@ -1,7 +1,7 @@
 //! Frames of every format against pictures made by definition, sample by sample.
 
 use super::*;
-use crate::config::{Flip, Rotate, Video};
+use crate::config::{Flip, Rotate, VideoConfig};
 use crate::encode::jpeg::tests::{
     RPICAM, camera_jpeg, decoded, is_420, likeness, psnr, scene, without_tables,
 };
@@ -10,14 +10,14 @@ use crate::media::MonoNs;
 use jpeg_encoder::SamplingFactor;
 use proptest::prelude::*;
 
-fn video(width: u32, height: u32) -> Video {
-    Video {
+fn video(width: u32, height: u32) -> VideoConfig {
+    VideoConfig {
         width,
         height,
         capture_width: width,
         capture_height: height,
         quality: 90,
-        ..Video::default()
+        ..VideoConfig::default()
     }
 }
 
@@ -329,7 +329,7 @@ fn raw_frames_are_turned_and_mirrored() {
         for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
             let scene = scene(width, height);
             let (data, stride) = laid_out(PixelFormat::I420, &scene.planes(), 10);
-            let mut picture = Picture::new(&Video {
+            let mut picture = Picture::new(&VideoConfig {
                 rotate,
                 flip,
                 ..video(width as u32, height as u32)
@@ -362,7 +362,7 @@ fn a_scaled_picture_fills_the_asked_size() {
         for (width, height) in [(320, 240), (333, 111), (1280, 960), (1, 1)] {
             let scene = scene(640, 480);
             let (data, stride) = laid_out(format, &scene.planes(), 4);
-            let asked = Video {
+            let asked = VideoConfig {
                 capture_width: 640,
                 capture_height: 480,
                 rotate: Rotate::Quarter,
@@ -391,7 +391,7 @@ fn a_scaled_picture_fills_the_asked_size() {
 fn scaling_keeps_the_picture() {
     let (small, large) = (scene(320, 240), scene(640, 480));
     let (data, stride) = laid_out(PixelFormat::I420, &small.planes(), 7);
-    let mut picture = Picture::new(&Video {
+    let mut picture = Picture::new(&VideoConfig {
         capture_width: 320,
         capture_height: 240,
         ..video(640, 480)
@@ -402,7 +402,7 @@ fn scaling_keeps_the_picture() {
         .unwrap();
     let got = frame.planes().unwrap();
     assert_eq!(got.size(), large.planes().size());
-    let mut back = Picture::new(&Video {
+    let mut back = Picture::new(&VideoConfig {
         capture_width: 640,
         capture_height: 480,
         ..video(320, 240)
@@ -481,14 +481,14 @@ fn a_jpeg_cut_short_is_corrupt_and_the_next_is_good() {
 fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
     let scene = scene(96, 64);
     let same = video(96, 64);
-    let scaled = Video {
+    let scaled = VideoConfig {
         capture_width: 96,
         capture_height: 64,
         ..video(48, 32)
     };
     let cases = [
         (
-            Video {
+            VideoConfig {
                 quality_given: true,
                 ..same.clone()
             },
@@ -497,7 +497,7 @@ fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
         ),
         (scaled, (48, 32), Reason::Size),
         (
-            Video {
+            VideoConfig {
                 capture_width: 96,
                 capture_height: 64,
                 rotate: Rotate::Quarter,
@@ -548,7 +548,7 @@ fn a_cameras_jpeg_is_turned() {
             let image = camera_jpeg(&scene.planes(), sampling, false);
             let before = decoded(&image);
             for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
-                let mut picture = Picture::new(&Video {
+                let mut picture = Picture::new(&VideoConfig {
                     rotate,
                     flip,
                     ..video(width as u32, height as u32)
@@ -588,7 +588,7 @@ fn a_cameras_jpeg_is_turned() {
 fn a_frames_planes_are_made_once() {
     let scene = scene(64, 48);
     let image = camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false);
-    let mut picture = Picture::new(&Video {
+    let mut picture = Picture::new(&VideoConfig {
         quality_given: true,
         ..video(64, 48)
     })
@@ -640,7 +640,7 @@ proptest! {
         scaled: bool,
     ) {
         let data = vec![77; len];
-        let mut asked = Video { rotate: ROTATIONS[rotate], flip: FLIPS[flip], ..video(32, 24) };
+        let mut asked = VideoConfig { rotate: ROTATIONS[rotate], flip: FLIPS[flip], ..video(32, 24) };
         asked.capture_width += u32::from(scaled);
         let mut picture = Picture::new(&asked).unwrap();
         let frame = RawFrame { format, width, height, stride, data: &data, full_range, capture_time: MonoNs(0), missed: 0 };

@@ -358,7 +358,7 @@ pub(super) fn choose(
             .filter(|n| *n < list.len())
             .map(Choice::Listed),
         Microphone::Named(name) => by_name(list, name),
-        Microphone::Default | Microphone::Beep => match default() {
+        Microphone::Default => match default() {
             SystemDefault::Defined => Some(Choice::Named("default".into())),
             SystemDefault::Card(card, device) => {
                 let is_default = |p: &CapturePcm| is_card(p, &card) && p.device == device;

@@ -70,18 +70,21 @@ enum Look {
 }
 
 impl MicSource {
-    /// Opens the microphone that `sound` names, or, after it was open before, the one with the identity `known`: then
+    /// Opens the microphone that `which` names, or, after it was open before, the one with the identity `known`: then
     /// under whatever card number it has now, and no other device.
-    pub fn open(sound: &config::Sound, known: Option<&Identity>) -> Result<Self, SourceError> {
+    pub fn open(
+        which: &Microphone,
+        sound: &config::AudioConfig,
+        known: Option<&Identity>,
+    ) -> Result<Self, SourceError> {
         let list = list_microphones();
-        let missing = || missing(sound, known, &list);
-        match choose(&list, &sound.device, known, SystemDefault::read).ok_or_else(missing)? {
+        let missing = || missing(which, known, &list);
+        match choose(&list, which, known, SystemDefault::read).ok_or_else(missing)? {
             Choice::Listed(n) => Self::open_listed(sound, list.get(n).ok_or_else(missing)?, &list),
             Choice::Named(name) => match Self::open_named(sound, &name, &list) {
                 // The sound server that is the default does not run, or not for this user.
                 Err(e)
-                    if sound.device == Microphone::Default
-                        && !matches!(e, SourceError::Busy { .. }) =>
+                    if *which == Microphone::Default && !matches!(e, SourceError::Busy { .. }) =>
                 {
                     let first = list.first().ok_or_else(missing)?;
                     let mut source = Self::open_listed(sound, first, &list)?;
@@ -102,7 +105,7 @@ impl MicSource {
     }
 
     fn open_listed(
-        sound: &config::Sound,
+        sound: &config::AudioConfig,
         chosen: &CapturePcm,
         list: &[CapturePcm],
     ) -> Result<Self, SourceError> {
@@ -132,7 +135,7 @@ impl MicSource {
     }
 
     fn open_named(
-        sound: &config::Sound,
+        sound: &config::AudioConfig,
         name: &str,
         list: &[CapturePcm],
     ) -> Result<Self, SourceError> {
@@ -141,7 +144,7 @@ impl MicSource {
     }
 
     fn start(
-        sound: &config::Sound,
+        sound: &config::AudioConfig,
         pcm: PCM,
         title: String,
         identity: Option<Identity>,
@@ -442,9 +445,13 @@ impl SoundSource for MicSource {
 mod tests {
     use super::*;
 
-    fn sound(name: &str) -> config::Sound {
-        config::Sound {
-            device: Microphone::Named(name.into()),
+    fn named(name: &str) -> Microphone {
+        Microphone::Named(name.into())
+    }
+
+    fn sound() -> config::AudioConfig {
+        config::AudioConfig {
+            source: config::AudioSourceConfig::Test,
             channels: 1,
             rate_hz: None,
             queue_packets: 500,
@@ -459,7 +466,7 @@ mod tests {
             "with\0nul",
             "plughw:CARD=NoSuchCard",
         ] {
-            match MicSource::open(&sound(name), None) {
+            match MicSource::open(&named(name), &sound(), None) {
                 Err(SourceError::Missing { device, available }) => {
                     assert!(
                         device.contains("NoSuch")
@@ -483,7 +490,7 @@ mod tests {
             serial_is_unique: true,
             port: "nowhere".into(),
         };
-        let opened = MicSource::open(&sound("null"), Some(&known));
+        let opened = MicSource::open(&named("null"), &sound(), Some(&known));
         assert!(
             matches!(opened, Err(SourceError::Missing { device, .. }) if device.contains("none has this"))
         );
@@ -494,10 +501,8 @@ mod tests {
     fn a_device_faster_than_time_neither_blocks_nor_fills_the_memory() {
         for rate_hz in [None, Some(16_000)] {
             let mut source = MicSource::open(
-                &config::Sound {
-                    rate_hz,
-                    ..sound("null")
-                },
+                &named("null"),
+                &config::AudioConfig { rate_hz, ..sound() },
                 None,
             )
             .unwrap();

@@ -24,7 +24,7 @@ pub(super) struct Setting {
 
 pub(super) fn configure(
     pcm: &PCM,
-    sound: &config::Sound,
+    sound: &config::AudioConfig,
     title: &str,
 ) -> Result<Setting, SourceError> {
     let failed = |doing| move |e| io_error(title, doing, &e);
@@ -120,11 +120,11 @@ fn device_rate(hw: &HwParams, asked: Option<u32>) -> alsa::Result<u32> {
 
 /// The microphone that is meant is not among `list`, or no microphone can be seen at all.
 pub(super) fn missing(
-    sound: &config::Sound,
+    which: &Microphone,
     known: Option<&Identity>,
     list: &[CapturePcm],
 ) -> SourceError {
-    let device = wanted(sound, known);
+    let device = wanted(which, known);
     if list.is_empty() && find::forbidden() {
         return forbidden(device);
     }
@@ -134,7 +134,7 @@ pub(super) fn missing(
     }
 }
 
-fn wanted(sound: &config::Sound, known: Option<&Identity>) -> String {
+fn wanted(which: &Microphone, known: Option<&Identity>) -> String {
     if let Some(known) = known {
         let serial = known
             .serial
@@ -143,8 +143,8 @@ fn wanted(sound: &config::Sound, known: Option<&Identity>) -> String {
             .unwrap_or_default();
         return format!("the microphone {}{serial}", known.model);
     }
-    match &sound.device {
-        Microphone::Default | Microphone::Beep => "the microphone".into(),
+    match which {
+        Microphone::Default => "the microphone".into(),
         Microphone::Index(n) => format!("microphone {n}"),
         Microphone::Named(name) => format!("the microphone \"{name}\""),
     }

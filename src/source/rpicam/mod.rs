@@ -13,7 +13,7 @@ pub mod stderr_tail;
 
 use super::jitter::Scatter;
 use super::{Grab, SourceError, VideoSource};
-use crate::config::Video;
+use crate::config::VideoConfig;
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use nix::time::{ClockId, clock_gettime};
@@ -59,7 +59,7 @@ impl RpiSource {
     /// Starts rpicam-vid (libcamera-vid before 2024) at `capture_width` by `capture_height`. The child is bound to the
     /// calling thread: it is killed when that ends. Waits up to 0.8 s for a first frame; a camera that takes longer is
     /// waited for by `grab`.
-    pub fn open(video: &Video) -> Result<Self, SourceError> {
+    pub fn open(video: &VideoConfig) -> Result<Self, SourceError> {
         Self::open_with(
             &[vec!["rpicam-vid".into()], vec!["libcamera-vid".into()]],
             video,
@@ -67,7 +67,7 @@ impl RpiSource {
     }
 
     /// The same with other programs: the first of these command lines (to be continued) whose program exists.
-    pub fn open_with(programs: &[Vec<OsString>], video: &Video) -> Result<Self, SourceError> {
+    pub fn open_with(programs: &[Vec<OsString>], video: &VideoConfig) -> Result<Self, SourceError> {
         let side = |n: u32| u16::try_from(n).ok().filter(|&n| n > 0);
         let (Some(width), Some(height), true) = (
             side(video.capture_width),
@@ -234,13 +234,13 @@ impl VideoSource for RpiSource {
     }
 
     /// The program encodes at the asked quality and mirrors by itself.
-    fn left_to_do(&self, asked: &Video) -> Video {
+    fn left_to_do(&self, asked: &VideoConfig) -> VideoConfig {
         let Orientation {
             left_rotate: rotate,
             left_flip: flip,
             ..
         } = self.orientation;
-        Video {
+        VideoConfig {
             rotate,
             flip,
             quality_given: false,

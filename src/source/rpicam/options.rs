@@ -1,6 +1,6 @@
 //! Settings as rpicam-vid's options. Knows their names (rpicam-apps 1.0 to 1.12), not the process.
 
-use crate::config::{Flip, Rotate, Video};
+use crate::config::{Flip, Rotate, VideoConfig};
 
 /// What `--camera-control` may set: the options that change the picture or choose the camera, and none that would break
 /// the two pipes or write files.
@@ -65,7 +65,7 @@ impl Orientation {
 }
 
 /// The command line after the program's name. Errors: the text of a control that cannot be set.
-pub fn arguments(video: &Video, metadata_fd: i32) -> Result<Vec<String>, String> {
+pub fn arguments(video: &VideoConfig, metadata_fd: i32) -> Result<Vec<String>, String> {
     let mut arguments: Vec<String> = ["--nopreview", "--timeout", "0", "--codec", "mjpeg"]
         .map(String::from)
         .into();
@@ -113,12 +113,12 @@ fn controls(controls: &[(String, String)]) -> Result<impl Iterator<Item = String
 mod tests {
     use super::*;
 
-    fn video() -> Video {
-        Video {
+    fn video() -> VideoConfig {
+        VideoConfig {
             width: 320,
             height: 240,
             fps: 12.5,
-            ..Video::default()
+            ..VideoConfig::default()
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
             .map(|(n, v)| (n.to_string(), v.to_string()))
             .collect();
         arguments(
-            &Video {
+            &VideoConfig {
                 controls,
                 ..video()
             },

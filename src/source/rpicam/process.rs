@@ -2,7 +2,7 @@
 
 use super::stderr_tail::LastWords;
 use super::{options, spawn};
-use crate::config::Video;
+use crate::config::VideoConfig;
 use crate::media::MonoNs;
 use crate::source::SourceError;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -92,7 +92,7 @@ impl Camera {
     /// for its pictures.
     pub fn start(
         programs: &[Vec<OsString>],
-        video: &Video,
+        video: &VideoConfig,
         pipe_bytes: usize,
     ) -> Result<Self, SourceError> {
         let io = |doing| {

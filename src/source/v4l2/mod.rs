@@ -17,7 +17,7 @@ pub use list::{CameraListing, FormatListing, list_cameras};
 
 use super::jitter::Scatter;
 use super::{Grab, SourceError, VideoSource};
-use crate::config::{Flip, Rotate, UsbCamera, Video};
+use crate::config::{Flip, Rotate, UsbCamera, VideoConfig};
 use crate::encode::jpeg::markers;
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
@@ -80,7 +80,7 @@ impl UsbSource {
     /// filled in when the stream has started. The caller keeps it from one open to the next.
     pub fn open(
         camera: &UsbCamera,
-        video: &Video,
+        video: &VideoConfig,
         known: &mut Option<Identity>,
     ) -> Result<Self, SourceError> {
         let found = find::resolve(camera, known.as_ref())?;
@@ -111,7 +111,7 @@ impl UsbSource {
     }
 
     /// Starts a camera that was found in a format that was chosen.
-    pub fn start(found: Found, choice: &Choice, video: &Video) -> Result<Self, SourceError> {
+    pub fn start(found: Found, choice: &Choice, video: &VideoConfig) -> Result<Self, SourceError> {
         let Found {
             device,
             driver,
@@ -173,7 +173,7 @@ impl UsbSource {
         self.interval.map(Interval::fps)
     }
 
-    fn note_changes(&mut self, video: &Video) {
+    fn note_changes(&mut self, video: &VideoConfig) {
         let (width, height) = (self.format.width, self.format.height);
         let asked = (video.capture_width, video.capture_height);
         if (width, height) != asked {
@@ -350,7 +350,7 @@ impl VideoSource for UsbSource {
 }
 
 /// What the settings ask of the camera.
-pub fn wish(video: &Video) -> Wish {
+pub fn wish(video: &VideoConfig) -> Wish {
     let same_size = (video.width, video.height) == (video.capture_width, video.capture_height);
     let upright = video.rotate == Rotate::None && video.flip == Flip::None;
     Wish {
@@ -500,23 +500,23 @@ mod tests {
 
     #[test]
     fn a_jpeg_stays_untouched_only_where_nothing_is_asked_of_it() {
-        let plain = Video::default();
+        let plain = VideoConfig::default();
         assert!(wish(&plain).untouched_jpeg);
         for other in [
-            Video {
+            VideoConfig {
                 width: 320,
                 height: 240,
                 ..plain.clone()
             },
-            Video {
+            VideoConfig {
                 quality_given: true,
                 ..plain.clone()
             },
-            Video {
+            VideoConfig {
                 rotate: Rotate::Half,
                 ..plain.clone()
             },
-            Video {
+            VideoConfig {
                 flip: Flip::Horizontal,
                 ..plain.clone()
             },

@@ -1,0 +1,88 @@
+//! Facts about each option beside its value: when it has an effect, and which other option it
+//! excludes. Each topic lists its options in a table of its own; a test compares the tables with
+//! the options that clap knows, so none can be left out.
+
+/// One option of the program (not of its subcommands).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OptionFacts {
+    /// clap's id: the long name with underscores.
+    pub id: &'static str,
+    pub effective: Effective,
+    /// The id of an option that cannot hold together with this one. Listed at one of the two.
+    pub excludes: Option<&'static str>,
+}
+
+/// When an option has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effective {
+    Always,
+    /// With `--camera-type usb`.
+    UsbCamera,
+    /// With a camera that is a device: usb or rpi.
+    DeviceCamera,
+    /// With any camera type but none.
+    Video,
+    /// With `--enable-audio`.
+    Audio,
+    /// In builds with WebRTC, without `--no-webrtc`.
+    Webrtc,
+    /// Where WebRTC is on and `--whip` is given.
+    Whip,
+}
+
+/// What the other options choose, as far as it decides whether an option has an effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    pub usb_camera: bool,
+    pub device_camera: bool,
+    pub video: bool,
+    pub audio: bool,
+    pub webrtc: bool,
+    pub whip: bool,
+}
+
+impl OptionFacts {
+    pub(crate) const fn new(id: &'static str, effective: Effective) -> Self {
+        Self {
+            id,
+            effective,
+            excludes: None,
+        }
+    }
+
+    pub(crate) const fn excludes(self, other: &'static str) -> Self {
+        Self {
+            excludes: Some(other),
+            ..self
+        }
+    }
+
+    /// Whether the option has no effect with these choices.
+    pub(crate) fn is_ignored(&self, with: Choices) -> bool {
+        !match self.effective {
+            Effective::Always => true,
+            Effective::UsbCamera => with.usb_camera,
+            Effective::DeviceCamera => with.device_camera,
+            Effective::Video => with.video,
+            Effective::Audio => with.audio,
+            Effective::Webrtc => with.webrtc,
+            Effective::Whip => with.webrtc && with.whip,
+        }
+    }
+}
+
+/// All options, topic by topic.
+pub(crate) fn all() -> impl Iterator<Item = &'static OptionFacts> {
+    [
+        super::network::OPTIONS,
+        super::limits::OPTIONS,
+        super::access::OPTIONS,
+        super::video::OPTIONS,
+        super::audio::OPTIONS,
+        super::webrtc::OPTIONS,
+        super::process::OPTIONS,
+        super::logging::OPTIONS,
+    ]
+    .into_iter()
+    .flatten()
+}
