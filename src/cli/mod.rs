@@ -22,8 +22,9 @@ use clap_mangen::Man;
 
 /// A camera and a microphone on one WebSocket, every packet stamped with its capture time.
 ///
-/// Every option except --list-devices can also be set in the environment: STAMPCAST_PORT=8081 for
-/// --port 8081, STAMPCAST_ENABLE_AUDIO=1 for --enable-audio. The command line takes precedence.
+/// Every option except --list-devices can also be set in the environment: STAMPCAST_PORT=8081
+/// means --port 8081, STAMPCAST_ENABLE_AUDIO=1 means --enable-audio. The command line takes
+/// precedence.
 #[derive(Parser, Debug)]
 #[command(
     name = "stampcast",

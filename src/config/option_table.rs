@@ -27,6 +27,7 @@ pub(crate) enum Effective {
     /// In builds with WebRTC, without `--no-webrtc`.
     Webrtc,
     /// Where WebRTC is on and `--whip` is given.
+    #[cfg_attr(not(feature = "webrtc"), expect(dead_code))]
     Whip,
 }
 
