@@ -292,8 +292,10 @@ fn help_shows_default_and_unit_of_every_option() {
         panic!("--help is text")
     };
     // Each option's paragraph: from the line that begins with it to the next one's.
-    let is_head =
-        |line: &str| line.trim_start().starts_with('-') && !line.starts_with("          ");
+    let is_head = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        line.trim_start().starts_with('-') && (1..10).contains(&indent)
+    };
     let lines: Vec<&str> = help.lines().collect();
     let paragraph = |long: &str| {
         let names = |line: &str| {
