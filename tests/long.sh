@@ -15,8 +15,8 @@ build_release
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/tests/vm/boot.sh --" \
     cargo test --locked --test vm -- --test-threads=1 --ignored
 
-cargo test --locked --test limits -- --ignored --nocapture
-cargo test --locked --release --test webrtc -- --ignored --nocapture
+cargo test --locked --test it -- --ignored --nocapture limits::
+cargo test --locked --release --test it -- --ignored --nocapture webrtc::
 tests/soak.sh 20
 
 (cd tests/page && npm ci --no-audit --no-fund)

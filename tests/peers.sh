@@ -4,7 +4,7 @@
 set -euo pipefail
 
 program=$(realpath "$1")
-cd "$(dirname "${BASH_SOURCE[0]}")/webrtc"
+cd "$(dirname "${BASH_SOURCE[0]}")/peers"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

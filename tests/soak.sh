@@ -1,6 +1,6 @@
 #!/bin/bash
 # tests/soak.sh MINUTES: the test camera with viewers that come, go and stall, and WebRTC sessions that are answered and end (nobody
-# connects to them, so no media flows: tests/webrtc plays), while its workers and its server are killed.
+# connects to them, so no media flows: tests/it/webrtc plays), while its workers and its server are killed.
 # Prints what was restarted, the gaps that viewers were told of beside those they saw, and memory and descriptors over time;
 # draws the latter to target/soak.svg. Exit code 1 when a gap was not accounted for, or something grew.
 set -euo pipefail

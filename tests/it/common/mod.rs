@@ -1,6 +1,4 @@
 //! The real program under test: started as a user would, watched through its log, ended with all its children.
-#![allow(dead_code)] // each test binary uses its own part
-
 pub mod viewer;
 
 use std::io::{BufRead, BufReader, Read};

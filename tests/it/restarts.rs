@@ -1,9 +1,7 @@
 //! Two hundred restarts in a row, and nothing left behind: no descriptor, no memory, no shared memory, no process.
 
-mod common;
-
-use common::viewer::{Text, Viewer};
-use common::{Program, descriptors, kill};
+use crate::common::viewer::{Text, Viewer};
+use crate::common::{Program, descriptors, kill};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const NAMES: [&str; 2] = ["stampcast-video", "stampcast-audio"];

@@ -1,6 +1,6 @@
 //! Autobahn's cases as bytes, and what this server owes for each. Section 8 and 11 have none; 6 is in `utf8`.
 
-use crate::client::{Answers, BINARY, CLOSE, CONTINUATION, FIN, NO_CODE, PING, PONG, TEXT, frame};
+use super::client::{Answers, BINARY, CLOSE, CONTINUATION, FIN, NO_CODE, PING, PONG, TEXT, frame};
 
 pub struct Case {
     pub number: String,
@@ -115,7 +115,7 @@ pub fn all() -> Vec<Case> {
         reserved_bits(),
         opcodes(),
         fragments(),
-        crate::utf8::cases(),
+        super::utf8::cases(),
         closing(),
         limits(),
         fragmented_by_the_client(),

@@ -1,5 +1,4 @@
 //! A server in this process, fed by the test's own hands, with real clients on a real port.
-#![allow(dead_code)] // each test file uses its part
 
 use futures_util::{SinkExt, StreamExt};
 use stampcast::config;
@@ -50,8 +49,6 @@ pub struct Source {
     pub ring: RingWriter,
     pub status: StatusWriter,
     pub meta: PacketMeta,
-    pub interval: Duration,
-    shared: SharedRing,
 }
 
 impl Rig {
@@ -178,8 +175,6 @@ impl Source {
                 ring: shared.writer(),
                 status,
                 meta,
-                interval,
-                shared,
             },
             worker,
         )
@@ -200,11 +195,6 @@ impl Source {
 
     pub async fn wait_for_demand(&self, wanted: bool) {
         until(async || self.ring.demand().wanted == wanted).await;
-    }
-
-    /// The packets that the ring dropped so far because the server was slow.
-    pub fn dropped(&self) -> u64 {
-        self.ring.dropped()
     }
 }
 

@@ -1,7 +1,5 @@
 //! The whole program as a WebRTC peer sees it: what plays is what the camera saw and the microphone heard, with its stamps.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod hostile;
 mod line;
 mod offers;
@@ -9,7 +7,7 @@ mod peer;
 mod reach;
 mod whip;
 
-use common::{PATIENCE, Program, until};
+use crate::common::{PATIENCE, Program, until};
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use peer::{Peer, request};

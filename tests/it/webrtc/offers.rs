@@ -1,7 +1,7 @@
 //! What an offer may ask for, however it is meant.
 
-use super::common::{Program, until};
 use super::peer::{Peer, request};
+use crate::common::{Program, until};
 use std::collections::HashSet;
 use std::net::{IpAddr, UdpSocket};
 use std::process::Command;

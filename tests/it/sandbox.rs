@@ -2,10 +2,8 @@
 //! own; what the program's own processes have given up is read from procfs.
 #![allow(unsafe_code)] // system calls that no safe function makes
 
-mod common;
-
-use common::viewer::Viewer;
-use common::{Program, until};
+use crate::common::viewer::Viewer;
+use crate::common::{Program, until};
 use stampcast::supervise::sandbox::{without_files, without_network};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -318,7 +316,7 @@ fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
             ("2".into(), "1".into()),
             "{name}"
         );
-        common::kill(first, libc::SIGKILL);
+        crate::common::kill(first, libc::SIGKILL);
         let second = program.child(name, Some(first));
         until("the new worker's sandbox", || {
             (status(second, "Seccomp") == "2").then_some(())

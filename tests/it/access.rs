@@ -1,9 +1,7 @@
 //! Who may watch, asked of the running program over real connections.
 
-mod common;
-
-use common::viewer::{Text, Viewer};
-use common::{Program, run, until};
+use crate::common::viewer::{Text, Viewer};
+use crate::common::{Program, run, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -11,7 +9,7 @@ use std::process::{Command, Stdio};
 /// One HTTP request, as bytes; the head of the answer (a body may have no end).
 fn ask(program: &Program, method: &str, path: &str, headers: &str) -> String {
     let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-    tcp.set_read_timeout(Some(common::PATIENCE))
+    tcp.set_read_timeout(Some(crate::common::PATIENCE))
         .expect("a timeout is settable");
     write!(
         tcp,

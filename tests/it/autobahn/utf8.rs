@@ -1,7 +1,7 @@
 //! Section 6: text that is UTF-8, and text that is not.
 
-use crate::cases::{Case, Cut};
-use crate::client::{CONTINUATION, FIN, TEXT, frame};
+use super::cases::{Case, Cut};
+use super::client::{CONTINUATION, FIN, TEXT, frame};
 
 /// Its second letter is U+1F79, of three bytes.
 const GREEK_WORD: &str = "κ\u{1f79}σμε";

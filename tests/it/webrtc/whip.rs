@@ -1,8 +1,8 @@
 //! The camera published to media servers that are made of str0m and a socket: what they get, and what the log says of those that
 //! do not take it.
 
-use super::common::{PATIENCE, Program, until};
 use super::peer::{Peer, request};
+use crate::common::{PATIENCE, Program, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 

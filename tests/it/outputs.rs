@@ -1,9 +1,7 @@
 //! What plain HTTP gives: pictures, MJPEG, WAV, state and metrics, asked of the running program byte by byte.
 
-mod common;
-
-use common::Program;
-use common::viewer::{Viewer, unix_now};
+use crate::common::Program;
+use crate::common::viewer::{Viewer, unix_now};
 use stampcast::encode::jpeg::size_of;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -53,7 +51,7 @@ impl Answer {
 
 fn ask(program: &Program, method: &str, path: &str) -> Answer {
     let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
-    tcp.set_read_timeout(Some(common::PATIENCE))
+    tcp.set_read_timeout(Some(crate::common::PATIENCE))
         .expect("a timeout is settable");
     write!(
         tcp,
@@ -120,7 +118,7 @@ fn a_snapshot_may_be_an_older_one_though_nobody_else_watches() {
             .expect("a number")
             .to_owned()
     };
-    common::until("the same frame twice", || {
+    crate::common::until("the same frame twice", || {
         (number("?max_age_ms=60000") == number("?max_age_ms=60000")).then_some(())
     });
     assert_ne!(
@@ -370,7 +368,7 @@ fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
             String::from_utf8(answer.rest()).expect("text"),
         )
     };
-    common::until("a refusal without a wait", || {
+    crate::common::until("a refusal without a wait", || {
         let (status, body) = said(get(&program, "/snapshot.jpg"));
         (status == 503 && body.contains("the camera is away")).then_some(())
     });
@@ -382,7 +380,7 @@ fn the_rate_of_a_camera_that_nobody_watches_is_the_one_it_runs_at() {
     let state = || {
         serde_json::from_slice::<serde_json::Value>(&get(&program, "/state").rest()).expect("JSON")
     };
-    let result = common::until("the camera", || {
+    let result = crate::common::until("the camera", || {
         Some(state()["result"].clone()).filter(|result| result["source"]["online"] == true)
     });
     assert_eq!(
@@ -401,10 +399,10 @@ fn restarts_are_counted_by_worker_though_nobody_watches() {
     for (times, name) in [(1, "video"), (1, "serve"), (2, "video")] {
         let process = format!("stampcast-{name}");
         let before = program.child(&process, None);
-        common::kill(before, libc::SIGKILL);
+        crate::common::kill(before, libc::SIGKILL);
         program.child(&process, Some(before));
         let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}");
-        common::until(&row, || metrics(&program).contains(&row).then_some(()));
+        crate::common::until(&row, || metrics(&program).contains(&row).then_some(()));
     }
     for row in ["worker=\"serve\"} 1", "worker=\"audio\"} 0"] {
         assert!(metrics(&program).contains(row), "{}", metrics(&program));

@@ -1,11 +1,9 @@
 //! Hostile and clumsy clients: each gets a code that says why, and nobody else notices.
 
-mod stream_rig;
-
+use crate::stream_rig::*;
 use futures_util::SinkExt;
 use stampcast::http::Limits;
 use std::time::Duration;
-use stream_rig::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;

@@ -1,8 +1,8 @@
 //! What strangers send to the one port, and what the log keeps to itself.
 
-use super::common::{PATIENCE, Program};
 use super::line::Line;
 use super::peer::{Peer, request};
+use crate::common::{PATIENCE, Program};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};

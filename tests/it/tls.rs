@@ -1,9 +1,7 @@
 //! https:// and wss:// of the running program, asked by a client that checks the certificate.
 
-mod common;
-
-use common::viewer::{Text, parse, unix_now};
-use common::{PATIENCE, Program, run, until};
+use crate::common::viewer::{Text, parse, unix_now};
+use crate::common::{PATIENCE, Program, run, until};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256,
     RsaKeySize,

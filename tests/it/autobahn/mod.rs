@@ -5,16 +5,13 @@
 //! is `ping:<id>` comes back as `pong:<id>:…`, and where that cannot be, a message that was read whole and well is one that is
 //! refused for its meaning (1008: no such command; 1003: binary), not for its form (1002, 1007, 1009).
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod cases;
 mod client;
 mod utf8;
 
-use cases::Case;
-use client::Client;
-use common::Program;
+use self::cases::Case;
+use self::client::Client;
+use crate::common::Program;
 
 /// How many cases Autobahn has in each section; 12 and 13, compression, are told apart by what is offered.
 const SECTIONS: [(&str, usize); 8] = [

@@ -1,8 +1,8 @@
 //! Ways to a viewer or a media server that are not straight: STUN, TCP alone.
 
-use super::common::{Program, until};
 use super::line::Line;
 use super::peer::{Peer, request};
+use crate::common::{Program, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;

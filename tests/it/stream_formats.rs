@@ -1,13 +1,11 @@
 //! What a viewer of `/stream` receives, to the byte.
 
-mod stream_rig;
-
+use crate::stream_rig::*;
 use stampcast::http::Limits;
 use stampcast::media::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
 use stampcast::wire;
 use stampcast::wire::{AudioFormat, Label, Message, stamp};
 use std::time::{Duration, SystemTime};
-use stream_rig::*;
 
 fn unix_now() -> Duration {
     SystemTime::UNIX_EPOCH.elapsed().unwrap()

@@ -1,10 +1,8 @@
 //! A camera that starts and fails at once, again and again, and a worker that does: what the log says of it and how often it is
 //! started. The camera is the stand-in for rpicam-vid (`tests/standin`).
 
-mod common;
-
-use common::viewer::Viewer;
-use common::{Program, kill, until};
+use crate::common::viewer::Viewer;
+use crate::common::{Program, kill, until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! The options as a user gives them, on the command line and in the environment, and what is printed into a pipe.
 
-mod common;
-
-use common::{Program, run};
+use crate::common::{Program, run};
 use std::process::{Command, Output, Stdio};
 
 fn with_environment(variables: &[(&str, &str)], args: &[&str]) -> (Option<i32>, String) {

@@ -1,7 +1,6 @@
 //! Nothing is lost silently: from a viewer's first packet on, numbered = received + reported.
 
-mod stream_rig;
-
+use crate::stream_rig::*;
 use futures_util::StreamExt;
 use stampcast::media::{Cause, Losses, MonoNs};
 use stampcast::wire;
@@ -10,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use stream_rig::*;
 use tokio_tungstenite::tungstenite;
 
 /// A generator of numbers that is the same on every run (splitmix64).

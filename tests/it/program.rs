@@ -1,10 +1,8 @@
 //! The whole program with the test camera: what a user starts, what a viewer sees, and what happens to both when something
 //! in between dies.
 
-mod common;
-
-use common::viewer::{Text, Viewer, unix_now};
-use common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
+use crate::common::viewer::{Text, Viewer, unix_now};
+use crate::common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
 use stampcast::encode::jpeg::{Decode, Decoder, repair};
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -1,9 +1,7 @@
 //! What strangers can use up of the running program, and what the others notice of it: nothing.
 
-mod common;
-
-use common::viewer::{Text, Viewer, unix_now};
-use common::{PATIENCE, Program, until};
+use crate::common::viewer::{Text, Viewer, unix_now};
+use crate::common::{PATIENCE, Program, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -126,13 +124,13 @@ fn floods_of_connects_and_disconnects_leave_nothing_behind() {
         });
     };
     flood();
-    let fds = common::descriptors(server).len();
+    let fds = crate::common::descriptors(server).len();
     let memory = own_memory_kib(server);
     flood();
     let grown = own_memory_kib(server).saturating_sub(memory);
     assert!(grown < 8 << 10, "a second flood took {grown} KiB more");
     until("the descriptors to be closed", || {
-        (common::descriptors(server).len() <= fds).then_some(())
+        (crate::common::descriptors(server).len() <= fds).then_some(())
     });
 }
 

@@ -45,7 +45,7 @@ impl Answer {
 pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
     stream
-        .set_read_timeout(Some(super::common::PATIENCE))
+        .set_read_timeout(Some(crate::common::PATIENCE))
         .expect("a timeout is settable");
     let length = body.len();
     let head = format!(
@@ -189,7 +189,7 @@ impl Peer {
 
     /// Media as it comes, until `take` has enough. Panics when patience ends first; `false` when the session ended.
     pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
-        let patience = Instant::now() + super::common::PATIENCE;
+        let patience = Instant::now() + crate::common::PATIENCE;
         loop {
             assert!(Instant::now() < patience, "waited in vain for media");
             let deadline = loop {

@@ -1,9 +1,7 @@
 //! What a worker that was taken over can do to the rest, and what a disk that is full or memory that is short does to all.
 
-mod common;
-
-use common::viewer::{Text, Viewer};
-use common::{PATIENCE, Program, kill, until};
+use crate::common::viewer::{Text, Viewer};
+use crate::common::{PATIENCE, Program, kill, until};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
@@ -112,7 +110,7 @@ fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
 
 /// The port on which a process listens that cannot say so, from the kernel's table (proc_pid_net(5)).
 fn listening_port(pid: u32) -> Option<u16> {
-    let sockets = common::descriptors(pid);
+    let sockets = crate::common::descriptors(pid);
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -154,7 +152,7 @@ fn a_full_disk_under_the_log_stops_nothing() {
     let named = |name: &str| {
         children()
             .into_iter()
-            .find(|p| common::comm(*p).as_deref() == Some(name))
+            .find(|p| crate::common::comm(*p).as_deref() == Some(name))
     };
     let server = named("stampcast-serve");
     // Each of these is a line for the log.
@@ -282,10 +280,10 @@ fn tokens_given_as_options_or_environment_are_in_the_servers_memory_alone() {
             assert!(
                 !memory_holds(pid, token),
                 "the memory of {pid}, {:?}",
-                common::comm(pid)
+                crate::common::comm(pid)
             );
             assert!(
-                !common::descriptors(pid)
+                !crate::common::descriptors(pid)
                     .iter()
                     .any(|d| d.contains("memfd:secret"))
                     || pid == program.pid(),
