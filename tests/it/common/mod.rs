@@ -1,4 +1,5 @@
 //! The real program under test: started as a user would, watched through its log, ended with all its children.
+
 pub mod viewer;
 
 use std::io::{BufRead, BufReader, Read};
