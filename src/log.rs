@@ -1,7 +1,8 @@
-//! Log lines on stderr: `12:00:01 INFO stampcast-video: …`, or one JSON object each; and which lines were told already. Knows
-//! nothing of what is logged.
+//! The log: lines on standard error (`12:00:01 INFO  stampcast-video: …`, or one JSON object each), and
+//! [`LogOnce`], which keeps a repeating fault to one line.
 //!
-//! The subscriber is set once, before the first fork; each process then sets the name that its lines carry.
+//! The subscriber is set once, before the first fork; each process then sets the name that its
+//! lines carry.
 
 use clap::ValueEnum;
 use std::collections::VecDeque;
@@ -14,10 +15,11 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Different lines that are remembered; then the oldest is forgotten, and told again should it come back.
-const LINES: usize = 16;
+/// Messages that a [`LogOnce`] remembers; beyond that it forgets the oldest, which would be logged
+/// again.
+const MESSAGES: usize = 16;
 
-static PROCESS: OnceLock<&'static str> = OnceLock::new();
+static PROCESS: OnceLock<String> = OnceLock::new();
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -27,44 +29,47 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging; the first process calls it once.
+/// Starts logging. Called once, by the first process; further calls have no effect.
 pub fn init(format: LogFormat, level: tracing::Level) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter(level))
-        // A line that cannot be written (a full disk under the log) is lost. Complaining of it on stderr would be a panic.
+        // A line that cannot be written (a full disk) is lost. Reporting that on stderr would panic.
         .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
     let _ = match format {
-        LogFormat::Text => builder.event_format(Line).try_init(),
+        LogFormat::Text => builder.event_format(TextFormat).try_init(),
         LogFormat::Json => builder
             .json()
             .with_timer(Utc)
             .with_current_span(false)
             .with_span_list(false)
-            .map_event_format(JsonLine)
+            .map_event_format(JsonFormat)
             .try_init(),
     };
 }
 
-/// Libraries are heard with `--verbose` alone: what they warn of is a stranger's broken datagram or offer, which they quote.
+/// Messages of libraries are shown with `--verbose` only: they warn of invalid datagrams and offers
+/// from clients, and quote them.
 fn filter(level: tracing::Level) -> EnvFilter {
-    let of_libraries = if level >= tracing::Level::DEBUG {
+    let libraries = if level >= tracing::Level::DEBUG {
         "debug"
     } else {
         "off"
     };
-    EnvFilter::new(format!("{of_libraries},{}={level}", env!("CARGO_PKG_NAME")))
+    EnvFilter::new(format!("{libraries},{}={level}", env!("CARGO_PKG_NAME")))
 }
 
-/// Names this process in its log lines, once, right after the fork.
-pub fn name_process(name: &'static str) {
-    let _ = PROCESS.set(name);
+/// Sets the name of this process in its log lines. Called once, right after the fork; further calls
+/// have no effect.
+pub fn name_process(name: &str) {
+    let _ = PROCESS.set(name.to_owned());
 }
 
-struct Line;
+/// `12:00:01 INFO  stampcast-video: …`; UTC.
+struct TextFormat;
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for TextFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -90,10 +95,10 @@ where
     }
 }
 
-/// The library's JSON, with the process before it.
-struct JsonLine<F>(F);
+/// The library's JSON with the field `process` in front.
+struct JsonFormat<F>(F);
 
-impl<S, N, F> FormatEvent<S, N> for JsonLine<F>
+impl<S, N, F> FormatEvent<S, N> for JsonFormat<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -113,10 +118,10 @@ where
 }
 
 fn name() -> &'static str {
-    PROCESS.get().copied().unwrap_or("stampcast")
+    PROCESS.get().map_or("stampcast", String::as_str)
 }
 
-/// UTC: the local time zone would need files that a sandboxed worker cannot open.
+/// UTC: the local time zone would need files that a sandboxed process cannot open.
 fn seconds_of_day() -> u64 {
     unix_time().as_secs() % 86_400
 }
@@ -127,7 +132,7 @@ fn unix_time() -> std::time::Duration {
         .unwrap_or_default()
 }
 
-/// The JSON lines' time: UNIX seconds, as the stream's own stamps.
+/// Time in JSON lines: UNIX seconds with six decimals, as in the stream's stamps.
 struct Utc;
 
 impl FormatTime for Utc {
@@ -137,37 +142,80 @@ impl FormatTime for Utc {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line: `cannot listen: address in use`.
 pub fn chain(e: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(e.source(), |e| e.source()).map(|c| format!(": {c}"));
     std::iter::once(e.to_string()).chain(causes).collect()
 }
 
-/// Lines that were told, so that a fault that repeats is told once.
+/// Keeps a fault that repeats to one log line per cause, and one on recovery. The caller logs; when
+/// a fault counts as over is the caller's decision too.
+///
+/// ```
+/// let mut log_once = stampcast::log::LogOnce::default();
+/// assert!(log_once.first_time("the disk is full"));
+/// assert!(!log_once.first_time("the disk is full"));
+/// assert!(log_once.recovered());
+/// assert!(log_once.first_time("the disk is full"));
+/// ```
 #[derive(Debug, Default)]
-pub struct Told(VecDeque<String>);
+pub struct LogOnce {
+    logged: VecDeque<String>,
+    repeats: u64,
+}
 
-impl Told {
-    /// Whether `line` was not told yet; from now on it was.
-    pub fn is_news(&mut self, line: &str) -> bool {
-        if self.0.iter().any(|told| told == line) {
+impl LogOnce {
+    /// Records `message`. True when it is not among the last 16 different ones recorded since the
+    /// last [`recovered`](Self::recovered): it is to be logged.
+    pub fn first_time(&mut self, message: &str) -> bool {
+        if self.logged.iter().any(|logged| logged == message) {
+            self.repeats += 1;
             return false;
         }
-        if self.0.len() == LINES {
-            self.0.pop_front();
+        if self.logged.len() == MESSAGES {
+            self.logged.pop_front();
         }
-        self.0.push_back(line.to_owned());
+        self.logged.push_back(message.to_owned());
         true
     }
 
-    /// The same for a line whose numbers (times, sizes) differ although the cause does not.
+    /// As [`first_time`](Self::first_time) for messages whose numbers (times, sizes) differ from
+    /// one occurrence to the next: digits are not compared.
+    pub fn first_time_by_cause(&mut self, message: &str) -> bool {
+        let cause: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
+        self.first_time(&cause)
+    }
+
+    /// Forgets everything. True when a message was recorded: the recovery is to be logged.
+    pub fn recovered(&mut self) -> bool {
+        let had_any = !self.logged.is_empty();
+        *self = Self::default();
+        had_any
+    }
+
+    /// The number of messages since the last call that were not the first of their kind, for a
+    /// line such as "23 more".
+    pub fn take_repeats(&mut self) -> u64 {
+        std::mem::take(&mut self.repeats)
+    }
+}
+
+/// The former names, until every caller has changed.
+#[doc(hidden)]
+pub type Told = LogOnce;
+
+#[doc(hidden)]
+impl LogOnce {
+    pub fn is_news(&mut self, line: &str) -> bool {
+        self.first_time(line)
+    }
+
     pub fn is_new_cause(&mut self, line: &str) -> bool {
-        let cause: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
-        self.is_news(&cause)
+        self.first_time_by_cause(line)
     }
 
     pub fn forget(&mut self) {
-        self.0.clear();
+        self.recovered();
     }
 }
 
@@ -176,15 +224,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut told = Told::default();
+    fn log_once_many_messages_forgets_the_oldest() {
+        let mut log_once = LogOnce::default();
         for n in 0..1000 {
-            assert!(told.is_news(&format!("line {n}")));
+            assert!(log_once.first_time(&format!("message {n}")));
         }
-        assert_eq!(told.0.len(), LINES);
-        assert!(
-            !told.is_new_cause("line ") || !told.is_new_cause("line 7"),
-            "numbers make no new cause"
-        );
+        assert_eq!(log_once.logged.len(), MESSAGES);
+        assert!(log_once.first_time("message 0"));
+        assert!(!log_once.first_time("message 999"));
+    }
+
+    #[test]
+    fn log_once_by_cause_ignores_digits() {
+        let mut log_once = LogOnce::default();
+        assert!(log_once.first_time_by_cause("no frame for 2.1 s"));
+        assert!(!log_once.first_time_by_cause("no frame for 13.4 s"));
+        assert!(log_once.first_time_by_cause("no frame"));
+    }
+
+    #[test]
+    fn log_once_after_recovery_logs_again() {
+        let mut log_once = LogOnce::default();
+        assert!(!log_once.recovered(), "nothing was wrong");
+        assert!(log_once.first_time("a") && !log_once.first_time("a") && !log_once.first_time("a"));
+        assert_eq!((log_once.take_repeats(), log_once.take_repeats()), (2, 0));
+        assert!(log_once.recovered() && !log_once.recovered());
+        assert!(log_once.first_time("a"));
     }
 }

@@ -1,21 +1,22 @@
-//! What only the start needed, given back to the kernel. Knows nothing of what the program does.
+//! Returns memory to the kernel that only the start of a process needed.
 #![allow(unsafe_code)]
 
 use libc::{PF_W, PT_LOAD, c_int, c_void, dl_phdr_info, size_t};
 
-/// Gives back freed heap, and unmaps the program's code and constants: what of them is still used is mapped again, page by
-/// page, from the file. To be called once a process has begun its work; most of what was mapped by then is never used again.
-pub fn give_back() {
+/// Returns freed heap to the kernel and unmaps the pages of the program's code and constants: those
+/// still in use are mapped again from the file, page by page, at the next access. To be called once
+/// a process has started its work; most of the pages mapped by then are never used again.
+pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no preconditions.
     unsafe {
         libc::malloc_trim(0)
     };
-    // SAFETY: `unmap` is what dl_iterate_phdr(3) asks of a callback, and takes no data.
+    // SAFETY: `unmap` has the signature that dl_iterate_phdr(3) demands, and uses no data.
     unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
 }
 
-/// Called with the program itself first; its answer ends the iteration there.
+/// The first call is for the program itself; the return value ends the iteration there.
 ///
 /// # Safety
 /// `info` must be what dl_iterate_phdr(3) passes.
@@ -39,8 +40,9 @@ unsafe extern "C" fn unmap(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -
             (start + segment.p_memsz as usize) / page * page,
         );
         if start < end {
-            // SAFETY: the range is mapped by the loader, whole pages of one segment. Not writable, it holds what the file
-            // holds and gets the same bytes again at the next access. An error changes nothing.
+            // SAFETY: the range is mapped by the loader: whole pages of one segment. It is not
+            // writable, so it holds the bytes of the file and gets the same ones again at the next
+            // access. An error changes nothing.
             unsafe { libc::madvise(start as *mut c_void, end - start, libc::MADV_DONTNEED) };
         }
     }
@@ -50,12 +52,12 @@ unsafe extern "C" fn unmap(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_program_goes_on_as_before() {
+    fn trim_heap_and_constants_stay_as_they_were() {
         let (before, constant) = (
             vec![7; 100_000],
             std::hint::black_box("a constant of the program"),
         );
-        super::give_back();
+        super::trim();
         assert_eq!((before[99_999], constant.len()), (7, 25));
     }
 }

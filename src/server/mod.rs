@@ -227,7 +227,7 @@ async fn show_life(own: StatusWriter) -> io::Result<()> {
 /// Never ends.
 async fn forget_the_start() -> io::Result<()> {
     tokio::time::sleep(START_IS_OVER).await;
-    crate::malloc_trim::give_back();
+    crate::malloc_trim::trim();
     std::future::pending().await
 }
 

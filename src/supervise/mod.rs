@@ -60,7 +60,7 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     let house = House::build(config, listener).map_err(StartError::Memory)?;
     let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
     // Before the children get a share of it: what reading the command line left behind.
-    crate::malloc_trim::give_back();
+    crate::malloc_trim::trim();
     Ok(Supervisor {
         house,
         machine,

@@ -110,7 +110,7 @@ fn stream(
             .for_each(|outlet| worker.note_number(&outlet.lane));
         if let (None, Some(_)) = (description.looked, frames.size) {
             // Opening a camera is over, for a long time with luck.
-            crate::malloc_trim::give_back();
+            crate::malloc_trim::trim();
         }
         if let Some((width, height)) = frames.size {
             let looked = description.tell(worker, now, || StreamInfo {

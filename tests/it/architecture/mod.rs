@@ -139,8 +139,6 @@ const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
     ("hub/source.rs", "wire::Event"),
     ("hub/subscription.rs", "wire::Delivery"),
     ("hub/subscription.rs", "wire::Event"),
-    ("log.rs", "config::LogFormat"),
-    ("log.rs", "config::Logging"),
     ("output/webrtc/http.rs", "api::prometheus::Labels"),
     ("output/webrtc/http.rs", "api::prometheus::counters"),
     ("output/webrtc/http.rs", "api::prometheus::gauges"),
