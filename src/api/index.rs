@@ -1,11 +1,11 @@
-//! `/` and `/info`: what there is, in words and in JSON.
+//! `/` and `/info`: what the server has, in words and in JSON.
 
+use super::Api;
 use super::page::PAGE;
-use crate::http::App;
-use crate::http::error::Problem;
+use crate::http::ClientAddr;
 use crate::media::MonoNs;
-use crate::output::mjpeg;
-use crate::output::packets::Peer;
+use crate::output::camera::CameraHub;
+use crate::output::{Address, ApiError, mjpeg, snapshot};
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::http::header::CACHE_CONTROL;
@@ -13,71 +13,83 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
-const ADDRESSES: &str = "\
-stampcast
+const OWN_ADDRESSES: [Address; 4] = [
+    Address {
+        path: "/info",
+        about: "JSON: format, rate, clock, losses",
+    },
+    Address {
+        path: "/state",
+        about: "JSON in ustreamer's format",
+    },
+    Address {
+        path: "/metrics",
+        about: "counters for Prometheus",
+    },
+    Address {
+        path: "/healthz",
+        about: "200 while the server runs",
+    },
+];
 
-/stream        WebSocket: stamped video and sound (a plain GET: MJPEG)
-/snapshot.jpg  one JPEG, capture_time after the request
-/stream.mjpg   MJPEG
-/audio.wav     sound; ?seconds=10 for a file of that length
-/info          JSON: format, rate, clock, losses
-/state         JSON in ustreamer's shape
-/metrics       counters for Prometheus
-/healthz       200 while the server lives
-";
-
-const WITHOUT_PAGE: &str = "
-The page for people is at / with --serve-client; or open public/index.html as a file.
-";
-
-const ADDRESSES_OF_WEBRTC: &str = "\
-/whep          POST an SDP offer: WebRTC (H.264, Opus)
-/api/webrtc/offer  the same with JSON
-";
-
-/// mjpg-streamer's dialect.
+/// mjpg-streamer's query.
 #[derive(Debug, Default, Deserialize)]
-pub struct Action {
+struct ActionQuery {
     action: Option<String>,
 }
 
-/// `/`: the page with `--serve-client`, else the addresses; `/?action=stream` and `/?action=snapshot` as mjpg-streamer has
-/// them, with what else `/stream.mjpg` and `/snapshot.jpg` take.
-pub async fn root(
-    State(app): State<App>,
-    peer: Extension<Peer>,
+/// `/`: the page with `--serve-client`, else the list of addresses. `/?action=stream` and
+/// `/?action=snapshot` are mjpg-streamer's addresses of `/stream.mjpg` and `/snapshot.jpg`, and take
+/// their parameters too.
+pub(super) async fn root(
+    State(api): State<Api>,
+    hub: CameraHub,
+    client: Extension<ClientAddr>,
     uri: Uri,
-) -> Result<Response, Problem> {
-    let Query(Action { action }) = Query::try_from_uri(&uri).map_err(|_| Problem::BadAction)?;
+) -> Result<Response, ApiError> {
+    let Query(ActionQuery { action }) =
+        Query::try_from_uri(&uri).map_err(|_| ApiError::BadAction)?;
     match action.as_deref() {
-        None if app.serve_client => Ok(page().await.into_response()),
-        None => {
-            let of_webrtc = if app.has_webrtc() {
-                ADDRESSES_OF_WEBRTC
-            } else {
-                ""
-            };
-            Ok([ADDRESSES, of_webrtc, WITHOUT_PAGE]
-                .concat()
-                .into_response())
-        }
-        Some("stream") => mjpeg::mjpeg(State(app), peer, Query::try_from_uri(&uri)).await,
-        Some("snapshot") => mjpeg::snapshot(State(app), Query::try_from_uri(&uri)).await,
-        Some(_) => Err(Problem::BadAction),
+        None if api.cx.config.serve_client && uri.path() == "/" => Ok(page().await.into_response()),
+        None => Ok(address_list(&api).into_response()),
+        Some("stream") => mjpeg::mjpeg(State(api.cx), hub, client, Query::try_from_uri(&uri)).await,
+        Some("snapshot") => snapshot::snapshot(State(api.cx), hub, Query::try_from_uri(&uri)).await,
+        Some(_) => Err(ApiError::BadAction),
     }
 }
 
+fn address_list(api: &Api) -> String {
+    let mut list = format!("{}\n\n", env!("CARGO_PKG_NAME"));
+    let outputs = api.outputs.iter().flat_map(|output| output.addresses());
+    for Address { path, about } in outputs.chain(&OWN_ADDRESSES) {
+        list.push_str(&format!("{path:<19}{about}\n"));
+    }
+    let names: Vec<_> = api.cx.hubs.iter().map(|(id, _)| id.as_str()).collect();
+    list.push_str(&format!(
+        "\nThese are of the camera {}; each address of a camera exists under its name too: {}\n",
+        names[0],
+        names
+            .iter()
+            .map(|name| format!("/{name}/stream"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    ));
+    list.push_str(
+        "\nThe viewer page is at / with --serve-client; or open public/index.html as a file.\n",
+    );
+    list
+}
+
 /// `/index.html` with `--serve-client`.
-pub async fn page() -> Html<&'static str> {
+pub(super) async fn page() -> Html<&'static str> {
     Html(PAGE.as_str())
 }
 
-/// For whoever watches over the process; needs no token. Says nothing of the devices: `/info` does.
-pub async fn healthz() -> &'static str {
+/// For monitoring; needs no token. Says nothing of the devices, which `/info` does.
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-pub async fn info(State(app): State<App>) -> impl IntoResponse {
-    let headers = [(CACHE_CONTROL, "no-store")];
-    (headers, Json(app.hub.info(MonoNs::now())))
+pub(super) async fn info(CameraHub(hub): CameraHub) -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(hub.info(MonoNs::now())))
 }

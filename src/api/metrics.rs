@@ -1,260 +1,267 @@
-//! `GET /metrics`: the server's counters for Prometheus: in the OpenMetrics text format where the client asks for it, else in the
-//! older text format 0.0.4. Knows the hub's figures.
+//! `GET /metrics`: counters for Prometheus, in the OpenMetrics text format where the client asks for
+//! it, else in the text format 0.0.4.
 
-use super::prometheus::{Labels, counters, gauges, histograms, plain};
-use crate::http::App;
-use crate::http::error::refusal;
-use crate::hub::metrics::Figures;
+use super::Api;
+use crate::http::error::error_response;
+use crate::hub::metrics::{Figures, TrackFigures};
+use crate::media::CameraId;
 use crate::media::{MonoNs, WorkerState};
+use crate::output::Output;
+use crate::output::metric::{Labels, counters, gauges, histograms, plain};
 use crate::wire::Info;
-use crate::wire::info::{Shape, Stream};
+use crate::wire::info::{Drops, Shape, Stream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::Arc;
 
-pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let now = MonoNs::now();
+    let cameras = api.cx.hubs.iter().map(|(id, hub)| Camera {
+        id: id.clone(),
+        info: hub.info(now),
+        figures: hub.figures(),
+    });
     let mut registry = Registry::with_prefix("stampcast");
     registry.register_collector(Box::new(Snapshot {
-        info: app.hub.info(MonoNs::now()),
-        figures: app.hub.figures(),
-        restarts: app.restarts,
+        cameras: cameras.collect(),
+        server_restarts: api.server_restarts,
+        outputs: api.outputs,
     }));
-    #[cfg(feature = "webrtc")]
-    if let Some(server) = &app.webrtc {
-        registry.register_collector(Box::new(crate::output::webrtc::http::Snapshot(
-            server.report(),
-        )));
-    }
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => {
-            let asked = headers
-                .get(header::ACCEPT)
-                .and_then(|a| a.to_str().ok())
-                .is_some_and(|a| a.contains("application/openmetrics-text"));
-            let (kind, text) = if asked {
-                (
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    text,
-                )
-            } else {
-                (
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    older_format(&text),
-                )
-            };
-            (
-                [
-                    (header::CONTENT_TYPE, kind),
-                    (header::CACHE_CONTROL, "no-store"),
-                ],
-                text,
-            )
-                .into_response()
-        }
-        Err(e) => refusal(StatusCode::INTERNAL_SERVER_ERROR, e),
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let mut body = String::new();
+    let (content_type, encoded) =
+        if accepted.is_some_and(|types| types.contains("application/openmetrics-text")) {
+            (OPENMETRICS, text::encode(&mut body, &registry))
+        } else {
+            (TEXT, prometheus_text::encode(&mut body, &registry))
+        };
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    match encoded {
+        Ok(()) => (headers, body).into_response(),
+        Err(e) => error_response(StatusCode::INTERNAL_SERVER_ERROR, e),
     }
 }
 
-/// What the older format does otherwise: a counter is described under the name of its samples, and there are no units and
-/// no end mark.
-fn older_format(text: &str) -> String {
-    let counters: Vec<&str> = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-        .collect();
-    let line = |line: &str| -> Option<String> {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some("UNIT" | "EOF"), ..) => None,
-            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(&name) => {
-                Some(format!("# {what} {name}_total {rest}\n"))
-            }
-            _ => Some(format!("{line}\n")),
-        }
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// Everything at one moment.
-#[derive(Debug)]
+/// All values at one moment.
 struct Snapshot {
+    cameras: Vec<Camera>,
+    server_restarts: u32,
+    outputs: Arc<[Arc<dyn Output>]>,
+}
+
+struct Camera {
+    id: CameraId,
     info: Info,
     figures: Figures,
-    /// Of the server itself.
-    restarts: u32,
 }
 
-impl Snapshot {
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+impl Camera {
+    fn label(&self) -> (&'static str, String) {
+        ("camera", self.id.to_string())
+    }
+
     fn streams(&self) -> impl Iterator<Item = (&'static str, &Stream)> {
         [("video", &self.info.video), ("audio", &self.info.audio)]
             .into_iter()
-            .filter_map(|(name, s)| Some((name, s.as_ref()?)))
+            .filter_map(|(kind, stream)| Some((kind, stream.as_ref()?)))
     }
 }
 
-impl Collector for Snapshot {
-    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        let build = vec![("version", self.info.version.clone())];
-        gauges(
-            &mut out,
-            "build_info",
-            "Always 1; the version is in the label",
-            [(build, 1.0)],
-        )?;
-        plain(
-            &mut out,
-            "viewers",
-            "Connected viewers of any output",
-            self.info.viewers as f64,
-        )?;
-        plain(
-            &mut out,
-            "clock_uncertainty_seconds",
-            "How far stamps may be from this machine's UNIX clock",
-            self.info.clock.uncertainty_ns as f64 / 1e9,
-        )?;
-        counters(
-            &mut out,
-            "clock_steps",
-            "How often the UNIX clock was set",
-            [(vec![], self.info.clock.steps as f64)],
-        )?;
+impl Snapshot {
+    fn by_stream(&self, value: fn(&Stream) -> Option<f64>) -> Vec<(Labels<'_>, f64)> {
+        let mut rows = Vec::new();
+        for camera in &self.cameras {
+            for (kind, stream) in camera.streams() {
+                if let Some(value) = value(stream) {
+                    rows.push((vec![camera.label(), ("stream", kind.to_owned())], value));
+                }
+            }
+        }
+        rows
+    }
 
-        let by_stream = |value: fn(&Stream) -> Option<f64>| -> Vec<(Labels<'_>, f64)> {
-            self.streams()
-                .filter_map(|(name, s)| Some((vec![("stream", name.to_owned())], value(s)?)))
-                .collect()
+    fn by_cause(&self, value: fn(&Drops) -> f64) -> Vec<(Labels<'_>, f64)> {
+        let mut rows = Vec::new();
+        for camera in &self.cameras {
+            for (kind, stream) in camera.streams() {
+                for (cause, drops) in &stream.drops {
+                    let labels = vec![
+                        camera.label(),
+                        ("stream", kind.to_owned()),
+                        ("cause", cause.name().to_owned()),
+                    ];
+                    rows.push((labels, value(drops)));
+                }
+            }
+        }
+        rows
+    }
+
+    fn tracks(&self) -> impl Iterator<Item = (Labels<'_>, &TrackFigures)> {
+        self.cameras.iter().flat_map(|camera| {
+            camera.figures.tracks.iter().map(|track| {
+                let encoding = ("encoding", track.encoding.name().to_owned());
+                (vec![camera.label(), encoding], track)
+            })
+        })
+    }
+
+    fn by_track(&self, value: fn(&TrackFigures) -> u64) -> Vec<(Labels<'_>, f64)> {
+        self.tracks()
+            .map(|(labels, track)| (labels, value(track) as f64))
+            .collect()
+    }
+
+    fn encode_server(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(Camera { info, .. }) = self.cameras.first() else {
+            return Ok(());
         };
         gauges(
-            &mut out,
+            out,
+            "build_info",
+            "Always 1; the version is in the label",
+            [(vec![("version", info.version.clone())], 1.0)],
+        )?;
+        plain(
+            out,
+            "clock_uncertainty_seconds",
+            "How far stamps may be from this machine's UNIX clock",
+            info.clock.uncertainty_ns as f64 / 1e9,
+        )?;
+        counters(
+            out,
+            "clock_steps",
+            "How often the UNIX clock was set",
+            [(vec![], info.clock.steps as f64)],
+        )
+    }
+
+    fn encode_streams(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        gauges(
+            out,
+            "viewers",
+            "Connected viewers of any output",
+            self.cameras
+                .iter()
+                .map(|camera| (vec![camera.label()], camera.info.viewers as f64)),
+        )?;
+        gauges(
+            out,
             "source_up",
             "1 while the device delivers",
-            by_stream(|s| Some(f64::from(u8::from(s.state == WorkerState::Streaming)))),
+            self.by_stream(|s| Some(f64::from(u8::from(s.state == WorkerState::Streaming)))),
         )?;
         gauges(
-            &mut out,
+            out,
             "stamp_uncertainty_seconds",
             "Half width of the interval that holds the true capture instant",
-            by_stream(|s| Some(s.stamp.as_ref()?.uncertainty_ns? as f64 / 1e9)),
+            self.by_stream(|s| Some(s.stamp.as_ref()?.uncertainty_ns? as f64 / 1e9)),
         )?;
         gauges(
-            &mut out,
+            out,
             "frames_per_second",
             "Measured over the last frames; absent while nobody watches",
-            by_stream(|s| match s.shape {
+            self.by_stream(|s| match s.shape {
                 Shape::Video { fps, .. } => fps.measured,
                 Shape::Audio { .. } => None,
             }),
         )?;
-        let dropped = |value: fn(&crate::wire::info::Drops) -> f64| -> Vec<(Labels<'_>, f64)> {
-            let each = self.streams().flat_map(|(name, s)| {
-                s.drops
-                    .iter()
-                    .map(move |(cause, drops)| (name, cause, drops))
-            });
-            each.map(|(name, cause, drops)| {
-                (
-                    vec![
-                        ("stream", name.to_owned()),
-                        ("cause", cause.name().to_owned()),
-                    ],
-                    value(drops),
-                )
-            })
-            .collect()
-        };
         counters(
-            &mut out,
+            out,
             "packets_dropped",
             "Packets that are missing, by cause",
-            dropped(|d| d.packets as f64),
+            self.by_cause(|drops| drops.packets as f64),
         )?;
         counters(
-            &mut out,
+            out,
             "absences",
             "Losses in which packets cannot be counted, by cause",
-            dropped(|d| d.absences as f64),
+            self.by_cause(|drops| drops.absences as f64),
         )?;
         counters(
-            &mut out,
+            out,
             "absent_seconds",
-            "How long those absences were together",
-            dropped(|d| d.seconds),
-        )?;
+            "Total duration of those absences",
+            self.by_cause(|drops| drops.seconds),
+        )
+    }
 
-        let tracks = &self.figures.tracks;
-        let by_track =
-            |value: fn(&crate::hub::metrics::TrackFigures) -> f64| -> Vec<(Labels<'_>, f64)> {
-                tracks
-                    .iter()
-                    .map(|t| {
-                        (
-                            vec![("encoding", format!("{:?}", t.encoding).to_lowercase())],
-                            value(t),
-                        )
-                    })
-                    .collect()
-            };
+    fn encode_packets(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         counters(
-            &mut out,
+            out,
             "packets",
             "Packets captured and encoded",
-            by_track(|t| t.packets as f64),
+            self.by_track(|track| track.packets),
         )?;
         counters(
-            &mut out,
+            out,
             "bytes",
             "Bytes captured and encoded",
-            by_track(|t| t.bytes as f64),
+            self.by_track(|track| track.bytes),
         )?;
-        let of_workers = self
-            .figures
-            .restarts
-            .iter()
-            .map(|(kind, n)| (format!("{kind:?}").to_lowercase(), *n));
-        let restarts = of_workers.chain([("serve".to_owned(), self.restarts)]);
+        let workers = self.cameras.iter().flat_map(|camera| {
+            camera.figures.restarts.iter().map(|(kind, restarts)| {
+                let worker = ("worker", kind.name().to_owned());
+                (vec![camera.label(), worker], f64::from(*restarts))
+            })
+        });
+        let server = (
+            vec![("worker", "serve".to_owned())],
+            f64::from(self.server_restarts),
+        );
         counters(
-            &mut out,
+            out,
             "worker_restarts",
-            "How often a process was started again since the program started: its capture processes and its server",
-            restarts.map(|(worker, n)| (vec![("worker", worker)], f64::from(n))),
+            "How often a process was started again since the program started: its capture \
+             processes and its server",
+            workers.chain([server]),
         )?;
-        let sent = self.figures.sent_bytes.iter().map(|(kind, bytes)| {
-            (
-                vec![("stream", format!("{kind:?}").to_lowercase())],
-                *bytes as f64,
-            )
+        let sent = self.cameras.iter().flat_map(|camera| {
+            camera.figures.sent_bytes.iter().map(|(kind, bytes)| {
+                let stream = ("stream", kind.name().to_owned());
+                (vec![camera.label(), stream], *bytes as f64)
+            })
         });
         counters(
-            &mut out,
+            out,
             "sent_bytes",
             "Payload that viewers' connections took, of all viewers; as text it is a third longer",
             sent,
         )?;
-        let latencies = tracks.iter().map(|t| {
-            (
-                ("encoding", format!("{:?}", t.encoding).to_lowercase()),
-                &t.latency,
-            )
-        });
         histograms(
-            &mut out,
+            out,
             "capture_latency",
             "Capture to the server's hub",
-            latencies,
+            self.tracks()
+                .map(|(labels, track)| (labels, &track.latency)),
         )?;
-        let ages = self
-            .figures
-            .age
-            .iter()
-            .map(|(kind, age)| (("stream", format!("{kind:?}").to_lowercase()), age));
+        let ages = self.cameras.iter().flat_map(|camera| {
+            camera.figures.age.iter().map(|(kind, age)| {
+                let stream = ("stream", kind.name().to_owned());
+                (vec![camera.label(), stream], age)
+            })
+        });
         histograms(
-            &mut out,
+            out,
             "packet_age",
             "Capture to the moment a viewer's connection took the packet",
             ages,
@@ -262,14 +269,13 @@ impl Collector for Snapshot {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_older_format_describes_counters_by_their_samples_names() {
-        let modern = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total 1\n# HELP c Level.\n# TYPE c gauge\n# UNIT c seconds\nc 2\n# EOF\n";
-        let older = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total 1\n# HELP c Level.\n# TYPE c gauge\nc 2\n";
-        assert_eq!(older_format(modern), older);
+impl Collector for Snapshot {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_server(&mut out)?;
+        self.encode_streams(&mut out)?;
+        self.encode_packets(&mut out)?;
+        self.outputs
+            .iter()
+            .try_for_each(|output| output.metrics(&mut out))
     }
 }

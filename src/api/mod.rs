@@ -1,7 +1,69 @@
-//! What the server says about itself: the address list, `/info`, `/state`, `/metrics`, and the page.
+//! What the server says about itself, and the router: a fold over the outputs.
 
-pub mod index;
-pub mod metrics;
-pub mod page;
-pub mod prometheus;
-pub mod ustreamer_state;
+mod index;
+mod metrics;
+mod page;
+mod ustreamer_state;
+
+use crate::output::camera;
+use crate::output::{ApiError, Context, Output};
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+
+/// What the handlers of this folder share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    cx: Context,
+    outputs: Arc<[Arc<dyn Output>]>,
+    /// How often the server itself was started again.
+    server_restarts: u32,
+}
+
+impl FromRef<Api> for Context {
+    fn from_ref(api: &Api) -> Self {
+        api.cx.clone()
+    }
+}
+
+impl Api {
+    pub(crate) fn new(cx: Context, outputs: Arc<[Arc<dyn Output>]>, server_restarts: u32) -> Self {
+        Self {
+            cx,
+            outputs,
+            server_restarts,
+        }
+    }
+
+    /// The routes of all outputs, and those of the API. The outputs are open.
+    pub(crate) fn router(&self) -> Router {
+        let mut router = Router::new()
+            .route("/metrics", get(metrics::metrics))
+            .route("/healthz", get(index::healthz))
+            .route("/", get(index::root))
+            .route("/{camera}/", get(index::root));
+        router = camera::route(router, "/info", get(index::info));
+        router = camera::route(router, "/state", get(ustreamer_state::state));
+        if self.cx.config.serve_client {
+            router = router.route("/index.html", get(index::page));
+        }
+        let api = router.with_state(self.clone());
+        self.outputs
+            .iter()
+            .fold(api, |router, output| router.merge(output.routes(&self.cx)))
+            .fallback(async || ApiError::NotFound)
+            .method_not_allowed_fallback(method_not_allowed)
+    }
+}
+
+/// The router adds the `Allow` header: to the answer to OPTIONS (RFC 9110, section 9.3.7), and to
+/// an error.
+async fn method_not_allowed(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => ApiError::MethodNotAllowed.into_response(),
+    }
+}

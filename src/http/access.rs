@@ -1,11 +1,13 @@
-//! Who may watch: the token, and where none is asked for the Origin of a browser's request. The verdict is a pure function of
-//! the request's head; the layer that applies it is at the end. Knows no hub.
+//! Authorization of requests: by token, or where none is configured by the Origin of a browser's
+//! request. The decision is a pure function of the request's head; the layer that applies it is at
+//! the end.
 //!
-//! A page of any web site can open a WebSocket to any address that its visitor's browser reaches, and the browser says
-//! whose page it is in `Origin` (RFC 6454). A script sends none. With a token, that is proof enough and `Origin` is not asked.
+//! A page of any web site can open a WebSocket to any address that its visitor's browser reaches,
+//! and the browser names the page's site in `Origin` (RFC 6454). A script sends none. A token is
+//! sufficient by itself, so with one `Origin` is not checked.
 
-use super::error::refusal;
-use super::reload::Renewed;
+use super::error::error_response;
+use super::reload::Reloading;
 use crate::config;
 use crate::config::secrets;
 use crate::config::secrets::{Secret, TokenFileError};
@@ -18,61 +20,69 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// What a request may have.
+/// What a request may have: an extension of every authorized request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Everything,
-    /// `--video-token`: the picture without the sound.
-    PictureOnly,
+    /// `--video-token`: video without audio.
+    VideoOnly,
 }
 
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum AuthError {
     #[error(
-        "a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the address"
+        "a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the \
+         address"
     )]
     NoToken,
     #[error("the token is wrong")]
     WrongToken,
     #[error(
-        "pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with --token"
+        "pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with \
+         --token"
     )]
     Origin,
     #[error("pages opened as a file may not watch here (--no-file-origin)")]
     File,
     #[error(
-        "a browser may not watch by this name, which any web site could give itself; start stampcast with --allow-origin http://NAME, or with --token, or use the address"
+        "a browser may not watch by this host name, which any web site could give itself; start \
+         stampcast with --allow-origin http://NAME, or with --token, or use the IP address"
     )]
     Host,
 }
 
 /// The rules, with the tokens in memory.
 pub struct Access {
-    token: Option<Renewed<Arc<Zeroizing<String>>>>,
+    token: Option<Reloading<Arc<Zeroizing<String>>>>,
     video_token: Option<Zeroizing<String>>,
     allowed_origins: Vec<String>,
     file_origin: bool,
 }
 
-/// Why the rules cannot be had.
+/// Why the rules cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error(transparent)]
     File(#[from] TokenFileError),
     #[error("the token cannot be read from the kernel's memory")]
-    Lost(#[from] std::io::Error),
+    Unreadable(#[from] std::io::Error),
     #[error(
-        "--video-token is the same as --token, so it would open the sound too; give two tokens that differ"
+        "--video-token is the same as --token, so it would give access to the audio too; give two \
+         different tokens"
     )]
     SameTokens,
 }
 
 impl Access {
-    /// Reads the token file, if that is where the token is, and again when it changes.
+    /// Reads the token, which is reloaded when its file changes.
+    ///
+    /// # Errors
+    /// A token cannot be read, or both are the same.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
         let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
         let other = video_token.clone();
-        let alone = move |token| {
+        let distinct = move |token| {
             if Some(&token) == other.as_ref() {
                 Err(AccessError::SameTokens)
             } else {
@@ -80,11 +90,11 @@ impl Access {
             }
         };
         let token = match (config.token.clone(), config.token_file.clone()) {
-            (Some(token), _) => Some(Renewed::new("token", Vec::new(), move || {
-                alone(token.read()?)
+            (Some(token), _) => Some(Reloading::new("token", Vec::new(), move || {
+                distinct(token.read()?)
             })?),
-            (None, Some(file)) => Some(Renewed::new("token", vec![file.clone()], move || {
-                alone(secrets::first_line(&file)?)
+            (None, Some(file)) => Some(Reloading::new("token", vec![file.clone()], move || {
+                distinct(secrets::first_line(&file)?)
             })?),
             (None, None) => None,
         };
@@ -97,7 +107,7 @@ impl Access {
     }
 
     #[cfg(any(test, fuzzing))]
-    pub fn of(
+    pub(crate) fn with_tokens(
         token: Option<&str>,
         video_token: Option<&str>,
         allowed: &[&str],
@@ -105,10 +115,10 @@ impl Access {
     ) -> Self {
         let fixed = |token: &str| {
             let token = Arc::new(Zeroizing::new(token.to_owned()));
-            Renewed::new("token", Vec::new(), move || {
+            Reloading::new("token", Vec::new(), move || {
                 Ok::<_, std::convert::Infallible>(token.clone())
             })
-            .expect("it is at hand")
+            .expect("infallible")
         };
         Self {
             token: token.map(fixed),
@@ -119,29 +129,34 @@ impl Access {
     }
 
     /// What the request may have. A token guards every path, known or not.
-    pub fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, Denied> {
+    ///
+    /// # Errors
+    /// It may have nothing.
+    pub(crate) fn authorize(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, AuthError> {
         if let Some(token) = &self.token {
             let given = bearer(headers)
-                .or_else(|| token_of(uri))
-                .ok_or(Denied::NoToken)?;
-            return if same(&given, &token.get()) {
+                .or_else(|| token_in_query(uri))
+                .ok_or(AuthError::NoToken)?;
+            return if ct_eq(&given, &token.get()) {
                 Ok(Scope::Everything)
-            } else if self.video_token.as_ref().is_some_and(|t| same(&given, t)) {
-                Ok(Scope::PictureOnly)
+            } else if self.video_token.as_ref().is_some_and(|t| ct_eq(&given, t)) {
+                Ok(Scope::VideoOnly)
             } else {
-                Err(Denied::WrongToken)
+                Err(AuthError::WrongToken)
             };
         }
         match headers.get(header::ORIGIN) {
-            None => self.judge_without_origin(headers),
-            Some(origin) => self.judge_origin(origin, headers),
+            None => self.authorize_without_origin(headers),
+            Some(origin) => self.authorize_origin(origin, headers),
         }
     }
 
-    /// A script says no `Origin`, and neither does a browser that gets something from the page's own server. So where a web site
-    /// lets its own name point to our address (DNS rebinding), only that name tells: what no local network means is to be allowed.
-    /// A browser is known by `Accept-Language`, which no page can keep it from sending and which scripts do not send, or by its name.
-    fn judge_without_origin(&self, headers: &HeaderMap) -> Result<Scope, Denied> {
+    /// Scripts send no `Origin`, and neither does a browser that requests something from the page's
+    /// own server. Where a web site lets its own name resolve to our address (DNS rebinding), only
+    /// the `Host` shows it, so browsers need a host name that only a local network resolves, or an
+    /// allowed one. A browser is recognised by `Accept-Language`, which no page can suppress and
+    /// scripts do not send, or by its `User-Agent`.
+    fn authorize_without_origin(&self, headers: &HeaderMap) -> Result<Scope, AuthError> {
         let asked = headers
             .get(header::HOST)
             .and_then(|h| h.to_str().ok())
@@ -159,18 +174,22 @@ impl Access {
                 .get(header::USER_AGENT)
                 .is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"));
         if is_browser && asked.is_some_and(|asked| !is_known(asked)) {
-            return Err(Denied::Host);
+            return Err(AuthError::Host);
         }
         Ok(Scope::Everything)
     }
 
-    fn judge_origin(&self, origin: &HeaderValue, headers: &HeaderMap) -> Result<Scope, Denied> {
-        let origin = origin.to_str().map_err(|_| Denied::Origin)?;
+    fn authorize_origin(
+        &self,
+        origin: &HeaderValue,
+        headers: &HeaderMap,
+    ) -> Result<Scope, AuthError> {
+        let origin = origin.to_str().map_err(|_| AuthError::Origin)?;
         if origin == "null" {
             return if self.file_origin {
                 Ok(Scope::Everything)
             } else {
-                Err(Denied::File)
+                Err(AuthError::File)
             };
         }
         if self
@@ -180,24 +199,25 @@ impl Access {
         {
             return Ok(Scope::Everything);
         }
-        let page = host_of_origin(origin).ok_or(Denied::Origin)?;
+        let page = host_of_origin(origin).ok_or(AuthError::Origin)?;
         let asked = headers
             .get(header::HOST)
             .and_then(|h| h.to_str().ok())
             .map(host_without_port);
-        // Equal names prove nothing by themselves: a web site can let its own name point to our address (DNS rebinding).
+        // Equal names prove nothing by themselves: a web site can let its own name resolve to our
+        // address (DNS rebinding).
         let same_local_host =
             asked.is_some_and(|asked| asked.eq_ignore_ascii_case(page) && is_local_name(asked));
         if is_loopback(page) || same_local_host {
             Ok(Scope::Everything)
         } else {
-            Err(Denied::Origin)
+            Err(AuthError::Origin)
         }
     }
 }
 
-/// In constant time for tokens of one length; the length itself is no secret.
-fn same(given: &str, token: &str) -> bool {
+/// Takes the same time for all texts of one length; the length is not secret.
+fn ct_eq(given: &str, token: &str) -> bool {
     given.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
@@ -213,8 +233,8 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
         .then(|| token.trim().to_owned())
 }
 
-/// RFC 6750, section 2.3, as browsers need it: a WebSocket of theirs cannot bear headers.
-fn token_of(uri: &Uri) -> Option<String> {
+/// RFC 6750, section 2.3: a browser's WebSocket cannot have headers of its own.
+fn token_in_query(uri: &Uri) -> Option<String> {
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
     pairs
         .0
@@ -247,8 +267,8 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
-/// Names that only a local network can mean: an address, a single label, and the suffixes that no public DNS serves
-/// (RFC 6762, RFC 8375, and ICANN's reservation of .internal; .lan by custom).
+/// Names that only a local network resolves: an address, a single label, and the suffixes that no
+/// public DNS serves (RFC 6762, RFC 8375, and ICANN's reservation of .internal; .lan by custom).
 fn is_local_name(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".localhost"];
@@ -259,11 +279,12 @@ fn is_local_name(host: &str) -> bool {
 
 const BEARER: &str = "Bearer realm=\"stampcast\"";
 
-/// Paths that need no token: whether the program lives is no secret.
+/// Paths that need no token: whether the program runs is not secret.
 const OPEN_PATHS: [&str; 1] = ["/healthz"];
 
-/// The layer: asks [`Access::judge`], tells the handler the [`Scope`], and adds the CORS headers to whatever it answers.
-pub async fn layer(
+/// The layer: calls [`Access::authorize`], adds the [`Scope`] to the request and the CORS headers to
+/// the response.
+pub(super) async fn auth_layer(
     State(access): State<Arc<Access>>,
     mut request: Request,
     next: Next,
@@ -273,31 +294,32 @@ pub async fn layer(
         && request
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let verdict = access.judge(request.uri(), request.headers());
-    // A preflight bears no token, and its answer says only which pages may ask.
-    let origin_passes = verdict.is_ok() || access.token.is_some();
-    let browser = shows_html(&request);
+    let decision = access.authorize(request.uri(), request.headers());
+    // A preflight has no token, and its answer says only which pages may ask.
+    let origin_passes = decision.is_ok() || access.token.is_some();
+    let browser = accepts_html(&request);
     let mut response = if preflight && origin_passes {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        match verdict {
+        match decision {
             _ if OPEN_PATHS.contains(&request.uri().path()) => next.run(request).await,
             Ok(scope) => {
                 request.extensions_mut().insert(scope);
                 next.run(request).await
             }
-            Err(Denied::NoToken | Denied::WrongToken) if browser => ask_for_token(),
-            Err(denied) => denied.into_response(),
+            Err(AuthError::NoToken | AuthError::WrongToken) if browser => token_form(),
+            Err(error) => error.into_response(),
         }
     };
     if let Some(origin) = origin.filter(|_| origin_passes) {
-        allow(response.headers_mut(), origin, preflight);
+        add_cors_headers(response.headers_mut(), origin, preflight);
     }
     response
 }
 
-/// A person's browser opens an address, or reloads the page after its token left the address: a script's `Accept` is `*/*`.
-fn shows_html(request: &Request) -> bool {
+/// True when a browser opens an address, or reloads the page after its token was removed from the
+/// address: a script's `Accept` is `*/*`.
+fn accepts_html(request: &Request) -> bool {
     let accepted = request
         .headers()
         .get(header::ACCEPT)
@@ -306,10 +328,10 @@ fn shows_html(request: &Request) -> bool {
         && accepted.is_some_and(|types| types.contains("text/html"))
 }
 
-/// The same refusal, with a form to type the token into.
-fn ask_for_token() -> Response {
+/// 401 with a form for the token.
+fn token_form() -> Response {
     const FORM: &str = include_str!("token.html");
-    // In another site's frame the form could be dressed up as that site's own.
+    // In another site's frame the form could be made to look like that site's own.
     let headers = [
         (header::WWW_AUTHENTICATE, BEARER),
         (header::CACHE_CONTROL, "no-store"),
@@ -319,7 +341,7 @@ fn ask_for_token() -> Response {
     (StatusCode::UNAUTHORIZED, headers, Html(FORM)).into_response()
 }
 
-fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+fn add_cors_headers(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
     const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
     const PREFLIGHT: [(HeaderName, &str); 3] = [
@@ -345,16 +367,16 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     }
 }
 
-impl IntoResponse for Denied {
+impl IntoResponse for AuthError {
     fn into_response(self) -> Response {
         match self {
             // RFC 6750, section 3.
             Self::NoToken | Self::WrongToken => (
                 [(header::WWW_AUTHENTICATE, BEARER)],
-                refusal(StatusCode::UNAUTHORIZED, self),
+                error_response(StatusCode::UNAUTHORIZED, self),
             )
                 .into_response(),
-            Self::Origin | Self::File | Self::Host => refusal(StatusCode::FORBIDDEN, self),
+            Self::Origin | Self::File | Self::Host => error_response(StatusCode::FORBIDDEN, self),
         }
     }
 }
@@ -364,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_token_for_both_is_refused() {
+    fn access_same_token_twice_is_error() {
         let secret = |text: &str| Some(Secret::new(text).expect("the kernel has memory"));
         let access = |video: &str| {
             Access::new(&config::Access {
@@ -377,17 +399,21 @@ mod tests {
         assert!(access("b").is_ok());
     }
 
-    fn judge(access: &Access, uri: &str, headers: &[(HeaderName, &str)]) -> Result<Scope, Denied> {
+    fn authorize(
+        access: &Access,
+        uri: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Scope, AuthError> {
         let headers = headers
             .iter()
             .map(|(n, v)| (n.clone(), HeaderValue::from_str(v).expect("a header")))
             .collect();
-        access.judge(&uri.parse().expect("an address"), &headers)
+        access.authorize(&uri.parse().expect("an address"), &headers)
     }
 
     #[test]
-    fn origins_are_judged_by_whose_page_it_is() {
-        let open = Access::of(None, None, &["https://dash.example.org"], true);
+    fn authorize_origin_depends_on_site_of_page() {
+        let open = Access::with_tokens(None, None, &["https://dash.example.org"], true);
         let everything = Ok(Scope::Everything);
         for (origin, host, expected) in [
             ("null", "192.0.2.7:8080", everything),
@@ -401,37 +427,38 @@ mod tests {
             ("https://camera.home.arpa", "camera.home.arpa", everything),
             ("https://dash.example.org", "192.0.2.7:8080", everything),
             ("https://DASH.example.org", "192.0.2.7:8080", everything),
-            // A web site, plainly; one that points its own name here; one that only begins like a local name.
+            // A web site; one whose own name resolves to here; one that only begins like a local
+            // name.
             (
                 "https://evil.example",
                 "192.0.2.7:8080",
-                Err(Denied::Origin),
+                Err(AuthError::Origin),
             ),
             (
                 "http://evil.example:8080",
                 "evil.example:8080",
-                Err(Denied::Origin),
+                Err(AuthError::Origin),
             ),
             (
                 "http://localhost.evil.example",
                 "192.0.2.7:8080",
-                Err(Denied::Origin),
+                Err(AuthError::Origin),
             ),
             (
                 "http://127.0.0.1.evil.example",
                 "127.0.0.1.evil.example",
-                Err(Denied::Origin),
+                Err(AuthError::Origin),
             ),
             (
                 "https://dash.example.org.evil.example",
                 "192.0.2.7",
-                Err(Denied::Origin),
+                Err(AuthError::Origin),
             ),
-            ("http://192.0.2.8", "192.0.2.7:8080", Err(Denied::Origin)),
-            ("file://", "192.0.2.7", Err(Denied::Origin)),
-            ("", "192.0.2.7", Err(Denied::Origin)),
+            ("http://192.0.2.8", "192.0.2.7:8080", Err(AuthError::Origin)),
+            ("file://", "192.0.2.7", Err(AuthError::Origin)),
+            ("", "192.0.2.7", Err(AuthError::Origin)),
         ] {
-            let found = judge(
+            let found = authorize(
                 &open,
                 "/stream",
                 &[(header::ORIGIN, origin), (header::HOST, host)],
@@ -439,14 +466,14 @@ mod tests {
             assert_eq!(found, expected, "{origin} at {host}");
         }
         assert_eq!(
-            judge(&open, "/stream", &[(header::HOST, "evil.example")]),
+            authorize(&open, "/stream", &[(header::HOST, "evil.example")]),
             everything,
             "a script sends no Origin"
         );
         for (host, language, expected) in [
-            ("evil.example:8080", Some("en"), Err(Denied::Host)),
-            ("evil.example:8080", Some(""), Err(Denied::Host)),
-            ("127.0.0.1.evil.example", Some("en"), Err(Denied::Host)),
+            ("evil.example:8080", Some("en"), Err(AuthError::Host)),
+            ("evil.example:8080", Some(""), Err(AuthError::Host)),
+            ("127.0.0.1.evil.example", Some("en"), Err(AuthError::Host)),
             ("evil.example:8080", None, everything),
             ("192.0.2.7:8080", Some("en"), everything),
             ("[::1]:8080", Some("en"), everything),
@@ -459,7 +486,7 @@ mod tests {
                 .chain(language.clone())
                 .collect();
             assert_eq!(
-                judge(&open, "/snapshot.jpg", &headers),
+                authorize(&open, "/snapshot.jpg", &headers),
                 expected,
                 "{host} {language:?}"
             );
@@ -472,29 +499,29 @@ mod tests {
             ),
         ];
         assert_eq!(
-            judge(&open, "/snapshot.jpg", &unsaid),
-            Err(Denied::Host),
-            "a browser that says no language"
+            authorize(&open, "/snapshot.jpg", &unsaid),
+            Err(AuthError::Host),
+            "a browser that sends no language"
         );
-        let shut = Access::of(None, None, &[], false);
+        let shut = Access::with_tokens(None, None, &[], false);
         assert_eq!(
-            judge(&shut, "/stream", &[(header::ORIGIN, "null")]),
-            Err(Denied::File)
+            authorize(&shut, "/stream", &[(header::ORIGIN, "null")]),
+            Err(AuthError::File)
         );
     }
 
     #[test]
-    fn a_token_opens_by_header_or_query_and_replaces_the_origin_check() {
-        let guarded = Access::of(Some("s3cret"), Some("eyes"), &[], true);
+    fn authorize_token_in_header_or_query_replaces_origin_check() {
+        let guarded = Access::with_tokens(Some("s3cret"), Some("eyes"), &[], true);
         let evil = (header::ORIGIN, "https://evil.example");
         for (uri, headers, expected) in [
-            ("/stream", vec![], Err(Denied::NoToken)),
-            ("/nothing/here", vec![], Err(Denied::NoToken)),
+            ("/stream", vec![], Err(AuthError::NoToken)),
+            ("/nothing/here", vec![], Err(AuthError::NoToken)),
             ("/stream?token=s3cret", vec![], Ok(Scope::Everything)),
             ("/stream?token=s3cret", vec![evil], Ok(Scope::Everything)),
-            ("/stream?token=eyes", vec![], Ok(Scope::PictureOnly)),
-            ("/stream?token=s3cre", vec![], Err(Denied::WrongToken)),
-            ("/stream?token=", vec![], Err(Denied::WrongToken)),
+            ("/stream?token=eyes", vec![], Ok(Scope::VideoOnly)),
+            ("/stream?token=s3cre", vec![], Err(AuthError::WrongToken)),
+            ("/stream?token=", vec![], Err(AuthError::WrongToken)),
             (
                 "/stream",
                 vec![(header::AUTHORIZATION, "Bearer s3cret")],
@@ -503,26 +530,26 @@ mod tests {
             (
                 "/stream",
                 vec![(header::AUTHORIZATION, "bearer eyes")],
-                Ok(Scope::PictureOnly),
+                Ok(Scope::VideoOnly),
             ),
             (
                 "/stream",
                 vec![(header::AUTHORIZATION, "Basic s3cret")],
-                Err(Denied::NoToken),
+                Err(AuthError::NoToken),
             ),
             (
                 "/stream?token=s3cret",
                 vec![(header::AUTHORIZATION, "Bearer wrong")],
-                Err(Denied::WrongToken),
+                Err(AuthError::WrongToken),
             ),
             (
                 "/stream",
                 vec![(header::ORIGIN, "null")],
-                Err(Denied::NoToken),
+                Err(AuthError::NoToken),
             ),
         ] {
             assert_eq!(
-                judge(&guarded, uri, &headers),
+                authorize(&guarded, uri, &headers),
                 expected,
                 "{uri} {headers:?}"
             );

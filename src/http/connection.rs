@@ -1,28 +1,22 @@
-//! One connection, from accept to its end: HTTP first, then perhaps a viewer. Knows hyper.
+//! One connection, from accept to end: HTTP first, then perhaps what an upgrade made of it. Knows
+//! hyper.
 
 use super::Limits;
-#[cfg(feature = "tls")]
 use super::tls::Tls;
-#[cfg(feature = "tls")]
-use super::tls::session::Session;
-use crate::hub::Hub;
-use crate::output::packets::Peer;
-use crate::output::websocket::handshake::{Admitted, Handover};
-use crate::output::websocket::reader::Ended;
-use crate::output::websocket::session::Viewer;
-use crate::output::websocket::transport;
-use crate::output::websocket::transport::Socket;
+use super::upgrade::UpgradeSlot;
+use super::upgraded_stream;
+use crate::net::connection_limiter::ConnectionSlot;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,73 +24,77 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-#[cfg(feature = "tls")]
+use tokio::sync::watch;
 use tokio::time::timeout;
-#[cfg(feature = "tls")]
-use tokio_rustls::server::TlsStream;
-use tracing::{debug, info};
+use tracing::debug;
 
-/// hyper's buffer for one request; a larger head is answered with 431.
+/// hyper's buffer for one request, bytes; a larger head is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// The address of a request's client: an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddr(pub SocketAddr);
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// What every connection is served with.
 #[derive(Clone)]
-pub struct Server {
-    pub hub: Arc<Hub>,
-    pub router: Router,
-    pub limits: Limits,
-    pub stopping: watch::Receiver<bool>,
-    /// `None`: in the clear.
-    #[cfg(feature = "tls")]
-    pub tls: Option<Arc<Tls>>,
+pub(super) struct Server {
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) stopping: watch::Receiver<bool>,
+    /// `None`: plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Server {
-    /// `doorstep`: the connection's place among those that are no viewers; given back when it becomes one. `busy` is true
-    /// while a request of somebody who may ask is being answered, and for a viewer.
-    pub async fn serve(
-        self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        doorstep: OwnedSemaphorePermit,
-        busy: Arc<AtomicBool>,
-    ) {
-        if let Err(e) = transport::prepare(&stream, self.limits.stalled) {
-            debug!("{peer}: {e}");
+    /// Serves the connection to its end. `slot` is free again after an upgrade; it is busy while an
+    /// authorized request is being answered, and from an upgrade on.
+    pub(super) async fn serve(self, stream: TcpStream, client: ClientAddr, slot: ConnectionSlot) {
+        if let Err(e) = upgraded_stream::set_options(&stream, self.limits.stalled) {
+            debug!("{client}: {e}");
             return;
         }
-        let handover = Handover::default();
-        // In a box, so that a viewer's task is not as large as what HTTP needed before it.
-        if let Err(e) = Box::pin(self.serve_requests(stream, peer, handover.clone(), busy)).await {
-            debug!("{peer}: {e}");
+        let upgrade = UpgradeSlot::default();
+        // Boxed, so that the task of an upgraded connection is not as large as what HTTP needed.
+        let requests = Box::pin(self.serve_requests(stream, client, upgrade.clone(), slot.busy()));
+        if let Err(e) = requests.await {
+            debug!("{client}: {e}");
         }
-        drop(doorstep);
-        if let Some(admitted) = handover.take() {
-            Box::pin(self.serve_viewer(admitted, peer)).await;
+        drop(slot);
+        if let Some(accepted) = upgrade.take()
+            && let Err(e) = Box::pin(accepted.serve(client)).await
+        {
+            debug!("{client}: {e}");
         }
     }
 
     async fn serve_requests(
         &self,
         stream: TcpStream,
-        peer: SocketAddr,
-        handover: Handover,
+        client: ClientAddr,
+        upgrade: UpgradeSlot,
         busy: Arc<AtomicBool>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            let stream = timeout(self.limits.head, tls.accept(stream)).await??;
-            return Ok(self.serve_http(stream, peer, handover, busy).await?);
+        match &self.tls {
+            Some(tls) => {
+                let stream = timeout(self.limits.head, tls.accept(stream)).await??;
+                self.serve_http(stream, client, upgrade, busy).await?;
+            }
+            None => self.serve_http(stream, client, upgrade, busy).await?,
         }
-        Ok(self.serve_http(stream, peer, handover, busy).await?)
+        Ok(())
     }
 
     async fn serve_http<S>(
         &self,
         stream: S,
-        peer: SocketAddr,
-        handover: Handover,
+        client: ClientAddr,
+        upgrade: UpgradeSlot,
         busy: Arc<AtomicBool>,
     ) -> hyper::Result<()>
     where
@@ -104,13 +102,13 @@ impl Server {
     {
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            // Who owes a body has not asked yet.
+            // A client that still owes its body has not asked yet.
             busy.store(request.body().is_end_stream(), Relaxed);
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(handover.clone());
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(upgrade.clone());
+            request.extensions_mut().insert(client);
             let (answer, busy) = (router.call(request), busy.clone());
-            async move { Ok::<_, Infallible>(answered(answer.await?, busy)) }
+            async move { Ok::<_, Infallible>(track_response(answer.await?, busy)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -127,44 +125,11 @@ impl Server {
         }
         connection.await
     }
-
-    async fn serve_viewer(&self, admitted: Admitted, peer: SocketAddr) {
-        let Admitted {
-            upgrade,
-            request,
-            subscription,
-            manner,
-            place,
-        } = admitted;
-        let (socket, read_ahead) = match upgrade.await {
-            Ok(upgraded) => taken_over(upgraded),
-            // The peer left before the answer was sent.
-            Err(e) => return debug!("{peer}: {e}"),
-        };
-        let streams = match (request.video, request.audio) {
-            (Some(_), Some(_)) => "video and audio",
-            (Some(_), None) => "video",
-            (None, Some(_)) => "audio",
-            (None, None) => "events",
-        };
-        let manner_of = format!("{:?}, {:?}", manner.format, request.delivery).to_lowercase();
-        info!("viewer {peer} joined: {streams}, {manner_of}");
-        let viewer = Viewer::new(
-            self.hub.clone(),
-            subscription,
-            socket,
-            read_ahead,
-            manner,
-            self.limits,
-        );
-        let ended: Ended = viewer.run().await;
-        drop(place);
-        info!("viewer {peer} left: {ended}");
-    }
 }
 
-/// Who is refused is hung up on; for everybody else the connection is busy until the answer is out.
-fn answered(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
+/// Closes the connection after 401, 403, 408 and 503; after any other status it is busy until the
+/// body is out.
+fn track_response(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
     match response.status() {
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
@@ -176,25 +141,25 @@ fn answered(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Bod
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
-        // For as long as the viewer stays.
+        // Until the connection ends.
         StatusCode::SWITCHING_PROTOCOLS => {
             busy.store(true, Relaxed);
             response
         }
         _ => {
             busy.store(true, Relaxed);
-            response.map(|body| Body::new(Underway { body, busy }))
+            response.map(|body| Body::new(InFlightBody { body, busy }))
         }
     }
 }
 
-/// The body of an answer; its connection is busy until hyper has taken the last of it.
-struct Underway {
+/// A response's body; its connection is busy until hyper has taken the last of it.
+struct InFlightBody {
     body: Body,
     busy: Arc<AtomicBool>,
 }
 
-impl HttpBody for Underway {
+impl HttpBody for InFlightBody {
     type Data = <Body as HttpBody>::Data;
     type Error = <Body as HttpBody>::Error;
 
@@ -214,36 +179,22 @@ impl HttpBody for Underway {
     }
 }
 
-impl Drop for Underway {
+impl Drop for InFlightBody {
     fn drop(&mut self) {
         self.busy.store(false, Relaxed);
     }
 }
 
-/// The socket behind an upgraded connection, and what was already read from it: a copy, since converted it would keep
-/// hyper's buffer of 8 KB for as long as the viewer stays.
-fn taken_over(upgraded: Upgraded) -> (Socket, Vec<u8>) {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Socket::new(parts.io.into_inner()), parts.read_buf.to_vec()),
-        Err(upgraded) => upgraded,
-    };
-    #[cfg(feature = "tls")]
-    if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-        let (tcp, tls) = parts.io.into_inner().into_inner();
-        return (
-            Socket::with_tls(tcp, Session::new(tls)),
-            parts.read_buf.to_vec(),
-        );
-    }
-    #[cfg(not(feature = "tls"))]
-    drop(upgraded);
-    unreachable!("`serve_requests` makes connections of these streams alone")
-}
-
-/// Answers a connection that has no place, without waiting for its request.
-pub fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\nRetry-After: 5\r\nConnection: close\r\n\r\n{\"error\":\"too many connections at a time; try again later\"}";
-    // What it already sent is read first, or the kernel would reset the connection and the answer be lost.
+/// Answers a connection beyond the limit, without waiting for its request.
+pub(super) fn reject_overloaded(stream: &TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+        Content-Type: application/json\r\n\
+        Content-Length: 59\r\n\
+        Retry-After: 5\r\n\
+        Connection: close\r\n\r\n\
+        {\"error\":\"too many connections at a time; try again later\"}";
+    // What was already sent is read first, or the kernel would reset the connection and the answer
+    // be lost.
     let _ = stream.try_read(&mut [0; 2048]);
     let _ = stream.try_write(FULL);
 }

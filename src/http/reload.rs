@@ -1,4 +1,4 @@
-//! What is made of files and made anew when they change: a certificate, a token. Knows neither.
+//! Values made from files and reloaded when those change: a certificate, a token.
 
 use std::error::Error;
 use std::fs::Metadata;
@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// The files are looked at when somebody asks, and no more often than this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The files are checked when the value is asked for, at most this often.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-pub struct Renewed<T> {
+/// A value made from files, remade when they change.
+pub(crate) struct Reloading<T> {
     what: &'static str,
     files: Vec<PathBuf>,
     make: Box<dyn Fn() -> Result<T, Box<dyn Error>> + Send + Sync>,
@@ -20,28 +21,29 @@ pub struct Renewed<T> {
 
 struct Current<T> {
     value: T,
-    seen: Option<Vec<Stamp>>,
-    looked: Instant,
+    /// Of the files that `value` was made from, or that were refused since.
+    versions: Option<Vec<FileVersion>>,
+    checked: Instant,
 }
 
-/// What changes when a file is written to or replaced: device, inode, size, time of change in s and ns.
-type Stamp = (u64, u64, u64, i64, i64);
+/// Changes when a file is written to or replaced: device, inode, size, time of change in s and ns.
+type FileVersion = (u64, u64, u64, i64, i64);
 
-impl<T: Clone> Renewed<T> {
+impl<T: Clone> Reloading<T> {
     /// `what`: its name in the log. `make` reads the `files`.
     ///
     /// # Errors
-    /// What `make` says of the files as they are now.
-    pub fn new<E: Error + 'static>(
+    /// Those of `make`, for the files as they are now.
+    pub(crate) fn new<E: Error + 'static>(
         what: &'static str,
         files: Vec<PathBuf>,
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        let seen = stamps(&files);
+        let versions = file_versions(&files);
         let current = Mutex::new(Current {
             value: make()?,
-            seen,
-            looked: Instant::now(),
+            versions,
+            checked: Instant::now(),
         });
         Ok(Self {
             what,
@@ -51,21 +53,22 @@ impl<T: Clone> Renewed<T> {
         })
     }
 
-    /// The newest. Of changed files that cannot be used (one of two may still be on its way), the last good value stays.
-    pub fn get(&self) -> T {
+    /// The newest value. While changed files cannot be used (one of two may not be written yet), the
+    /// last good one.
+    pub(crate) fn get(&self) -> T {
         let mut current = self
             .current
             .lock()
-            .expect("nothing panics while it holds the value");
-        if current.looked.elapsed() < LOOK_EVERY {
+            .expect("no panic while the value is held");
+        if current.checked.elapsed() < CHECK_EVERY {
             return current.value.clone();
         }
-        current.looked = Instant::now();
-        let now = stamps(&self.files);
-        if now != current.seen {
+        current.checked = Instant::now();
+        let now = file_versions(&self.files);
+        if now != current.versions {
             match (self.make)() {
                 Ok(value) => {
-                    info!("the {} was read again", self.what);
+                    info!("reloaded the {}", self.what);
                     current.value = value;
                 }
                 Err(e) => warn!(
@@ -74,23 +77,23 @@ impl<T: Clone> Renewed<T> {
                     self.what
                 ),
             }
-            // Bad ones too: they are complained of once, and read again when they change.
-            current.seen = now;
+            // Of bad files too: they are logged once, and read again when they change.
+            current.versions = now;
         }
         current.value.clone()
     }
 }
 
-/// `None` while one of them is missing, or is a pipe, which could be read but once.
-fn stamps(files: &[PathBuf]) -> Option<Vec<Stamp>> {
-    let stamp = |m: Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
+/// `None` while one of them is missing, or is a pipe, which can be read only once.
+fn file_versions(files: &[PathBuf]) -> Option<Vec<FileVersion>> {
+    let version = |m: Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
     files
         .iter()
         .map(|path| {
             std::fs::metadata(path)
                 .ok()
                 .filter(Metadata::is_file)
-                .map(stamp)
+                .map(version)
         })
         .collect()
 }

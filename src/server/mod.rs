@@ -2,21 +2,25 @@
 
 pub mod status_line;
 
+use crate::api::Api;
 use crate::config::{CameraConfig, Config};
 use crate::http;
 use crate::http::access::Access;
-use crate::http::{Door, Limits};
+use crate::http::tls::Tls;
+use crate::http::{HttpConfig, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, ring_reader_task};
 use crate::ipc::ring::{RingReader, StatusReader, StatusWriter};
 use crate::media::clock::Sample;
-use crate::media::{Encoding, MediaKind, MonoNs};
+use crate::media::{CameraId, Encoding, MediaKind, MonoNs};
+use crate::output;
+use crate::output::hubs::Hubs;
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 use tracing::error;
 
 /// A step of the UNIX clock is seen within this time (docs/time.md).
@@ -53,7 +57,6 @@ pub enum ServeError {
     },
     #[error(transparent)]
     Access(#[from] http::access::AccessError),
-    #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] http::tls::TlsError),
 }
@@ -109,8 +112,7 @@ pub async fn serve(
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
     let access = Access::new(&config.access)?;
-    #[cfg(feature = "tls")]
-    let tls = config.tls.as_ref().map(http::tls::Tls::load).transpose()?;
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let hub = Arc::new(Hub::new(
         plan(config.cameras.first(), video.as_ref(), audio.as_ref()),
         Sample::take(),
@@ -141,33 +143,51 @@ pub async fn serve(
     }
 
     let stop = watch::Sender::new(false);
-    let mut outputs: JoinSet<()> = JoinSet::new();
-    #[cfg(feature = "webrtc")]
-    let webrtc = start_webrtc(&config, &hub, &stop.subscribe(), &mut outputs).map_err(|e| {
-        // Such as when the address of --host has gone: the others must not lose what they have.
-        tracing::warn!("WebRTC cannot be had: {e}; all else is served without it");
-        e.to_string()
-    });
-    let door = Door {
+    let cx = output::Context {
+        hubs: Hubs::new(vec![(CameraId::main(), hub.clone())]),
+        config: Arc::new(config),
+        limits,
+        viewers: Arc::new(Semaphore::new(limits.viewers)),
+        stop: stop.subscribe(),
+    };
+    let outputs: Arc<[Arc<dyn output::Output>]> = output::all(&cx.config).into();
+    for output in outputs.iter() {
+        if let Err(e) = output.open(&cx) {
+            // Such as when the address of --host has gone: the others must not lose what they have.
+            let (name, error) = (output.name(), crate::log::chain(&e));
+            tracing::warn!("output {name} is not available: {error}; all others are served");
+        }
+    }
+    let router = Api::new(cx.clone(), outputs.clone(), restarts).router();
+    let mut running = JoinSet::new();
+    for output in outputs.iter().cloned() {
+        let (name, cx) = (output.name(), cx.clone());
+        running.spawn(async move {
+            if let Err(e) = output.run(cx).await {
+                error!("output {name} ended: {}", crate::log::chain(&e));
+            }
+        });
+    }
+    let http_config = HttpConfig {
         access,
-        serve_client: config.serve_client,
-        restarts,
-        #[cfg(feature = "tls")]
+        limits,
         tls,
-        #[cfg(feature = "webrtc")]
-        webrtc,
     };
     let shutdown = async move {
         shutdown.await;
-        // Fails only when there is no such output.
+        hub.close();
+        // Fails only when no output is left.
         let _ = stop.send(true);
     };
     tokio::select! {
-        () = http::serve(listener, hub, door, limits, shutdown) => {
-            while outputs.join_next().await.is_some() {}
+        () = http::serve(listener, router, http_config, shutdown) => {
+            while running.join_next().await.is_some() {}
             Ok(())
         }
-        Some(Err(e)) = outputs.join_next(), if !outputs.is_empty() => Err(ServeError::Failed { doing: "serve its outputs", source: io::Error::other(e) }),
+        e = first_panic(&mut running) => Err(ServeError::Failed {
+            doing: "serve its outputs",
+            source: io::Error::other(e),
+        }),
         // A feed has no end of its own: without it the server would be deaf, so the supervisor is to start it anew.
         Some(ended) = feeds.join_next() => Err(ServeError::Failed {
             doing: "read from its workers",
@@ -180,40 +200,15 @@ pub async fn serve(
     }
 }
 
-/// Its tasks end with `stopping`.
-#[cfg(feature = "webrtc")]
-fn start_webrtc(
-    config: &Config,
-    hub: &Arc<Hub>,
-    stopping: &watch::Receiver<bool>,
-    outputs: &mut JoinSet<()>,
-) -> io::Result<Option<Arc<crate::output::webrtc::Server>>> {
-    let Some(mut webrtc) = config.webrtc.clone() else {
-        return Ok(None);
-    };
-    if let (0, Some(video)) = (
-        webrtc.bitrate_bps,
-        config
-            .cameras
-            .iter()
-            .find_map(|camera| camera.video.as_ref()),
-    ) {
-        webrtc.bitrate_bps =
-            crate::encode::h264::default_bps((video.width as usize, video.height as usize));
+/// Returns when an output's task panics; never where none does.
+async fn first_panic(outputs: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match outputs.join_next().await {
+            Some(Err(e)) => return e,
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
     }
-    let server = Arc::new(crate::output::webrtc::Server::open(
-        &webrtc,
-        config.host,
-        hub.clone(),
-    )?);
-    if let Some(whip) = webrtc.whip {
-        let publisher = crate::output::webrtc::Publisher::new(server.clone(), whip)?;
-        let stopping = stopping.clone();
-        outputs.spawn(async move { publisher.run(stopping).await });
-    }
-    let (running, stopping) = (server.clone(), stopping.clone());
-    outputs.spawn(async move { running.run(stopping).await });
-    Ok(Some(server))
 }
 
 /// A loop that turns: a server that hangs is killed as a worker is.

@@ -67,6 +67,26 @@ pub enum QueryError {
     },
 }
 
+impl Format {
+    /// The word in the query.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+impl Delivery {
+    /// The word in the query.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::All => "all",
+        }
+    }
+}
+
 impl Query {
     /// Decodes pairs of name and value, already percent-decoded.
     ///

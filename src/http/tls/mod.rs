@@ -1,10 +1,13 @@
-//! TLS: the certificate and key, read again when their files change, and the handshake. Knows rustls and no HTTP but one
-//! answer to clients that speak it in the clear.
+//! TLS: the certificate and key, reloaded when their files change, and the handshake. Knows rustls,
+//! and of HTTP one answer to clients that speak it without TLS.
 
-pub mod session;
+pub(crate) mod session;
 
-use super::reload::Renewed;
+use super::reload::Reloading;
 use crate::config;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use session::Session;
 use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +27,11 @@ use tokio_rustls::server::TlsStream;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 0x16;
-const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 62\r\nConnection: close\r\n\r\nthis server speaks TLS: use https:// or wss:// in the address\n";
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain\r\n\
+    Content-Length: 62\r\n\
+    Connection: close\r\n\r\n\
+    this server speaks TLS: use https:// or wss:// in the address\n";
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,39 +50,46 @@ pub enum TlsError {
     Pair(#[source] rustls::Error),
 }
 
-/// Hands out the newest certificate.
+/// Accepts TLS connections with the newest certificate.
 pub struct Tls {
-    config: Renewed<Arc<ServerConfig>>,
-    /// For a handshake's one long computation, the signature: 4 ms with an RSA key of 4,096 bits. Between two of them everybody
-    /// else has a turn, however many strangers come at once.
+    config: Reloading<Arc<ServerConfig>>,
+    /// One handshake at a time signs, which takes 4 ms with an RSA key of 4,096 bits. Between two
+    /// signatures other tasks run, however many clients connect at once.
     signing: Semaphore,
 }
 
 impl Tls {
+    /// # Errors
+    /// A file cannot be read, holds no certificate or key, or they do not belong together.
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let (watched, files) = (vec![files.cert.clone(), files.key.clone()], files.clone());
-        let config = Renewed::new("TLS certificate", watched, move || server_config(&files))?;
+        let config = Reloading::new("TLS certificate", watched, move || server_config(&files))?;
         Ok(Self {
             config,
             signing: Semaphore::new(1),
         })
     }
 
-    /// The handshake. A client that speaks plain HTTP is told so, and is an error.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// The handshake.
+    ///
+    /// # Errors
+    /// Those of the socket and the protocol. A client that speaks plain HTTP is an error, after an
+    /// answer that says so.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
             // Read first, or the kernel would reset the connection and the answer be lost.
             let _ = stream.try_read(&mut [0; 4096]);
             let _ = stream.try_write(PLAIN);
-            return Err(io::Error::other("it does not speak TLS"));
+            return Err(io::Error::other("the client does not speak TLS"));
         }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        // It signs when it is first polled, or, where the client has to say hello again, later.
+        // Signs at the first poll, or later where the client has to send a second hello.
         let mut handshake = pin!(async { hello.into_stream(self.config.get()).await });
         loop {
-            let turn = self.signing.acquire().await.expect("it is never closed");
-            // Returns when the runtime has looked at sockets and timers, which it otherwise does once in 61 tasks.
+            let turn = self.signing.acquire().await.expect("never closed");
+            // Returns after the runtime has polled sockets and timers, which it otherwise does
+            // once in 61 tasks.
             yield_now().await;
             let polled = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
             drop(turn);
@@ -87,7 +101,7 @@ impl Tls {
     }
 }
 
-/// Returns when what was polled last wakes the task: nothing may be awaited between the two.
+/// Returns when what was polled last wakes the task. Nothing may be awaited between the two.
 async fn woken() {
     let mut waited = false;
     poll_fn(|_| {
@@ -98,6 +112,14 @@ async fn woken() {
         }
     })
     .await;
+}
+
+/// The TCP stream, TLS session and early plaintext of an upgraded connection that came through
+/// [`Tls::accept`].
+pub(crate) fn downcast(upgraded: Upgraded) -> Result<(TcpStream, Session, Vec<u8>), Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>()?;
+    let (tcp, tls) = parts.io.into_inner().into_inner();
+    Ok((tcp, Session::new(tls), parts.read_buf.to_vec()))
 }
 
 fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, TlsError> {

@@ -1,36 +1,37 @@
-//! A TLS session driven by hand over a TCP stream, with reads and writes that never wait. Knows rustls; knows nothing of what
-//! goes over it.
+//! A TLS session over a non-blocking TCP stream: reads and writes that never block.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConnection;
 
-/// The most plaintext that is enciphered at once, bytes: what the kernel does not take of it is kept here.
-const AT_ONCE: usize = 32 * 1024;
+/// The most plaintext that is encrypted at once, bytes. What the kernel does not take of it is
+/// kept in the session.
+const MAX_PLAINTEXT: usize = 32 * 1024;
 
-/// Reads from the kernel, of 4 KiB each, for one read of plaintext.
+/// Reads from the kernel, of 4 KiB each, per read of plaintext.
 const READS: usize = 4;
 
-pub struct Session {
+pub(crate) struct Session {
     tls: ServerConnection,
 }
 
 impl Session {
-    pub fn new(mut tls: ServerConnection) -> Self {
-        tls.set_buffer_limit(Some(AT_ONCE));
+    pub(crate) fn new(mut tls: ServerConnection) -> Self {
+        tls.set_buffer_limit(Some(MAX_PLAINTEXT));
         Self { tls }
     }
 
-    /// Whether something is there to read without asking the kernel.
-    pub fn has_plaintext(&mut self) -> bool {
+    /// Whether plaintext can be read without asking the kernel.
+    pub(crate) fn has_plaintext(&mut self) -> bool {
         self.tls
             .process_new_packets()
             .is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
     }
 
-    /// As read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when a few reads gave nothing but
-    /// empty records: the socket then stays readable, and the caller's turn ends.
-    pub fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    /// Like read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when a
+    /// few reads gave only empty records: the socket then stays readable, and the caller's turn
+    /// ends.
+    pub(crate) fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         for _ in 0..READS {
             match self.tls.reader().read(buf) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -39,7 +40,7 @@ impl Session {
             }
             self.tls.read_tls(&mut Tcp(tcp))?;
             let processed = self.tls.process_new_packets();
-            // What the protocol answers (an alert, new keys), as far as there is room.
+            // Sends what the protocol answers (an alert, new keys), as far as it fits.
             match self.flush(tcp) {
                 Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
                 _ => {}
@@ -52,9 +53,9 @@ impl Session {
         }
     }
 
-    /// As writev(2) on a non-blocking socket, for a caller who has [`flush`](Self::flush)ed. What the kernel does not take of
-    /// the ciphertext waits for the next flush.
-    pub fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
+    /// Like writev(2) on a non-blocking socket, for a caller that has [`flush`](Self::flush)ed. What
+    /// the kernel does not take of the ciphertext waits for the next flush.
+    pub(crate) fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
         let taken = self
             .tls
             .writer()
@@ -65,8 +66,8 @@ impl Session {
         }
     }
 
-    /// Gives the kernel all ciphertext; `WouldBlock` when it does not take all of it.
-    pub fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    /// Passes all ciphertext to the kernel; `WouldBlock` when it does not take all of it.
+    pub(crate) fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
         while self.tls.wants_write() {
             if self.tls.write_tls(&mut Tcp(tcp))? == 0 {
                 return Err(ErrorKind::WriteZero.into());
@@ -75,14 +76,14 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the peer that nothing more will be written.
-    pub fn close(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    /// Sends the alert that ends the stream.
+    pub(crate) fn close(&mut self, tcp: &TcpStream) -> io::Result<()> {
         self.tls.send_close_notify();
         self.flush(tcp)
     }
 }
 
-/// The stream's non-blocking side, as rustls wants it.
+/// The stream's non-blocking side as the I/O traits that rustls takes.
 struct Tcp<'a>(&'a TcpStream);
 
 impl Read for Tcp<'_> {

@@ -4,9 +4,9 @@
 use super::{
     Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState,
 };
-use crate::api::prometheus::{Labels, counters, gauges, plain};
 use crate::http::access::Scope;
-use crate::http::error::refusal;
+use crate::http::error::error_response as refusal;
+use crate::output::metric::{Labels, counters, gauges, plain};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -15,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde::{Deserialize, Serialize};
 use std::future::{Ready, ready};
@@ -208,63 +207,58 @@ async fn offer(
 }
 
 /// WebRTC's part of `/metrics`.
-#[derive(Debug)]
-pub(crate) struct Snapshot(pub Report);
-
-impl Collector for Snapshot {
-    fn encode(&self, mut out: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let states = [("connected", true), ("connecting", false)];
-        let each = SessionKind::ALL
-            .into_iter()
-            .flat_map(|kind| states.map(|(state, connected)| (kind, state, connected)));
-        let count = |kind, connected| {
-            self.0
-                .sessions
-                .iter()
-                .filter(|seen| seen.kind == kind && seen.connected == connected)
-                .count()
-        };
-        let sessions = each.map(|(kind, state, connected)| {
-            let labels: Labels<'_> = vec![
-                ("kind", kind.name().to_owned()),
-                ("state", state.to_owned()),
-            ];
-            (labels, count(kind, connected) as f64)
-        });
-        gauges(
-            &mut out,
-            "webrtc_sessions",
-            "WebRTC sessions now, by how they began and whether media can flow",
-            sessions,
-        )?;
-        let Some(whip) = &self.0.whip else {
-            return Ok(());
-        };
-        plain(
-            &mut out,
-            "whip_up",
-            "1 while the camera is published (--whip)",
-            f64::from(u8::from(whip.state == WhipState::Connected)),
-        )?;
-        counters(
-            &mut out,
-            "whip_sessions",
-            "How often publishing came through",
-            [(vec![], whip.sessions as f64)],
-        )?;
-        counters(
-            &mut out,
-            "whip_failures",
-            "How often publishing failed or was cut off",
-            [(vec![], whip.failures as f64)],
-        )
-    }
+pub(super) fn metrics(report: &Report, out: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+    let states = [("connected", true), ("connecting", false)];
+    let each = SessionKind::ALL
+        .into_iter()
+        .flat_map(|kind| states.map(|(state, connected)| (kind, state, connected)));
+    let count = |kind, connected| {
+        report
+            .sessions
+            .iter()
+            .filter(|seen| seen.kind == kind && seen.connected == connected)
+            .count()
+    };
+    let sessions = each.map(|(kind, state, connected)| {
+        let labels: Labels<'_> = vec![
+            ("kind", kind.name().to_owned()),
+            ("state", state.to_owned()),
+        ];
+        (labels, count(kind, connected) as f64)
+    });
+    gauges(
+        out,
+        "webrtc_sessions",
+        "WebRTC sessions now, by how they began and whether media can flow",
+        sessions,
+    )?;
+    let Some(whip) = &report.whip else {
+        return Ok(());
+    };
+    plain(
+        out,
+        "whip_up",
+        "1 while the camera is published (--whip)",
+        f64::from(u8::from(whip.state == WhipState::Connected)),
+    )?;
+    counters(
+        out,
+        "whip_sessions",
+        "How often publishing came through",
+        [(vec![], whip.sessions as f64)],
+    )?;
+    counters(
+        out,
+        "whip_failures",
+        "How often publishing failed or was cut off",
+        [(vec![], whip.failures as f64)],
+    )
 }
 
 fn hearing(scope: Scope) -> Hearing {
     match scope {
         Scope::Everything => Hearing::Allowed,
-        Scope::PictureOnly => Hearing::Forbidden,
+        Scope::VideoOnly => Hearing::Forbidden,
     }
 }
 

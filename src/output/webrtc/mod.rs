@@ -15,6 +15,7 @@ pub mod fuzz;
 #[cfg(feature = "webrtc")]
 pub mod http;
 pub mod ice_tcp;
+mod output;
 pub mod session;
 pub mod sessions;
 pub mod signalling;
@@ -25,6 +26,7 @@ pub mod tests;
 pub mod udp_mux;
 
 pub use crate::output::whip::{Publisher, Report as WhipReport, State as WhipState};
+pub use output::WebRtc;
 pub use sessions::{Kind, Seen};
 pub use signalling::{BadOffer, MAX_OFFER};
 

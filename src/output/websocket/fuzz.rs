@@ -1,9 +1,9 @@
 //! Fuzzed: what a viewer sends after its handshake, in reads of any length; and the head of a request, as far as it decides
 //! who may watch. (The head's own syntax is hyper's, TLS is rustls'; both are fuzzed by their projects.)
 
-use super::reader::{Ended, Heard, Incoming};
-use super::transport::Socket;
+use super::reader::{CloseReason, ReadOutcome, Reader};
 use crate::fuzz::Input;
+use crate::http::UpgradedStream;
 use crate::http::access::Access;
 use crate::media::UnixNs;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -32,7 +32,7 @@ thread_local! {
 struct Outcome {
     /// Whole frames, sorted: pongs of the two kinds do not keep their order among each other.
     answers: Vec<Vec<u8>>,
-    ended: Option<Ended>,
+    ended: Option<CloseReason>,
 }
 
 /// The first byte says how long the reads are.
@@ -42,7 +42,7 @@ pub fn incoming(bytes: &[u8]) {
     let bytes = input.rest();
     LOOPBACK.with(|loopback| {
         let at_once = loopback.feed(bytes, bytes.len().max(1));
-        if let Some(Ended::Refused { code, .. }) = &at_once.ended {
+        if let Some(CloseReason::Refused { code, .. }) = &at_once.ended {
             assert!([1002, 1003, 1007, 1008, 1009].contains(code), "{code}");
         }
         assert_eq!(loopback.feed(bytes, step), at_once, "reads of {step} bytes");
@@ -63,8 +63,8 @@ impl Loopback {
         self.runtime.block_on(async {
             let mut reads = bytes.chunks(step);
             let ahead = reads.next().unwrap_or_default().to_vec();
-            let mut incoming = Incoming::new(
-                Socket::new(tokio::net::TcpStream::from_std(served).expect("a socket")),
+            let mut incoming = Reader::new(
+                UpgradedStream::plain(tokio::net::TcpStream::from_std(served).expect("a socket")),
                 ahead,
                 MAX_MESSAGE,
             );
@@ -76,7 +76,7 @@ impl Loopback {
                 }
                 peer.write_all(read).expect("the peer is there");
                 incoming
-                    .socket()
+                    .stream()
                     .readable()
                     .await
                     .expect("the peer is there");
@@ -91,14 +91,14 @@ impl Loopback {
 }
 
 /// Reads all that is there, as a viewer's task does; why it ended, if it did.
-fn drain(incoming: &mut Incoming, answers: &mut Vec<u8>) -> Option<Ended> {
+fn drain(incoming: &mut Reader, answers: &mut Vec<u8>) -> Option<CloseReason> {
     loop {
         if !incoming.may_read() {
             incoming.take_answers(answers, || UnixNs(0));
         }
         match incoming.read(|| UnixNs(0)) {
-            Ok(Heard::Ack | Heard::Other | Heard::Enough) => {}
-            Ok(Heard::Nothing) => return None,
+            Ok(ReadOutcome::Ack | ReadOutcome::Other | ReadOutcome::Yield) => {}
+            Ok(ReadOutcome::Nothing) => return None,
             Err(ended) => return Some(ended),
         }
     }
@@ -139,8 +139,8 @@ pub fn access(bytes: &[u8]) {
     let given = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
     let holds = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|w| w == part);
 
-    let guarded = Access::of(Some("s3cret"), None, &[], true);
-    if guarded.judge(&uri, &headers).is_ok() {
+    let guarded = Access::with_tokens(Some("s3cret"), None, &[], true);
+    if guarded.authorize(&uri, &headers).is_ok() {
         let query = uri.query().unwrap_or_default().as_bytes();
         assert!(
             holds(given(header::AUTHORIZATION), b"s3cret")
@@ -149,9 +149,9 @@ pub fn access(bytes: &[u8]) {
             "{uri} {headers:?}"
         );
     }
-    let open = Access::of(None, None, &[], true);
+    let open = Access::with_tokens(None, None, &[], true);
     let origin = given(header::ORIGIN).to_ascii_lowercase();
-    if open.judge(&uri, &headers).is_ok() {
+    if open.authorize(&uri, &headers).is_ok() {
         assert!(
             !origin.ends_with(b".example"),
             "a public site's page: {uri} {headers:?}"

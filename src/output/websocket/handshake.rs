@@ -1,155 +1,119 @@
-//! `GET /stream`: reads what the viewer asks for, says in one line what is wrong with it, and else agrees to the upgrade. Knows
-//! what a request looks like; the connection itself is taken over in `connection`.
+//! `GET /stream`: reads what the viewer asks for, refuses with one line what is not possible, and
+//! else agrees to the upgrade. Without an upgrade it is MJPEG, as ustreamer serves it at `/stream`.
 
-use super::writer::Manner;
-use crate::http::App;
+use super::session::{PendingViewer, serve_viewer};
+use super::writer::StreamOptions;
 use crate::http::access::Scope;
-use crate::http::error::{Problem, refusal};
-use crate::hub::{Feed, Hub, Request, Subscription, TooManyViews, View};
+use crate::http::error::error_response;
+use crate::http::{ClientAddr, UpgradeSlot};
+use crate::hub::{Feed, Hub, Request, TooManyViews, View};
 use crate::media::Encoding;
-use crate::output::mjpeg;
-use crate::output::packets::Peer;
+use crate::output::camera::CameraHub;
+use crate::output::{ApiError, Context, mjpeg};
 use crate::wire::{Query, QueryError};
+use axum::body::Body;
 use axum::extract::{self, Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
-use std::sync::{Arc, Mutex};
-use tokio::sync::OwnedSemaphorePermit;
-use tungstenite::handshake::derive_accept_key;
+use std::sync::Arc;
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::handshake::server::create_response_with_body;
 
-/// Where a request leaves word for its connection: that it is to become a viewer's, once the answer is sent.
-#[derive(Clone, Default)]
-pub struct Handover(Arc<Mutex<Option<Admitted>>>);
-
-/// A viewer that may come in.
-pub struct Admitted {
-    pub upgrade: OnUpgrade,
-    pub request: Request,
-    /// Made before the answer, since it can be refused.
-    pub subscription: Subscription,
-    pub manner: Manner,
-    /// Its place among the viewers, given back when dropped.
-    pub place: OwnedSemaphorePermit,
-}
-
-impl Handover {
-    pub fn take(&self) -> Option<Admitted> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds the slot")
-            .take()
-    }
-
-    fn put(&self, admitted: Admitted) {
-        *self
-            .0
-            .lock()
-            .expect("nothing panics while it holds the slot") = Some(admitted);
-    }
-}
-
-/// Why a request for the stream is turned down.
+/// Why a request for the stream is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+enum HandshakeError {
     #[error("the query is not valid: names and values joined by = and &, percent-encoded")]
-    Malformed,
+    MalformedQuery,
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
-    Problem(#[from] Problem),
+    Api(#[from] ApiError),
     #[error("neither video nor audio is left to send")]
-    Nothing,
+    NothingToSend,
     #[error("/stream speaks WebSocket: connect to it as ws://HOST:PORT/stream")]
     NoUpgrade,
-    #[error("only version 13 of WebSocket is spoken here")]
+    #[error("only version 13 of WebSocket is supported")]
     Version,
     #[error("the Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
     #[error(transparent)]
-    Views(#[from] TooManyViews),
+    TooManyViews(#[from] TooManyViews),
 }
 
-pub async fn stream(
-    State(app): State<App>,
-    Extension(handover): Extension<Handover>,
+pub(super) async fn stream(
+    State(cx): State<Context>,
+    CameraHub(hub): CameraHub,
+    Extension(slot): Extension<UpgradeSlot>,
     Extension(scope): Extension<Scope>,
-    peer: Extension<Peer>,
-    upgrade: Option<Extension<OnUpgrade>>,
-    uri: Uri,
-    headers: HeaderMap,
+    client: Extension<ClientAddr>,
+    mut request: extract::Request,
 ) -> Response {
-    // Without a word of an upgrade it is an MJPEG client: one address serves both worlds.
-    if !headers.contains_key(header::UPGRADE) {
-        return mjpeg::mjpeg(State(app), peer, extract::Query::try_from_uri(&uri))
+    if !request.headers().contains_key(header::UPGRADE) {
+        let query = extract::Query::try_from_uri(request.uri());
+        return mjpeg::mjpeg(State(cx), CameraHub(hub), client, query)
             .await
             .into_response();
     }
-    match admit(&app, scope, upgrade, &uri, &headers) {
-        Ok((admitted, accept)) => {
-            handover.put(admitted);
-            let upgrade = [
-                (header::CONNECTION, HeaderValue::from_static("upgrade")),
-                (header::UPGRADE, HeaderValue::from_static("websocket")),
-                (header::SEC_WEBSOCKET_ACCEPT, accept),
-            ];
-            (StatusCode::SWITCHING_PROTOCOLS, upgrade).into_response()
+    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let accepted = accept(&cx, &hub, scope, &request);
+    match accepted.and_then(|ok| Ok((ok, on_upgrade.ok_or(HandshakeError::NoUpgrade)?))) {
+        Ok(((viewer, response), on_upgrade)) => {
+            slot.accept(on_upgrade, |upgraded| {
+                serve_viewer(viewer, upgraded).boxed()
+            });
+            response
         }
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
-fn admit(
-    app: &App,
+fn accept(
+    cx: &Context,
+    hub: &Arc<Hub>,
     scope: Scope,
-    upgrade: Option<Extension<OnUpgrade>>,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(Admitted, HeaderValue), Refusal> {
-    let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|_| Refusal::Malformed)?;
+    request: &extract::Request,
+) -> Result<(PendingViewer, Response), HandshakeError> {
+    let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+        .map_err(|_| HandshakeError::MalformedQuery)?;
     let query = Query::from_pairs(pairs.0)?;
-    let request = request(&query, scope, &app.hub)?;
-    let key = websocket_key(headers)?;
-    let Some(Extension(upgrade)) = upgrade else {
-        return Err(Refusal::NoUpgrade);
-    };
-    let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Key)?;
-    let place = app
-        .places
+    let wanted = hub_request(&query, scope, hub)?;
+    let response = create_response_with_body(request, Body::empty)?;
+    let permit = cx
+        .viewers
         .clone()
         .try_acquire_owned()
-        .map_err(|_| Problem::Full)?;
-    let manner = Manner {
-        format: query.format,
-        events: query.events,
-        window: query.window,
-    };
-    let subscription = app.hub.subscribe(&request)?;
-    Ok((
-        Admitted {
-            upgrade,
-            request,
-            subscription,
-            manner,
-            place,
+        .map_err(|_| ApiError::TooManyViewers)?;
+    // Before the answer, since it can be refused.
+    let subscription = hub.subscribe(&wanted)?;
+    let viewer = PendingViewer {
+        hub: hub.clone(),
+        request: wanted,
+        subscription,
+        options: StreamOptions {
+            format: query.format,
+            events: query.events,
+            window: query.window,
         },
-        accept,
-    ))
+        limits: cx.limits,
+        permit,
+    };
+    Ok((viewer, response))
 }
 
-/// What the query means on this server: both streams unless it says otherwise, as far as they are there.
-fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
+/// What the query means on this server: both streams unless it says otherwise, as far as there are.
+fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, HandshakeError> {
     let (has_video, has_audio) = (hub.has(Encoding::Jpeg), hub.has(Encoding::Pcm));
-    if query.audio == Some(true) && has_audio && scope == Scope::PictureOnly {
-        return Err(Problem::SoundForbidden.into());
+    if query.audio == Some(true) && has_audio && scope == Scope::VideoOnly {
+        return Err(ApiError::AudioForbidden.into());
     }
     let has_audio = has_audio && scope == Scope::Everything;
     if query.video == Some(true) && !has_video {
-        return Err(Problem::NoCamera.into());
+        return Err(ApiError::NoVideo.into());
     }
     if query.audio == Some(true) && !has_audio {
-        return Err(Problem::NoSound.into());
+        return Err(ApiError::NoAudio.into());
     }
     let video = query
         .video
@@ -159,16 +123,16 @@ fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
         rate_hz: query.audio_rate,
         channels: query.audio_channels,
     };
-    let sound = if view == View::default() {
+    let audio = if view == View::default() {
         Feed::Encoded(Encoding::Pcm)
     } else {
         Feed::Viewed(view)
     };
-    let audio = query.audio.unwrap_or(has_audio).then_some(sound);
-    // A page that plays by WebRTC hears here of gaps and lost devices, and asks what the time is.
+    let audio = query.audio.unwrap_or(has_audio).then_some(audio);
+    // The page, while it plays by WebRTC, reads gaps and lost devices here, and asks for the time.
     let only_events = query.events && query.video == Some(false) && query.audio == Some(false);
     if video.is_none() && audio.is_none() && !only_events {
-        return Err(Refusal::Nothing);
+        return Err(HandshakeError::NothingToSend);
     }
     Ok(Request {
         video,
@@ -179,43 +143,30 @@ fn request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Refusal> {
     })
 }
 
-/// Checks the client's side of the handshake (RFC 6455, section 4.2.1).
-fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
-    let has = |name, token: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
-    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
-        return Err(Refusal::NoUpgrade);
-    }
-    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
-        return Err(Refusal::Version);
-    }
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .ok_or(Refusal::Key)?
-        .as_bytes();
-    match crate::wire::b64::decode(key) {
-        Some(bytes) if bytes.len() == 16 => Ok(key),
-        _ => Err(Refusal::Key),
+/// What tungstenite says of the client's side of the handshake (RFC 6455, section 4.2.1).
+impl From<Error> for HandshakeError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => Self::Version,
+            Error::Protocol(
+                ProtocolError::MissingSecWebSocketKey | ProtocolError::InvalidSecWebSocketKey,
+            ) => Self::Key,
+            _ => Self::NoUpgrade,
+        }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {
         let status = match self {
-            // The path is there; what is wrong is what was asked of it.
-            Self::Problem(Problem::NoCamera | Problem::NoSound) => StatusCode::BAD_REQUEST,
-            Self::Problem(problem) => return problem.into_response(),
+            // The address exists; what is wrong is what was asked of it.
+            Self::Api(ApiError::NoVideo | ApiError::NoAudio) => StatusCode::BAD_REQUEST,
+            Self::Api(error) => return error.into_response(),
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyViews(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let mut response = refusal(status, &self);
+        let mut response = error_response(status, &self);
         if status == StatusCode::UPGRADE_REQUIRED {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

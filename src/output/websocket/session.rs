@@ -1,14 +1,14 @@
-//! One viewer of `/stream`: the task that owns its socket from the upgrade to the end. Knows the hub.
+//! One viewer of `/stream`, from the upgrade to the end.
 //!
-//! It writes straight to the socket. What is next is offered to the kernel when everything before it is gone, and stays in
-//! the hub's queue, to be replaced by a newer frame, until the kernel takes its first byte; then it is finished. Between
-//! frames go the answers that the protocol owes (see `incoming`).
+//! It writes directly to the socket. The next item is offered to the kernel when everything before
+//! it has been sent, and stays in the hub's queue, to be replaced by a newer frame, until the
+//! kernel takes its first byte; then it is sent whole. Between frames go the answers that the
+//! protocol requires (see `reader`).
 
-use super::reader::{Ended, Heard, Incoming};
-use super::transport::Socket;
-use super::writer::{Manner, Outgoing};
-use crate::http::Limits;
-use crate::hub::{Hub, Subscription, Taken};
+use super::reader::{CloseReason, ReadOutcome, Reader};
+use super::writer::{StreamOptions, Writer};
+use crate::http::{Limits, Upgraded, UpgradedStream};
+use crate::hub::{Hub, Request, Subscription, Taken};
 use crate::media::MonoNs;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
@@ -16,198 +16,237 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tracing::info;
 
-/// Messages read, and items written, in one turn; then other viewers get theirs.
+/// Messages read, and items written, per poll; then other tasks run.
 const TURN: usize = 32;
-/// How long a viewer may take for the last frame and the close frame.
-const GOODBYE: Duration = Duration::from_millis(800);
+/// Time for the last frame, the close frame and the viewer's answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(800);
 /// The reason in the close frame when the hub ends.
 const STOPS: &str = "the server stops";
 
-pub struct Viewer {
+/// A viewer whose upgrade was accepted.
+pub(super) struct PendingViewer {
+    pub(super) hub: Arc<Hub>,
+    pub(super) request: Request,
+    pub(super) subscription: Subscription,
+    pub(super) options: StreamOptions,
+    pub(super) limits: Limits,
+    /// Among the viewers; free again when dropped.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Serves one viewer until either side ends the connection.
+pub(super) async fn serve_viewer(viewer: PendingViewer, upgraded: Upgraded) {
+    let PendingViewer {
+        hub,
+        request,
+        subscription,
+        options,
+        limits,
+        permit,
+    } = viewer;
+    let Upgraded {
+        stream,
+        read_ahead,
+        client,
+    } = upgraded;
+    let streams = match (request.video, request.audio) {
+        (Some(_), Some(_)) => "video and audio",
+        (Some(_), None) => "video",
+        (None, Some(_)) => "audio",
+        (None, None) => "events",
+    };
+    let (format, delivery) = (options.format.name(), request.delivery.name());
+    info!("viewer {client} joined: {streams}, {format}, {delivery}");
+    let session = Session {
+        hub,
+        subscription,
+        reader: Reader::new(stream, read_ahead, limits.message),
+        writer: Writer::new(options),
+        blocked: None,
+        max_stalled: limits.stalled,
+    };
+    let reason = session.run().await;
+    drop(permit);
+    info!("viewer {client} left: {reason}");
+}
+
+struct Session {
     hub: Arc<Hub>,
     subscription: Subscription,
-    incoming: Incoming,
-    outgoing: Outgoing,
-    /// Since when the kernel has taken nothing although there was something, and what it had taken by then.
+    reader: Reader,
+    writer: Writer,
+    /// Since when the kernel has taken nothing although there was something, and the bytes that it
+    /// had taken by then.
     blocked: Option<(Instant, u64)>,
     /// How long that may last.
-    patience: Duration,
+    max_stalled: Duration,
 }
 
-/// Why a direction rests.
+/// How far one direction got in a poll.
 #[derive(Clone, Copy, PartialEq)]
-enum Rest {
-    /// There is nothing to do; the task is woken when there is.
+enum Progress {
+    /// Nothing is left to do; the task is woken when there is.
     Idle,
-    /// There is no room: in the kernel (the task is woken when there is), or for more answers.
+    /// No room: in the kernel (the task is woken when there is), or for more answers.
     Blocked,
-    /// There may be more, but it is the turn of others.
-    TurnOver,
+    /// There may be more, but other tasks run first.
+    Yielded,
 }
 
-impl Viewer {
-    pub fn new(
-        hub: Arc<Hub>,
-        subscription: Subscription,
-        socket: Socket,
-        read_ahead: Vec<u8>,
-        manner: Manner,
-        limits: Limits,
-    ) -> Self {
-        let incoming = Incoming::new(socket, read_ahead, limits.message);
-        Self {
-            hub,
-            subscription,
-            incoming,
-            outgoing: Outgoing::new(manner),
-            blocked: None,
-            patience: limits.stalled,
-        }
-    }
-
-    /// Serves until one side ends it; says why.
-    pub async fn run(mut self) -> Ended {
-        let alarm = sleep_until(Instant::now() + self.patience);
+impl Session {
+    async fn run(mut self) -> CloseReason {
+        let alarm = sleep_until(Instant::now() + self.max_stalled);
         tokio::pin!(alarm);
-        let mut ended = poll_fn(|cx| self.poll(cx, alarm.as_mut())).await;
-        if let Ended::Refused { code, reason } = &ended {
-            self.incoming.refuse(*code, reason);
+        let mut reason = poll_fn(|cx| self.poll(cx, alarm.as_mut())).await;
+        if let CloseReason::Refused { code, reason } = &reason {
+            self.reader.refuse(*code, reason);
         }
-        if matches!(ended, Ended::Refused { .. } | Ended::ByViewer)
-            && self.say_goodbye().await.is_err()
+        if matches!(reason, CloseReason::Refused { .. } | CloseReason::ByViewer)
+            && self.close().await.is_err()
         {
-            ended = Ended::Gone;
+            reason = CloseReason::Lost;
         }
-        ended
+        reason
     }
 
-    /// One turn. By hand, and not with `select!` over futures: it runs once per viewer and frame, and making, registering and
-    /// dropping those cost a fifth of what the kernel takes to send the frame (docs/performance.md).
-    fn poll(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Sleep>) -> Poll<Ended> {
-        let (reading, writing) = match self.turn(cx) {
-            Ok(rests) => rests,
-            Err(ended) => return Poll::Ready(ended),
+    /// One poll. By hand, not with `select!` over futures: it runs once per viewer and frame, and
+    /// creating, registering and dropping those cost a fifth of what the kernel takes to send the
+    /// frame (docs/performance.md).
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Sleep>) -> Poll<CloseReason> {
+        let (reading, writing) = match self.read_and_write(cx) {
+            Ok(progress) => progress,
+            Err(reason) => return Poll::Ready(reason),
         };
-        // Answers that were in the way of reading may be gone by now.
-        if reading == Rest::TurnOver
-            || writing == Rest::TurnOver
-            || reading == Rest::Blocked && self.incoming.may_read()
+        // Answers that kept us from reading may have been sent by now.
+        if reading == Progress::Yielded
+            || writing == Progress::Yielded
+            || reading == Progress::Blocked && self.reader.may_read()
         {
             cx.waker().wake_by_ref();
         }
-        if writing != Rest::Blocked {
+        if writing != Progress::Blocked {
             self.blocked = None;
             return Poll::Pending;
         }
         if self.subscription.poll_closed(cx).is_ready() {
-            return Poll::Ready(Ended::refused(1001, STOPS));
+            return Poll::Ready(CloseReason::refused(1001, STOPS));
         }
         self.poll_stalled(cx, alarm)
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(Rest, Rest), Ended> {
+    fn read_and_write(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Result<(Progress, Progress), CloseReason> {
         Ok((self.read(cx)?, self.write(cx)?))
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, CloseReason> {
         for _ in 0..TURN {
-            if self.incoming.poll_readable(cx)?.is_pending() {
-                return Ok(Rest::Idle);
+            if self.reader.poll_readable(cx)?.is_pending() {
+                return Ok(Progress::Idle);
             }
-            if !self.incoming.may_read() {
-                return Ok(Rest::Blocked);
+            if !self.reader.may_read() {
+                return Ok(Progress::Blocked);
             }
-            match self.incoming.read(|| self.hub.unix(MonoNs::now()))? {
-                Heard::Ack => self.outgoing.acknowledged(),
-                Heard::Other | Heard::Nothing => {}
-                Heard::Enough => return Ok(Rest::TurnOver),
+            match self.reader.read(|| self.hub.unix(MonoNs::now()))? {
+                ReadOutcome::Ack => self.writer.acknowledged(),
+                ReadOutcome::Other | ReadOutcome::Nothing => {}
+                ReadOutcome::Yield => return Ok(Progress::Yielded),
             }
         }
-        Ok(Rest::TurnOver)
+        Ok(Progress::Yielded)
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<Rest, Ended> {
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<Progress, CloseReason> {
         let Self {
             hub,
             subscription,
-            incoming,
-            outgoing,
+            reader,
+            writer,
             ..
         } = self;
         for _ in 0..TURN {
-            let mut room = outgoing.send(incoming.socket())?;
+            let mut room = writer.send(reader.stream())?;
             if room {
-                incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
-                let video_allowed = outgoing.window_is_open();
+                reader.take_answers(writer.head(), || hub.unix(MonoNs::now()));
+                let video_allowed = writer.window_is_open();
                 match subscription.take_if(cx, video_allowed, |item| {
-                    outgoing.begin(item, incoming.socket())
+                    writer.begin(item, reader.stream())
                 })? {
                     Taken::Yes { more } => {
-                        room = outgoing.send(incoming.socket())?;
+                        room = writer.send(reader.stream())?;
                         if room && !more {
-                            return Ok(Rest::Idle);
+                            return Ok(Progress::Idle);
                         }
                     }
                     Taken::Refused => room = false,
-                    Taken::Closed => return Err(Ended::refused(1001, STOPS)),
-                    Taken::Nothing if outgoing.is_empty() => return Ok(Rest::Idle),
+                    Taken::Closed => return Err(CloseReason::refused(1001, STOPS)),
+                    Taken::Nothing if writer.is_empty() => return Ok(Progress::Idle),
                     // Answers alone.
                     Taken::Nothing => {}
                 }
             }
-            if !room && incoming.socket().poll_room(cx)?.is_pending() {
-                return Ok(Rest::Blocked);
+            if !room && reader.stream().poll_writable(cx)?.is_pending() {
+                return Ok(Progress::Blocked);
             }
         }
-        Ok(Rest::TurnOver)
+        Ok(Progress::Yielded)
     }
 
-    /// Ready when the viewer has taken nothing for too long. The alarm rings once in a while, not for each frame: a timer
-    /// per frame would cost more than it tells.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Ended> {
-        let taken = self.outgoing.taken();
+    /// Ready when the viewer has taken nothing for too long. The alarm is set once in a while, not
+    /// for each frame, which would cost more.
+    fn poll_stalled(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Poll<CloseReason> {
+        let taken = self.writer.taken();
         let since = match self.blocked {
             Some((since, before)) if before == taken => since,
             _ => self.blocked.insert((Instant::now(), taken)).0,
         };
         while alarm.as_mut().poll(cx).is_ready() {
-            if since.elapsed() >= self.patience {
-                return Poll::Ready(Ended::Stalled);
+            if since.elapsed() >= self.max_stalled {
+                return Poll::Ready(CloseReason::Stalled);
             }
-            alarm.as_mut().reset(since + self.patience);
+            alarm.as_mut().reset(since + self.max_stalled);
         }
         Poll::Pending
     }
 
-    /// Finishes the frame that is begun, sends the close frame, and reads until the viewer has hung up: were the socket
-    /// closed with unread bytes in it, the kernel would reset the connection and the viewer never see our reason.
-    async fn say_goodbye(&mut self) -> std::io::Result<()> {
-        let deadline = Instant::now() + GOODBYE;
+    /// Finishes the frame that was begun, sends the close frame, and reads until the viewer closes:
+    /// if the socket were closed with unread bytes, the kernel would reset the connection and the
+    /// viewer would not see the reason.
+    async fn close(&mut self) -> std::io::Result<()> {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
         let Self {
             hub,
-            incoming,
-            outgoing,
+            reader,
+            writer,
             ..
         } = self;
         loop {
-            if !outgoing.send(incoming.socket())? {
-                timeout_at(deadline, incoming.socket().room()).await??;
+            if !writer.send(reader.stream())? {
+                timeout_at(deadline, reader.stream().writable()).await??;
                 continue;
             }
-            incoming.take_answers(outgoing.head(), || hub.unix(MonoNs::now()));
-            if outgoing.is_empty() {
+            reader.take_answers(writer.head(), || hub.unix(MonoNs::now()));
+            if writer.is_empty() {
                 break;
             }
         }
-        let socket = incoming.socket();
-        socket.shut_down_write()?;
-        while !discard(socket)? {
-            // A peer that floods is always ready: others get their turn, and the clock is looked at.
+        let stream = reader.stream();
+        stream.shut_down_write()?;
+        while !discard(stream)? {
+            // A peer that floods is always ready: other tasks run, and the deadline is checked.
             yield_now().await;
-            if Instant::now() >= deadline || timeout_at(deadline, socket.readable()).await.is_err()
+            if Instant::now() >= deadline || timeout_at(deadline, stream.readable()).await.is_err()
             {
                 break;
             }
@@ -216,11 +255,11 @@ impl Viewer {
     }
 }
 
-/// Reads and drops a bounded amount of what is there. True at the end of the stream.
-fn discard(socket: &Socket) -> std::io::Result<bool> {
+/// Reads and drops a bounded number of bytes. True at the end of the stream.
+fn discard(stream: &UpgradedStream) -> std::io::Result<bool> {
     let mut scratch = [0; 4096];
     for _ in 0..TURN {
-        match socket.try_read(&mut scratch) {
+        match stream.try_read(&mut scratch) {
             Ok(0) => return Ok(true),
             Ok(_) => {}
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),

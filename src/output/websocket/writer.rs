@@ -1,7 +1,7 @@
-//! The bytes on their way to one viewer: what is composed and what of it the kernel has taken. Knows the wire; knows
-//! neither the hub's queues nor time.
+//! The writing side of a viewer's WebSocket: composes messages, and remembers what of them the
+//! kernel has taken.
 
-use super::transport::Socket;
+use crate::http::UpgradedStream;
 use crate::hub::{Gap, Item, Packet};
 use crate::media::{MediaKind, UnixNs};
 use crate::wire::websocket::{Opcode, append_header, append_message};
@@ -9,32 +9,33 @@ use crate::wire::{Event, Format, Label, binary, text};
 use bytes::{Buf, Bytes};
 use std::io::{self, ErrorKind};
 
-/// What the viewer asked for, beyond what its subscription already does.
+/// What the viewer asked for, beyond its subscription.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    pub format: Format,
-    pub events: bool,
-    /// Video frames on their way at most; `None`: no limit, and acknowledgements mean nothing.
-    pub window: Option<u32>,
+pub(super) struct StreamOptions {
+    pub(super) format: Format,
+    pub(super) events: bool,
+    /// The most unacknowledged video frames; `None`: no limit, and acknowledgements are ignored.
+    pub(super) window: Option<u32>,
 }
 
-pub struct Outgoing {
-    manner: Manner,
-    /// Small things that are this viewer's own: answers, events, binary headers.
+pub(super) struct Writer {
+    options: StreamOptions,
+    /// Bytes of this viewer alone: answers, events, binary headers.
     head: Vec<u8>,
     head_sent: usize,
-    /// What is left of a frame or payload behind them; shared with other viewers.
+    /// What is left of the frame or payload after them; shared with other viewers.
     body: Bytes,
+    /// Binary events, which are numbered by themselves.
     events: u32,
     /// Video frames sent and not acknowledged; counted only with a window.
     unacknowledged: u32,
     taken: u64,
 }
 
-impl Outgoing {
-    pub fn new(manner: Manner) -> Self {
+impl Writer {
+    pub(super) fn new(options: StreamOptions) -> Self {
         Self {
-            manner,
+            options,
             head: Vec::new(),
             head_sent: 0,
             body: Bytes::new(),
@@ -44,33 +45,37 @@ impl Outgoing {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.head.is_empty() && self.body.is_empty()
     }
 
-    /// Where answers are put, when nothing is on its way.
-    pub fn head(&mut self) -> &mut Vec<u8> {
+    /// For answers; to be called when [`is_empty`](Self::is_empty).
+    pub(super) fn head(&mut self) -> &mut Vec<u8> {
         &mut self.head
     }
 
-    /// Bytes that were taken, in all.
-    pub fn taken(&self) -> u64 {
+    /// Bytes that the kernel took, in all.
+    pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    pub fn window_is_open(&self) -> bool {
-        self.manner
+    pub(super) fn window_is_open(&self) -> bool {
+        self.options
             .window
             .is_none_or(|window| self.unacknowledged < window)
     }
 
-    pub fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self) {
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
 
-    /// Composes an item behind what is in the head, and offers all of it to the kernel. False when that has no room for a
-    /// single byte: then nothing of the item is kept. What it does not take at once waits for [`send`](Self::send).
-    pub fn begin(&mut self, item: &Item, socket: &Socket) -> io::Result<bool> {
+    /// Composes an item after what is in the head, and offers all of it to the kernel. False when
+    /// the kernel takes not a single byte: then nothing of the item is kept. What it does not take
+    /// at once is sent by [`send`](Self::send).
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) fn begin(&mut self, item: &Item, stream: &UpgradedStream) -> io::Result<bool> {
         let (mark, events) = (self.head.len(), self.events);
         let body = match item {
             Item::Notice(notice) => {
@@ -83,48 +88,52 @@ impl Outgoing {
                 reshaped,
             } => Some(self.compose_packet(packet, gaps, *reshaped)),
         };
-        // Only borrowed as yet: nearly always the kernel takes all of it, and then nothing is to be counted or kept.
+        // Only borrowed: nearly always the kernel takes all of it, and then nothing has to be
+        // counted or kept.
         let bytes = body.map_or(&[][..], |body| body);
-        let sent = write(socket, [&self.head[self.head_sent..], bytes])?;
+        let sent = write(stream, [&self.head[self.head_sent..], bytes])?;
         if sent == 0 {
             self.head.truncate(mark);
             self.events = events;
             return Ok(false);
         }
-        let of_body = self.sent_of_head(sent);
+        let of_body = self.count_sent(sent);
         if let Some(body) = body.filter(|body| of_body < body.len()) {
             self.body = body.slice(of_body..);
         }
         if matches!(item, Item::Packet { packet, .. } if packet.encoding.kind() == MediaKind::Video)
-            && self.manner.window.is_some()
+            && self.options.window.is_some()
         {
             self.unacknowledged += 1;
         }
         Ok(true)
     }
 
-    /// Sends what is composed. False when the kernel would not take all of it.
-    pub fn send(&mut self, socket: &Socket) -> io::Result<bool> {
+    /// Sends what is composed. False when the kernel does not take all of it.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) fn send(&mut self, stream: &UpgradedStream) -> io::Result<bool> {
         while !self.is_empty() {
-            let sent = write(socket, [&self.head[self.head_sent..], &self.body])?;
+            let sent = write(stream, [&self.head[self.head_sent..], &self.body])?;
             if sent == 0 {
                 return Ok(false);
             }
-            let of_body = self.sent_of_head(sent);
+            let of_body = self.count_sent(sent);
             self.body.advance(of_body);
             if self.body.is_empty() {
                 // An empty slice of a frame would keep the whole frame in memory.
                 self.body = Bytes::new();
             }
         }
-        match socket.flush() {
+        match stream.flush() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
             flushed => flushed.map(|()| true),
         }
     }
 
-    /// Takes note of bytes sent; how many of them were of the body.
-    fn sent_of_head(&mut self, sent: usize) -> usize {
+    /// Counts bytes sent; returns how many of them were of the body.
+    fn count_sent(&mut self, sent: usize) -> usize {
         self.taken += sent as u64;
         let of_head = sent.min(self.head.len() - self.head_sent);
         self.head_sent += of_head;
@@ -135,7 +144,7 @@ impl Outgoing {
         sent - of_head
     }
 
-    /// Puts what stands before the packet into the head; what follows it, shared, is returned.
+    /// Puts what precedes the packet into the head; returns the shared bytes that follow it.
     fn compose_packet<'a>(
         &mut self,
         packet: &'a Packet,
@@ -143,7 +152,7 @@ impl Outgoing {
         reshaped: bool,
     ) -> &'a Bytes {
         let stream = packet.encoding.kind();
-        if self.manner.events {
+        if self.options.events {
             for gap in gaps {
                 let gap = gap.map_cause(Into::into);
                 self.compose_event(packet.stamp, &Event::Gap { stream, gap });
@@ -158,7 +167,7 @@ impl Outgoing {
                 );
             }
         }
-        match self.manner.format {
+        match self.options.format {
             Format::Text => packet.text_frame(),
             Format::Binary => {
                 append_header(
@@ -181,7 +190,7 @@ impl Outgoing {
     }
 
     fn compose_event(&mut self, stamp: UnixNs, event: &Event) {
-        match self.manner.format {
+        match self.options.format {
             Format::Text => append_message(
                 &mut self.head,
                 Opcode::Text,
@@ -204,9 +213,9 @@ impl Outgoing {
 }
 
 /// Bytes that the kernel took; 0 when it has no room.
-fn write(socket: &Socket, slices: [&[u8]; 2]) -> io::Result<usize> {
+fn write(stream: &UpgradedStream, slices: [&[u8]; 2]) -> io::Result<usize> {
     loop {
-        match socket.try_write(slices) {
+        match stream.try_write(slices) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(0),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

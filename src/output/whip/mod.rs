@@ -2,6 +2,9 @@
 //! server's answers; sessions are `session`'s, HTTP is `client`'s.
 
 pub mod link_header;
+mod output;
+
+pub use output::Whip;
 
 use super::webrtc::session::Ended;
 use super::webrtc::{Draft, Server, signalling};

@@ -1,4 +1,4 @@
-//! Rows of `/metrics`, as the library's encoder takes them: one metric with the values of all its labels. Knows no figure.
+//! Rows of `/metrics`: one metric with the values of all its labels, for the library's encoders.
 
 use crate::hub::metrics::{BOUNDS_S, Counted};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -8,15 +8,20 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use std::fmt;
 
-/// Names and values; none where the metric is a single one.
-pub type Labels<'a> = Vec<(&'a str, String)>;
+/// Names and values; empty for a metric with a single value.
+pub(crate) type Labels<'a> = Vec<(&'a str, String)>;
 
-/// A gauge that is a single one.
-pub fn plain(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+/// A gauge with a single value.
+pub(crate) fn plain(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: f64,
+) -> fmt::Result {
     gauges(out, name, help, [(Labels::new(), value)])
 }
 
-pub fn gauges<'a>(
+pub(crate) fn gauges<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -30,7 +35,7 @@ pub fn gauges<'a>(
 }
 
 /// The encoder adds `_total` to the name.
-pub fn counters<'a>(
+pub(crate) fn counters<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -57,15 +62,16 @@ fn family<'a>(
     Ok(())
 }
 
-pub fn histograms<'a>(
+/// Of durations in seconds; the encoder adds `_seconds` to the name.
+pub(crate) fn histograms<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl Iterator<Item = ((&'static str, String), &'a Counted)>,
+    values: impl IntoIterator<Item = (Labels<'a>, &'a Counted)>,
 ) -> fmt::Result {
     let mut metric =
         out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-    for (label, counted) in values {
+    for (labels, counted) in values {
         let buckets: Vec<(f64, u64)> = BOUNDS_S
             .into_iter()
             .chain([f64::INFINITY])
@@ -73,7 +79,7 @@ pub fn histograms<'a>(
             .collect();
         let total = counted.counts.iter().sum();
         metric
-            .encode_family(&[label])?
+            .encode_family(&labels)?
             .encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
     }
     Ok(())

@@ -1,0 +1,79 @@
+//! What requests of outputs and of the API are refused with.
+
+use super::hubs::Hubs;
+use crate::http::error::error_response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Why a request is refused, in one line for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("this server has no camera (--camera-type none)")]
+    NoVideo,
+    #[error("audio is off on this server (--enable-audio turns it on)")]
+    NoAudio,
+    #[error("this token gives access to video without audio")]
+    AudioForbidden,
+    #[error("no frame came in time; /info says what the camera is doing")]
+    NoFrame,
+    #[error("the camera is not available; /info says why")]
+    CameraUnavailable,
+    #[error("no audio came in time; /info says what the microphone is doing")]
+    NoSamples,
+    #[error("the limit of viewers is reached; try again later")]
+    TooManyViewers,
+    #[error("max_age_ms (or max_delay) must be a whole number of milliseconds")]
+    BadMaxAge,
+    #[error("max_fps must be a number above 0")]
+    BadMaxFps,
+    #[error("seconds must be a number above 0, at most 86400")]
+    BadSeconds,
+    #[error("action must be stream or snapshot")]
+    BadAction,
+    #[error("no camera is named {name:?}; this server has: {names}")]
+    UnknownCamera { name: String, names: String },
+    #[error("not found; / lists the addresses")]
+    NotFound,
+    #[error("method not allowed; the Allow header lists those that are")]
+    MethodNotAllowed,
+}
+
+impl ApiError {
+    /// `name`: as the client wrote it.
+    pub(super) fn unknown_camera(name: &str, hubs: &Hubs) -> Self {
+        let names: Vec<_> = hubs.iter().map(|(id, _)| id.as_str()).collect();
+        Self::UnknownCamera {
+            name: name.chars().take(40).collect(),
+            names: names.join(", "),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoVideo | Self::NoAudio | Self::UnknownCamera { .. } | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::AudioForbidden => StatusCode::FORBIDDEN,
+            Self::NoFrame | Self::CameraUnavailable | Self::NoSamples | Self::TooManyViewers => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::BadMaxAge | Self::BadMaxFps | Self::BadSeconds | Self::BadAction => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
+        let status = self.status();
+        let mut response = error_response(status, self);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
+    }
+}

@@ -1,0 +1,75 @@
+//! WHIP as one of the outputs.
+
+use super::Publisher;
+use crate::config::{self, Config};
+use crate::media::Encoding;
+use crate::output::webrtc::WebRtc;
+use crate::output::{Context, Files, Output, OutputError};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::sync::{Arc, OnceLock};
+
+/// Publishes through WebRTC's sessions and port. Its status and metrics are part of WebRTC's.
+pub struct Whip {
+    /// `None`: off.
+    config: Option<config::Whip>,
+    webrtc: Arc<WebRtc>,
+    publisher: OnceLock<Publisher>,
+}
+
+impl Whip {
+    pub(crate) fn new(config: &Config, webrtc: Arc<WebRtc>) -> Self {
+        let whip = config
+            .webrtc
+            .as_ref()
+            .and_then(|webrtc| webrtc.whip.clone());
+        Self {
+            config: whip,
+            webrtc,
+            publisher: OnceLock::new(),
+        }
+    }
+}
+
+impl Output for Whip {
+    fn name(&self) -> &'static str {
+        "whip"
+    }
+
+    fn needs(&self) -> &[Encoding] {
+        match self.config {
+            Some(_) => &[Encoding::H264, Encoding::Opus],
+            None => &[],
+        }
+    }
+
+    fn open(&self, _: &Context) -> Result<(), OutputError> {
+        if let (Some(config), Some(server)) = (&self.config, self.webrtc.server()) {
+            let publisher = Publisher::new(server.clone(), config.clone())?;
+            let _ = self.publisher.set(publisher);
+        }
+        Ok(())
+    }
+
+    fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Result<(), OutputError>> {
+        async move {
+            if let Some(publisher) = self.publisher.get() {
+                publisher.run(cx.stop).await;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn files(&self) -> Files {
+        let files = self.config.iter();
+        let read = files
+            .flat_map(|whip| [whip.token_file.clone(), whip.ca.clone()])
+            .flatten()
+            .collect();
+        Files {
+            read,
+            write: Vec::new(),
+        }
+    }
+}
