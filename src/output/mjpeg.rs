@@ -9,6 +9,7 @@ use super::camera::{self, CameraHub};
 use super::http_viewer::HttpViewer;
 use super::snapshot::LIVE_HEADERS;
 use super::{Address, ApiError, Context, Output};
+use crate::config::CameraConfig;
 use crate::http::ClientAddr;
 use crate::hub::{Feed, Packet};
 use crate::media::Encoding;
@@ -43,7 +44,7 @@ impl Output for Mjpeg {
         "mjpeg"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         &[Encoding::Jpeg]
     }
 

@@ -17,7 +17,7 @@ pub mod whip;
 
 pub(crate) use error::ApiError;
 
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::http::Limits;
 use crate::media::{Encoding, MediaKind};
 use axum::Router;
@@ -39,7 +39,7 @@ pub trait Output: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The encodings that it reads of a camera: these are encoded while somebody reads them.
-    fn needs(&self) -> &[Encoding];
+    fn needs(&self, camera: &CameraConfig) -> &[Encoding];
 
     /// What it serves over HTTP, for the address list.
     fn addresses(&self) -> &'static [Address] {
@@ -123,26 +123,34 @@ pub struct Context {
 
 /// All outputs: the one list.
 pub fn all(config: &Config) -> Vec<Arc<dyn Output>> {
-    #[cfg(feature = "webrtc")]
-    let webrtc = Arc::new(webrtc::WebRtc::new(config));
-    vec![
+    let mut outputs: Vec<Arc<dyn Output>> = vec![
         Arc::new(websocket::WebSocket),
         Arc::new(snapshot::Snapshot),
         Arc::new(mjpeg::Mjpeg),
         Arc::new(wav::Wav),
-        #[cfg(feature = "webrtc")]
-        webrtc.clone(),
-        #[cfg(feature = "webrtc")]
-        Arc::new(whip::Whip::new(config, webrtc)),
-    ]
+    ];
+    outputs.extend(webrtc_outputs(config));
+    outputs
+}
+
+/// WHIP publishes through WebRTC's sessions.
+#[cfg(feature = "webrtc")]
+fn webrtc_outputs(config: &Config) -> [Arc<dyn Output>; 2] {
+    let webrtc = Arc::new(webrtc::WebRtc::new(config));
+    [webrtc.clone(), Arc::new(whip::Whip::new(config, webrtc))]
+}
+
+#[cfg(not(feature = "webrtc"))]
+fn webrtc_outputs(_: &Config) -> [Arc<dyn Output>; 0] {
+    []
 }
 
 /// What all outputs together read of one stream: each encoding has a ring, and an encoder while
 /// somebody reads it. In the order of [`all`].
-pub fn encodings(config: &Config, kind: MediaKind) -> Vec<Encoding> {
+pub fn encodings(config: &Config, camera: &CameraConfig, kind: MediaKind) -> Vec<Encoding> {
     let mut encodings = Vec::new();
     for output in all(config) {
-        for &encoding in output.needs() {
+        for &encoding in output.needs(camera) {
             if encoding.kind() == kind && !encodings.contains(&encoding) {
                 encodings.push(encoding);
             }

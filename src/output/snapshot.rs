@@ -3,6 +3,7 @@
 use super::camera::{self, CameraHub};
 use super::http_viewer::HttpViewer;
 use super::{Address, ApiError, Context, Output};
+use crate::config::CameraConfig;
 use crate::hub::{Feed, Hub, Packet};
 use crate::media::{Encoding, MediaKind, MonoNs, WorkerState};
 use crate::wire::Delivery;
@@ -54,7 +55,7 @@ impl Output for Snapshot {
         "snapshot"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         &[Encoding::Jpeg]
     }
 

@@ -4,6 +4,7 @@
 use super::camera::{self, CameraHub};
 use super::http_viewer::HttpViewer;
 use super::{Address, ApiError, Context, Output};
+use crate::config::CameraConfig;
 use crate::http::ClientAddr;
 use crate::http::access::Scope;
 use crate::hub::{Feed, Packet};
@@ -47,7 +48,7 @@ impl Output for Wav {
         "wav"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         &[Encoding::Pcm]
     }
 

@@ -363,7 +363,7 @@ fn one_viewer_more_than_may_be_is_told_so_with_503() {
         .read_to_string(&mut answer)
         .expect("the server answers");
     assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("all places for viewers are taken"),
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("the limit of viewers is reached"),
         "{answer}"
     );
     first.frame();

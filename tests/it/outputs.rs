@@ -262,8 +262,8 @@ fn every_refusal_is_json_that_says_why() {
         ("GET", "/?action=stream&action=stop", 400, "action"),
         ("GET", "/?action=stream&max_fps=x", 400, "max_fps"),
         ("GET", "/?action=snapshot&max_age_ms=x", 400, "max_age_ms"),
-        ("GET", "/index.html", 404, "nothing"),
-        ("GET", "/nothing", 404, "nothing"),
+        ("GET", "/index.html", 404, "not found"),
+        ("GET", "/nothing", 404, "not found"),
         ("PUT", "/snapshot.jpg", 405, "Allow"),
     ] {
         let answer = ask(&program, method, path);
@@ -370,7 +370,7 @@ fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
     };
     crate::common::until("a refusal without a wait", || {
         let (status, body) = said(get(&program, "/snapshot.jpg"));
-        (status == 503 && body.contains("the camera is away")).then_some(())
+        (status == 503 && body.contains("the camera is not available")).then_some(())
     });
 }
 
@@ -401,7 +401,7 @@ fn restarts_are_counted_by_worker_though_nobody_watches() {
         let before = program.child(&process, None);
         crate::common::kill(before, libc::SIGKILL);
         program.child(&process, Some(before));
-        let row = format!("stampcast_worker_restarts_total{{worker=\"{name}\"}} {times}");
+        let row = format!("worker=\"{name}\"}} {times}");
         crate::common::until(&row, || metrics(&program).contains(&row).then_some(()));
     }
     for row in ["worker=\"serve\"} 1", "worker=\"audio\"} 0"] {
@@ -432,12 +432,12 @@ fn state_metrics_and_the_page_are_there() {
     );
     let metrics = metrics(&program);
     for expected in [
-        "stampcast_viewers 1",
-        "stampcast_packets_total{encoding=\"jpeg\"}",
-        "stampcast_packets_dropped_total{stream=\"video\",cause=\"viewer_queue\"}",
+        "stampcast_viewers{camera=\"main\"} 1",
+        "stampcast_packets_total{camera=\"main\",encoding=\"jpeg\"}",
+        "stampcast_packets_dropped_total{camera=\"main\",stream=\"video\",cause=\"viewer_queue\"}",
         "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
-        "stampcast_packet_age_seconds_sum{stream=\"audio\"}",
-        "stampcast_worker_restarts_total{worker=\"audio\"} 0",
+        "stampcast_packet_age_seconds_sum{camera=\"main\",stream=\"audio\"}",
+        "stampcast_worker_restarts_total{camera=\"main\",worker=\"audio\"} 0",
         "stampcast_build_info{version=",
         "# TYPE stampcast_packets_total counter",
     ] {
@@ -447,7 +447,7 @@ fn state_metrics_and_the_page_are_there() {
         );
     }
     let sent = metrics.lines().find_map(|l| {
-        l.strip_prefix("stampcast_sent_bytes_total{stream=\"video\"} ")?
+        l.strip_prefix("stampcast_sent_bytes_total{camera=\"main\",stream=\"video\"} ")?
             .parse::<f64>()
             .ok()
     });
@@ -464,8 +464,8 @@ fn state_metrics_and_the_page_are_there() {
             .to_owned()
     };
     assert_eq!(
-        of_all("bucket", "le=\"+Inf\",stream=\"video\""),
-        of_all("count", "stream=\"video\"")
+        of_all("bucket", "le=\"+Inf\",camera=\"main\",stream=\"video\""),
+        of_all("count", "camera=\"main\",stream=\"video\"")
     );
     for path in ["/", "/index.html"] {
         assert!(

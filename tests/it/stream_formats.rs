@@ -434,7 +434,7 @@ async fn all_goes_on_queueing_behind_a_window() {
 async fn what_cannot_be_served_is_refused_before_the_upgrade() {
     let mut rig = Rig::with(false, Limits::default()).await;
     let cases = [
-        ("?audio=1", 400, "sound is off"),
+        ("?audio=1", 400, "audio is off"),
         ("?fps=3", 400, "unknown parameter \"fps\""),
         ("?window=0", 400, "window must be 1 to 100"),
         ("?video=0", 400, "neither video nor audio"),

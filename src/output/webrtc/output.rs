@@ -1,7 +1,7 @@
 //! WebRTC as one of the outputs.
 
 use super::{Server, http};
-use crate::config::{self, Config};
+use crate::config::{self, CameraConfig, Config};
 use crate::media::Encoding;
 use crate::output::{Address, Context, Output, OutputError};
 use axum::Router;
@@ -21,10 +21,14 @@ pub struct WebRtc {
 impl WebRtc {
     pub(crate) fn new(config: &Config) -> Self {
         let mut webrtc = config.webrtc.clone();
-        if let Some(webrtc) = &mut webrtc
+        let video = config
+            .cameras
+            .iter()
+            .find_map(|camera| camera.video.as_ref());
+        if let (Some(webrtc), Some(video)) = (&mut webrtc, video)
             && webrtc.bitrate_bps == 0
         {
-            let size = (config.video.width as usize, config.video.height as usize);
+            let size = (video.width as usize, video.height as usize);
             webrtc.bitrate_bps = crate::encode::h264::default_bps(size);
         }
         Self {
@@ -44,7 +48,7 @@ impl Output for WebRtc {
         "webrtc"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         match self.config {
             Some(_) => &[Encoding::H264, Encoding::Opus],
             None => &[],

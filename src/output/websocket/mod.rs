@@ -9,6 +9,7 @@ mod writer;
 
 use super::camera;
 use super::{Address, Context, Output};
+use crate::config::CameraConfig;
 use crate::media::Encoding;
 use axum::Router;
 use axum::routing::get;
@@ -21,7 +22,7 @@ impl Output for WebSocket {
         "websocket"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         &[Encoding::Jpeg, Encoding::Pcm]
     }
 

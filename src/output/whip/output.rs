@@ -1,7 +1,7 @@
 //! WHIP as one of the outputs.
 
 use super::Publisher;
-use crate::config::{self, Config};
+use crate::config::{self, CameraConfig, Config};
 use crate::media::Encoding;
 use crate::output::webrtc::WebRtc;
 use crate::output::{Context, Files, Output, OutputError};
@@ -36,7 +36,7 @@ impl Output for Whip {
         "whip"
     }
 
-    fn needs(&self) -> &[Encoding] {
+    fn needs(&self, _: &CameraConfig) -> &[Encoding] {
         match self.config {
             Some(_) => &[Encoding::H264, Encoding::Opus],
             None => &[],
