@@ -5,7 +5,7 @@
 //! ```text
 //! camera ─► VideoSource ─► encode ─┐ process stampcast-video            ┌─► /stream  text, binary
 //!                                  ├─► Ring (shared memory) ─► Hub ─────┼─► MJPEG, snapshot, WAV
-//! microphone ─► SoundSource ───────┘ process stampcast-audio            └─► WebRTC
+//! microphone ─► AudioSource ───────┘ process stampcast-audio            └─► WebRTC
 //! ```
 //!
 //! [`supervise`] is the program's first process: it binds the port, makes the rings, forks the others and watches them.

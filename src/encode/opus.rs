@@ -1,7 +1,7 @@
 //! Opus from a microphone's chunks: whatever their rate and length, packets of 20 ms at 48 kHz come out, each with the instant
 //! of the sound that it decodes to. Knows no device, no ring, no viewer.
 
-use crate::media::frame::SoundChunk;
+use crate::media::frame::AudioChunk;
 use crate::media::resample::{ResampleError, Resampler};
 use crate::media::{MonoNs, OPUS_PACKET};
 use opus::{Application, Bitrate, Channels, Encoder};
@@ -50,7 +50,7 @@ impl OpusEncoder {
     /// makes of it. Sound before a gap that fills no packet is lost with the gap: less than 20 ms.
     pub fn take(
         &mut self,
-        chunk: &SoundChunk<'_>,
+        chunk: &AudioChunk<'_>,
         put: impl FnMut(MonoNs, &[u8]),
     ) -> Result<(), OpusError> {
         let from = (chunk.rate_hz, chunk.channels);
@@ -88,7 +88,7 @@ impl Running {
 
     fn take(
         &mut self,
-        chunk: &SoundChunk<'_>,
+        chunk: &AudioChunk<'_>,
         mut put: impl FnMut(MonoNs, &[u8]),
     ) -> Result<(), OpusError> {
         if chunk.after_xrun {
@@ -146,7 +146,7 @@ mod tests {
                 .flat_map(|&n| std::iter::repeat_n(sample(n), usize::from(channels)))
                 .collect();
             let first_sample = MonoNs(START + part[0] * 1_000_000_000 / u64::from(rate_hz));
-            let chunk = SoundChunk {
+            let chunk = AudioChunk {
                 samples: &samples,
                 channels,
                 rate_hz,
@@ -221,7 +221,7 @@ mod tests {
         let samples = [0i16; 1_000];
         let mut stamps = Vec::new();
         for (start, after_xrun) in [(START, false), (START + 3_000_000_000, true)] {
-            let chunk = SoundChunk {
+            let chunk = AudioChunk {
                 samples: &samples,
                 channels: 1,
                 rate_hz: 48_000,

@@ -1,4 +1,6 @@
-//! Cameras and microphones: each kind is a folder that implements [`VideoSource`] or [`SoundSource`]. Knows no encoder and no network.
+//! Cameras and microphones. Each kind is a folder that implements [`VideoSource`] or
+//! [`AudioSource`]; [`open_video`] and [`open_audio`] open the one that the settings name. Knows no
+//! encoder and no network.
 
 pub mod alsa;
 pub mod jitter;
@@ -6,57 +8,143 @@ pub mod rpicam;
 pub mod test_pattern;
 pub mod v4l2;
 
-use crate::media::frame::{RawFrame, SoundChunk};
+use crate::config::{AudioConfig, AudioSourceConfig, VideoConfig, VideoSourceConfig};
+use crate::media::frame::{AudioChunk, RawFrame};
 use crate::media::{MonoNs, StreamInfo};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a wait for a frame ended with.
-#[derive(Debug)]
-pub enum Grab<'a> {
-    Frame(RawFrame<'a>),
-    /// The device delivered something that is no picture (counted, one frame).
-    Corrupt {
-        capture_time: MonoNs,
-        missed: u32,
-        why: String,
-    },
-    /// Nothing came within the timeout. Not an error: the caller's loop shows that it lives and waits again.
-    TimedOut,
-}
+/// The rate of the test tone, Hz.
+const TONE_HZ: u32 = 48_000;
 
-/// A camera that is open and streaming. Dropping it releases the device.
-pub trait VideoSource {
+/// An open device. Dropping it releases the device.
+pub trait Source {
+    /// What the device is and how it stamps. Read about once a second.
     fn info(&self) -> StreamInfo;
-    /// What the device does otherwise than it was asked, noticed since the last call.
-    fn notes(&mut self) -> Vec<String> {
+
+    /// What the device does differently from what was asked, since the last call. One line each.
+    fn take_notes(&mut self) -> Vec<String> {
         Vec::new()
     }
-    /// Waits for the next frame, never longer than `timeout`.
-    fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError>;
-    /// UNIX time minus CLOCK_MONOTONIC as the server has it, told before each grab. Only a test picture draws it.
-    fn clock_offset(&mut self, _offset_ns: i64) {}
-    /// What remains of `asked` (turns, mirrors) for the frames that this source delivers. Most sources do nothing of it.
-    fn left_to_do(&self, asked: &crate::config::VideoConfig) -> crate::config::VideoConfig {
+
+    /// How the same device is found again after it was unplugged or renumbered; `None` where any
+    /// device of the kind will do.
+    fn identity(&self) -> Option<SourceIdentity> {
+        None
+    }
+}
+
+/// An open, streaming camera.
+pub trait VideoSource: Source {
+    /// Waits for the next frame, at most `timeout`.
+    ///
+    /// # Errors
+    /// The device failed or was unplugged. It must be opened again.
+    fn next_frame(&mut self, timeout: Duration) -> Result<Capture<'_>, SourceError>;
+
+    /// What remains of the `asked` processing (rotation, mirroring, quality) for the frames that
+    /// this source delivers. Most sources do none of it.
+    fn remaining(&self, asked: &VideoConfig) -> VideoConfig {
         asked.clone()
     }
 }
 
-/// A microphone that is open and running.
-pub trait SoundSource {
-    fn info(&self) -> StreamInfo;
-    /// Waits for the next packet's worth of sound, never longer than `timeout`; `None` when nothing came.
-    fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError>;
-    /// What is done to the sound that was not asked for (mixing, resampling), noticed since the last call.
-    fn notes(&mut self) -> Vec<String> {
-        Vec::new()
-    }
+/// An open, running microphone. Delivers the device's own rate, and its own one or two channels.
+pub trait AudioSource: Source {
+    /// Waits for the next 20 ms of audio (a little more where the rate does not divide), at most
+    /// `timeout`; `None` when nothing came.
+    ///
+    /// # Errors
+    /// The device failed or was unplugged. It must be opened again.
+    fn next_chunk(&mut self, timeout: Duration) -> Result<Option<AudioChunk<'_>>, SourceError>;
 }
 
-/// Why a device cannot be read. Its text names the device and says what to do where the user can do something.
+/// What a wait for a frame ended with.
+#[derive(Debug)]
+pub enum Capture<'a> {
+    Frame(RawFrame<'a>),
+    /// The device delivered bytes that are not an image. Counts as one frame.
+    Corrupt {
+        capture_time: MonoNs,
+        /// Frames that the device skipped before this one.
+        missed: u32,
+        why: String,
+    },
+    /// Nothing came within the timeout. Not an error: the caller shows that it is alive and waits
+    /// again.
+    TimedOut,
+}
+
+/// Identifies one device across replugging, renumbering and worker restarts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceIdentity {
+    V4l2(v4l2::Identity),
+    Alsa(alsa::find::Identity),
+}
+
+/// Reads the server's UNIX time minus CLOCK_MONOTONIC, ns; 0 until it is known.
+pub type ClockOffset = Box<dyn Fn() -> i64 + Send>;
+
+/// Opens the camera that the settings name. `known`: the device that was open before, which is then
+/// opened again, under whatever number or port. `clock_offset` is for the time that the test pattern
+/// draws.
+///
+/// # Errors
+/// The device is missing, busy, or cannot do what was asked.
+pub fn open_video(
+    video: &VideoConfig,
+    known: Option<&SourceIdentity>,
+    clock_offset: ClockOffset,
+) -> Result<Box<dyn VideoSource>, SourceError> {
+    Ok(match &video.source {
+        VideoSourceConfig::Usb(which) => {
+            let mut known = match known {
+                Some(SourceIdentity::V4l2(camera)) if camera.fits(which) => Some(camera.clone()),
+                _ => None,
+            };
+            Box::new(v4l2::UsbSource::open(which, video, &mut known)?)
+        }
+        VideoSourceConfig::Rpi => Box::new(rpicam::RpiSource::open(video)?),
+        VideoSourceConfig::Test => Box::new(
+            test_pattern::TestSource::open(video.width, video.height, video.fps)?
+                .with_clock_offset(clock_offset),
+        ),
+    })
+}
+
+/// Opens the microphone that the settings name. `known`: the device that was open before, which is
+/// then opened again, under whatever card number.
+///
+/// # Errors
+/// The device is missing, busy, or cannot do what was asked.
+pub fn open_audio(
+    audio: &AudioConfig,
+    known: Option<&SourceIdentity>,
+) -> Result<Box<dyn AudioSource>, SourceError> {
+    Ok(match &audio.source {
+        AudioSourceConfig::Microphone(which) => {
+            let known = match known {
+                Some(SourceIdentity::Alsa(microphone)) => Some(microphone),
+                _ => None,
+            };
+            Box::new(alsa::microphone::MicrophoneSource::open(
+                which, audio, known,
+            )?)
+        }
+        AudioSourceConfig::Test => Box::new(test_pattern::tone::ToneSource::open(
+            audio.rate_hz.unwrap_or(TONE_HZ),
+            audio.channels,
+        )?),
+    })
+}
+
+/// Why a device cannot be read. The text names the device, and says what to do where the user can
+/// do something.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// No such device, or it was unplugged. `available` is what there is, a line each.
-    #[error("{device} is not there{}", list(.available))]
+    /// No such device, or it was unplugged. `available`: one line per device that there is.
+    #[error("{device} not found{}", list(.available))]
     Missing {
         device: String,
         available: Vec<String>,
@@ -79,8 +167,8 @@ pub enum SourceError {
 
 fn list(available: &[String]) -> String {
     if available.is_empty() {
-        "; none was found at all: plug one in (stampcast --list-devices shows what there is)".into()
+        " (no devices on this machine; see stampcast --list-devices)".into()
     } else {
-        format!("; there is: {}", available.join(", "))
+        format!("; available: {}", available.join(", "))
     }
 }

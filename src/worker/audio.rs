@@ -1,37 +1,29 @@
 //! The sound worker's loop: microphone to rings, one chunk at a time.
 
 use super::{Description, End, GRAB, Lane, Worker};
-use crate::config::{AudioConfig, AudioSourceConfig};
+use crate::config::AudioConfig;
 #[cfg(feature = "webrtc")]
 use crate::encode::opus::{OpusEncoder, RATE_HZ};
-use crate::media::frame::SoundChunk;
+use crate::media::frame::AudioChunk;
 use crate::media::{Encoding, MonoNs, Shape, WorkerState};
-use crate::source::alsa::find::Identity;
-use crate::source::alsa::microphone::MicSource;
-use crate::source::test_pattern::tone::BeepSource;
-use crate::source::{SoundSource, SourceError};
+use crate::source;
+use crate::source::{AudioSource, SourceError, SourceIdentity};
 use std::time::Duration;
-
-/// The beep's rate where none is asked for, Hz.
-const BEEP_HZ: u32 = 48_000;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, sound: &AudioConfig, lanes: Vec<Lane>) -> End {
     let mut outlets: Vec<Outlet> = lanes.into_iter().map(Outlet::new).collect();
-    let mut known: Option<Identity> = if sound.source == AudioSourceConfig::Test {
-        None
-    } else {
-        worker.noted_device()
-    };
+    let mut known: Option<SourceIdentity> = worker.noted_device();
     worker.status.set_interval(Duration::from_millis(20));
     for outlet in &outlets {
         worker.note_number(&outlet.lane);
     }
     loop {
-        let mut source = match worker.open(|| open(sound, &mut known)) {
+        let mut source = match worker.open(|| source::open_audio(sound, known.as_ref())) {
             Ok(source) => source,
             Err(end) => return end,
         };
+        known = source.identity().or(known);
         if let Some(microphone) = &known {
             worker.note_device(microphone);
         }
@@ -48,34 +40,13 @@ pub fn run(mut worker: Worker, sound: &AudioConfig, lanes: Vec<Lane>) -> End {
     }
 }
 
-/// `known`: which microphone it was before, to be found again under whatever card number.
-fn open(
-    sound: &AudioConfig,
-    known: &mut Option<Identity>,
-) -> Result<Box<dyn SoundSource>, SourceError> {
-    let which = match &sound.source {
-        AudioSourceConfig::Test => {
-            return Ok(Box::new(BeepSource::open(
-                sound.rate_hz.unwrap_or(BEEP_HZ),
-                sound.channels,
-            )?));
-        }
-        AudioSourceConfig::Microphone(which) => which,
-    };
-    let source = MicSource::open(which, sound, known.as_ref())?;
-    if let Some(identity) = source.identity() {
-        *known = Some(identity.clone());
-    }
-    Ok(Box::new(source))
-}
-
 fn stream(
     worker: &mut Worker,
-    source: &mut dyn SoundSource,
+    source: &mut dyn AudioSource,
     outlets: &mut [Outlet],
 ) -> Result<End, SourceError> {
     let mut description = Description::default();
-    for note in source.notes() {
+    for note in source.take_notes() {
         if worker.is_new_note(&note) {
             tracing::info!("{note}");
         }
@@ -85,7 +56,7 @@ fn stream(
         worker.status.beat(now);
         description.tell(worker, now, || source.info());
         worker.status.set_state(WorkerState::Streaming);
-        let Some(chunk) = source.grab(GRAB)? else {
+        let Some(chunk) = source.next_chunk(GRAB)? else {
             continue;
         };
         for outlet in &mut *outlets {
@@ -144,7 +115,7 @@ impl Outlet {
         }
     }
 
-    fn chunk(&mut self, chunk: &SoundChunk<'_>) {
+    fn chunk(&mut self, chunk: &AudioChunk<'_>) {
         if chunk.after_xrun {
             self.lane.lose_to_xrun();
         }

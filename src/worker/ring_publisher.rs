@@ -29,9 +29,10 @@ impl Lane {
         self.ring.demand()
     }
 
-    /// The server's UNIX time minus CLOCK_MONOTONIC; 0 until it is known.
-    pub fn clock_offset_ns(&self) -> i64 {
-        self.ring.clock_offset_ns()
+    /// Reads the server's UNIX time minus CLOCK_MONOTONIC, ns; 0 until it is known.
+    pub fn clock_offset(&self) -> Box<dyn Fn() -> i64 + Send> {
+        let demand = self.ring.demand_reader();
+        Box::new(move || demand.clock_offset_ns())
     }
 
     /// The number that the next packet gets.

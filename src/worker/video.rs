@@ -2,7 +2,7 @@
 
 use super::frame_decimator::Thinner;
 use super::{Description, End, GRAB, Lane, Worker};
-use crate::config::{VideoConfig, VideoSourceConfig};
+use crate::config::VideoConfig;
 #[cfg(feature = "webrtc")]
 use crate::encode::h264::{H264Encoder, Wish};
 use crate::encode::pipeline::{Frame, Picture, PictureError};
@@ -10,21 +10,14 @@ use crate::ipc::ring::TooLarge;
 use crate::log::Told;
 use crate::media::frame::RawFrame;
 use crate::media::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
-use crate::source::rpicam::RpiSource;
-use crate::source::test_pattern::TestSource;
-use crate::source::v4l2;
-use crate::source::{Grab, SourceError, VideoSource};
+use crate::source;
+use crate::source::{Capture, ClockOffset, SourceError, SourceIdentity, VideoSource};
 use std::time::Duration;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
 pub fn run(mut worker: Worker, video: &VideoConfig, lanes: Vec<Lane>) -> End {
     let mut frames = Frames::new(video, lanes);
-    let mut known = match &video.source {
-        VideoSourceConfig::Usb(which) => worker
-            .noted_device()
-            .filter(|camera: &v4l2::Identity| camera.fits(which)),
-        _ => None,
-    };
+    let mut known: Option<SourceIdentity> = worker.noted_device();
     worker
         .status
         .set_interval(Duration::from_secs_f64(1.0 / video.fps));
@@ -33,10 +26,13 @@ pub fn run(mut worker: Worker, video: &VideoConfig, lanes: Vec<Lane>) -> End {
         .iter()
         .for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
-        let mut source = match worker.open(|| open(video, &mut known)) {
+        let mut source = match worker
+            .open(|| source::open_video(video, known.as_ref(), clock_offset(&frames)))
+        {
             Ok(source) => source,
             Err(end) => return end,
         };
+        known = source.identity().or(known);
         match stream(&mut worker, source.as_mut(), known.as_ref(), &mut frames) {
             Ok(end) => return end,
             Err(e) => {
@@ -51,24 +47,10 @@ pub fn run(mut worker: Worker, video: &VideoConfig, lanes: Vec<Lane>) -> End {
     }
 }
 
-/// `known`: which USB camera it was before, to be found again under whatever number or port.
-fn open(
-    video: &VideoConfig,
-    known: &mut Option<v4l2::Identity>,
-) -> Result<Box<dyn VideoSource>, SourceError> {
-    Ok(match &video.source {
-        VideoSourceConfig::Usb(which) => Box::new(v4l2::UsbSource::open(which, video, known)?),
-        VideoSourceConfig::Rpi => Box::new(RpiSource::open(video)?),
-        VideoSourceConfig::Test => {
-            Box::new(TestSource::open(video.width, video.height, video.fps)?)
-        }
-    })
-}
-
 fn stream(
     worker: &mut Worker,
     source: &mut dyn VideoSource,
-    camera: Option<&v4l2::Identity>,
+    camera: Option<&SourceIdentity>,
     frames: &mut Frames,
 ) -> Result<End, SourceError> {
     frames.source_is_new(source)?;
@@ -78,26 +60,25 @@ fn stream(
     let mut description = Description::default();
     while !worker.stop.asked() {
         worker.status.beat(MonoNs::now());
-        source.clock_offset(frames.clock_offset_ns());
-        let grabbed = source.grab(GRAB)?;
+        let grabbed = source.next_frame(GRAB)?;
         // Before the frame is handed over, so that whoever gets it knows that the camera is back. A device that is open and gives
         // nothing is the supervisor's to judge.
         worker.status.set_state(WorkerState::Streaming);
         match grabbed {
-            Grab::TimedOut => continue,
-            Grab::Frame(frame) => {
+            Capture::TimedOut => continue,
+            Capture::Frame(frame) => {
                 frames.frame(&frame);
                 if worker.good(MonoNs::now()) {
                     frames.told.forget();
                 }
             }
-            Grab::Corrupt {
+            Capture::Corrupt {
                 capture_time,
                 missed,
                 why,
             } => frames.corrupt(capture_time, missed, &why),
         }
-        for note in source.notes() {
+        for note in source.take_notes() {
             if worker.is_new_note(&note) {
                 tracing::warn!("{note}");
             }
@@ -157,16 +138,10 @@ impl Frames {
         }
     }
 
-    fn clock_offset_ns(&self) -> i64 {
-        self.outlets
-            .first()
-            .map_or(0, |outlet| outlet.lane.clock_offset_ns())
-    }
-
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
         self.thinner = Thinner::new(self.video.fps);
         self.size = None;
-        let picture = Picture::new(&source.left_to_do(&self.video));
+        let picture = Picture::new(&source.remaining(&self.video));
         self.picture = Some(picture.map_err(|e| SourceError::Unsupported {
             device: source.info().device,
             why: e.to_string(),
@@ -247,6 +222,13 @@ impl Frames {
                     .map_or(0, |outlet| outlet.lane.next_sequence())
             );
         }
+    }
+}
+
+fn clock_offset(frames: &Frames) -> ClockOffset {
+    match frames.outlets.first() {
+        Some(outlet) => outlet.lane.clock_offset(),
+        None => Box::new(|| 0),
     }
 }
 

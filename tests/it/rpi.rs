@@ -6,7 +6,7 @@ use stampcast::config::{Flip, Rotate, VideoConfig};
 use stampcast::media::frame::PixelFormat;
 use stampcast::media::{MonoNs, Shape};
 use stampcast::source::rpicam::RpiSource;
-use stampcast::source::{Grab, SourceError, VideoSource};
+use stampcast::source::{Capture, Source, SourceError, VideoSource};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -112,8 +112,8 @@ fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
     let start = Instant::now();
     loop {
         assert!(start.elapsed() < PATIENCE, "no frame and no error");
-        match source.grab(Duration::from_millis(200))? {
-            Grab::Frame(f) => {
+        match source.next_frame(Duration::from_millis(200))? {
+            Capture::Frame(f) => {
                 assert_eq!(
                     (f.format, f.width, f.height, f.stride),
                     (PixelFormat::Mjpeg, 640, 480, 0)
@@ -127,7 +127,7 @@ fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
                     len: f.data.len(),
                 });
             }
-            Grab::TimedOut => {}
+            Capture::TimedOut => {}
             other => panic!("{other:?}"),
         }
     }
@@ -384,7 +384,7 @@ fn settings_reach_the_camera() {
         assert!(args.contains(part), "{part} in {args}");
     }
     assert!(!args.contains("--vflip"));
-    let left = source.left_to_do(&asked);
+    let left = source.remaining(&asked);
     assert_eq!(
         (left.rotate, left.flip),
         (Rotate::None, Flip::None),

@@ -127,7 +127,28 @@ impl RingWriter {
         Ok(())
     }
 
-    /// To be looked at before each frame: nothing wakes the worker for it.
+    /// What the server wants of this ring. Nothing wakes the worker for it: read it before each frame.
+    pub fn demand(&self) -> Demand {
+        self.demand_reader().demand()
+    }
+
+    /// Reads what the server wants of this ring, also while another thread writes to it.
+    pub fn demand_reader(&self) -> DemandReader {
+        DemandReader(self.core.memory().clone())
+    }
+
+    /// Packets that this ring dropped since it was made.
+    pub fn dropped(&self) -> u64 {
+        self.core.dropped()
+    }
+}
+
+/// What the server wants of a ring, as it stands in the ring's header. Nothing wakes the worker for
+/// it: read it before each frame.
+#[derive(Clone)]
+pub struct DemandReader(Mapping);
+
+impl DemandReader {
     pub fn demand(&self) -> Demand {
         Demand {
             wanted: self.word(layout::WANTED) != 0,
@@ -141,13 +162,8 @@ impl RingWriter {
         self.word(layout::CLOCK_OFFSET_NS) as i64
     }
 
-    /// Packets that this ring dropped since it was made.
-    pub fn dropped(&self) -> u64 {
-        self.core.dropped()
-    }
-
     fn word(&self, at: usize) -> u64 {
-        self.core.memory().words()[at].load(Relaxed)
+        self.0.words()[at].load(Relaxed)
     }
 }
 

@@ -176,7 +176,7 @@ fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
             bitrate_bps: 0
         }
     );
-    assert_eq!(writer.clock_offset_ns(), 0);
+    assert_eq!(writer.demand_reader().clock_offset_ns(), 0);
     reader.set_demand(true);
     reader.request_keyframe();
     reader.request_keyframe();
@@ -190,7 +190,7 @@ fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
             bitrate_bps: 2_000_000
         }
     );
-    assert_eq!(writer.clock_offset_ns(), -5);
+    assert_eq!(writer.demand_reader().clock_offset_ns(), -5);
     drop(reader);
     let reader = ring.reader();
     assert_eq!(

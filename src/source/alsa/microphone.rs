@@ -9,10 +9,10 @@ use super::sample_clock::{Continuity, Fit};
 use super::setup::{channels, configure, io_error, lines, missing, open_error, unsupported};
 use crate::config;
 use crate::config::Microphone;
-use crate::media::frame::SoundChunk;
+use crate::media::frame::AudioChunk;
 use crate::media::resample::Resampler;
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
-use crate::source::{SoundSource, SourceError};
+use crate::source::{AudioSource, Source, SourceError, SourceIdentity};
 use alsa::pcm::{PCM, State};
 use alsa::poll::{Descriptors, Flags, pollfd};
 use std::path::Path;
@@ -32,9 +32,9 @@ const CLOCK_TOLERANCE_NS: u64 = 2_000_000_000;
 /// An open, running microphone.
 ///
 /// The device's ring holds one second: a reader that is later than that loses what was in it, and the next chunk says so
-/// ([`SoundChunk::after_xrun`]). Here at most two seconds wait to be handed out; when a device is faster than that with
+/// ([`AudioChunk::after_xrun`]). Here at most two seconds wait to be handed out; when a device is faster than that with
 /// sound that cannot be stamped, the stream is restarted.
-pub struct MicSource {
+pub struct MicrophoneSource {
     pcm: PCM,
     fds: Vec<pollfd>,
     title: String,
@@ -69,7 +69,7 @@ enum Look {
     Broken,
 }
 
-impl MicSource {
+impl MicrophoneSource {
     /// Opens the microphone that `which` names, or, after it was open before, the one with the identity `known`: then
     /// under whatever card number it has now, and no other device.
     pub fn open(
@@ -97,11 +97,6 @@ impl MicSource {
                 opened => opened,
             },
         }
-    }
-
-    /// What the device is found again by; `None` for a sound server's PCM, which follows its own rules.
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
     }
 
     fn open_listed(
@@ -374,8 +369,8 @@ impl MicSource {
     }
 }
 
-impl SoundSource for MicSource {
-    fn notes(&mut self) -> Vec<String> {
+impl Source for MicrophoneSource {
+    fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
@@ -401,9 +396,15 @@ impl SoundSource for MicSource {
         }
     }
 
+    fn identity(&self) -> Option<SourceIdentity> {
+        self.identity.clone().map(SourceIdentity::Alsa)
+    }
+}
+
+impl AudioSource for MicrophoneSource {
     /// `None` after `timeout` (to the millisecond) without a packet: the device may be silent for good, or its first
     /// packets wait for their stamp (0.1 s from the start, and while frames and time disagree).
-    fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError> {
+    fn next_chunk(&mut self, timeout: Duration) -> Result<Option<AudioChunk<'_>>, SourceError> {
         let deadline = Instant::now() + timeout;
         let mut woken = false;
         let first_sample = loop {
@@ -431,7 +432,7 @@ impl SoundSource for MicSource {
             woken = !self.broken && self.wait(left)?;
         };
         let after_xrun = std::mem::take(&mut self.lost);
-        Ok(Some(SoundChunk {
+        Ok(Some(AudioChunk {
             samples: &self.packet,
             channels: self.converter.channels_out as u16,
             rate_hz: self.rate_hz,
@@ -466,7 +467,7 @@ mod tests {
             "with\0nul",
             "plughw:CARD=NoSuchCard",
         ] {
-            match MicSource::open(&named(name), &sound(), None) {
+            match MicrophoneSource::open(&named(name), &sound(), None) {
                 Err(SourceError::Missing { device, available }) => {
                     assert!(
                         device.contains("NoSuch")
@@ -490,7 +491,7 @@ mod tests {
             serial_is_unique: true,
             port: "nowhere".into(),
         };
-        let opened = MicSource::open(&named("null"), &sound(), Some(&known));
+        let opened = MicrophoneSource::open(&named("null"), &sound(), Some(&known));
         assert!(
             matches!(opened, Err(SourceError::Missing { device, .. }) if device.contains("none has this"))
         );
@@ -500,7 +501,7 @@ mod tests {
     #[test]
     fn a_device_faster_than_time_neither_blocks_nor_fills_the_memory() {
         for rate_hz in [None, Some(16_000)] {
-            let mut source = MicSource::open(
+            let mut source = MicrophoneSource::open(
                 &named("null"),
                 &config::AudioConfig { rate_hz, ..sound() },
                 None,
@@ -508,7 +509,7 @@ mod tests {
             .unwrap();
             let began = Instant::now();
             for _ in 0..20 {
-                if let Some(chunk) = source.grab(Duration::from_millis(20)).unwrap() {
+                if let Some(chunk) = source.next_chunk(Duration::from_millis(20)).unwrap() {
                     assert_eq!(chunk.samples.len() as u32, chunk.rate_hz / 50);
                 }
             }

@@ -1,4 +1,4 @@
-//! Microphones: each kind implements [`SoundSource`](super::SoundSource). Knows no encoder and no network.
+//! Microphones: each kind implements [`AudioSource`](super::AudioSource). Knows no encoder and no network.
 
 pub mod convert;
 pub mod find;

@@ -12,7 +12,7 @@ pub mod spawn;
 pub mod stderr_tail;
 
 use super::jitter::Scatter;
-use super::{Grab, SourceError, VideoSource};
+use super::{Capture, Source, SourceError, VideoSource};
 use crate::config::VideoConfig;
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
@@ -23,7 +23,7 @@ use process::{Camera, DEVICE, Got};
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// How long `open` waits for a first frame or for the child's error; after that, `grab` goes on waiting.
+/// How long `open` waits for a first frame or for the child's error; after that, `next_frame` goes on waiting.
 const OPENING: Duration = Duration::from_millis(800);
 
 /// When a camera that gives nothing is given up: a little before the supervisor would end this process, because here we
@@ -58,7 +58,7 @@ pub struct RpiSource {
 impl RpiSource {
     /// Starts rpicam-vid (libcamera-vid before 2024) at `capture_width` by `capture_height`. The child is bound to the
     /// calling thread: it is killed when that ends. Waits up to 0.8 s for a first frame; a camera that takes longer is
-    /// waited for by `grab`.
+    /// waited for by `next_frame`.
     pub fn open(video: &VideoConfig) -> Result<Self, SourceError> {
         Self::open_with(
             &[vec!["rpicam-vid".into()], vec!["libcamera-vid".into()]],
@@ -102,7 +102,6 @@ impl RpiSource {
         Ok(source)
     }
 
-    /// What of the asked rotation and flip the camera does itself, and what is left.
     /// Waits for the next pair, at most `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<Option<Pair>, SourceError> {
         let deadline = MonoNs::now() + timeout;
@@ -228,24 +227,9 @@ impl RpiSource {
     }
 }
 
-impl VideoSource for RpiSource {
-    fn notes(&mut self) -> Vec<String> {
+impl Source for RpiSource {
+    fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
-    }
-
-    /// The program encodes at the asked quality and mirrors by itself.
-    fn left_to_do(&self, asked: &VideoConfig) -> VideoConfig {
-        let Orientation {
-            left_rotate: rotate,
-            left_flip: flip,
-            ..
-        } = self.orientation;
-        VideoConfig {
-            rotate,
-            flip,
-            quality_given: false,
-            ..asked.clone()
-        }
     }
 
     /// The size is the asked one until a first frame has come, then the delivered one.
@@ -266,8 +250,25 @@ impl VideoSource for RpiSource {
             drift_ppm: None,
         }
     }
+}
 
-    fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError> {
+impl VideoSource for RpiSource {
+    /// The program encodes at the asked quality and mirrors by itself.
+    fn remaining(&self, asked: &VideoConfig) -> VideoConfig {
+        let Orientation {
+            left_rotate: rotate,
+            left_flip: flip,
+            ..
+        } = self.orientation;
+        VideoConfig {
+            rotate,
+            flip,
+            quality_given: false,
+            ..asked.clone()
+        }
+    }
+
+    fn next_frame(&mut self, timeout: Duration) -> Result<Capture<'_>, SourceError> {
         let pair = match self.ready.take() {
             Some(pair) => pair,
             None => {
@@ -275,12 +276,12 @@ impl VideoSource for RpiSource {
                 self.checked(released)?;
                 match self.wait(timeout)? {
                     Some(pair) => pair,
-                    None => return Ok(Grab::TimedOut),
+                    None => return Ok(Capture::TimedOut),
                 }
             }
         };
         let capture_time = self.accept(&pair)?;
-        Ok(Grab::Frame(RawFrame {
+        Ok(Capture::Frame(RawFrame {
             format: PixelFormat::Mjpeg,
             width: pair.width.into(),
             height: pair.height.into(),

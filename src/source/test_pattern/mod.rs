@@ -10,7 +10,7 @@ pub mod tests;
 pub mod timecode;
 pub mod tone;
 
-use super::{Grab, SourceError, VideoSource};
+use super::{Capture, ClockOffset, Source, SourceError, VideoSource};
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo, UnixNs};
 use canvas::Canvas;
@@ -33,7 +33,10 @@ pub struct TestSource {
     next: u64,
     /// The frame that `data` shows, and the offset drawn into it.
     drawn: Option<(u64, i64)>,
+    /// The offset that the next frame is drawn with. While it is 0 (not known yet) the stamp is drawn as
+    /// dashes and the time code is left black, so that nobody reads a wrong time.
     clock_offset_ns: i64,
+    clock_offset: ClockOffset,
     canvas: Canvas,
     data: Vec<u8>,
 }
@@ -68,9 +71,18 @@ impl TestSource {
             grid,
             drawn: None,
             clock_offset_ns: 0,
+            clock_offset: Box::new(|| 0),
             canvas: Canvas::new(width, height),
             data: vec![128; stride * height as usize + 2 * chroma],
         })
+    }
+
+    /// The clock that is drawn.
+    pub fn with_clock_offset(self, clock_offset: ClockOffset) -> Self {
+        Self {
+            clock_offset,
+            ..self
+        }
     }
 
     /// Draws frame `number` unless it is there already.
@@ -120,7 +132,7 @@ impl TestSource {
     }
 }
 
-impl VideoSource for TestSource {
+impl Source for TestSource {
     fn info(&self) -> StreamInfo {
         StreamInfo {
             device: DEVICE.into(),
@@ -138,24 +150,21 @@ impl VideoSource for TestSource {
             drift_ppm: None,
         }
     }
+}
 
-    /// While it is 0 (not known yet) the stamp is drawn as dashes and the time code is left black, so that nobody reads a
-    /// wrong time.
-    fn clock_offset(&mut self, offset_ns: i64) {
-        self.clock_offset_ns = offset_ns;
-    }
-
-    fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError> {
+impl VideoSource for TestSource {
+    fn next_frame(&mut self, timeout: Duration) -> Result<Capture<'_>, SourceError> {
+        self.clock_offset_ns = (self.clock_offset)();
         let start = MonoNs::now();
         let due = self.next.max(self.grid.newest(start));
         // Drawn before its instant, so that it is handed over at its instant.
         self.draw(due);
         if !sync_pulse::wait(self.grid.instant(due), start + timeout) {
-            return Ok(Grab::TimedOut);
+            return Ok(Capture::TimedOut);
         }
         let missed = due - self.next;
         self.next = due + 1;
-        Ok(Grab::Frame(RawFrame {
+        Ok(Capture::Frame(RawFrame {
             format: PixelFormat::I420,
             width: self.width,
             height: self.height,

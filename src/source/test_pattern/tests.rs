@@ -7,7 +7,7 @@ const OFFSET: i64 = 1_795_000_000_123_456_789;
 
 fn picture(width: u32, height: u32, number: u64) -> TestSource {
     let mut source = TestSource::open(width, height, 15.0).unwrap();
-    source.clock_offset(OFFSET);
+    source.clock_offset_ns = OFFSET;
     source.draw(number);
     source
 }
@@ -183,7 +183,7 @@ fn frames_come_on_the_grid_and_in_order() {
     let (mut last, mut in_time) = (source.next - 1, 0);
     // On a loaded machine frames are lost here and there.
     while in_time < 20 {
-        let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else {
+        let Capture::Frame(f) = source.next_frame(Duration::from_secs(1)).unwrap() else {
             panic!("no frame")
         };
         let (at, missed) = (f.capture_time, f.missed);
@@ -202,7 +202,7 @@ fn loop_that_comes_late_is_told_what_it_missed() {
     while source.grid.newest(MonoNs::now()) < before + 5 {
         std::thread::yield_now();
     }
-    let Grab::Frame(f) = source.grab(Duration::from_secs(1)).unwrap() else {
+    let Capture::Frame(f) = source.next_frame(Duration::from_secs(1)).unwrap() else {
         panic!("no frame")
     };
     assert!(f.missed >= 5);
@@ -217,8 +217,8 @@ fn wait_ends_with_the_timeout() {
     let mut source = TestSource::open(64, 48, 0.001).unwrap();
     let at = MonoNs::now();
     assert!(matches!(
-        source.grab(Duration::from_millis(20)).unwrap(),
-        Grab::TimedOut
+        source.next_frame(Duration::from_millis(20)).unwrap(),
+        Capture::TimedOut
     ));
     assert!(MonoNs::now().since(at) >= Duration::from_millis(20));
 }

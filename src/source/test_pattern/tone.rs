@@ -2,9 +2,9 @@
 //! knows no picture but the beat it shares.
 
 use super::sync_pulse;
-use crate::media::frame::SoundChunk;
+use crate::media::frame::AudioChunk;
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
-use crate::source::{SoundSource, SourceError};
+use crate::source::{AudioSource, Source, SourceError};
 use std::time::Duration;
 
 const DEVICE: &str = "test beep";
@@ -19,7 +19,7 @@ const BACKLOG_NS: u64 = 1_000_000_000;
 /// Sample n stands at the instant n / rate of CLOCK_MONOTONIC; while that instant is in the first tenth of a second the
 /// tone sounds, between them there is noise of a few units. Packets hold rate / 50 samples (rounded up) and are handed
 /// over when their last sample is past.
-pub struct BeepSource {
+pub struct ToneSource {
     rate_hz: u32,
     channels: u16,
     /// Sample frames in a packet.
@@ -31,7 +31,7 @@ pub struct BeepSource {
     samples: Vec<i16>,
 }
 
-impl BeepSource {
+impl ToneSource {
     /// `rate_hz` is 8000 to 192000, `channels` 1 or 2.
     pub fn open(rate_hz: u32, channels: u16) -> Result<Self, SourceError> {
         if !(8_000..=192_000).contains(&rate_hz) || !(1..=2).contains(&channels) {
@@ -83,7 +83,7 @@ fn hush(n: u64) -> i16 {
     (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61) as i16 - 3
 }
 
-impl SoundSource for BeepSource {
+impl Source for ToneSource {
     fn info(&self) -> StreamInfo {
         StreamInfo {
             device: DEVICE.into(),
@@ -100,8 +100,10 @@ impl SoundSource for BeepSource {
             drift_ppm: Some(0.0),
         }
     }
+}
 
-    fn grab(&mut self, timeout: Duration) -> Result<Option<SoundChunk<'_>>, SourceError> {
+impl AudioSource for ToneSource {
+    fn next_chunk(&mut self, timeout: Duration) -> Result<Option<AudioChunk<'_>>, SourceError> {
         let start = MonoNs::now();
         let after_xrun = start
             .0
@@ -116,7 +118,7 @@ impl SoundSource for BeepSource {
         }
         let first = self.next;
         self.next += self.length;
-        Ok(Some(SoundChunk {
+        Ok(Some(AudioChunk {
             channels: self.channels,
             rate_hz: self.rate_hz,
             first_sample: self.instant(first),
@@ -139,7 +141,7 @@ mod tests {
             (16_000, 1),
             (11_025, 1),
         ] {
-            let mut source = BeepSource::open(rate, channels).unwrap();
+            let mut source = ToneSource::open(rate, channels).unwrap();
             let mut heard = Vec::new();
             let start = source.newest(MonoNs(1_234_900_000_000));
             while heard.len() < rate as usize * 3 / 2 {
@@ -166,11 +168,11 @@ mod tests {
 
     #[test]
     fn packets_hold_20_ms_and_follow_each_other_without_a_gap() {
-        let mut source = BeepSource::open(48_000, 2).unwrap();
+        let mut source = ToneSource::open(48_000, 2).unwrap();
         let mut next = None;
         for _ in 0..10 {
             let chunk = source
-                .grab(Duration::from_secs(1))
+                .next_chunk(Duration::from_secs(1))
                 .unwrap()
                 .expect("a packet within a second");
             assert_eq!(chunk.samples.len(), 960 * 2);
@@ -194,10 +196,10 @@ mod tests {
             (48_000, 960),
             (192_000, 3_840),
         ] {
-            let mut source = BeepSource::open(rate, 1).unwrap();
+            let mut source = ToneSource::open(rate, 1).unwrap();
             assert_eq!(
                 source
-                    .grab(Duration::from_secs(1))
+                    .next_chunk(Duration::from_secs(1))
                     .unwrap()
                     .unwrap()
                     .samples
@@ -210,30 +212,35 @@ mod tests {
 
     #[test]
     fn late_reader_gets_its_backlog_and_then_a_gap_that_is_told() {
-        let mut source = BeepSource::open(8_000, 1).unwrap();
+        let mut source = ToneSource::open(8_000, 1).unwrap();
         let now = source.newest(MonoNs::now());
         source.next = now - 800;
-        let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
+        let chunk = source.next_chunk(Duration::from_secs(1)).unwrap().unwrap();
         assert!(!chunk.after_xrun);
         assert_eq!(chunk.first_sample.0, (now - 800) * 125_000);
         source.next = now - 12_000;
-        let chunk = source.grab(Duration::from_secs(1)).unwrap().unwrap();
+        let chunk = source.next_chunk(Duration::from_secs(1)).unwrap().unwrap();
         assert!(chunk.after_xrun);
         assert!(chunk.first_sample.0 >= now * 125_000);
     }
 
     #[test]
     fn wait_ends_with_the_timeout() {
-        let mut source = BeepSource::open(48_000, 1).unwrap();
+        let mut source = ToneSource::open(48_000, 1).unwrap();
         source.next += 48_000 * 60;
-        assert!(source.grab(Duration::from_millis(5)).unwrap().is_none());
+        assert!(
+            source
+                .next_chunk(Duration::from_millis(5))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn impossible_settings_are_refused() {
         for (rate, channels) in [(0, 1), (7_999, 1), (200_000, 1), (48_000, 0), (48_000, 3)] {
             assert!(matches!(
-                BeepSource::open(rate, channels),
+                ToneSource::open(rate, channels),
                 Err(SourceError::Unsupported { .. })
             ));
         }

@@ -16,7 +16,7 @@ pub use find::Identity;
 pub use list::{CameraListing, FormatListing, list_cameras};
 
 use super::jitter::Scatter;
-use super::{Grab, SourceError, VideoSource};
+use super::{Capture, Source, SourceError, SourceIdentity, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, VideoConfig};
 use crate::encode::jpeg::markers;
 use crate::media::frame::{PixelFormat, RawFrame};
@@ -232,8 +232,8 @@ impl UsbSource {
     }
 }
 
-impl VideoSource for UsbSource {
-    fn notes(&mut self) -> Vec<String> {
+impl Source for UsbSource {
+    fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
@@ -277,13 +277,19 @@ impl VideoSource for UsbSource {
         }
     }
 
-    fn grab(&mut self, timeout: Duration) -> Result<Grab<'_>, SourceError> {
+    fn identity(&self) -> Option<SourceIdentity> {
+        Some(SourceIdentity::V4l2(self.identity.clone()))
+    }
+}
+
+impl VideoSource for UsbSource {
+    fn next_frame(&mut self, timeout: Duration) -> Result<Capture<'_>, SourceError> {
         let deadline = Instant::now() + timeout;
         let filled = loop {
             match self.stream.next(deadline).map_err(|e| self.fault(e))? {
                 Next::Filled(_) if self.skip_first => self.skip_first = false,
                 Next::Filled(filled) => break filled,
-                Next::TimedOut => return Ok(Grab::TimedOut),
+                Next::TimedOut => return Ok(Capture::TimedOut),
                 Next::SourceChanged => {
                     let why = "its picture changed its size, so it must be opened anew".into();
                     return Err(SourceError::Failed {
@@ -323,7 +329,7 @@ impl VideoSource for UsbSource {
                     why,
                 });
             }
-            return Ok(Grab::Corrupt {
+            return Ok(Capture::Corrupt {
                 capture_time,
                 missed,
                 why,
@@ -331,7 +337,7 @@ impl VideoSource for UsbSource {
         }
         self.corrupt_since = None;
         let bytes = self.lent(&filled);
-        Ok(Grab::Frame(RawFrame {
+        Ok(Capture::Frame(RawFrame {
             format: self.pixels,
             width: self.size.0,
             height: self.size.1,

@@ -88,21 +88,21 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     ];
     let named = |s: &str| UsbCamera::Named(s.into());
     let path = |s: &str| UsbCamera::Path(s.into());
-    let there = "there is: /dev/video0 Fake Cam, serial CAM1, /dev/video2 Fake Cam, serial CAM2, /dev/video4 HD Webcam";
+    let there = "available: /dev/video0 Fake Cam, serial CAM1, /dev/video2 Fake Cam, serial CAM2, /dev/video4 HD Webcam";
     for (camera, expected) in [
         (UsbCamera::Index(2), "video2".to_owned()),
         // A metadata node was asked for: found, and refused when it is opened.
         (UsbCamera::Index(3), "video3".into()),
-        (UsbCamera::Index(7), format!("camera /dev/video7 is not there; {there}")),
+        (UsbCamera::Index(7), format!("camera /dev/video7 not found; {there}")),
         (path("/dev/video4"), "video4".into()),
         (path("by-id"), "video2".into()),
-        (path("/nowhere"), format!("camera /nowhere is not there; {there}")),
+        (path("/nowhere"), format!("camera /nowhere not found; {there}")),
         (path("file"), "file cannot do what was asked: it is not a device node; --list-devices shows the cameras".into()),
         (path("/dev/null"), "/dev/null cannot do what was asked: it is no video device; --list-devices shows the cameras".into()),
         (named("CAM2"), "video2".into()),
         (named("hd webcam"), "video4".into()),
         (named("webcam"), "video4".into()),
-        (named("CAM3"), format!("camera \"CAM3\" is not there; {there}")),
+        (named("CAM3"), format!("camera \"CAM3\" not found; {there}")),
         (
             named("Fake Cam"),
             "camera \"Fake Cam\" cannot do what was asked: several have that name: /dev/video0 Fake Cam, serial CAM1 at \
@@ -115,7 +115,7 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     }
     assert_eq!(
         picked(UsbCamera::Index(0), None, &[]),
-        "camera /dev/video0 is not there; none was found at all: plug one in (stampcast --list-devices shows what there is)"
+        "camera /dev/video0 not found (no devices on this machine; see stampcast --list-devices)"
     );
 }
 
@@ -306,9 +306,7 @@ fn a_workers_next_life_takes_no_other_camera_under_the_number() {
         picked(UsbCamera::Index(0), Some(&next), &[other.clone(), moved]),
         "video4"
     );
-    assert!(
-        picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 is not there")
-    );
+    assert!(picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 not found"));
     assert!(
         next.find(std::slice::from_ref(&twin)).is_none(),
         "twins are remembered too"
