@@ -1,6 +1,8 @@
 //! HTTP to a media server: one request on a connection of its own, with redirects, a bearer's token, and bounds on all that
 //! the server can make us do. Knows no WebRTC.
 
+#[cfg(feature = "tls")]
+use super::tls_client;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -37,13 +39,8 @@ pub enum HttpError {
     )]
     Certificate(#[source] io::Error),
     #[cfg(feature = "tls")]
-    #[error("{0} cannot be used: it holds no certificate in PEM form, or cannot be read")]
-    Roots(PathBuf),
-    #[cfg(feature = "tls")]
-    #[error(
-        "this system has no list of certificate authorities (Debian: ca-certificates): install it, or name one with --whip-ca"
-    )]
-    NoRoots,
+    #[error("cannot tell which servers to trust (see --whip-ca)")]
+    Roots(#[from] tls_client::TrustError),
     #[cfg(not(feature = "tls"))]
     #[error("this build has no TLS, which https:// needs")]
     NoTls,
@@ -243,54 +240,24 @@ impl Roots {
                 let more = self.more.clone();
                 // A few hundred KB to read and parse: not on the server's one thread.
                 let read =
-                    tokio::task::spawn_blocking(move || client_config(more.as_deref())).await;
-                let config =
-                    std::sync::Arc::new(read.map_err(|e| HttpError::Tls(io::Error::other(e)))??);
-                self.read.get_or_init(|| config).clone()
+                    tokio::task::spawn_blocking(move || tls_client::client_config(more.as_deref()))
+                        .await;
+                let mut config = read.map_err(|e| HttpError::Tls(io::Error::other(e)))??;
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                self.read
+                    .get_or_init(|| std::sync::Arc::new(config))
+                    .clone()
             }
         };
         let connector = tokio_rustls::TlsConnector::from(config);
         connector.connect(name, stream).await.map_err(|e| {
-            use tokio_rustls::rustls::Error::InvalidCertificate;
-            let why = e.get_ref().and_then(|e| e.downcast_ref());
-            if matches!(why, Some(InvalidCertificate(_))) {
+            if tls_client::certificate_error(&e).is_some() {
                 HttpError::Certificate(e)
             } else {
                 HttpError::Tls(e)
             }
         })
     }
-}
-
-/// Trusts the system's list and the file `more`.
-#[cfg(feature = "tls")]
-fn client_config(
-    more: Option<&std::path::Path>,
-) -> Result<tokio_rustls::rustls::ClientConfig, HttpError> {
-    use super::tls_verifier::Believed;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-    let (mut store, mut named) = (RootCertStore::empty(), Vec::new());
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = more {
-        let unusable = || HttpError::Roots(file.to_owned());
-        named = CertificateDer::pem_file_iter(file)
-            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
-            .map_err(|_| unusable())?;
-        if store.add_parsable_certificates(named.iter().cloned()).0 == 0 {
-            return Err(unusable());
-        }
-    }
-    let believed = Believed::new(store, named).map_err(|_| HttpError::NoRoots)?;
-    let mut config =
-        ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|e| HttpError::Tls(io::Error::other(e)))?
-            .dangerous()
-            .with_custom_certificate_verifier(std::sync::Arc::new(believed))
-            .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 #[cfg(not(feature = "tls"))]

@@ -7,4 +7,6 @@ pub(crate) mod connection_limiter;
 #[cfg(feature = "webrtc")]
 pub mod http_client;
 #[cfg(feature = "tls")]
+pub mod tls_client;
+#[cfg(feature = "tls")]
 pub mod tls_verifier;

@@ -1,4 +1,4 @@
-//! Whose certificate a client of ours believes: the usual rules (WebPKI), and one more. Knows rustls; reads no file.
+//! Verification of server certificates: WebPKI's rules, and pinned certificates.
 
 use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::{
@@ -12,33 +12,34 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{self, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// A certificate that a person named is believed as it is, under its own name and whatever its dates say. What `openssl req -x509` makes is authority
-/// and server at once, which WebPKI refuses in a server.
+/// Accepts what WebPKI accepts, and pinned certificates: those regardless of their validity dates, but
+/// only for their own host names. `openssl req -x509` makes a certificate that is authority and server
+/// at once, which WebPKI refuses as a server's.
 #[derive(Debug)]
-pub struct Believed {
-    rules: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+pub struct PinningVerifier {
+    webpki: Arc<WebPkiServerVerifier>,
+    pinned: Vec<CertificateDer<'static>>,
 }
 
-impl Believed {
-    /// `roots`: the authorities. `named`: certificates that a person named.
+impl PinningVerifier {
+    /// `roots`: certificates of authorities. `pinned`: certificates of servers.
     ///
     /// # Errors
-    /// When there is no authority.
+    /// `roots` is empty.
     pub fn new(
         roots: RootCertStore,
-        named: Vec<CertificateDer<'static>>,
+        pinned: Vec<CertificateDer<'static>>,
     ) -> Result<Self, VerifierBuilderError> {
-        let rules = WebPkiServerVerifier::builder_with_provider(
+        let webpki = WebPkiServerVerifier::builder_with_provider(
             Arc::new(roots),
             Arc::new(aws_lc_rs::default_provider()),
         )
         .build()?;
-        Ok(Self { rules, named })
+        Ok(Self { webpki, pinned })
     }
 }
 
-impl ServerCertVerifier for Believed {
+impl ServerCertVerifier for PinningVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -47,11 +48,11 @@ impl ServerCertVerifier for Believed {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.named.contains(end_entity) {
+        if self.pinned.contains(end_entity) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        self.rules
+        self.webpki
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -61,7 +62,7 @@ impl ServerCertVerifier for Believed {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.rules.verify_tls12_signature(message, cert, signature)
+        self.webpki.verify_tls12_signature(message, cert, signature)
     }
 
     fn verify_tls13_signature(
@@ -70,10 +71,10 @@ impl ServerCertVerifier for Believed {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.rules.verify_tls13_signature(message, cert, signature)
+        self.webpki.verify_tls13_signature(message, cert, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.rules.supported_verify_schemes()
+        self.webpki.supported_verify_schemes()
     }
 }
