@@ -27,6 +27,7 @@ pub mod media;
 pub mod net;
 pub mod output;
 pub mod server;
+pub mod signals;
 pub mod source;
 pub mod supervise;
 pub mod wire;

@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Ok(Command::ListDevices) => stampcast::list_devices(),
         Ok(Command::Doctor(mut options)) => {
             tokens.unmask("token", options.token.as_mut());
-            stampcast::doctor::run(&options).map_err(|e| e.to_string())
+            stampcast::doctor::run(&options)
+                .map_err(|e| e.to_string())
+                .and_then(|report| stampcast::print(&report.text).map(|()| report.exit_code))
         }
         Err(CliError::Requested(text)) => stampcast::print(&text).map(|()| 0),
         Err(CliError::Usage(line)) => Err(line),

@@ -4,8 +4,7 @@ use super::CliError;
 use crate::config::secrets;
 use crate::config::secrets::Secret;
 use crate::config::values::{seconds, secret};
-use crate::doctor::Options;
-use crate::doctor::report::Limits;
+use crate::doctor::{Limits, Options};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -23,8 +22,8 @@ pub(super) struct DoctorArgs {
     #[arg(long, env = "STAMPCAST_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// For wss://: accept only the certificates in this PEM file (the server's own, or its
-    /// authority's) instead of the system's root certificates
+    /// For wss://: also trust the certificates in this PEM file (the server's own, or its
+    /// authority's)
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The way to a stream: address, TCP, TLS, the WebSocket's handshake with the token. Knows nothing of what is sent then.
+//! Opens the connection: address, TCP, TLS, the WebSocket handshake with the token.
 
 use super::Options;
 use http::{HeaderValue, header};
@@ -9,47 +9,44 @@ use std::time::Duration;
 use tungstenite::WebSocket;
 use tungstenite::client::IntoClientRequest;
 
-/// For TCP, and then for each answer of a handshake.
-const WITHIN: Duration = Duration::from_secs(5);
+/// For connecting to one address, and then for each read and write of the handshakes.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the stream could not be watched at all.
+/// Why there is no stream to measure.
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
     #[error(
-        "{0} is no address of a stream; give ws://HOST:PORT/stream, wss://HOST:PORT/stream, or HOST:PORT"
+        "{0} is not the address of a stream; give ws://HOST:PORT/stream, wss://HOST:PORT/stream, or HOST:PORT"
     )]
     BadUrl(String),
-    #[error("cannot connect to {url}: {why}; is stampcast running there?")]
-    Connect { url: String, why: String },
-    #[error("no TLS with {url}: {why}")]
-    Tls { url: String, why: String },
-    #[error("the token holds a character that no HTTP header can bear")]
+    #[error("cannot connect to {url}: {reason}; is stampcast running there?")]
+    Connect { url: String, reason: String },
+    #[error("no TLS with {url}: {reason}")]
+    Tls { url: String, reason: String },
+    #[error("the token contains a character that is not allowed in an HTTP header")]
     BadToken,
-    #[error("{url} refused the stream: {why}")]
-    Refused { url: String, why: String },
-    #[error("cannot wait for signals: {0}")]
+    #[error("{url} refused the stream: {reason}")]
+    Refused { url: String, reason: String },
+    #[error("cannot handle signals: {0}")]
     Signals(std::io::Error),
-    #[error("{0}")]
-    Print(String),
 }
 
-/// Bytes in the clear or through TLS.
-pub trait Wire: Read + Write {}
-impl<T: Read + Write> Wire for T {}
+/// Plain TCP or TLS.
+pub trait Transport: Read + Write {}
+impl<T: Read + Write> Transport for T {}
 
-pub type Socket = WebSocket<Box<dyn Wire>>;
+pub type Socket = WebSocket<Box<dyn Transport>>;
 
-/// A stream whose reads wait no longer than `patience`.
-pub fn connect(options: &Options, patience: Duration) -> Result<Socket, DoctorError> {
+/// A stream whose reads time out after `read_timeout`.
+///
+/// # Errors
+/// Each step's, with the address but without its query.
+pub fn connect(options: &Options, read_timeout: Duration) -> Result<Socket, DoctorError> {
     let url = stream_url(&options.url)?;
-    let bad_url = || DoctorError::BadUrl(shown(&url));
-    let refused = |why: String| DoctorError::Refused {
-        url: shown(&url),
-        why,
-    };
-    let unreachable = |e: std::io::Error| DoctorError::Connect {
-        url: shown(&url),
-        why: e.to_string(),
+    let bad_url = || DoctorError::BadUrl(without_query(&url));
+    let connect_error = |e: std::io::Error| DoctorError::Connect {
+        url: without_query(&url),
+        reason: e.to_string(),
     };
     let uri: http::Uri = url.parse().map_err(|_| bad_url())?;
     let is_tls = uri.scheme_str() == Some("wss");
@@ -62,66 +59,96 @@ pub fn connect(options: &Options, patience: Duration) -> Result<Socket, DoctorEr
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
-    let tcp = dial(
-        host,
-        uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
-    )
-    .map_err(unreachable)?;
-    let knob = tcp.try_clone().map_err(unreachable)?;
-    let no_tls = |why: String| DoctorError::Tls {
-        url: shown(&url),
-        why,
-    };
-    let wire: Box<dyn Wire> = if is_tls {
-        encrypt(tcp, host, options.ca.as_deref()).map_err(no_tls)?
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let tcp = dial(host, port).map_err(connect_error)?;
+    let control_handle = tcp.try_clone().map_err(connect_error)?;
+    let transport: Box<dyn Transport> = if is_tls {
+        encrypt(tcp, host, options.ca.as_deref()).map_err(|reason| DoctorError::Tls {
+            url: without_query(&url),
+            reason,
+        })?
     } else {
         Box::new(tcp)
     };
-    let (socket, _) = tungstenite::client(request, wire).map_err(|e| refused(handshake(e)))?;
-    knob.set_read_timeout(Some(patience)).map_err(unreachable)?;
+    let (socket, _) =
+        tungstenite::client(request, transport).map_err(|e| DoctorError::Refused {
+            url: without_query(&url),
+            reason: handshake_error(e),
+        })?;
+    control_handle
+        .set_read_timeout(Some(read_timeout))
+        .map_err(connect_error)?;
     Ok(socket)
 }
 
-/// The first of the name's addresses that answers.
+/// Tries the name's addresses in turn.
 fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let mut outcome = Err(std::io::Error::other("the name has no address"));
     for address in std::net::ToSocketAddrs::to_socket_addrs(&(host, port))? {
-        outcome = TcpStream::connect_timeout(&address, WITHIN);
+        outcome = TcpStream::connect_timeout(&address, TIMEOUT);
         if outcome.is_ok() {
             break;
         }
     }
     let tcp = outcome?;
     tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(WITHIN))?;
-    tcp.set_write_timeout(Some(WITHIN))?;
+    tcp.set_read_timeout(Some(TIMEOUT))?;
+    tcp.set_write_timeout(Some(TIMEOUT))?;
     Ok(tcp)
 }
 
+/// Performs the TLS handshake within the socket's timeouts.
 #[cfg(feature = "tls")]
-fn encrypt(tcp: TcpStream, host: &str, ca: Option<&Path>) -> Result<Box<dyn Wire>, String> {
-    Ok(Box::new(
-        super::tls::encrypt(tcp, host, ca).map_err(|e| crate::log::chain(&e))?,
-    ))
+fn encrypt(
+    mut tcp: TcpStream,
+    host: &str,
+    ca: Option<&Path>,
+) -> Result<Box<dyn Transport>, String> {
+    use crate::net::tls_client;
+    use std::sync::Arc;
+    use tokio_rustls::rustls::pki_types::ServerName;
+    use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
+    let config =
+        tls_client::client_config(ca).map_err(|e| format!("--ca: {}", crate::log::chain(&e)))?;
+    let mut tls =
+        ClientConnection::new(Arc::new(config), name).map_err(|e| crate::log::chain(&e))?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).map_err(|e| classify_error(&e))?;
+    }
+    Ok(Box::new(StreamOwned::new(tls, tcp)))
+}
+
+#[cfg(feature = "tls")]
+fn classify_error(error: &std::io::Error) -> String {
+    match crate::net::tls_client::certificate_error(error) {
+        Some(e) => {
+            format!("the certificate is not trusted ({e}); if it is yours, give it with --ca FILE")
+        }
+        None => format!("the handshake failed: {error}"),
+    }
 }
 
 #[cfg(not(feature = "tls"))]
-fn encrypt(_: TcpStream, _: &str, _: Option<&Path>) -> Result<Box<dyn Wire>, String> {
-    Err("this build has none; build with the feature tls".into())
+fn encrypt(_: TcpStream, _: &str, _: Option<&Path>) -> Result<Box<dyn Transport>, String> {
+    Err("not included in this build; build with the feature tls".into())
 }
 
-/// Binary, since only it carries numbers and the sound's rate; with events; without a window, which only a viewer that
-/// says what it has read can have.
+/// The address of the stream in binary, which has sequence numbers and the audio format, with events,
+/// and without a window, which limits the server to frames that were acknowledged.
 fn stream_url(given: &str) -> Result<String, DoctorError> {
-    let bad = || DoctorError::BadUrl(shown(given));
+    let bad = || DoctorError::BadUrl(without_query(given));
     let (scheme, rest) = given.split_once("://").unwrap_or(("ws", given));
     let scheme = match scheme {
         "ws" | "http" => "ws",
         "wss" | "https" => "wss",
         _ => return Err(bad()),
     };
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    let (authority_and_path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (host, path) = authority_and_path
+        .split_once('/')
+        .unwrap_or((authority_and_path, ""));
     if host.is_empty() {
         return Err(bad());
     }
@@ -130,7 +157,7 @@ fn stream_url(given: &str) -> Result<String, DoctorError> {
         path if path.ends_with("stream") => path.to_owned(),
         path => format!("{path}/stream"),
     };
-    // A bare name means the program's own port, as on the page; in an address each scheme has its own.
+    // A bare host means the program's default port, as on the page; a URL its scheme's.
     let has_port = host
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
@@ -139,38 +166,38 @@ fn stream_url(given: &str) -> Result<String, DoctorError> {
     } else {
         ":8080"
     };
-    let ours = ["format=", "events=", "window="];
-    let asked = query
+    let overridden = ["format=", "events=", "window="];
+    let kept = query
         .split('&')
-        .filter(|part| !part.is_empty() && !ours.iter().any(|name| part.starts_with(name)));
-    let query: String = asked.flat_map(|part| ["&", part]).collect();
+        .filter(|part| !part.is_empty() && !overridden.iter().any(|name| part.starts_with(name)));
+    let query: String = kept.flat_map(|part| ["&", part]).collect();
     Ok(format!(
         "{scheme}://{host}{port}/{path}?format=binary&events=1{query}"
     ))
 }
 
-/// An address as it may be shown: without its query, which may hold a token.
-fn shown(url: &str) -> String {
+/// An address for messages: its query may contain a token.
+fn without_query(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
 }
 
-fn handshake<R: tungstenite::handshake::HandshakeRole>(
+fn handshake_error<R: tungstenite::handshake::HandshakeRole>(
     e: tungstenite::HandshakeError<R>,
 ) -> String {
     match e {
         tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
-            // The program's own answers are JSON; what a proxy says is shown as it is.
+            // The program answers in JSON; a proxy's answer is shown as it is.
             let error = serde_json::from_slice(body)
                 .ok()
                 .and_then(|json: serde_json::Value| Some(json.get("error")?.as_str()?.to_owned()));
-            let said = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-            format!("{} {}", response.status(), said.trim())
+            let text = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+            format!("{} {}", response.status(), text.trim())
                 .trim_end()
                 .to_owned()
         }
         tungstenite::HandshakeError::Failure(e) => e.to_string(),
-        tungstenite::HandshakeError::Interrupted(_) => "it did not answer in time".into(),
+        tungstenite::HandshakeError::Interrupted(_) => "no answer in time".into(),
     }
 }
 
@@ -179,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_be_given_in_any_usual_form() {
+    fn stream_url_accepts_the_usual_forms() {
         for (given, expected) in [
             (
                 "localhost:8080",
@@ -231,6 +258,6 @@ mod tests {
         for bad in ["", "ftp://host", "ws://"] {
             assert!(stream_url(bad).is_err(), "{bad}");
         }
-        assert!(!shown("ws://host/stream?token=secret").contains("secret"));
+        assert!(!without_query("ws://host/stream?token=secret").contains("secret"));
     }
 }

@@ -1,189 +1,114 @@
-//! `stampcast doctor URL`: watches a stream as any client would and says how it is. Owns the pacing; the way there is
-//! [`connect`]'s, what is learnt [`study`]'s, what is said [`report`]'s. Knows the wire; knows no server room.
+//! `stampcast doctor URL`: connects to a stream as any client does, measures it for some seconds, and
+//! compares what it found with limits. [`connect`] opens the connection, [`stats`] computes, [`report`]
+//! formats. A client: it imports nothing of the server.
 
-pub mod connect;
-pub mod numbers;
-pub mod report;
-pub mod study;
-pub mod test_picture;
-#[cfg(feature = "tls")]
-pub mod tls;
+mod connect;
+mod connection;
+mod quantiles;
+mod report;
+mod stats;
+mod test_pattern;
+
+pub use connect::DoctorError;
+pub use report::Limits;
 
 use crate::config::secrets::Secret;
 use crate::media::UnixNs;
-use crate::wire::{Message as Wire, binary, text};
-pub use connect::DoctorError;
-use connect::Socket;
+use connection::Connection;
 use nix::sys::signal::Signal;
-use report::Limits;
+use stats::Stats;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use study::{Exchange, Study};
-use tungstenite::Message;
 
-/// No read waits longer, so that pings and progress go on through silence.
-const READ: Duration = Duration::from_millis(50);
-const LEAVE_WITHIN: Duration = Duration::from_millis(500);
-const PING_EVERY: Duration = Duration::from_millis(250);
-
-/// What the command line asks of the doctor.
+/// Options of the command.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `ws://host:port/stream`, `https://host:port`, or `host:port`.
     pub url: String,
-    /// Sent as a header, which no log of a proxy shows.
+    /// Sent in a header, which proxies do not log.
     pub token: Option<Secret>,
-    /// PEM certificates to believe instead of the system's authorities.
+    /// PEM file with certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
+    /// How long to measure.
     pub seconds: f64,
+    /// The report is one JSON object instead of a table.
     pub json: bool,
     pub limits: Limits,
 }
 
-/// Watches, prints progress on a terminal's stderr and the findings on stdout. The exit code: 1 when a limit was exceeded
-/// or the stream ended early. Ctrl-C and SIGTERM end the watching: what was found so far is then said, and judged.
-pub fn run(options: &Options) -> Result<u8, DoctorError> {
-    let mut study = Study::default();
-    study.thinned = options.url.contains("max_fps=");
-    let mut patient = Patient::new(connect::connect(options, READ)?);
-    // Not before: while it connects, a signal may end it at once.
-    let enough = enough().map_err(DoctorError::Signals)?;
-    let began = Instant::now();
-    let whole = Duration::from_secs_f64(options.seconds);
-    let mut told = 0;
+/// Findings, and whether they are within the limits.
+pub struct Report {
+    /// For standard output.
+    pub text: String,
+    /// 0, or 1 when a limit was exceeded or the stream ended early.
+    pub exit_code: u8,
+}
+
+/// Measures a stream; shows progress on standard error if that is a terminal. SIGINT and SIGTERM end the
+/// measurement early: the report is then of what was measured so far.
+///
+/// # Errors
+/// There was no stream to measure: a bad address, no connection, a refusal.
+pub fn run(options: &Options) -> Result<Report, DoctorError> {
+    let mut stats = Stats::default();
+    stats.is_decimated = options.url.contains("max_fps=");
+    let mut connection = Connection::new(connect::connect(options, connection::READ_TIMEOUT)?);
+    // Not before: while it connects, a signal should end it at once.
+    let stop = stop_on_signals().map_err(DoctorError::Signals)?;
+    let start = Instant::now();
+    let duration = Duration::from_secs_f64(options.seconds);
+    let mut last_progress = 0;
     let mut ended = None;
-    while began.elapsed() < whole && ended.is_none() && !enough.load(Relaxed) {
-        ended = patient.look(&mut study).err();
-        study.watching(unix_now());
-        let seconds = began.elapsed().as_secs();
-        if seconds > told && io::stderr().is_terminal() {
-            told = seconds;
-            eprintln!("{}", report::progress(&study, seconds));
+    while start.elapsed() < duration && ended.is_none() && !stop.load(Relaxed) {
+        ended = connection.poll(&mut stats).err();
+        stats.advance_to(unix_now());
+        let seconds = start.elapsed().as_secs();
+        if seconds > last_progress && io::stderr().is_terminal() {
+            last_progress = seconds;
+            eprintln!("{}", report::progress(&stats, seconds));
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    patient.leave();
-    let mut exceeded = options.limits.exceeded(&study);
-    if study.video.count + study.audio.count == 0 {
-        exceeded.push(format!(
-            "no packet came in {seconds:.1} s; /info on the same server says why"
+    let seconds = start.elapsed().as_secs_f64();
+    connection.close();
+    let mut failures = options.limits.failures(&stats);
+    if stats.video.count + stats.audio.count == 0 {
+        failures.push(format!(
+            "no packets within {seconds:.1} s; /info on the same server gives the reason"
         ));
     }
-    exceeded.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
-    crate::print(&if options.json {
-        format!("{}\n", report::as_json(&study, seconds, &exceeded))
+    failures.extend(ended.map(|why| format!("the stream ended after {seconds:.1} s: {why}")));
+    let text = if options.json {
+        format!("{}\n", report::json(&stats, seconds, &failures))
     } else {
-        exceeded
+        failures
             .iter()
-            .fold(report::table(&study, seconds), |text, line| {
-                text + &format!("EXCEEDED: {line}\n")
+            .fold(report::table(&stats, seconds), |text, line| {
+                text + &format!("FAILED: {line}\n")
             })
+    };
+    Ok(Report {
+        text,
+        exit_code: u8::from(!failures.is_empty()),
     })
-    .map_err(DoctorError::Print)?;
-    Ok(u8::from(!exceeded.is_empty()))
 }
 
-/// Whether the user has seen enough; a signal that whoever started us had ignored (`nohup`, a script's `&`) stays ignored.
-fn enough() -> io::Result<Arc<AtomicBool>> {
-    let enough = Arc::new(AtomicBool::new(false));
+/// Set by SIGINT and SIGTERM. A signal that was ignored when this process started (`nohup`, a script's
+/// `&`) stays ignored.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        if !crate::supervise::ignores(signal)? {
-            signal_hook::flag::register(signal as i32, enough.clone())?;
+        if !crate::signals::is_ignored(signal)? {
+            signal_hook::flag::register(signal as i32, stop.clone())?;
         }
     }
-    Ok(enough)
+    Ok(stop)
 }
 
-/// A connection that is watched.
-struct Patient {
-    socket: Socket,
-    next_ping: Instant,
-    /// The number of the ping under way and when it was sent.
-    asked: Option<(u64, UnixNs)>,
-    pings: u64,
-}
-
-impl Patient {
-    fn new(socket: Socket) -> Self {
-        Self {
-            socket,
-            next_ping: Instant::now(),
-            asked: None,
-            pings: 0,
-        }
-    }
-
-    /// Says goodbye, as a client should, and hears the answer out; whether one comes changes nothing.
-    fn leave(&mut self) {
-        let _ = self.socket.close(None);
-        let patience = Instant::now() + LEAVE_WITHIN;
-        while Instant::now() < patience {
-            match self.socket.read() {
-                Err(tungstenite::Error::Io(e)) if is_no_news(&e) => {}
-                Err(_) => return,
-                Ok(_) => {}
-            }
-        }
-    }
-
-    /// Sends a ping when one is due and takes in the next message, if one comes within [`READ`].
-    fn look(&mut self, study: &mut Study) -> Result<(), String> {
-        if Instant::now() >= self.next_ping {
-            self.next_ping = Instant::now() + PING_EVERY;
-            self.pings += 1;
-            self.asked = Some((self.pings, unix_now()));
-            self.socket
-                .send(Message::text(format!("ping:{}", self.pings)))
-                .map_err(|e| e.to_string())?;
-        }
-        let message = match self.socket.read() {
-            Ok(message) => message,
-            Err(tungstenite::Error::Io(e)) if is_no_news(&e) => return Ok(()),
-            Err(e) => return Err(e.to_string()),
-        };
-        let arrived = unix_now();
-        let wire = match &message {
-            Message::Text(text) => text::decode(text),
-            Message::Binary(bytes) => binary::decode(bytes),
-            Message::Close(frame) => {
-                let why = frame.as_ref().map_or("no reason given".into(), |f| {
-                    format!("{} {}", f.code, f.reason)
-                });
-                return Err(format!("the server closed it ({why})"));
-            }
-            _ => return Ok(()),
-        };
-        match wire {
-            Ok(Wire::Pong { id, received, sent }) => {
-                if let Some((_, asked)) = self.asked.take_if(|(number, _)| number.to_string() == id)
-                {
-                    study.exchange(Exchange {
-                        asked,
-                        received,
-                        sent,
-                        answered: arrived,
-                    });
-                }
-            }
-            Ok(wire) => study.message(&wire, arrived),
-            Err(_) => study.undecodable += 1,
-        }
-        Ok(())
-    }
-}
-
-/// The read's timeout, or a signal.
-fn is_no_news(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
-}
-
-/// The system's clock as it was at the start, carried on by the monotonic one: a step of ours is not the stream's doing.
+/// The system's clock at the start plus monotonic time since: a step of this machine's clock is not an
+/// error of the stream.
 fn unix_now() -> UnixNs {
     static START: LazyLock<(Duration, Instant)> = LazyLock::new(|| {
         (

@@ -1,243 +1,242 @@
-//! The doctor's findings as a table for people, as JSON for programs, and against the limits of the command line.
+//! The findings as a table for people, as JSON for programs, and compared with limits.
 
-use super::study::{Packets, Study};
+use super::quantiles::Quantiles;
+use super::stats::{PacketStats, Stats};
 use crate::wire::AudioFormat;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What the caller will not put up with; `None` asks nothing.
+/// Limits of the command line; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
+    /// Of the whole measurement.
     pub min_fps: Option<f64>,
-    /// Capture to arrival, p99, ms; that of the later of picture and sound.
+    /// Capture to arrival, p99, ms; video's or audio's, whichever is higher.
     pub max_latency_ms: Option<f64>,
-    /// Between picture and sound, either way, ms.
+    /// Between video and audio, in either direction, ms.
     pub max_av_offset_ms: Option<f64>,
-    /// Stamp against the drawn time code (test picture only), either way, ms.
+    /// Stamp minus time code of the test pattern, in either direction, ms.
     pub max_stamp_error_ms: Option<f64>,
-    /// Missing packets and absences, told or not, and messages that cannot be read.
+    /// Missing packets and outages, reported or not, and messages that cannot be decoded.
     pub max_gaps: Option<u64>,
 }
 
 impl Limits {
-    /// What is beyond its limit, a line each. What was asked for and could not be measured is beyond it too.
-    pub fn exceeded(&self, study: &Study) -> Vec<String> {
+    /// One line for each value that is beyond its limit, or has a limit and was not measured.
+    pub fn failures(&self, stats: &Stats) -> Vec<String> {
         let mut lines = Vec::new();
         let mut check = |name: &str,
                          limit: Option<f64>,
-                         found: Option<f64>,
-                         good: fn(f64, f64) -> bool,
+                         value: Option<f64>,
+                         is_within: fn(f64, f64) -> bool,
                          unit: &str| {
             let Some(limit) = limit else { return };
-            match found {
-                Some(found) if good(found, limit) => {}
-                Some(found) => lines.push(format!(
-                    "{name} is {found:.3} {unit}, the limit is {limit} {unit}"
-                )),
-                None => lines.push(format!(
-                    "{name} could not be measured, the limit is {limit} {unit}"
-                )),
+            match value {
+                Some(value) if is_within(value, limit) => {}
+                Some(value) => {
+                    lines.push(format!("{name} {value:.3} {unit} (limit {limit} {unit})"));
+                }
+                None => lines.push(format!("{name} not measured (limit {limit} {unit})")),
             }
         };
-        let at_most = |found: f64, limit: f64| found <= limit;
+        let at_most = |value: f64, limit: f64| value <= limit;
         check(
             "video",
             self.min_fps,
-            study.delivered_fps(),
-            |found, limit| found >= limit,
+            stats.delivered_fps(),
+            |value, limit| value >= limit,
             "fps",
         );
-        let latency = [&study.video, &study.audio]
+        let latency = [&stats.video, &stats.audio]
             .into_iter()
             .filter_map(|p| p.latency_ms.quantile(0.99))
             .reduce(f64::max);
         check("latency p99", self.max_latency_ms, latency, at_most, "ms");
         check(
-            "picture against sound",
+            "video-audio offset",
             self.max_av_offset_ms,
-            av_offset(study).map(f64::abs),
+            av_offset_ms(stats).map(f64::abs),
             at_most,
             "ms",
         );
-        let error = worst(
-            study.stamp_error_us().quantile(0.0),
-            study.stamp_error_us().quantile(1.0),
-        )
-        .map(|us| us / 1e3);
         check(
-            "the stamps' error",
+            "stamp error",
             self.max_stamp_error_ms,
-            error,
+            largest(stats.stamp_error_us()).map(|us| us / 1e3),
             at_most,
             "ms",
         );
-        if let Some(limit) = self
-            .max_gaps
-            .filter(|limit| study.missing_things() > *limit)
-        {
-            lines.push(format!(
-                "missing are {}; the limit is {limit}",
-                missing_in_words(study)
-            ));
+        if let Some(limit) = self.max_gaps.filter(|limit| stats.total_losses() > *limit) {
+            lines.push(format!("{} (limit {limit})", losses_in_words(stats)));
         }
-        if self.max_stamp_error_ms.is_some() && study.backwards() > 0 {
-            lines.push(format!("{} stamps run backwards", study.backwards()));
+        if self.max_stamp_error_ms.is_some() && stats.non_monotonic() > 0 {
+            lines.push(format!(
+                "{} not later than the one before",
+                plural(stats.non_monotonic(), "stamp")
+            ));
         }
         lines
     }
 }
 
-/// Measured in the media where that is possible, else from the arrival times.
-fn av_offset(study: &Study) -> Option<f64> {
-    study
-        .flash_to_beep_ms()
+/// Measured in the test pattern if there is one, else from arrival times.
+fn av_offset_ms(stats: &Stats) -> Option<f64> {
+    stats
+        .flash_to_tone_ms()
         .quantile(0.5)
-        .or_else(|| study.av_offset_ms())
+        .or_else(|| stats.av_offset_ms())
 }
 
-/// Only what there is: "3 packets, 1 absence(s)".
-fn missing_in_words(study: &Study) -> String {
-    let told = study.missing.values();
-    let absences: u64 = told.clone().map(|m| m.absences).sum();
-    let packets = told.map(|m| m.packets).sum::<u64>() + study.untold();
-    let parts = [
-        (packets, "packet(s)"),
-        (absences, "absence(s)"),
-        (study.undecodable, "unreadable message(s)"),
-    ];
-    parts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, what)| format!("{n} {what}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+/// The largest distance from zero.
+fn largest(values: &Quantiles) -> Option<f64> {
+    Some(values.quantile(0.0)?.abs().max(values.quantile(1.0)?.abs()))
 }
 
-fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    Some(a?.abs().max(b?.abs()))
+/// "1 packet", "3 packets".
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// One line while it runs.
-pub fn progress(study: &Study, seconds: u64) -> String {
+/// Without zeros: "3 packets missing, 1 outage".
+fn losses_in_words(stats: &Stats) -> String {
+    let outages: u64 = stats.losses.values().map(|loss| loss.outages).sum();
+    let reported: u64 = stats.losses.values().map(|loss| loss.packets).sum();
+    let packets = reported + stats.unreported_losses();
+    let mut parts = Vec::new();
+    if packets > 0 {
+        parts.push(format!("{} missing", plural(packets, "packet")));
+    }
+    if outages > 0 {
+        parts.push(plural(outages, "outage"));
+    }
+    if stats.undecodable > 0 {
+        parts.push(plural(stats.undecodable, "undecodable message"));
+    }
+    parts.join(", ")
+}
+
+/// One line during the measurement.
+pub fn progress(stats: &Stats, seconds: u64) -> String {
     let mut parts = Vec::new();
     for (packets, name, unit) in [
-        (&study.video, "video", "fps"),
-        (&study.audio, "sound", "packets/s"),
+        (&stats.video, "video", "fps"),
+        (&stats.audio, "audio", "packets/s"),
     ] {
         let Some(rate) = packets.rate() else {
             parts.push(if packets.count == 0 {
                 format!("no {name}")
             } else {
-                format!("{name}: too few for a rate")
+                format!("{name}: too few packets for a rate")
             });
             continue;
         };
-        let jitter = packets.steps_ms.deviation().unwrap_or(0.0);
-        let at = |share| packets.latency_ms.quantile(share);
-        let latency = match (at(0.5), at(0.95), at(0.99)) {
-            (Some(p50), Some(p95), Some(p99)) => format!(", latency {p50:.1}/{p95:.1}/{p99:.1} ms"),
-            _ => String::new(),
-        };
+        let jitter = packets.intervals_ms.standard_deviation().unwrap_or(0.0);
+        let latency = percentiles(&packets.latency_ms)
+            .map(|[p50, p95, p99]| format!(", latency {p50:.1}/{p95:.1}/{p99:.1} ms"))
+            .unwrap_or_default();
         parts.push(format!(
             "{name} {rate:.2} {unit}, jitter {jitter:.2} ms{latency}"
         ));
     }
-    parts.extend(av_offset(study).map(|ms| format!("picture after sound {ms:+.1} ms")));
-    let drift = study
-        .clock_drift_ppm()
-        .map_or(String::new(), |(ppm, error)| {
-            format!(", drifting {ppm:+.1} ±{error:.1} ppm")
-        });
-    parts.extend(
-        study
-            .clock_offset_ms()
-            .map(|(offset, half)| format!("clock {offset:+.2} ms ±{half:.2}{drift}")),
-    );
-    let causes: Vec<String> = causes(study)
+    parts.extend(av_offset_ms(stats).map(|ms| format!("video-audio offset {ms:+.1} ms")));
+    if let Some((offset, error)) = stats.clock_offset_ms() {
+        let drift = stats
+            .clock_drift_ppm()
+            .map(|(ppm, error)| format!(", drift {ppm:+.1} ±{error:.1} ppm"))
+            .unwrap_or_default();
+        parts.push(format!("server clock {offset:+.2} ms ±{error:.2}{drift}"));
+    }
+    let losses: Vec<String> = losses_by_cause(stats)
         .into_iter()
         .map(|(cause, count)| format!("{count} {cause}"))
         .collect();
-    parts.push(if causes.is_empty() {
+    parts.push(if losses.is_empty() {
         "nothing missing".into()
     } else {
-        format!("missing: {}", causes.join(", "))
+        format!("missing: {}", losses.join(", "))
     });
     format!("{seconds:4} s: {}", parts.join("; "))
 }
 
-/// What is missing, both streams together.
-fn causes(study: &Study) -> Vec<(String, u64)> {
-    let mut causes: Vec<(String, u64)> = Vec::new();
-    for ((_, cause), missing) in &study.missing {
-        let (name, count) = (cause.name().to_owned(), missing.packets + missing.absences);
-        match causes.iter_mut().find(|(known, _)| *known == name) {
+/// Packets and outages of both streams.
+fn losses_by_cause(stats: &Stats) -> Vec<(&str, u64)> {
+    let mut causes: Vec<(&str, u64)> = Vec::new();
+    for ((_, cause), loss) in &stats.losses {
+        let count = loss.packets + loss.outages;
+        match causes.iter_mut().find(|(name, _)| *name == cause.name()) {
             Some((_, sum)) => *sum += count,
-            None => causes.push((name, count)),
+            None => causes.push((cause.name(), count)),
         }
     }
-    causes.extend((study.untold() > 0).then(|| ("not told".into(), study.untold())));
+    let unreported = stats.unreported_losses();
+    causes.extend((unreported > 0).then_some(("unreported", unreported)));
     causes
 }
 
-pub fn table(study: &Study, seconds: f64) -> String {
+fn percentiles(values: &Quantiles) -> Option<[f64; 3]> {
+    let at = |share| values.quantile(share);
+    Some([at(0.5)?, at(0.95)?, at(0.99)?])
+}
+
+/// All findings, a line each.
+pub fn table(stats: &Stats, seconds: f64) -> String {
     let mut out = String::new();
     let mut line = |name: &str, text: String| {
         let _ = writeln!(out, "{name:<22}{text}");
     };
-    let size = study
-        .size
-        .map_or(String::new(), |(w, h)| format!(", {w}x{h}"));
-    let silence = |p: &Packets| {
-        study
-            .longest_silence_ms(p)
-            .map_or(String::new(), |ms| format!(", longest silence {ms:.0} ms"))
+    let silence = |packets: &PacketStats| {
+        stats
+            .longest_silence_ms(packets)
+            .map(|ms| format!(", longest silence {ms:.0} ms"))
+            .unwrap_or_default()
     };
+    let size = stats
+        .size
+        .map(|(width, height)| format!(", {width}x{height}"))
+        .unwrap_or_default();
     line(
         "video",
-        packets(&study.video, "frames", "fps", seconds) + &silence(&study.video) + &size,
+        packets(&stats.video, "frame", "fps", seconds) + &silence(&stats.video) + &size,
     );
-    let sound = study
-        .sound
-        .map_or(String::new(), |AudioFormat { rate_hz, channels }| {
-            format!(", {rate_hz} Hz, {channels} channel(s)")
-        });
+    let format = stats
+        .audio_format
+        .map(|AudioFormat { rate_hz, channels }| {
+            format!(", {rate_hz} Hz, {}", plural(channels.into(), "channel"))
+        })
+        .unwrap_or_default();
     line(
-        "sound",
-        packets(&study.audio, "packets", "packets/s", seconds) + &silence(&study.audio) + &sound,
+        "audio",
+        packets(&stats.audio, "packet", "packets/s", seconds) + &silence(&stats.audio) + &format,
     );
     for (name, stream) in [
-        ("video latency", &study.video),
-        ("sound latency", &study.audio),
+        ("video latency", &stats.video),
+        ("audio latency", &stats.audio),
     ] {
-        let at = |share| stream.latency_ms.quantile(share);
-        if let (Some(p50), Some(p95), Some(p99)) = (at(0.5), at(0.95), at(0.99)) {
+        if let Some([p50, p95, p99]) = percentiles(&stream.latency_ms) {
             line(
                 name,
-                format!(
-                    "p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival here)"
-                ),
+                format!("p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms (capture to arrival)"),
             );
         }
     }
-    if let Some(ms) = study.av_offset_ms() {
+    if let Some(ms) = stats.av_offset_ms() {
         line(
-            "picture after sound",
-            format!("{ms:+.2} ms (arrival, medians)"),
+            "video-audio offset",
+            format!("{ms:+.2} ms (median arrival, video minus audio)"),
         );
     }
-    if let Some((offset, half)) = study.clock_offset_ms() {
-        let drift = study
+    if let Some((offset, error)) = stats.clock_offset_ms() {
+        let drift = stats
             .clock_drift_ppm()
-            .map_or(String::new(), |(ppm, error)| {
-                format!(", drifting {ppm:+.2} ±{error:.2} ppm")
-            });
+            .map(|(ppm, error)| format!(", drift {ppm:+.2} ±{error:.2} ppm"))
+            .unwrap_or_default();
         line(
-            "server's clock",
-            format!("{offset:+.3} ms against ours, ±{half:.3} ms{drift}"),
+            "server clock",
+            format!("{offset:+.3} ±{error:.3} ms from this machine's{drift}"),
         );
     }
-    let spread = |spread: &super::numbers::Spread, unit: &str| {
-        let at = |share| spread.quantile(share).unwrap_or(f64::NAN);
+    let range = |values: &Quantiles, unit: &str| {
+        let at = |share| values.quantile(share).unwrap_or(f64::NAN);
         format!(
             "p50 {:+.3} {unit}, from {:+.3} to {:+.3} {unit}",
             at(0.5),
@@ -245,109 +244,139 @@ pub fn table(study: &Study, seconds: f64) -> String {
             at(1.0)
         )
     };
-    if study.is_test_picture() {
-        line("stamp less time code", spread(study.stamp_error_us(), "µs"));
-    }
-    if study.flash_to_beep_ms().count() > 0 {
-        let beats = study.beats();
+    if stats.is_test_pattern() {
         line(
-            "flash less beep",
-            spread(study.flash_to_beep_ms(), "ms")
-                + &format!(" ({} flashes, {} beeps)", beats.flashes, beats.beeps),
+            "stamp error",
+            range(stats.stamp_error_us(), "µs") + " (stamp minus time code)",
         );
     }
-    if study.missing_things() == 0 {
+    if stats.flash_to_tone_ms().count() > 0 {
+        let pulses = stats.pulses();
+        line(
+            "flash minus tone",
+            range(stats.flash_to_tone_ms(), "ms")
+                + &format!(" ({} flashes, {} tones)", pulses.flashes, pulses.tones),
+        );
+    }
+    if stats.total_losses() == 0 {
         line("missing", "nothing".into());
     }
-    for ((stream, cause), missing) in &study.missing {
-        let packets = (missing.packets > 0).then(|| format!("{} packet(s)", missing.packets));
-        let absences = (missing.absences > 0).then(|| {
-            format!(
-                "{} absence(s) of {:.2} s in all",
-                missing.absences, missing.seconds
-            )
-        });
-        let what = packets
-            .into_iter()
-            .chain(absences)
-            .collect::<Vec<_>>()
-            .join(", ");
+    for ((stream, cause), loss) in &stats.losses {
+        let mut parts = Vec::new();
+        if loss.packets > 0 {
+            parts.push(plural(loss.packets, "packet"));
+        }
+        if loss.outages > 0 {
+            let outages = plural(loss.outages, "outage");
+            parts.push(format!("{outages} of {:.2} s in total", loss.seconds));
+        }
         line(
             "missing",
-            format!("{}: {what} ({})", stream.name(), cause.name()),
+            format!("{}: {} ({cause})", stream.name(), parts.join(", ")),
         );
     }
-    for (what, count) in faults(study) {
+    for (name, count) in [
+        ("unreported losses", stats.unreported_losses()),
+        ("stamps not increasing", stats.non_monotonic()),
+        ("clock steps", stats.clock_steps()),
+        ("source lost", stats.source_losses),
+        ("undecodable messages", stats.undecodable),
+    ] {
         if count > 0 {
-            line(what, count.to_string());
+            line(name, count.to_string());
         }
     }
     out
 }
 
-fn packets(p: &Packets, what: &str, unit: &str, seconds: f64) -> String {
-    let Some(rate) = p.rate() else {
-        return if p.count == 0 {
+fn packets(packets: &PacketStats, noun: &str, unit: &str, seconds: f64) -> String {
+    let count = plural(packets.count, noun);
+    let Some(rate) = packets.rate() else {
+        return if packets.count == 0 {
             "none".into()
         } else {
-            format!(
-                "{} {what}, too few for a rate; --seconds watches for longer",
-                p.count
-            )
+            format!("{count}, too few for a rate; measure longer with --seconds")
         };
     };
-    let jitter = p.steps_ms.deviation().unwrap_or(0.0);
-    let kbits = p.bytes as f64 * 8.0 / 1e3 / seconds.max(1e-9);
-    format!(
-        "{} {what}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s",
-        p.count
-    )
+    let jitter = packets.intervals_ms.standard_deviation().unwrap_or(0.0);
+    let kbits = packets.bytes as f64 * 8.0 / 1e3 / seconds.max(1e-9);
+    format!("{count}, {rate:.3} {unit}, jitter {jitter:.3} ms, {kbits:.0} kbit/s")
 }
 
-fn faults(study: &Study) -> [(&'static str, u64); 5] {
-    [
-        ("missing, not told", study.untold()),
-        ("stamps backwards", study.backwards()),
-        ("clock steps", study.clock_steps()),
-        ("source lost", study.sources_lost),
-        ("unreadable messages", study.undecodable),
-    ]
-}
-
-/// The same for programs. Times in ms but for the stamps' error (µs); null where there was nothing to measure.
-pub fn as_json(study: &Study, seconds: f64, exceeded: &[String]) -> Value {
-    let stream = |p: &Packets, name: &str| {
+/// The findings for programs: times in ms, except the stamp error (µs); null where nothing was measured.
+pub fn json(stats: &Stats, seconds: f64, failures: &[String]) -> Value {
+    let stream = |p: &PacketStats, rate: &str| {
         json!({
-            "packets": p.count, "bytes": p.bytes, name: p.rate(), "jitter_ms": p.steps_ms.deviation(),
-            "latency_ms": { "p50": p.latency_ms.quantile(0.5), "p95": p.latency_ms.quantile(0.95), "p99": p.latency_ms.quantile(0.99) },
-            "longest_silence_ms": study.longest_silence_ms(p),
-            "unreported": p.unreported, "stamps_backwards": p.backwards,
+            "packets": p.count,
+            "bytes": p.bytes,
+            rate: p.rate(),
+            "jitter_ms": p.intervals_ms.standard_deviation(),
+            "latency_ms": {
+                "p50": p.latency_ms.quantile(0.5),
+                "p95": p.latency_ms.quantile(0.95),
+                "p99": p.latency_ms.quantile(0.99),
+            },
+            "longest_silence_ms": stats.longest_silence_ms(p),
+            "unreported": p.unreported,
+            "stamps_backwards": p.non_monotonic,
         })
     };
-    let spread = |s: &super::numbers::Spread| json!({ "count": s.count(), "min": s.quantile(0.0), "p50": s.quantile(0.5), "max": s.quantile(1.0) });
-    let missing: Vec<Value> = study.missing.iter().map(|((stream, cause), m)| {
-        json!({ "stream": stream.name(), "cause": cause, "packets": m.packets, "absences": m.absences, "seconds": m.seconds })
-    }).collect();
+    let range = |values: &Quantiles| {
+        json!({
+            "count": values.count(),
+            "min": values.quantile(0.0),
+            "p50": values.quantile(0.5),
+            "max": values.quantile(1.0),
+        })
+    };
+    let missing: Vec<Value> = stats
+        .losses
+        .iter()
+        .map(|((stream, cause), loss)| {
+            json!({
+                "stream": stream,
+                "cause": cause,
+                "packets": loss.packets,
+                "absences": loss.outages,
+                "seconds": loss.seconds,
+            })
+        })
+        .collect();
+    let (offset, drift) = (stats.clock_offset_ms(), stats.clock_drift_ppm());
+    let test_picture = stats.is_test_pattern().then(|| {
+        json!({
+            "stamp_error_us": range(stats.stamp_error_us()),
+            "flash_less_beep_ms": range(stats.flash_to_tone_ms()),
+        })
+    });
     json!({
         "seconds": seconds,
-        "video": stream(&study.video, "fps"),
-        "delivered_fps": study.delivered_fps(),
-        "audio": stream(&study.audio, "packets_per_second"),
-        "size": study.size, "sound": study.sound.map(|format| (format.rate_hz, format.channels)),
-        "av_offset_ms": study.av_offset_ms(),
-        "clock": { "offset_ms": study.clock_offset_ms().map(|c| c.0), "uncertainty_ms": study.clock_offset_ms().map(|c| c.1), "drift_ppm": study.clock_drift_ppm().map(|d| d.0), "drift_error_ppm": study.clock_drift_ppm().map(|d| d.1) },
-        "test_picture": study.is_test_picture().then(|| json!({ "stamp_error_us": spread(study.stamp_error_us()), "flash_less_beep_ms": spread(study.flash_to_beep_ms()) })),
+        "video": stream(&stats.video, "fps"),
+        "delivered_fps": stats.delivered_fps(),
+        "audio": stream(&stats.audio, "packets_per_second"),
+        "size": stats.size,
+        "sound": stats.audio_format.map(|format| (format.rate_hz, format.channels)),
+        "av_offset_ms": stats.av_offset_ms(),
+        "clock": {
+            "offset_ms": offset.map(|c| c.0),
+            "uncertainty_ms": offset.map(|c| c.1),
+            "drift_ppm": drift.map(|d| d.0),
+            "drift_error_ppm": drift.map(|d| d.1),
+        },
+        "test_picture": test_picture,
         "missing": missing,
-        "clock_steps": study.clock_steps(), "sources_lost": study.sources_lost, "unreadable": study.undecodable,
-        "exceeded": exceeded,
+        "clock_steps": stats.clock_steps(),
+        "sources_lost": stats.source_losses,
+        "unreadable": stats.undecodable,
+        "exceeded": failures,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::study::Exchange;
-    use crate::doctor::test_picture::drawn;
+    use crate::doctor::stats::PingSample;
+    use crate::doctor::test_pattern::test_frame;
     use crate::media::{Cause, MediaKind, UnixNs};
     use crate::wire::{Event, Gap, Message};
 
@@ -355,12 +384,12 @@ mod tests {
         UnixNs((1_700_000_000_000_000_000 + (seconds * 1e9).round() as i64) as u64)
     }
 
-    /// One second, the clocks alike: 10 frames of a test picture, 30 ms old at their arrival, and sound that is 80 ms old.
-    /// The stamps are 5 ms later than the time code.
-    fn second() -> Study {
-        let mut study = Study::default();
-        study.watching(unix(0.0));
-        study.exchange(Exchange {
+    /// One second, equal clocks: 10 frames of the test pattern with a latency of 30 ms, audio with one of
+    /// 80 ms. The stamps are 5 ms later than the time code.
+    fn second() -> Stats {
+        let mut stats = Stats::default();
+        stats.advance_to(unix(0.0));
+        stats.add_ping(PingSample {
             asked: unix(0.0),
             received: unix(0.0),
             sent: unix(0.0),
@@ -368,8 +397,8 @@ mod tests {
         });
         for k in 0..=10 {
             let at = f64::from(k) / 10.0;
-            let jpeg = drawn(unix(at - 0.005), false);
-            study.message(
+            let jpeg = test_frame(unix(at - 0.005), false);
+            stats.add_message(
                 &Message::Video {
                     stamp: unix(at),
                     label: None,
@@ -379,7 +408,7 @@ mod tests {
                 },
                 unix(at + 0.03),
             );
-            let sound = Message::Audio {
+            let audio = Message::Audio {
                 stamp: unix(at),
                 label: None,
                 format: Some(AudioFormat {
@@ -388,12 +417,12 @@ mod tests {
                 }),
                 pcm: [0; 2 * 160].as_slice().into(),
             };
-            study.message(&sound, unix(at + 0.1));
+            stats.add_message(&audio, unix(at + 0.1));
         }
-        study
+        stats
     }
 
-    fn gap(study: &mut Study, count: Option<u64>, cause: Cause) {
+    fn gap(stats: &mut Stats, count: Option<u64>, cause: Cause) {
         let event = Event::Gap {
             stream: MediaKind::Video,
             gap: Gap {
@@ -402,7 +431,7 @@ mod tests {
                 cause: cause.into(),
             },
         };
-        study.message(
+        stats.add_message(
             &Message::Event {
                 stamp: unix(1.0),
                 event,
@@ -412,23 +441,23 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_exceeded_by_what_lies_beyond_it_only() {
-        let study = second();
+    fn limits_fail_only_beyond_their_value() {
+        let stats = second();
         let with_gaps = {
-            let mut study = second();
-            gap(&mut study, Some(2), Cause::Driver);
-            gap(&mut study, None, Cause::SourceAway);
-            study
+            let mut stats = second();
+            gap(&mut stats, Some(2), Cause::Driver);
+            gap(&mut stats, None, Cause::SourceAway);
+            stats
         };
         let none = Limits::default();
-        for (limits, study, expected) in [
+        for (limits, stats, expected) in [
             (none, &with_gaps, None),
             (
                 Limits {
                     min_fps: Some(9.9),
                     ..none
                 },
-                &study,
+                &stats,
                 None,
             ),
             (
@@ -436,15 +465,15 @@ mod tests {
                     min_fps: Some(10.1),
                     ..none
                 },
-                &study,
-                Some("video is 10.000 fps, the limit is 10.1 fps"),
+                &stats,
+                Some("video 10.000 fps (limit 10.1 fps)"),
             ),
             (
                 Limits {
                     max_latency_ms: Some(80.1),
                     ..none
                 },
-                &study,
+                &stats,
                 None,
             ),
             (
@@ -452,15 +481,15 @@ mod tests {
                     max_latency_ms: Some(79.9),
                     ..none
                 },
-                &study,
-                Some("latency p99 is 80.000 ms, the limit is 79.9 ms"),
+                &stats,
+                Some("latency p99 80.000 ms (limit 79.9 ms)"),
             ),
             (
                 Limits {
                     max_av_offset_ms: Some(50.1),
                     ..none
                 },
-                &study,
+                &stats,
                 None,
             ),
             (
@@ -468,15 +497,15 @@ mod tests {
                     max_av_offset_ms: Some(49.9),
                     ..none
                 },
-                &study,
-                Some("picture against sound is 50.000 ms, the limit is 49.9 ms"),
+                &stats,
+                Some("video-audio offset 50.000 ms (limit 49.9 ms)"),
             ),
             (
                 Limits {
                     max_stamp_error_ms: Some(5.1),
                     ..none
                 },
-                &study,
+                &stats,
                 None,
             ),
             (
@@ -484,15 +513,15 @@ mod tests {
                     max_stamp_error_ms: Some(4.9),
                     ..none
                 },
-                &study,
-                Some("the stamps' error is 5.000 ms, the limit is 4.9 ms"),
+                &stats,
+                Some("stamp error 5.000 ms (limit 4.9 ms)"),
             ),
             (
                 Limits {
                     max_gaps: Some(0),
                     ..none
                 },
-                &study,
+                &stats,
                 None,
             ),
             (
@@ -509,11 +538,11 @@ mod tests {
                     ..none
                 },
                 &with_gaps,
-                Some("missing are 2 packet(s), 1 absence(s); the limit is 2"),
+                Some("2 packets missing, 1 outage (limit 2)"),
             ),
         ] {
             assert_eq!(
-                limits.exceeded(study),
+                limits.failures(stats),
                 expected.map(str::to_owned).into_iter().collect::<Vec<_>>(),
                 "{limits:?}"
             );
@@ -521,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_and_could_not_be_measured_is_beyond_its_limit() {
+    fn limits_fail_where_nothing_was_measured() {
         let asked = Limits {
             min_fps: Some(1.0),
             max_latency_ms: Some(1e9),
@@ -529,22 +558,18 @@ mod tests {
             max_stamp_error_ms: Some(1e9),
             max_gaps: Some(0),
         };
-        let lines = asked.exceeded(&Study::default());
+        let lines = asked.failures(&Stats::default());
         assert!(
-            lines.len() == 4
-                && lines
-                    .iter()
-                    .all(|line| line.contains("could not be measured")),
+            lines.len() == 4 && lines.iter().all(|line| line.contains("not measured")),
             "{lines:?}"
         );
     }
 
     #[test]
-    fn a_picture_that_is_quicker_than_the_limit_does_not_hide_the_sound_nor_the_sound_the_picture()
-    {
-        let mut study = Study::default();
+    fn max_latency_is_that_of_the_slower_stream() {
+        let mut stats = Stats::default();
         let now = unix(0.0);
-        study.exchange(Exchange {
+        stats.add_ping(PingSample {
             asked: now,
             received: now,
             sent: now,
@@ -557,8 +582,8 @@ mod tests {
             height: 1,
             jpeg: b"".as_slice().into(),
         };
-        study.message(&video, unix(0.2));
-        let sound = Message::Audio {
+        stats.add_message(&video, unix(0.2));
+        let audio = Message::Audio {
             stamp: unix(0.0),
             label: None,
             format: Some(AudioFormat {
@@ -567,20 +592,20 @@ mod tests {
             }),
             pcm: [0; 2].as_slice().into(),
         };
-        study.message(&sound, unix(0.1));
+        stats.add_message(&audio, unix(0.1));
         let limits = Limits {
             max_latency_ms: Some(150.0),
             ..Limits::default()
         };
         assert_eq!(
-            limits.exceeded(&study),
-            ["latency p99 is 200.000 ms, the limit is 150 ms"]
+            limits.failures(&stats),
+            ["latency p99 200.000 ms (limit 150 ms)"]
         );
     }
 
     #[test]
-    fn stamps_that_run_backwards_are_an_error_of_the_stamps() {
-        let mut study = second();
+    fn max_stamp_error_fails_on_non_monotonic_stamps() {
+        let mut stats = second();
         let late = Message::Video {
             stamp: unix(0.5),
             label: None,
@@ -588,21 +613,24 @@ mod tests {
             height: 1,
             jpeg: b"".as_slice().into(),
         };
-        study.message(&late, unix(1.1));
+        stats.add_message(&late, unix(1.1));
         let limits = Limits {
             max_stamp_error_ms: Some(10.0),
             ..Limits::default()
         };
-        assert_eq!(limits.exceeded(&study), ["1 stamps run backwards"]);
+        assert_eq!(
+            limits.failures(&stats),
+            ["1 stamp not later than the one before"]
+        );
     }
 
     #[test]
-    fn an_absence_is_not_shown_as_packets() {
-        let mut study = second();
-        gap(&mut study, None, Cause::WorkerRestarted);
-        let table = table(&study, 1.0);
+    fn table_shows_outages_with_their_duration() {
+        let mut stats = second();
+        gap(&mut stats, None, Cause::WorkerRestarted);
+        let table = table(&stats, 1.0);
         assert!(
-            table.contains("video: 1 absence(s) of 1.50 s in all (worker_restarted)"),
+            table.contains("video: 1 outage of 1.50 s in total (worker_restarted)"),
             "{table}"
         );
     }

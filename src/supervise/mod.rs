@@ -18,7 +18,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
-pub use process::ignores;
 use restart_policy::{Action, Event, Machine, Role};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -87,7 +86,7 @@ fn signals() -> nix::Result<SignalFd> {
     set.add(Signal::SIGCHLD);
     set.add(Signal::SIGTERM);
     for signal in [Signal::SIGINT, Signal::SIGHUP] {
-        if !process::ignores(signal)? {
+        if !crate::signals::is_ignored(signal)? {
             set.add(signal);
         }
     }

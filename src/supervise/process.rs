@@ -46,20 +46,6 @@ fn become_child(name: &'static str, parent: Pid) {
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Whether this process ignores `signal`.
-///
-/// # Errors
-/// What sigaction(2) says; it knows every [`Signal`].
-pub fn ignores(signal: Signal) -> nix::Result<bool> {
-    let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only writes the old one, to memory of its size that is ours.
-    nix::errno::Errno::result(unsafe {
-        libc::sigaction(signal as libc::c_int, std::ptr::null(), now.as_mut_ptr())
-    })?;
-    // SAFETY: the call succeeded, so it has written all of it.
-    Ok(unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN)
-}
-
 /// Gives SIGCHLD its default meaning: where it was inherited as ignored, children vanish and nobody can be told.
 ///
 /// # Errors

@@ -114,7 +114,7 @@ fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
     assert!(found["clock"]["uncertainty_ms"].is_number(), "{said}");
     let (code, said) = run(&["doctor", &at, "--seconds", "1", "--min-fps", "100"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("EXCEEDED: video "), "{said}");
+    assert!(said.contains("FAILED: video "), "{said}");
     drop(program);
     let (code, said) = run(&["doctor", &at]);
     assert_eq!((code, said.trim().lines().count()), (Some(2), 1), "{said}");

@@ -376,7 +376,7 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
         (vec![at_alone.as_str()], "--ca FILE"),
         (
             vec![&at_alone, "--ca", text(&ca)],
-            "the certificate is not to be believed",
+            "the certificate is not trusted",
         ),
         (
             vec![
@@ -392,7 +392,7 @@ fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
         ),
         (
             vec![&at, "--ca", text(&authority.path("key.pem"))],
-            "holds no certificate",
+            "contains no certificate",
         ),
         (vec![&at.replace("wss", "ws")], "use https:// or wss://"),
     ] {
