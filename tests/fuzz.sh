@@ -6,8 +6,8 @@
 # libFuzzer and the compiler's coverage counters need neither a nightly compiler nor cargo-fuzz. No address sanitizer: what is
 # fuzzed has no unsafe code. To let a target grow its corpus, and keep what is new in it:
 #
-#   tests/fuzz.sh build && target/fuzz/release/wire_decode -max_total_time=600 -max_len=1024 new fuzz/corpus/wire_decode
-#   target/fuzz/release/wire_decode -merge=1 -use_counters=0 fuzz/corpus/wire_decode new
+#   tests/fuzz.sh build && target/debug/wire_decode -max_total_time=600 -max_len=1024 new fuzz/corpus/wire_decode
+#   target/debug/wire_decode -merge=1 -use_counters=0 fuzz/corpus/wire_decode new
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,7 +17,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 runs=${1:-20000}
 [[ $runs =~ ^([0-9]+|build)$ ]] || fail "how many runs? tests/fuzz.sh 20000"
 shift || true
-RUSTC_WRAPPER=$PWD/fuzz/rustc.sh cargo build --release --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+# The profile and the directory of the program's own tests: see fuzz/Cargo.toml.
+target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+CARGO_INCREMENTAL=0 RUSTC_WRAPPER=$PWD/fuzz/rustc.sh \
+    cargo build --locked --manifest-path fuzz/Cargo.toml --target-dir "$target_dir"
 [ "$runs" != build ] || exit 0
 
 targets=("$@")
@@ -32,7 +35,7 @@ for target in "${targets[@]}"; do
     count=$runs
     # str0m is not optimised here: milliseconds for each input.
     [ "$target" != webrtc_session ] || count=$((runs / 10))
-    if "target/fuzz/release/$target" -runs="$count" -seed=1 -max_len=1024 -timeout=60 -print_final_stats=1 \
+    if "$target_dir/debug/$target" -runs="$count" -seed=1 -max_len=1024 -timeout=60 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target-" "$new/$target" "fuzz/corpus/$target" >"$new/log" 2>&1; then
         figure() { sed -n "s/^stat::$1: *//p" "$new/log"; }
         edges=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' "$new/log" | tail -1)

@@ -458,7 +458,7 @@ fn camera_ended_by_others_is_told_and_its_cut_picture_is_not_delivered() {
 const PARENT: &str = "STAMPCAST_TEST_PARENT";
 
 #[test]
-fn no_camera_outlives_its_killed_parent() {
+fn rpicam_killed_parent_takes_its_camera_along() {
     if let Some(folder) = std::env::var_os(PARENT) {
         // A camera that writes nothing does not notice that its pipes have no reader.
         let standin = Standin {
@@ -475,12 +475,10 @@ fn no_camera_outlives_its_killed_parent() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let this = format!("{module}::rpicam_killed_parent_takes_its_camera_along");
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "no_camera_outlives_its_killed_parent",
-            "--nocapture",
-        ])
+        .args(["--exact", &this, "--nocapture"])
         .env(PARENT, folder.path())
         .stdout(std::process::Stdio::null())
         .spawn()
