@@ -35,7 +35,7 @@ fn status(answer: &str) -> u16 {
 const CAMERA: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 
 #[test]
-fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
+fn token_from_file_guards_every_path_and_is_never_shown() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(&file, "hush-hush\n").expect("it is writable");
     let path = file.path().to_str().expect("a plain path");
@@ -146,7 +146,7 @@ fn a_token_from_a_file_guards_every_path_and_shows_nowhere() {
 }
 
 #[test]
-fn a_renewed_token_file_counts_without_a_restart() {
+fn token_file_renewed_applies_without_restart() {
     let home = tempfile::tempdir().expect("a directory");
     let put = |token: &str| {
         std::fs::write(home.path().join("next"), token).expect("it is writable");
@@ -181,7 +181,7 @@ fn a_renewed_token_file_counts_without_a_restart() {
 }
 
 #[test]
-fn without_a_token_other_web_sites_pages_are_turned_away() {
+fn origin_of_another_site_without_token_is_refused() {
     let program =
         Program::start(&[&CAMERA[..], &["--allow-origin", "https://dash.example"]].concat());
     for (origin, expected) in [
@@ -211,7 +211,7 @@ fn without_a_token_other_web_sites_pages_are_turned_away() {
 }
 
 #[test]
-fn unusable_tokens_are_refused_before_anything_starts() {
+fn token_unusable_is_refused_before_start() {
     for args in [
         vec!["--token-file", "/no/such/file"],
         vec!["--token", " "],
@@ -229,7 +229,7 @@ fn unusable_tokens_are_refused_before_anything_starts() {
 }
 
 #[test]
-fn the_doctor_bears_a_token_and_shows_it_nowhere() {
+fn doctor_token_is_sent_and_never_shown() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(&file, " hush-hush\n").expect("it is writable");
     let path = file.path().to_str().expect("a plain path");

@@ -7,7 +7,7 @@ const NAMES: &str = "(video|audio|events|format|delivery|max_fps|window|audio_ra
 
 proptest! {
     #[test]
-    fn any_query_is_read_or_refused_in_one_line(pairs in prop::collection::vec((NAMES, "(0|1|text|all|[0-9.eE+-]{0,12}|\\PC{0,12})"), 0..6)) {
+    fn query_any_is_read_or_refused_in_one_line(pairs in prop::collection::vec((NAMES, "(0|1|text|all|[0-9.eE+-]{0,12}|\\PC{0,12})"), 0..6)) {
         if let Err(refusal) = Query::from_pairs(pairs) {
             prop_assert!(!refusal.to_string().contains('\n'), "{refusal}");
         }

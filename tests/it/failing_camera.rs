@@ -77,7 +77,7 @@ fn count(program: &Program, part: &str) -> usize {
 }
 
 #[test]
-fn a_camera_that_fails_right_after_its_start_is_told_of_once_and_started_less_and_less_often() {
+fn camera_failing_after_start_is_logged_once_and_retried_with_back_off() {
     let camera = Camera::with_fault("exit:3");
     let program = camera.program(&["--fps", "30"]);
     let starts = until("five starts", || {
@@ -121,7 +121,7 @@ fn a_camera_that_fails_right_after_its_start_is_told_of_once_and_started_less_an
 }
 
 #[test]
-fn a_worker_that_dies_again_and_again_is_told_of_once_until_it_works() {
+fn worker_dying_repeatedly_is_logged_once_until_it_recovers() {
     let program = Program::start(&["--camera-type", "test", "--fps", "10"]);
     let mut worker = program.child("stampcast-video", None);
     for _ in 0..4 {

@@ -71,7 +71,7 @@ fn sound_only(viewer: &mut Viewer) {
 }
 
 #[test]
-fn a_worker_that_scribbles_over_its_memory_harms_only_its_own_stream() {
+fn worker_corrupting_its_ring_affects_only_its_own_stream() {
     let program = Program::start(&TEST);
     let server = program.child("stampcast-serve", None);
     let mut both = Viewer::connect(&program.url("?events=1"));
@@ -121,7 +121,7 @@ fn listening_port(pid: u32) -> Option<u16> {
 }
 
 #[test]
-fn a_full_disk_under_the_log_stops_nothing() {
+fn log_disk_full_stops_nothing() {
     let full = || {
         Stdio::from(
             OpenOptions::new()
@@ -181,7 +181,7 @@ fn a_full_disk_under_the_log_stops_nothing() {
 }
 
 #[test]
-fn a_worker_out_of_memory_ends_and_the_next_one_streams() {
+fn worker_out_of_memory_ends_and_its_successor_streams() {
     let program = Program::start(&TEST);
     let mut sound = Viewer::connect(&program.url("?video=0&events=1"));
     sound.next();
@@ -238,7 +238,7 @@ fn memory_holds(pid: u32, text: &str) -> bool {
 }
 
 #[test]
-fn tokens_given_as_options_or_environment_are_in_the_servers_memory_alone() {
+fn token_from_option_or_environment_is_in_server_memory_only() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampcast"));
     command
         .args([

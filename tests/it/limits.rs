@@ -98,18 +98,18 @@ fn idle(count: usize) {
 }
 
 #[test]
-fn two_thousand_idle_connections_disturb_nobody() {
+fn connections_2000_idle_do_not_disturb_viewers() {
     idle(2_000);
 }
 
 #[test]
 #[ignore = "opens 10,000 sockets: tests/long.sh"]
-fn ten_thousand_idle_connections_disturb_nobody() {
+fn connections_10000_idle_do_not_disturb_viewers() {
     idle(10_000);
 }
 
 #[test]
-fn floods_of_connects_and_disconnects_leave_nothing_behind() {
+fn connections_flood_of_connects_and_disconnects_leaks_nothing() {
     let program = Program::start_open(&CAMERA);
     let server = program.child("stampcast-serve", None);
     let flood = || {
@@ -135,7 +135,7 @@ fn floods_of_connects_and_disconnects_leave_nothing_behind() {
 }
 
 #[test]
-fn handshakes_that_trickle_end_at_the_timeout() {
+fn handshake_trickling_ends_at_timeout() {
     let program = Program::start(&[&CAMERA[..], &["--handshake-timeout", "0.5"]].concat());
     undisturbed(&program, || {
         let mut slow: Vec<TcpStream> = (0..100).map(|_| connect(&program)).collect();
@@ -187,7 +187,7 @@ fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool, sent:
 }
 
 #[test]
-fn viewers_that_flood_disturb_nobody() {
+fn viewer_flooding_does_not_disturb_others() {
     let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
     let server = program.child("stampcast-serve", None);
     let start: &[u8] = &[0x01, 0x80, 0, 0, 0, 0];
@@ -235,7 +235,7 @@ fn viewers_that_flood_disturb_nobody() {
 }
 
 #[test]
-fn a_message_in_fragments_without_end_is_refused() {
+fn message_in_endless_fragments_is_refused() {
     let program = Program::start(&[&CAMERA[..], &["--enable-audio"]].concat());
     let sent = AtomicUsize::new(0);
     flood(
@@ -270,7 +270,7 @@ fn answer(tcp: &mut TcpStream) -> std::io::Result<String> {
 const MORE_THAN_PLACES: usize = 270;
 
 #[test]
-fn who_is_refused_holds_no_place() {
+fn connection_refused_frees_its_slot() {
     let program =
         Program::start(&[&CAMERA[..], &["--max-clients", "2", "--token", "s3cret"]].concat());
     let mut strangers: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
@@ -291,7 +291,7 @@ fn who_is_refused_holds_no_place() {
 }
 
 #[test]
-fn who_asks_nothing_more_gives_way() {
+fn connection_idle_is_evicted_for_a_new_one() {
     let program = Program::start(&[&CAMERA[..], &["--max-clients", "3"]].concat());
     let mut watching = Viewer::connect(&program.url("?audio=0"));
     let mut mjpeg = connect(&program);
@@ -325,7 +325,7 @@ fn who_asks_nothing_more_gives_way() {
 
 #[cfg(feature = "webrtc")]
 #[test]
-fn a_body_that_never_comes_ends_with_408_and_holds_no_place() {
+fn request_body_missing_ends_with_408_and_frees_its_slot() {
     let program = Program::start(
         &[
             &CAMERA[..],
@@ -350,7 +350,7 @@ fn a_body_that_never_comes_ends_with_408_and_holds_no_place() {
 }
 
 #[test]
-fn one_viewer_more_than_may_be_is_told_so_with_503() {
+fn viewer_beyond_limit_gets_503() {
     let program = Program::start(&[&CAMERA[..], &["--max-clients", "2"]].concat());
     let mut first = Viewer::connect(&program.url(""));
     let second = Viewer::connect(&program.url(""));
@@ -375,7 +375,7 @@ fn one_viewer_more_than_may_be_is_told_so_with_503() {
 }
 
 #[test]
-fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
+fn message_beyond_max_message_closes_with_1009() {
     for (option, allowed) in [(None, 4096), (Some("1"), 1024), (Some("64"), 65_536)] {
         let option = option.map(|kib| ["--max-message", kib]);
         let program =
@@ -401,7 +401,7 @@ fn a_message_longer_than_max_message_ends_the_connection_with_1009() {
 }
 
 #[test]
-fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
+fn viewer_reading_nothing_is_closed_after_idle_timeout() {
     let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "2"]].concat());
     let _stalled = Viewer::connect(&program.url("?delivery=all"));
     undisturbed(&program, || {
@@ -410,7 +410,7 @@ fn a_viewer_that_takes_nothing_loses_its_place_after_the_idle_timeout() {
 }
 
 #[test]
-fn out_of_descriptors_the_viewers_stay_and_later_ones_come_in() {
+fn descriptors_exhausted_viewers_stay_and_later_ones_connect() {
     let mut limited = Command::new("bash");
     limited.args([
         "-c",
@@ -444,7 +444,7 @@ fn out_of_descriptors_the_viewers_stay_and_later_ones_come_in() {
 }
 
 #[test]
-fn an_end_without_a_word_is_no_error_in_the_log() {
+fn connection_closed_without_close_frame_is_not_logged_as_error() {
     let program = Program::start(&CAMERA);
     let mut tcp = connect(&program);
     tcp.write_all(b"GET /stream HTTP/1.1\r\n")

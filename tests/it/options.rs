@@ -22,7 +22,7 @@ const THEN_STOP: [&str; 2] = ["--token-file", "/no/such/file"];
 const STOPPED: &str = "--token-file /no/such/file cannot be read";
 
 #[test]
-fn a_switch_in_the_environment_is_set_by_any_usual_word() {
+fn environment_switch_accepts_usual_words() {
     let sound_only = [&["--camera-type", "none"], &THEN_STOP[..]].concat();
     for on in ["1", "true", "TRUE", "yes", "on"] {
         let (code, said) = with_environment(&[("STAMPCAST_ENABLE_AUDIO", on)], &sound_only);
@@ -38,7 +38,7 @@ fn a_switch_in_the_environment_is_set_by_any_usual_word() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_is_named_as_it_stands_there() {
+fn environment_invalid_value_is_quoted_in_the_error() {
     for (variables, named) in [
         (
             &[("STAMPCAST_ENABLE_AUDIO", "maybe")][..],
@@ -76,7 +76,7 @@ fn what_is_wrong_in_the_environment_is_named_as_it_stands_there() {
 }
 
 #[test]
-fn the_command_line_goes_before_the_environment() {
+fn command_line_overrides_environment() {
     for (variable, value, args) in [
         ("STAMPCAST_TOKEN", "a", &[][..]),
         ("STAMPCAST_AUDIO_DEVICE", "0", &["--audio-name", "Mic"]),
@@ -117,7 +117,7 @@ fn the_command_line_goes_before_the_environment() {
 }
 
 #[test]
-fn devices_are_listed_whatever_the_environment_says_and_by_no_other_option() {
+fn list_devices_ignores_environment_and_excludes_other_options() {
     let (code, said) = with_environment(
         &[("STAMPCAST_PORT", "9000"), ("STAMPCAST_CAMERA_TYPE", "rpi")],
         &["--list-devices"],
@@ -134,7 +134,7 @@ fn devices_are_listed_whatever_the_environment_says_and_by_no_other_option() {
 }
 
 #[test]
-fn options_that_change_nothing_are_told_once() {
+fn options_without_effect_are_logged_once() {
     let program = Program::start(&[
         "--camera-type",
         "test",
@@ -180,7 +180,7 @@ fn printing_to(stdout: impl Fn() -> Stdio, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn stdout_closed_by_reader_is_not_an_error() {
     let closed = || {
         let (reader, writer) = std::io::pipe().expect("there are pipes");
         drop(reader);
@@ -200,7 +200,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_an_error_in_one_line() {
+fn stdout_unwritable_is_an_error_in_one_line() {
     let full = || {
         Stdio::from(
             std::fs::OpenOptions::new()

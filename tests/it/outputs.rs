@@ -79,7 +79,7 @@ fn get(program: &Program, path: &str) -> Answer {
 }
 
 #[test]
-fn a_snapshot_is_captured_after_its_request() {
+fn snapshot_is_captured_after_its_request() {
     let program = Program::start(&TEST);
     for path in [
         "/snapshot.jpg",
@@ -110,7 +110,7 @@ fn a_snapshot_is_captured_after_its_request() {
 }
 
 #[test]
-fn a_snapshot_may_be_an_older_one_though_nobody_else_watches() {
+fn snapshot_with_max_age_may_be_older_without_viewers() {
     let program = Program::start(&["--camera-type", "test", "--fps", "1"]);
     let number = |query: &str| {
         get(&program, &format!("/snapshot.jpg{query}"))
@@ -129,7 +129,7 @@ fn a_snapshot_may_be_an_older_one_though_nobody_else_watches() {
 }
 
 #[test]
-fn mjpeg_parts_are_whole_frames_with_the_streams_own_stamps() {
+fn mjpeg_parts_are_whole_frames_with_the_stream_timestamps() {
     let program = Program::start(&TEST);
     for path in [
         "/stream.mjpg",
@@ -200,7 +200,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 #[test]
-fn a_wav_of_two_seconds_is_two_seconds_long() {
+fn wav_of_two_seconds_lasts_two_seconds() {
     let program = Program::start(&TEST);
     let answer = get(&program, "/audio.wav?seconds=2");
     assert_eq!(answer.header("content-type"), Some("audio/wav"));
@@ -233,7 +233,7 @@ fn a_wav_of_two_seconds_is_two_seconds_long() {
 }
 
 #[test]
-fn the_log_tells_of_viewers_over_plain_http() {
+fn log_lists_plain_http_viewers() {
     let program = Program::start(&TEST);
     for (path, what) in [
         ("/stream.mjpg", "joined: video, mjpeg"),
@@ -251,7 +251,7 @@ fn the_log_tells_of_viewers_over_plain_http() {
 }
 
 #[test]
-fn every_refusal_is_json_that_says_why() {
+fn http_every_refusal_is_json_with_the_reason() {
     let program = Program::start(&TEST);
     for (method, path, status, said) in [
         ("GET", "/snapshot.jpg?max_age_ms=x", 400, "max_age_ms"),
@@ -302,7 +302,7 @@ const PATHS: [&str; 11] = [
 ];
 
 #[test]
-fn head_is_get_without_the_body() {
+fn http_head_is_get_without_body() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut asked_by = Vec::new();
     for path in PATHS {
@@ -339,7 +339,7 @@ fn head_is_get_without_the_body() {
 }
 
 #[test]
-fn options_names_the_methods_of_every_path() {
+fn http_options_lists_the_methods_of_every_path() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     for path in PATHS {
         let answer = ask(&program, "OPTIONS", path);
@@ -354,7 +354,7 @@ fn options_names_the_methods_of_every_path() {
 }
 
 #[test]
-fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
+fn snapshot_of_missing_camera_is_refused_at_once() {
     let program = Program::start(&[
         "--camera-type",
         "usb",
@@ -375,7 +375,7 @@ fn a_snapshot_of_a_camera_that_is_away_is_refused_at_once() {
 }
 
 #[test]
-fn the_rate_of_a_camera_that_nobody_watches_is_the_one_it_runs_at() {
+fn state_frame_rate_without_viewers_is_the_capture_rate() {
     let program = Program::start(&["--camera-type", "test", "--fps", "20"]);
     let state = || {
         serde_json::from_slice::<serde_json::Value>(&get(&program, "/state").rest()).expect("JSON")
@@ -394,7 +394,7 @@ fn the_rate_of_a_camera_that_nobody_watches_is_the_one_it_runs_at() {
 }
 
 #[test]
-fn restarts_are_counted_by_worker_though_nobody_watches() {
+fn metrics_restarts_are_counted_per_worker_without_viewers() {
     let program = Program::start(&TEST);
     for (times, name) in [(1, "video"), (1, "serve"), (2, "video")] {
         let process = format!("stampcast-{name}");
@@ -414,7 +414,7 @@ fn metrics(program: &Program) -> String {
 }
 
 #[test]
-fn state_metrics_and_the_page_are_there() {
+fn http_state_metrics_and_page_are_served() {
     let program = Program::start(&[&TEST[..], &["--serve-client"]].concat());
     let mut viewer = Viewer::connect(&program.url(""));
     for _ in 0..5 {

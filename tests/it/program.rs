@@ -11,7 +11,7 @@ use std::time::Instant;
 const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 
 #[test]
-fn the_test_camera_streams_stamped_video_and_sound() {
+fn stream_test_camera_video_and_audio_are_stamped() {
     let program = Program::start(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     let (mut video, mut audio) = (Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ fn the_test_camera_streams_stamped_video_and_sound() {
 }
 
 #[test]
-fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
+fn doctor_test_camera_is_exact_and_limits_are_checked() {
     let program = Program::start(&TEST);
     let at = format!("127.0.0.1:{}", program.port());
     // A loaded machine may show it too few pictures the first time.
@@ -121,7 +121,7 @@ fn the_doctor_finds_the_test_camera_exact_and_knows_its_limits() {
 }
 
 #[test]
-fn a_signal_ends_the_doctor_with_what_it_has_found() {
+fn doctor_signal_ends_it_with_its_findings() {
     let program = Program::start(&TEST);
     let at = format!("127.0.0.1:{}", program.port());
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_stampcast"));
@@ -150,7 +150,7 @@ fn a_signal_ends_the_doctor_with_what_it_has_found() {
 }
 
 #[test]
-fn processes_are_named_and_hold_only_what_is_theirs() {
+fn processes_are_named_and_hold_only_their_descriptors() {
     let program = Program::start_open(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     viewer.frame();
@@ -188,7 +188,7 @@ fn processes_are_named_and_hold_only_what_is_theirs() {
 }
 
 #[test]
-fn a_worker_killed_or_stopped_comes_back_and_its_viewers_stay() {
+fn worker_killed_or_stopped_is_replaced_and_viewers_stay() {
     let program = Program::start(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     let (mut last, ..) = viewer.frame();
@@ -212,7 +212,7 @@ fn a_worker_killed_or_stopped_comes_back_and_its_viewers_stay() {
 }
 
 #[test]
-fn the_server_killed_comes_back_while_the_camera_stays_open() {
+fn server_killed_is_replaced_while_camera_stays_open() {
     let program = Program::start(&TEST);
     let url = program.url("");
     Viewer::connect(&url).frame();
@@ -240,7 +240,7 @@ fn the_server_killed_comes_back_while_the_camera_stays_open() {
 }
 
 #[test]
-fn no_orphan_survives_the_supervisor() {
+fn supervisor_killed_leaves_no_orphan() {
     let mut program = Program::start(&TEST);
     Viewer::connect(&program.url("")).frame();
     let children: Vec<u32> = ["stampcast-serve", "stampcast-video", "stampcast-audio"]
@@ -262,7 +262,7 @@ fn no_orphan_survives_the_supervisor() {
 }
 
 #[test]
-fn signals_stop_everything_and_viewers_are_told() {
+fn signal_stops_all_processes_and_notifies_viewers() {
     for (signal, to_group) in [
         (libc::SIGTERM, false),
         (libc::SIGINT, false),
@@ -311,7 +311,7 @@ fn signals_stop_everything_and_viewers_are_told() {
 
 /// As `nohup` starts a program, and a script one in the background; SIGCHLD as careless programs leave it.
 #[test]
-fn a_signal_that_was_ignored_at_the_start_stays_so() {
+fn signal_ignored_at_start_stays_ignored() {
     let mut command = Command::new("sh");
     command.args([
         "-c",
@@ -337,7 +337,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
 }
 
 #[test]
-fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
+fn start_failure_is_one_line_and_exit_code_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
     for (args, named) in [
@@ -374,7 +374,7 @@ fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
 }
 
 #[test]
-fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
+fn camera_missing_is_waited_for_or_ends_with_exit_code_3() {
     let args = [
         "--camera-type",
         "usb",
@@ -401,7 +401,7 @@ fn a_missing_camera_is_waited_for_or_ends_the_program_with_3() {
 
 /// As in a driver's call that never returns.
 #[test]
-fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
+fn device_hanging_with_exit_on_device_error_ends_with_exit_code_3() {
     let mut program = Program::start(&[&TEST[..], &["--exit-on-device-error"]].concat());
     Viewer::connect(&program.url("")).frame();
     kill(program.child("stampcast-video", None), libc::SIGSTOP);
@@ -410,7 +410,7 @@ fn a_device_that_hangs_ends_the_program_with_3_where_that_was_asked() {
 }
 
 #[test]
-fn a_terminal_has_a_status_line_with_the_bit_rate() {
+fn terminal_has_a_status_line_with_the_bit_rate() {
     let program = Program::on_terminal(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
     // The first of them may be of a moment in which the viewer has just come.
@@ -438,7 +438,7 @@ fn a_terminal_has_a_status_line_with_the_bit_rate() {
 }
 
 #[test]
-fn each_line_of_a_json_log_names_its_process() {
+fn json_log_every_line_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
     // That is news to the server, which may have had none before.
     Viewer::connect(&program.url("")).frame();

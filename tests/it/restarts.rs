@@ -39,7 +39,7 @@ fn held(pid: u32) -> Held {
 }
 
 #[test]
-fn two_hundred_restarts_leave_nothing_behind() {
+fn workers_200_restarts_leak_nothing() {
     let program = Program::start_open(&[
         "--camera-type",
         "test",

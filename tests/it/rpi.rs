@@ -179,22 +179,22 @@ fn stays_in_step(faults: &str, frames: usize) {
 }
 
 #[test]
-fn pictures_and_records_stay_in_step() {
+fn rpicam_frames_and_metadata_stay_paired() {
     stays_in_step("", 150);
 }
 
 #[test]
-fn small_writes_do_not_matter() {
+fn rpicam_small_writes_are_reassembled() {
     stays_in_step("split", 60);
 }
 
 #[test]
-fn much_talk_on_stderr_does_not_block_the_camera() {
+fn rpicam_long_stderr_does_not_block_the_camera() {
     stays_in_step("chatty", 60);
 }
 
 #[test]
-fn reader_that_pauses_finds_the_pair_in_step_and_the_loss_counted() {
+fn rpicam_reader_pausing_keeps_pairs_and_counts_loss() {
     let standin = Standin::new("");
     let mut source = standin.open(&video(200.0)).unwrap();
     let first = frame(&mut source).unwrap();
@@ -217,7 +217,7 @@ fn reader_that_pauses_finds_the_pair_in_step_and_the_loss_counted() {
 }
 
 #[test]
-fn frames_that_the_sensor_lost_are_counted() {
+fn rpicam_frames_lost_by_the_sensor_are_counted() {
     let standin = Standin::new("gap:5");
     let mut source = standin.open(&video(20.0)).unwrap();
     let seen: Vec<_> = (0..8).map(|_| frame(&mut source).unwrap().missed).collect();
@@ -225,7 +225,7 @@ fn frames_that_the_sensor_lost_are_counted() {
 }
 
 #[test]
-fn faults_in_the_middle_are_told_after_the_good_frames() {
+fn rpicam_fault_is_reported_after_the_good_frames() {
     for (fault, good, text) in [
         ("no-stamp:6", 6, "SensorTimestamp"),
         ("same-stamp:6", 6, "did not grow"),
@@ -247,7 +247,7 @@ fn faults_in_the_middle_are_told_after_the_good_frames() {
 }
 
 #[test]
-fn loss_on_one_pipe_is_noticed_once_the_reader_has_caught_up() {
+fn rpicam_loss_on_one_pipe_is_noticed_after_catching_up() {
     for (fault, text) in [
         ("no-record:6", "without its metadata record"),
         ("no-picture:6", "without its picture"),
@@ -270,7 +270,7 @@ fn loss_on_one_pipe_is_noticed_once_the_reader_has_caught_up() {
 }
 
 #[test]
-fn stalled_camera_is_given_up_and_quoted() {
+fn rpicam_stalled_is_given_up_with_its_stderr() {
     let standin = Standin::new("stall:3");
     let mut source = standin.open(&video(50.0)).unwrap();
     for _ in 0..3 {
@@ -286,7 +286,7 @@ fn stalled_camera_is_given_up_and_quoted() {
 }
 
 #[test]
-fn startup_failures_are_quoted_at_once() {
+fn rpicam_startup_failure_is_quoted_at_once() {
     let refused = |faults: &str| match Standin::new(faults).open(&video(15.0)) {
         Ok(mut source) => frame(&mut source).expect_err("no error"),
         Err(e) => e,
@@ -324,7 +324,7 @@ fn startup_failures_are_quoted_at_once() {
 }
 
 #[test]
-fn missing_program_says_what_to_do() {
+fn rpicam_missing_program_says_what_to_install() {
     let e = RpiSource::open_with(&[vec!["no-such-rpicam-vid".into()]], &video(15.0))
         .err()
         .unwrap();
@@ -340,7 +340,7 @@ fn missing_program_says_what_to_do() {
 }
 
 #[test]
-fn size_that_was_adjusted_is_the_size_that_is_told() {
+fn rpicam_adjusted_size_is_the_reported_size() {
     let standin = Standin::new("");
     let asked = VideoConfig {
         capture_width: 333,
@@ -360,7 +360,7 @@ fn size_that_was_adjusted_is_the_size_that_is_told() {
 }
 
 #[test]
-fn settings_reach_the_camera() {
+fn rpicam_settings_reach_the_camera() {
     let standin = Standin::new("");
     let asked = VideoConfig {
         rotate: Rotate::Half,
@@ -397,7 +397,7 @@ fn settings_reach_the_camera() {
 }
 
 #[test]
-fn unknown_control_is_refused_with_the_list() {
+fn rpicam_unknown_control_is_refused_with_the_list() {
     let standin = Standin::new("");
     let asked = VideoConfig {
         controls: vec![("exposure_auto".into(), "1".into())],
@@ -412,7 +412,7 @@ fn unknown_control_is_refused_with_the_list() {
 }
 
 #[test]
-fn dropped_source_stops_the_camera_by_sigint_and_reaps_it() {
+fn rpicam_source_dropped_stops_the_camera_by_sigint_and_reaps_it() {
     let standin = Standin::new("");
     let mut source = standin.open(&video(100.0)).unwrap();
     frame(&mut source).unwrap();
@@ -423,7 +423,7 @@ fn dropped_source_stops_the_camera_by_sigint_and_reaps_it() {
 }
 
 #[test]
-fn camera_that_is_deaf_to_sigint_is_killed_in_time() {
+fn rpicam_ignoring_sigint_is_killed_in_time() {
     let standin = Standin::new("deaf");
     let mut source = standin.open(&video(100.0)).unwrap();
     frame(&mut source).unwrap();
@@ -440,7 +440,7 @@ fn camera_that_is_deaf_to_sigint_is_killed_in_time() {
 }
 
 #[test]
-fn camera_ended_by_others_is_told_and_its_cut_picture_is_not_delivered() {
+fn rpicam_ended_by_others_is_reported_and_its_cut_frame_dropped() {
     let standin = Standin::new("");
     let mut source = standin.open(&video(50.0)).unwrap();
     frame(&mut source).unwrap();

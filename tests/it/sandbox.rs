@@ -23,7 +23,7 @@ fn denied<T>(outcome: std::io::Result<T>) -> bool {
 }
 
 #[test]
-fn a_worker_and_what_it_starts_open_no_network_socket() {
+fn sandbox_worker_and_its_children_open_no_network_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let at = listener.local_addr().expect("it is bound");
     apart(move || {
@@ -58,7 +58,7 @@ fn errno_of(call: i64) -> nix::errno::Errno {
 }
 
 #[test]
-fn a_worker_is_refused_every_call_that_would_get_it_a_socket_or_anothers_memory() {
+fn sandbox_worker_calls_for_sockets_or_foreign_memory_are_refused() {
     use nix::errno::Errno;
     let calls = [
         libc::SYS_io_uring_setup,
@@ -118,7 +118,7 @@ fn a_worker_is_refused_every_call_that_would_get_it_a_socket_or_anothers_memory(
 }
 
 #[test]
-fn the_server_reaches_no_service_by_a_unix_socket_and_keeps_the_network() {
+fn sandbox_server_reaches_no_unix_socket_and_keeps_the_network() {
     use nix::errno::Errno;
     use std::net::ToSocketAddrs;
     let home = tempfile::tempdir().expect("a directory");
@@ -156,7 +156,7 @@ fn the_server_reaches_no_service_by_a_unix_socket_and_keeps_the_network() {
 
 /// The terminal that they share with the person who started the program is that of the person's shell, too.
 #[test]
-fn neither_server_nor_worker_types_into_a_terminal() {
+fn sandbox_children_cannot_inject_terminal_input() {
     use nix::errno::Errno;
     use std::os::fd::AsRawFd;
     // No terminal, so that nothing is typed anywhere: whose request is not refused hears that.
@@ -188,7 +188,7 @@ fn neither_server_nor_worker_types_into_a_terminal() {
 }
 
 #[test]
-fn a_worker_keeps_what_alsa_udev_and_its_devices_need() {
+fn sandbox_worker_keeps_access_for_alsa_udev_and_devices() {
     apart(|| {
         without_network().expect("this kernel has what it takes");
         UnixStream::pair().expect("UNIX sockets stay");
@@ -202,7 +202,7 @@ fn a_worker_keeps_what_alsa_udev_and_its_devices_need() {
 }
 
 #[test]
-fn a_worker_reaches_no_other_process() {
+fn sandbox_worker_reaches_no_other_process() {
     let mut other = Command::new("sleep")
         .arg("60")
         .spawn()
@@ -228,7 +228,7 @@ fn a_worker_reaches_no_other_process() {
 }
 
 #[test]
-fn the_server_reads_its_own_files_also_renewed_ones_and_nothing_else() {
+fn sandbox_server_reads_only_its_files_including_renewed_ones() {
     let home = tempfile::tempdir().expect("a directory");
     let (live, archive, elsewhere) = (
         home.path().join("live"),
@@ -304,7 +304,7 @@ fn status(pid: u32, name: &str) -> String {
 }
 
 #[test]
-fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
+fn sandbox_holds_every_child_also_after_a_restart() {
     let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
     Viewer::connect(&program.url("")).frame();
     program.line(&["stampcast-serve", "sandbox: "]);
@@ -343,7 +343,7 @@ fn every_child_of_the_running_program_is_in_its_sandbox_also_after_a_restart() {
 }
 
 #[test]
-fn without_the_sandbox_every_child_keeps_its_rights() {
+fn sandbox_disabled_leaves_every_child_its_rights() {
     let program = Program::start(&["--camera-type", "test", "--no-sandbox"]);
     Viewer::connect(&program.url("")).frame();
     let worker = program.child("stampcast-video", None);
@@ -355,7 +355,7 @@ fn without_the_sandbox_every_child_keeps_its_rights() {
 
 /// Whoever is not root has none to give up.
 #[test]
-fn started_as_root_every_child_keeps_only_the_capabilities_that_it_needs() {
+fn capabilities_as_root_are_reduced_to_those_needed() {
     // CAP_DAC_READ_SEARCH, NET_BIND_SERVICE; CAP_CHOWN, DAC_OVERRIDE, FOWNER, IPC_OWNER, SYS_NICE.
     let (server, worker) = (1 << 2 | 1 << 10, 1 | 1 << 1 | 1 << 3 | 1 << 15 | 1 << 23);
     let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
@@ -391,7 +391,7 @@ fn started_as_root_every_child_keeps_only_the_capabilities_that_it_needs() {
 
 /// The kernel gives what procfs shows of a process that may not be looked into to root.
 #[test]
-fn the_server_leaves_no_core_dump_and_its_user_cannot_look_into_it() {
+fn server_leaves_no_core_dump_and_is_not_traceable() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     let home = tempfile::tempdir().expect("a directory");

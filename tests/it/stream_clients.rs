@@ -71,7 +71,7 @@ impl Raw {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
+async fn websocket_protocol_violation_closes_with_its_code() {
     let mut rig = Rig::start().await;
     let mut witness = rig.connect_and_wait("?audio=0").await;
     let text = 0x81;
@@ -115,7 +115,7 @@ async fn what_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
+async fn websocket_ping_flood_does_not_grow_server_memory() {
     let mut rig = Rig::start().await;
     let mut witness = rig.connect_and_wait("?audio=0").await;
     let mut flood = Raw::connect(&rig, "?audio=0").await;
@@ -139,7 +139,7 @@ async fn a_flood_of_pings_fills_the_clients_socket_and_not_our_memory() {
 }
 
 #[tokio::test]
-async fn protocol_pings_are_answered_between_frames() {
+async fn websocket_pings_are_answered_between_frames() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?audio=0").await;
     viewer
@@ -162,7 +162,7 @@ async fn protocol_pings_are_answered_between_frames() {
 }
 
 #[tokio::test]
-async fn requests_that_are_none_are_refused() {
+async fn http_malformed_requests_are_refused() {
     let mut rig = Rig::start().await;
     assert_eq!(rig.get("/nothing").await.0, 404);
     assert_eq!(rig.get("/../etc/passwd").await.0, 404);
@@ -218,7 +218,7 @@ async fn requests_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn half_a_handshake_ends_at_its_deadline() {
+async fn handshake_incomplete_ends_at_its_deadline() {
     let limits = Limits {
         head: Duration::from_millis(200),
         ..Limits::default()
@@ -242,7 +242,7 @@ async fn half_a_handshake_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn beyond_its_places_the_server_says_503_and_frees_them() {
+async fn viewers_beyond_limit_get_503_until_a_slot_is_free() {
     let limits = Limits {
         viewers: 2,
         ..Limits::default()
@@ -258,7 +258,7 @@ async fn beyond_its_places_the_server_says_503_and_frees_them() {
 }
 
 #[tokio::test]
-async fn idle_connections_give_way_to_whoever_asks() {
+async fn connections_idle_are_evicted_for_new_requests() {
     let limits = Limits {
         connections: 8,
         head: PATIENCE,
@@ -276,7 +276,7 @@ async fn idle_connections_give_way_to_whoever_asks() {
 }
 
 #[tokio::test]
-async fn where_every_connection_is_in_use_one_more_gets_503() {
+async fn connections_all_busy_one_more_gets_503() {
     let limits = Limits {
         connections: 4,
         ..Limits::default()
@@ -309,7 +309,7 @@ async fn where_every_connection_is_in_use_one_more_gets_503() {
 }
 
 #[tokio::test]
-async fn who_asks_and_never_reads_the_answers_loses_the_connection() {
+async fn connection_not_reading_answers_is_closed() {
     let limits = Limits {
         connections: 1,
         stalled: Duration::from_millis(500),
@@ -325,7 +325,7 @@ async fn who_asks_and_never_reads_the_answers_loses_the_connection() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
+async fn viewer_not_reading_is_closed_eventually() {
     let limits = Limits {
         stalled: Duration::from_millis(300),
         ..Limits::default()
@@ -347,7 +347,7 @@ async fn a_viewer_that_takes_nothing_is_let_go_in_the_end() {
 }
 
 #[tokio::test]
-async fn every_viewer_is_told_when_the_server_stops() {
+async fn server_stop_notifies_every_viewer() {
     // Far beyond our patience: neither deadline may be what ends it.
     let limits = Limits {
         head: 10 * PATIENCE,
@@ -375,7 +375,7 @@ async fn every_viewer_is_told_when_the_server_stops() {
 /// 192.0.2.1 is nobody's address (RFC 5737), as that of --host is once it has gone.
 #[cfg(feature = "webrtc")]
 #[tokio::test]
-async fn where_no_port_can_be_had_for_webrtc_all_else_is_served_and_whep_says_why() {
+async fn webrtc_without_a_port_all_else_is_served_and_whep_says_why() {
     let webrtc = stampcast::config::Webrtc {
         port: 0,
         public_ip: None,

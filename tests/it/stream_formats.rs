@@ -19,7 +19,7 @@ fn is_stamp_of(stamp: UnixNs, capture_time: MonoNs) -> bool {
 }
 
 #[tokio::test]
-async fn text_is_what_a_split_at_colons_reads() {
+async fn text_message_splits_at_colons() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect("").await;
     rig.video.wait_for_demand(true).await;
@@ -51,7 +51,7 @@ async fn text_is_what_a_split_at_colons_reads() {
 }
 
 #[tokio::test]
-async fn large_frames_arrive_whole() {
+async fn text_message_of_a_large_frame_arrives_whole() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect("?audio=0").await;
     rig.video.wait_for_demand(true).await;
@@ -66,7 +66,7 @@ async fn large_frames_arrive_whole() {
 }
 
 #[tokio::test]
-async fn binary_says_what_text_cannot() {
+async fn binary_message_has_the_fields_that_text_lacks() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect("?format=binary").await;
     rig.video.wait_for_demand(true).await;
@@ -139,7 +139,7 @@ async fn binary_says_what_text_cannot() {
 }
 
 #[tokio::test]
-async fn both_formats_show_one_stamp() {
+async fn text_and_binary_have_the_same_timestamp() {
     let mut rig = Rig::start().await;
     let mut text = rig.connect_and_wait("?audio=0").await;
     let mut binary = rig.connect_and_wait("?audio=0&format=binary").await;
@@ -178,7 +178,7 @@ fn owned(message: Message<'_>) -> Message<'static> {
 }
 
 #[tokio::test]
-async fn a_viewer_gets_the_streams_that_it_asks_for_and_no_events_unasked() {
+async fn viewer_gets_only_requested_streams_and_no_events_by_default() {
     let mut rig = Rig::start().await;
     let mut sound = rig.connect_and_wait("?video=0").await;
     let mut picture = rig.connect_and_wait("?audio=0").await;
@@ -197,7 +197,7 @@ async fn a_viewer_gets_the_streams_that_it_asks_for_and_no_events_unasked() {
 }
 
 #[tokio::test]
-async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
+async fn events_precede_the_following_packet_with_its_timestamp() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?audio=0&events=1").await;
     let mut binary = rig
@@ -252,7 +252,7 @@ async fn events_stand_before_the_packet_that_follows_with_its_stamp() {
 }
 
 #[tokio::test]
-async fn a_source_that_goes_and_returns_is_told() {
+async fn events_report_source_lost_and_back() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?events=1").await;
     rig.video.push(b"before");
@@ -289,7 +289,7 @@ async fn a_source_that_goes_and_returns_is_told() {
 }
 
 #[tokio::test]
-async fn who_wants_neither_stream_hears_of_both_and_may_ask_the_time() {
+async fn viewer_of_events_only_hears_of_both_streams_and_may_ping() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?video=0&audio=0&events=1").await;
     rig.video.push(b"x");
@@ -315,7 +315,7 @@ async fn who_wants_neither_stream_hears_of_both_and_may_ask_the_time() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_with_the_servers_times() {
+async fn ping_is_answered_with_the_server_times() {
     let mut rig = Rig::start().await;
     for format in ["", "?format=binary"] {
         let mut viewer = rig.connect(format).await;
@@ -342,7 +342,7 @@ async fn a_ping_is_answered_with_the_servers_times() {
 }
 
 #[tokio::test]
-async fn max_fps_thins_evenly_and_is_no_gap() {
+async fn max_fps_thins_evenly_and_is_not_a_gap() {
     let mut rig = Rig::start().await;
     let mut viewer = rig
         .connect_and_wait("?audio=0&max_fps=10&events=1&delivery=all&format=binary")
@@ -370,7 +370,7 @@ async fn max_fps_thins_evenly_and_is_no_gap() {
 }
 
 #[tokio::test]
-async fn a_window_holds_back_video_until_it_is_acknowledged() {
+async fn window_holds_back_video_until_acknowledged() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?window=2&events=1").await;
     for k in 0..5 {
@@ -405,7 +405,7 @@ async fn a_window_holds_back_video_until_it_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn all_goes_on_queueing_behind_a_window() {
+async fn window_with_delivery_all_keeps_queueing() {
     let mut rig = Rig::start().await;
     let mut viewer = rig
         .connect_and_wait("?audio=0&window=1&delivery=all&format=binary")
@@ -431,7 +431,7 @@ async fn all_goes_on_queueing_behind_a_window() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_refused_before_the_upgrade() {
+async fn query_unservable_is_refused_before_the_upgrade() {
     let mut rig = Rig::with(false, Limits::default()).await;
     let cases = [
         ("?audio=1", 400, "audio is off"),
@@ -462,7 +462,7 @@ async fn what_cannot_be_served_is_refused_before_the_upgrade() {
 }
 
 #[tokio::test]
-async fn info_tells_what_text_cannot() {
+async fn info_has_the_fields_that_text_lacks() {
     let mut rig = Rig::start().await;
     let info = rig.info().await;
     assert_eq!(info["video"]["device"], serde_json::Value::Null);
@@ -531,7 +531,7 @@ async fn info_tells_what_text_cannot() {
 }
 
 #[tokio::test]
-async fn a_resampled_view_is_labelled_as_such_and_its_stamps_join() {
+async fn resampled_audio_is_labelled_and_its_timestamps_are_contiguous() {
     let mut rig = Rig::start().await;
     let mut viewer = rig
         .connect_and_wait("?video=0&format=binary&delivery=all&audio_rate=16000&audio_channels=2")

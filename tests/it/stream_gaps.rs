@@ -135,7 +135,7 @@ async fn account(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills() {
+async fn gaps_under_random_faults_numbered_equals_received_plus_reported() {
     let mut rig = Rig::start().await;
     let (mut readers, mut progress) = (Vec::new(), Vec::new());
     for (k, query) in [
@@ -258,7 +258,7 @@ async fn numbered_is_received_plus_reported_under_random_stalls_losses_and_kills
 }
 
 #[tokio::test]
-async fn an_absence_is_told_in_seconds_when_nobody_can_count() {
+async fn gap_that_cannot_be_counted_is_given_in_seconds() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?video=0&events=1").await;
     let start = MonoNs(MonoNs::now().0 - 5_000_000_000);
@@ -280,7 +280,7 @@ async fn an_absence_is_told_in_seconds_when_nobody_can_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stalled_client_does_not_delay_others() {
+async fn viewer_stalled_does_not_delay_others() {
     let mut rig = Rig::start().await;
     let mut stalled = Vec::new();
     for _ in 0..10 {
@@ -313,7 +313,7 @@ async fn stalled_client_does_not_delay_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_viewer_slower_than_the_stream_sees_the_present() {
+async fn viewer_slower_than_the_stream_gets_the_newest() {
     let mut rig = Rig::start().await;
     let mut viewer = rig
         .connect_and_wait("?audio=0&format=binary&window=2")

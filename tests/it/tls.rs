@@ -142,7 +142,7 @@ fn frame(viewer: &mut WebSocket<Stream>) -> (f64, Vec<u8>) {
 }
 
 #[test]
-fn pages_and_streams_are_served_over_tls_on_the_same_port() {
+fn tls_page_and_stream_share_the_port() {
     let authority = Authority::new();
     let program = authority.start(&[]);
     program.line(&["listening on https://", "wss://"]);
@@ -179,7 +179,7 @@ fn pages_and_streams_are_served_over_tls_on_the_same_port() {
 }
 
 #[test]
-fn who_speaks_in_the_clear_is_told_so() {
+fn tls_port_answers_plain_http_with_a_hint() {
     let authority = Authority::new();
     let program = authority.start(&[]);
     let mut tcp = TcpStream::connect(("127.0.0.1", program.port())).expect("the server listens");
@@ -197,7 +197,7 @@ fn who_speaks_in_the_clear_is_told_so() {
 }
 
 #[test]
-fn a_viewer_that_stalls_goes_on_with_whole_frames_and_the_present() {
+fn tls_viewer_stalled_continues_with_whole_frames_and_the_newest() {
     let authority = Authority::new();
     let program = authority.start(&["--fps", "60"]);
     let mut viewer = authority.watch(&program);
@@ -218,7 +218,7 @@ fn a_viewer_that_stalls_goes_on_with_whole_frames_and_the_present() {
 
 /// Each costs the server a signature, and nobody has shown a token yet.
 #[test]
-fn who_watches_has_a_turn_between_the_handshakes_of_a_flood() {
+fn tls_handshake_flood_does_not_starve_viewers() {
     let authority = Authority::new();
     authority
         .certify(&KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096).expect("a key"));
@@ -271,7 +271,7 @@ fn who_watches_has_a_turn_between_the_handshakes_of_a_flood() {
 }
 
 #[test]
-fn renewed_certificates_are_used_and_half_renewed_ones_are_not() {
+fn tls_certificate_renewed_is_used_and_half_renewed_is_not() {
     let authority = Authority::new();
     let program = authority.start(&[]);
     let mut viewer = authority.watch(&program);
@@ -298,7 +298,7 @@ fn renewed_certificates_are_used_and_half_renewed_ones_are_not() {
 }
 
 #[test]
-fn files_that_are_no_certificate_and_key_end_the_program_with_one_line() {
+fn tls_unusable_files_end_the_program_with_one_line() {
     let authority = Authority::new();
     let (cert, key, garbage) = (
         authority.path("cert.pem"),
@@ -346,7 +346,7 @@ fn doctor(more: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn the_doctor_speaks_tls_to_a_server_that_it_can_believe() {
+fn doctor_tls_connects_to_a_trusted_server_only() {
     let authority = Authority::new();
     let program = authority.start(&[]);
     let at = format!("wss://127.0.0.1:{}/stream", program.port());

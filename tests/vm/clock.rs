@@ -62,7 +62,7 @@ fn watch(viewer: &mut Viewer, streams: &mut [Stream; 2], done: impl Fn(&Stream) 
 
 /// Back again, too, so that later tests find the time as it was.
 #[test]
-fn a_clock_set_by_an_hour_is_told_within_a_second_and_no_viewer_is_lost() {
+fn clock_step_of_an_hour_is_reported_within_a_second_and_viewers_stay() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
     let program = Program::start(&format!(

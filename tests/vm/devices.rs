@@ -39,7 +39,7 @@ fn loopback_number(list: &str) -> u32 {
 }
 
 #[test]
-fn the_list_names_each_camera_with_its_formats_and_controls_and_each_microphone() {
+fn list_devices_names_cameras_formats_controls_and_microphones() {
     let vivid = Vivid::ready(1);
     let usb = Usb::camera(0, "LISTED", &jpegs::distinct(2, 640, 480));
     let list = list_devices();
@@ -78,7 +78,7 @@ fn the_list_names_each_camera_with_its_formats_and_controls_and_each_microphone(
 }
 
 #[test]
-fn the_microphone_with_the_lists_number_is_heard_at_the_asked_rate_and_channels() {
+fn microphone_chosen_by_number_has_the_requested_rate_and_channels() {
     const TONE_HZ: f64 = 440.0;
     let wave = |n: u64, rate_hz: u32| {
         let turns = TONE_HZ * n as f64 / f64::from(rate_hz);
@@ -152,7 +152,7 @@ fn a_second_of_it(program: &Program) -> (Vec<i16>, Vec<i16>) {
 }
 
 #[test]
-fn a_cameras_controls_are_set_by_number_and_by_a_menus_text() {
+fn camera_controls_are_set_by_number_and_by_menu_text() {
     let camera = Vivid::ready(0);
     camera.set("brightness", 128);
     camera.set("test_pattern", 0);

@@ -25,7 +25,7 @@ pub fn picture_back(viewer: &mut Viewer, fault: &str, healed: Instant) -> Pictur
 }
 
 #[test]
-fn an_unplugged_camera_is_reported_and_comes_back() {
+fn camera_unplugged_is_reported_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1");
@@ -43,7 +43,7 @@ fn an_unplugged_camera_is_reported_and_comes_back() {
 }
 
 #[test]
-fn a_stalled_camera_is_noticed_and_comes_back() {
+fn camera_stalled_is_noticed_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
@@ -63,7 +63,7 @@ fn a_stalled_camera_is_noticed_and_comes_back() {
 }
 
 #[test]
-fn a_stalled_usb_camera_is_noticed_and_comes_back() {
+fn usb_camera_stalled_is_noticed_and_recovers() {
     let sent = jpegs::distinct(4, 640, 480);
     let camera = Usb::camera(0, "STALLS", &sent);
     let program = Program::start("--camera-type usb --device STALLS");
@@ -79,7 +79,7 @@ fn a_stalled_usb_camera_is_noticed_and_comes_back() {
 }
 
 #[test]
-fn an_input_output_error_is_reported_and_passes() {
+fn camera_io_error_is_reported_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
@@ -93,7 +93,7 @@ fn an_input_output_error_is_reported_and_passes() {
 }
 
 #[test]
-fn buffers_marked_faulty_are_counted_and_not_sent() {
+fn camera_faulty_buffers_are_counted_and_not_sent() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
@@ -113,7 +113,7 @@ fn buffers_marked_faulty_are_counted_and_not_sent() {
 
 /// Every fifth image is cut in half: with the error bit first, then without it.
 #[test]
-fn damaged_jpegs_are_counted_and_never_sent() {
+fn camera_damaged_jpegs_are_counted_and_not_sent() {
     let sent = jpegs::distinct(30, 640, 480);
     let camera = Usb::camera(0, "DAMAGED", &sent);
     let program = Program::start("--camera-type usb --device DAMAGED --fps 30");
@@ -141,7 +141,7 @@ fn damaged_jpegs_are_counted_and_never_sent() {
 }
 
 #[test]
-fn a_missing_camera_is_waited_for() {
+fn camera_missing_is_waited_for() {
     let other = Usb::camera(0, "SPARE", &jpegs::distinct(2, 640, 480));
     let there = other.node().display().to_string();
     let camera = Vivid::ready(0);
@@ -166,7 +166,7 @@ fn a_missing_camera_is_waited_for() {
 }
 
 #[test]
-fn a_busy_camera_is_waited_for() {
+fn camera_busy_is_waited_for() {
     let camera = Vivid::ready(0);
     let holder = Holder::of(&camera.node());
     let program = Program::start("--camera-type usb --device-id 0");
@@ -180,7 +180,7 @@ fn a_busy_camera_is_waited_for() {
 }
 
 #[test]
-fn a_metadata_node_is_refused_with_what_it_is() {
+fn camera_metadata_node_is_refused_with_the_reason() {
     let _camera = Vivid::ready(1);
     let program = Program::start("--camera-type usb --device-id 2");
     program.wait_for_line(0, &["video2", "metadata"]);
@@ -188,7 +188,7 @@ fn a_metadata_node_is_refused_with_what_it_is() {
 }
 
 #[test]
-fn a_killed_or_frozen_capture_process_is_replaced_and_viewers_stay() {
+fn video_worker_killed_or_frozen_is_replaced_and_viewers_stay() {
     let _camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");

@@ -78,7 +78,7 @@ fn gives(format: &str, options: &str, size: (usize, usize), expected: [[u8; 3]; 
 }
 
 #[test]
-fn nv12_gives_the_cameras_picture() {
+fn format_nv12_gives_the_camera_image() {
     let _camera = LoopbackCamera::playing_raw(
         LoopbackCamera::SHARED_NODE,
         "nv12",
@@ -89,7 +89,7 @@ fn nv12_gives_the_cameras_picture() {
 }
 
 #[test]
-fn grey_gives_the_cameras_picture() {
+fn format_grey_gives_the_camera_image() {
     let grey = picture(|x, y| vec![quarter(x, y)[0]]);
     let _camera =
         LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "gray", (WIDTH, HEIGHT), &grey);
@@ -102,7 +102,7 @@ fn grey_gives_the_cameras_picture() {
 }
 
 #[test]
-fn yuyv_is_turned_and_mirrored_as_asked() {
+fn format_yuyv_is_rotated_and_flipped_as_requested() {
     let _camera = LoopbackCamera::playing_raw(
         LoopbackCamera::SHARED_NODE,
         "yuyv422",
@@ -113,7 +113,7 @@ fn yuyv_is_turned_and_mirrored_as_asked() {
 }
 
 #[test]
-fn jpeg_is_turned_and_mirrored_as_asked() {
+fn format_jpeg_is_rotated_and_flipped_as_requested() {
     let jpeg = jpegs::of_quarters(WIDTH as u16, HEIGHT as u16, QUARTERS_RGB);
     let _camera = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &[jpeg.clone(), jpeg]);
     turned_and_mirrored("MJPG");

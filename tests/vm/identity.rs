@@ -18,7 +18,7 @@ fn two_sets() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn a_usb_camera_on_another_port_is_found_again_by_its_serial_number() {
+fn usb_camera_on_another_port_is_found_by_serial_number() {
     let (ours, others) = two_sets();
     let camera = Usb::camera(0, "OURS", &ours);
     let program = Program::start("--camera-type usb --device OURS");
@@ -46,7 +46,7 @@ fn a_usb_camera_on_another_port_is_found_again_by_its_serial_number() {
 /// Cameras of one kind that differ in their serial number, or in nothing at all, as cheap ones do: then in their port alone.
 /// Both are unplugged and come back in the other order, so that each has the other's number.
 #[test]
-fn two_identical_cameras_are_told_apart_and_stay_apart_when_they_change_numbers() {
+fn usb_cameras_identical_stay_distinct_when_renumbered() {
     let (left, right) = two_sets();
     for (left_serial, right_serial) in [("TWIN-A", "TWIN-B"), ("0001", "0001")] {
         let left_camera = Usb::camera(0, left_serial, &left);

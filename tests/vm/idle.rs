@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SPAN: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_camera_that_nobody_watches_runs_and_is_not_encoded() {
+fn camera_without_viewers_runs_and_is_not_encoded() {
     let camera = Vivid::ready(0);
     let reference = {
         let mut reader = Command::new("v4l2-ctl")

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 #[test]
-fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
+fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
     let program = Program::start(&format!(
@@ -72,7 +72,7 @@ fn a_killed_server_leaves_the_devices_streaming_and_viewers_reconnect() {
 }
 
 #[test]
-fn a_killed_supervisor_leaves_no_process_and_free_devices() {
+fn supervisor_killed_leaves_no_process_and_frees_devices() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
     let mut program = Program::start(&format!(

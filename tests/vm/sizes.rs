@@ -42,14 +42,14 @@ fn sizes_in_turn(device: &str, large: &[Vec<u8>], small: &[Vec<u8>]) {
 }
 
 #[test]
-fn a_usb_camera_may_change_its_pictures_size_at_any_time() {
+fn usb_camera_may_change_frame_size_at_any_time() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
     let _camera = Usb::camera(0, "SIZES", &[large.clone(), small.clone()].concat());
     sizes_in_turn("SIZES", &large, &small);
 }
 
 #[test]
-fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
+fn loopback_writer_may_change_frame_size_at_any_time() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
     let _writer = LoopbackCamera::playing(
         LoopbackCamera::SHARED_NODE,
@@ -59,7 +59,7 @@ fn a_loopbacks_writer_may_change_its_pictures_size_at_any_time() {
 }
 
 #[test]
-fn a_loopbacks_next_writer_may_write_another_size() {
+fn loopback_next_writer_may_use_another_frame_size() {
     let (large, small) = (jpegs::distinct(3, 640, 480), jpegs::distinct(3, 320, 240));
     let writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &large);
     let program = Program::start(&format!(
@@ -82,7 +82,7 @@ fn a_loopbacks_next_writer_may_write_another_size() {
 
 /// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no use any more.
 #[test]
-fn an_input_whose_signal_changes_is_opened_anew() {
+fn hdmi_input_signal_change_reopens_the_device() {
     let input = Hdmi::ready();
     let program = Program::start(&format!(
         "--camera-type usb --device {} --width 320 --height 240",

@@ -26,7 +26,7 @@ fn worst_break(samples: &[i16]) -> f64 {
 }
 
 #[test]
-fn a_tone_comes_back_at_its_frequency_with_no_sample_lost() {
+fn audio_tone_keeps_its_frequency_with_no_sample_lost() {
     let _player = Player::play(tone);
     let program = Program::start(&format!(
         "--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
@@ -79,7 +79,7 @@ fn a_tone_comes_back_at_its_frequency_with_no_sample_lost() {
 }
 
 #[test]
-fn sound_and_picture_come_together() {
+fn audio_and_video_are_in_sync() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(tone);
     let program = Program::start(&format!(
@@ -127,7 +127,7 @@ impl Drop for Busy {
 
 #[test]
 #[ignore = "a minute long: tests/long.sh"]
-fn no_overrun_in_a_minute_on_a_busy_machine() {
+fn audio_busy_machine_for_a_minute_has_no_overrun() {
     const MINUTE: usize = 60;
     let _camera = Vivid::ready(0);
     // Silence: the player itself may fall behind, and then the loopback's other end is silent too.

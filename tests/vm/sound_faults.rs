@@ -26,7 +26,7 @@ fn watched(microphone: &str) -> (Program, Viewer, Witness) {
 }
 
 #[test]
-fn an_unplugged_microphone_comes_back_and_the_picture_misses_nothing() {
+fn microphone_unplugged_recovers_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let microphone = Usb::microphone(0, "MIC");
     let (program, mut viewer, witness) = watched("MIC");
@@ -50,7 +50,7 @@ fn an_unplugged_microphone_comes_back_and_the_picture_misses_nothing() {
 
 /// A silent stall: the driver reports no error, there is just no sound.
 #[test]
-fn a_stalled_microphone_is_noticed_and_comes_back_and_the_picture_misses_nothing() {
+fn microphone_stalled_recovers_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let microphone = Usb::microphone(0, "MIC");
     let (program, mut viewer, witness) = watched("MIC");
@@ -75,7 +75,7 @@ fn a_stalled_microphone_is_noticed_and_comes_back_and_the_picture_misses_nothing
 }
 
 #[test]
-fn a_microphone_in_use_is_waited_for_and_the_picture_misses_nothing() {
+fn microphone_busy_is_waited_for_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let _microphone = Usb::microphone(0, "MIC");
     let holder = AlsaProgram::holding_the_usb_microphone();
@@ -101,7 +101,7 @@ fn a_microphone_in_use_is_waited_for_and_the_picture_misses_nothing() {
 
 /// The worker is frozen until the kernel says that its ring of a second has overflowed, and not for so long that it is replaced.
 #[test]
-fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
+fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     let _camera = Vivid::ready(0);
     let player = Player::play(click);
     let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
@@ -170,7 +170,7 @@ fn an_overrun_is_told_with_its_length_and_the_stamps_stay_right() {
 }
 
 #[test]
-fn a_killed_or_frozen_sound_process_is_replaced_and_the_picture_misses_nothing() {
+fn audio_worker_killed_or_frozen_is_replaced_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
     let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
@@ -206,7 +206,7 @@ fn a_killed_or_frozen_sound_process_is_replaced_and_the_picture_misses_nothing()
 }
 
 #[test]
-fn no_fault_of_the_camera_touches_the_sound() {
+fn camera_faults_leave_audio_continuous() {
     let camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
     let program = Program::start(&format!(

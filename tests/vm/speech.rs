@@ -217,7 +217,7 @@ fn say(sentence: &[i16]) -> Option<(Vec<Word>, i64)> {
 }
 
 #[test]
-fn a_sentence_is_heard_through_a_tunnel_and_each_word_has_the_time_at_which_it_was_said() {
+fn speech_through_a_tunnel_each_word_has_its_spoken_time() {
     let sentence = sentence();
     let said = words_in(&sentence);
     assert_eq!(said.len(), WORDS.len(), "words in the sentence: {said:?}");

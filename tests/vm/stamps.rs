@@ -99,7 +99,7 @@ fn counted(buffers: &[Buffer]) -> impl Iterator<Item = (u32, i64)> {
 }
 
 #[test]
-fn a_raw_cameras_stamps_are_the_drivers_own() {
+fn timestamps_of_a_raw_camera_are_the_driver_ones() {
     let camera = Vivid::ready(0);
     let lossy = |on| camera.set("percentage_of_dropped_buffers", if on { 15 } else { 0 });
     compare_with_the_kernel(
@@ -111,7 +111,7 @@ fn a_raw_cameras_stamps_are_the_drivers_own() {
 }
 
 #[test]
-fn a_usb_cameras_stamps_are_the_drivers_own() {
+fn timestamps_of_a_usb_camera_are_the_driver_ones() {
     let camera = Usb::camera(0, "STAMPS", &jpegs::distinct(8, 640, 480));
     // uvcvideo discards what carries the error bit, and numbers on.
     let lossy = |on| camera.mode(if on { "corrupt" } else { "go" });
@@ -162,7 +162,7 @@ fn clicks(seconds: usize) -> Vec<i64> {
 }
 
 #[test]
-fn a_click_is_heard_at_the_instant_at_which_it_was_played() {
+fn timestamps_of_a_click_match_its_playback() {
     let errors = clicks(15);
     let worst = errors
         .iter()
@@ -179,7 +179,7 @@ fn a_click_is_heard_at_the_instant_at_which_it_was_played() {
 /// Five minutes; tests/long.sh runs it.
 #[test]
 #[ignore = "five minutes long: tests/long.sh"]
-fn clicks_do_not_drift_in_five_minutes() {
+fn timestamps_of_clicks_do_not_drift_in_five_minutes() {
     let errors = clicks(300);
     let mean = |part: &[i64]| part.iter().sum::<i64>() as f64 / part.len() as f64 / 1e6;
     let (first, last) = (mean(&errors[..30]), mean(&errors[270..]));

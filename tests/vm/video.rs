@@ -6,7 +6,7 @@ use crate::viewer::{Body, Viewer};
 use crate::{figure, jpegs};
 
 #[test]
-fn raw_frames_decode_and_have_the_asked_size() {
+fn video_raw_frames_decode_with_the_requested_size() {
     let _camera = Vivid::ready(0);
     for (width, height) in [(640, 480), (320, 180)] {
         let program = Program::start(&format!(
@@ -27,7 +27,7 @@ fn raw_frames_decode_and_have_the_asked_size() {
 }
 
 #[test]
-fn a_camera_set_to_one_size_is_scaled_to_another() {
+fn video_camera_size_is_scaled_to_the_requested_one() {
     let _camera = Vivid::ready(0);
     let program = Program::start(
         "--camera-type usb --capture-width 640 --capture-height 480 --width 400 --height 300",
@@ -40,7 +40,7 @@ fn a_camera_set_to_one_size_is_scaled_to_another() {
 
 /// The USB camera offers JPEG as well; with a quality given, its raw format costs less.
 #[test]
-fn a_usb_cameras_yuyv_frames_are_encoded() {
+fn video_yuyv_of_a_usb_camera_is_encoded() {
     let _camera = Usb::camera(0, "YUYV", &jpegs::distinct(2, 640, 480));
     let program = Program::start("--camera-type usb --device YUYV --quality 80 --fps 10");
     let mut viewer = Viewer::connect(program.port, "");
@@ -60,7 +60,7 @@ fn a_usb_cameras_yuyv_frames_are_encoded() {
 
 /// What did not arrive (an emulated processor may be too slow for all) must have been told.
 #[test]
-fn fifteen_frames_per_second_by_stamps_and_none_lost_silently() {
+fn video_15_fps_by_timestamps_and_no_silent_loss() {
     const TEN_SECONDS_NS: i64 = 10_000_000_000;
     let _camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --fps 15");
@@ -102,7 +102,7 @@ fn fifteen_frames_per_second_by_stamps_and_none_lost_silently() {
 }
 
 #[test]
-fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
+fn video_jpeg_of_a_usb_camera_is_byte_exact_and_in_order() {
     let sent = jpegs::distinct(30, 640, 480);
     let _camera = Usb::camera(0, "BYTES", &sent);
     let program = Program::start("--camera-type usb --device BYTES --fps 15");
@@ -130,7 +130,7 @@ fn a_usb_cameras_jpeg_arrives_byte_for_byte_and_in_order() {
 }
 
 #[test]
-fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
+fn video_jpeg_through_v4l2loopback_is_byte_exact() {
     let sent = jpegs::distinct(30, 640, 480);
     let _camera = LoopbackCamera::playing(LoopbackCamera::NODE, &sent);
     let program = Program::start(&format!(
@@ -150,7 +150,7 @@ fn jpeg_through_v4l2loopback_arrives_byte_for_byte() {
 }
 
 #[test]
-fn jpeg_without_huffman_tables_is_repaired_and_that_is_said() {
+fn video_jpeg_without_huffman_tables_is_repaired_and_reported() {
     let whole = jpegs::distinct(5, 640, 480);
     let bare: Vec<_> = whole
         .iter()

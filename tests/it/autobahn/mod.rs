@@ -26,7 +26,7 @@ const SECTIONS: [(&str, usize); 8] = [
 ];
 
 #[test]
-fn every_case_of_autobahn_is_answered_as_the_protocol_demands() {
+fn autobahn_every_case_is_answered_as_the_protocol_requires() {
     let program = Program::start(&[
         "--camera-type",
         "test",
@@ -83,7 +83,7 @@ fn run(program: &Program, case: &Case) -> Result<(), String> {
 /// Sections 12 and 13: compression is not spoken here. The offer is passed over, as RFC 7692 allows; the connection works
 /// without; a message that is compressed all the same is an error.
 #[test]
-fn compression_is_declined_and_the_connection_works_without_it() {
+fn compression_offered_is_declined_and_connection_works() {
     let program = Program::start(&[
         "--camera-type",
         "test",

@@ -110,7 +110,7 @@ fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
 
 /// From strangers that know the session's name, and from the viewer's own address: what is not authentic changes nothing.
 #[test]
-fn datagrams_of_any_kind_neither_end_the_server_nor_the_picture() {
+fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     let program = Program::start(&TEST);
     let port = program.port();
     let serve = program.child("stampcast-serve", None);
@@ -167,7 +167,7 @@ fn datagrams_of_any_kind_neither_end_the_server_nor_the_picture() {
 }
 
 #[test]
-fn no_viewers_address_and_no_session_description_is_logged() {
+fn webrtc_addresses_and_sdp_are_not_logged() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut secrets = Vec::new();
@@ -232,7 +232,7 @@ fn open(connections: &mut Vec<TcpStream>) -> usize {
 }
 
 #[test]
-fn strangers_who_chatter_over_tcp_hold_no_place() {
+fn webrtc_tcp_strangers_are_evicted() {
     // Four places.
     let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "1"]].concat());
     let line = program.line(&["WebRTC: UDP and TCP port "]);

@@ -52,7 +52,7 @@ fn time_code(decoder: &mut Decoder, unit: &[u8]) -> Option<UnixNs> {
 }
 
 #[test]
-fn pictures_and_sound_play_with_the_moment_of_their_capture() {
+fn webrtc_video_and_audio_play_with_their_capture_time() {
     let program = Program::start(&TEST);
     let mut peer = Peer::play(program.port());
     let mut decoder = Decoder::new().expect("there is a decoder");
@@ -109,7 +109,7 @@ fn pictures_and_sound_play_with_the_moment_of_their_capture() {
 }
 
 #[test]
-fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
+fn webrtc_loss_of_5_percent_never_freezes_for_a_second() {
     let program = Program::start(&TEST);
     let mut peer = Peer::play_by_json(program.port());
     let mut decoder = Decoder::new().expect("there is a decoder");
@@ -149,7 +149,7 @@ fn a_line_that_loses_one_datagram_in_twenty_never_freezes_for_a_second() {
 }
 
 #[test]
-fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
+fn webrtc_delete_ends_the_session_and_the_last_one_the_encoder() {
     let program = Program::start(&TEST);
     let port = program.port();
     let (mut one, mut two) = (Peer::play(port), Peer::play(port));
@@ -180,7 +180,7 @@ fn a_session_ends_by_delete_and_the_encoder_with_the_last_one() {
 }
 
 #[test]
-fn a_peer_that_is_gone_without_a_word_is_forgotten_within_16_s() {
+fn webrtc_peer_vanished_is_forgotten_within_16_s() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut peer = Peer::play(port);
@@ -215,7 +215,7 @@ fn state(port: u16) -> serde_json::Value {
 }
 
 #[test]
-fn sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
+fn webrtc_sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
     let program = Program::start(&TEST);
     let port = program.port();
     assert!(request(port, "GET", "/", "", "").body.contains("/whep"));
@@ -262,7 +262,7 @@ fn sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
 }
 
 #[test]
-fn what_is_no_offer_is_refused_for_what_it_is() {
+fn webrtc_malformed_offer_is_refused_with_the_reason() {
     let program = Program::start(&TEST);
     let port = program.port();
     let sdp = "application/sdp";
@@ -317,7 +317,7 @@ fn what_is_no_offer_is_refused_for_what_it_is() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_replaced_and_said_once() {
+fn webrtc_port_taken_is_replaced_and_logged_once() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let number = taken.local_addr().expect("it is bound").port().to_string();
     let program = Program::start(&["--camera-type", "test", "--webrtc-port", &number]);
@@ -326,7 +326,7 @@ fn a_port_that_is_taken_is_replaced_and_said_once() {
 }
 
 #[test]
-fn without_webrtc_there_is_no_port_and_no_path() {
+fn webrtc_disabled_has_no_port_and_no_path() {
     let program = Program::start(&["--camera-type", "test", "--no-webrtc"]);
     assert_eq!(
         request(program.port(), "POST", "/whep", "application/sdp", "v=0").status,
@@ -339,7 +339,7 @@ fn without_webrtc_there_is_no_port_and_no_path() {
 /// that its code takes when first used, are shared out among them.
 #[test]
 #[ignore = "a measurement, of a release build on an idle machine: cargo test --release --test webrtc -- --ignored --nocapture"]
-fn thirty_viewers_cost_little_each() {
+fn webrtc_30_viewers_cost_little_each() {
     const WINDOW: Duration = Duration::from_secs(10);
     let program = Program::start(&TEST);
     let port = program.port();

@@ -25,7 +25,7 @@ fn without_candidates(offer: &str) -> String {
 
 /// Of those that take longest to read, as many as were enough to stop the loop for two seconds.
 #[test]
-fn offers_that_come_by_the_hundred_end_nobodys_session() {
+fn webrtc_offer_flood_ends_no_session() {
     let program = Program::start(&TEST);
     let port = program.port();
     let serve = program.child("stampcast-serve", None);
@@ -60,7 +60,7 @@ fn offers_that_come_by_the_hundred_end_nobodys_session() {
 }
 
 #[test]
-fn an_offer_that_would_send_is_answered_by_one_that_sends_alone() {
+fn webrtc_sendrecv_offer_is_answered_sendonly() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut peer = Peer::play_both_ways(port);
@@ -74,7 +74,7 @@ fn an_offer_that_would_send_is_answered_by_one_that_sends_alone() {
 }
 
 #[test]
-fn an_offer_makes_the_server_speak_to_sixteen_addresses_at_most() {
+fn webrtc_offer_candidates_are_limited_to_16() {
     let program = Program::start(&TEST);
     let port = program.port();
     let sockets: Vec<UdpSocket> = (0..40)
@@ -109,7 +109,7 @@ fn an_offer_makes_the_server_speak_to_sixteen_addresses_at_most() {
 
 /// Where it is forwarded to: not loopback, which no router reaches, and not another family.
 #[test]
-fn the_public_address_is_in_the_answer_beside_each_that_a_router_can_forward_to() {
+fn webrtc_public_address_is_in_the_answer_beside_forwardable_ones() {
     let args = [
         "--host",
         "0.0.0.0",
@@ -165,7 +165,7 @@ fn ips<'a>(sdp: &'a str, kind: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
 }
 
 #[test]
-fn a_session_that_never_connects_leaves_no_line_in_the_log() {
+fn webrtc_session_never_connected_is_not_logged() {
     let program = Program::start(&TEST);
     let port = program.port();
     let mut peer = Peer::play(port);
@@ -202,7 +202,7 @@ fn a_session_that_never_connects_leaves_no_line_in_the_log() {
 }
 
 #[test]
-fn all_that_is_said_while_somebody_plays_is_json_where_that_is_wanted() {
+fn webrtc_json_log_is_json_while_playing() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
     let mut encoders = 0;
     while encoders < 2 {
@@ -224,7 +224,7 @@ fn all_that_is_said_while_somebody_plays_is_json_where_that_is_wanted() {
 }
 
 #[test]
-fn options_name_the_methods_and_what_an_offer_is_to_be() {
+fn webrtc_options_lists_methods_and_offer_types() {
     let program = Program::start(&TEST);
     let endpoint = ("POST, OPTIONS", Some("application/sdp"));
     for (path, (allow, accept)) in [

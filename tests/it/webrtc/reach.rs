@@ -64,7 +64,7 @@ fn names_public_address(sdp: &str) -> bool {
 }
 
 #[test]
-fn the_address_that_a_stun_server_sees_is_in_answers_and_offers() {
+fn webrtc_stun_address_is_in_answers_and_offers() {
     let stun = stun_server("127.0.0.1:0").to_string();
     let sink = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/whip", sink.local_addr().expect("it is bound"));
@@ -95,7 +95,7 @@ fn the_address_that_a_stun_server_sees_is_in_answers_and_offers() {
 }
 
 #[test]
-fn a_stun_server_that_is_silent_is_said_once_and_hinders_nobody() {
+fn webrtc_stun_server_silent_is_logged_once_and_delays_nobody() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let address = silent.local_addr().expect("it is bound").to_string();
     let program = Program::start(&[&TEST[..], &["--webrtc-stun", &address]].concat());
@@ -113,7 +113,7 @@ fn a_stun_server_that_is_silent_is_said_once_and_hinders_nobody() {
 }
 
 #[test]
-fn a_viewer_behind_a_relay_of_tcp_plays() {
+fn webrtc_viewer_behind_tcp_relay_plays() {
     let program = Program::start(&TEST);
     let line = program.line(&["WebRTC: UDP and TCP port "]);
     let port: u16 = line

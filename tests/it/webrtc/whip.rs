@@ -145,17 +145,17 @@ fn is_published(is_lite: bool) {
 }
 
 #[test]
-fn a_media_server_gets_the_stream_with_its_stamps_and_a_good_bye() {
+fn whip_media_server_gets_the_stream_with_timestamps_and_a_bye() {
     is_published(false);
 }
 
 #[test]
-fn a_media_server_that_never_asks_gets_it_too() {
+fn whip_media_server_without_feedback_gets_the_stream() {
     is_published(true);
 }
 
 #[test]
-fn each_refusal_is_one_line_that_says_what_to_do() {
+fn whip_every_refusal_is_one_line_with_the_remedy() {
     let sink = Sink::new();
     let url = sink.url();
     let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
