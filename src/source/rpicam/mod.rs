@@ -37,6 +37,8 @@ const STALLED_INTERVALS: f64 = 4.5;
 /// The stamp marks the frame's start: the sensor's first line on the CSI bus, as the kernel saw it. The exposure of that
 /// line began one `ExposureTime` earlier.
 pub struct RpiSource {
+    /// For people: program and board.
+    device: String,
     camera: Camera,
     pairing: Pairing,
     scatter: Scatter,
@@ -84,8 +86,11 @@ impl RpiSource {
             });
         };
         let interval = Duration::try_from_secs_f64(1.0 / video.fps).unwrap_or(Duration::MAX);
+        let camera = Camera::start(programs, video, pipe_bytes(width, height))?;
+        let board = board::name().map_or(String::new(), |b| format!(" on {b}"));
         let mut source = Self {
-            camera: Camera::start(programs, video, pipe_bytes(width, height))?,
+            device: format!("Raspberry Pi camera ({}{board})", camera.program),
+            camera,
             pairing: Pairing::new(interval),
             scatter: Scatter::default(),
             ready: None,
@@ -234,9 +239,8 @@ impl Source for RpiSource {
 
     /// The size is the asked one until a first frame has come, then the delivered one.
     fn info(&self) -> StreamInfo {
-        let board = board::name().map_or(String::new(), |b| format!(" on {b}"));
         StreamInfo {
-            device: format!("Raspberry Pi camera ({}{board})", self.camera.program),
+            device: self.device.clone(),
             device_format: format!("MJPEG {}x{}", self.width, self.height),
             shape: Shape::Video {
                 width: self.width,
