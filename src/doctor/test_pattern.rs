@@ -5,12 +5,13 @@
 use super::quantiles::Quantiles;
 use crate::encode::jpeg::{Decode, Decoder, Repaired, repair};
 use crate::media::UnixNs;
-use crate::source::test_pattern::{sync_pulse, timecode};
+use crate::media::test_pattern::{PULSE_NS, PULSE_PERIOD_NS};
+use crate::media::timecode;
 
 /// A louder sample is part of a tone: between tones there is noise of 4 units.
 const TONE_THRESHOLD: i16 = 1_000;
 /// A flash and a tone are of one pulse when no further apart.
-const MAX_PAIR_DISTANCE_NS: u64 = sync_pulse::PERIOD_NS / 3;
+const MAX_PAIR_DISTANCE_NS: u64 = PULSE_PERIOD_NS / 3;
 
 #[derive(Default)]
 pub struct TestPattern {
@@ -82,7 +83,7 @@ impl TestPattern {
                 self.quiet_since.get_or_insert(at);
             } else if let Some(since) = self.quiet_since.take()
                 // The sine crosses zero within a tone: a new tone follows a longer silence.
-                && at.0.saturating_sub(since.0) > sync_pulse::ON_NS
+                && at.0.saturating_sub(since.0) > PULSE_NS
             {
                 self.pulses.tones += 1;
                 // The first sample or two of the sine are below the threshold.
@@ -199,13 +200,13 @@ mod tests {
         // Frames are stamped 40 ms late, audio correctly; three pulses.
         for frame in 0..30 {
             let at = START - 400 * MS + frame * 100 * MS;
-            let is_lit = at % sync_pulse::PERIOD_NS < sync_pulse::ON_NS;
+            let is_lit = at % PULSE_PERIOD_NS < PULSE_NS;
             test.add_frame(UnixNs(at + 40 * MS), &test_frame(UnixNs(at), is_lit));
             for packet in 0..5 {
                 let at = at + packet * 20 * MS;
                 test.add_audio(
                     UnixNs(at),
-                    &audio(at % sync_pulse::PERIOD_NS < sync_pulse::ON_NS),
+                    &audio(at % PULSE_PERIOD_NS < PULSE_NS),
                     8_000,
                     1,
                 );

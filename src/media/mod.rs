@@ -12,7 +12,9 @@ mod packet;
 pub mod resample;
 #[cfg(feature = "webrtc")]
 pub mod rtp_time;
+pub mod test_pattern;
 mod time;
+pub mod timecode;
 
 pub use description::{StampMark, StampSource, StreamInfo, WorkerState};
 pub use encoding::{Encoding, OPUS_PACKET, Shape};

@@ -1,16 +1,15 @@
-//! The texture behind the test picture: drawn once, wider than needed by nothing, and scrolled by copying rows.
-//! Knows neither time nor stamps.
+//! The texture behind the test pattern: drawn once, then scrolled by copying rows.
 
-/// Luma and chroma (4:2:0) of a texture that closes on itself sideways.
-pub struct Canvas {
-    /// Pixels; a multiple of [`COARSE`], at least as wide as the picture.
+/// Luma and chroma (4:2:0) of a texture whose left edge continues its right edge.
+pub(super) struct Canvas {
+    /// Pixels; a multiple of [`COARSE`], at least the frame's width.
     width: usize,
     luma: Vec<u8>,
     u: Vec<u8>,
     v: Vec<u8>,
 }
 
-/// The largest blobs, pixels.
+/// The size of the largest blobs, pixels.
 const COARSE: usize = 64;
 
 impl Canvas {
@@ -20,7 +19,7 @@ impl Canvas {
         let mut luma = Vec::with_capacity(width * height);
         for y in 0..height {
             for x in 0..width {
-                // Blobs, then texture, then a sensor's grain: a VGA frame at quality 70 comes to 30 to 60 KB.
+                // Blobs, texture, and the noise of a sensor: a VGA frame at quality 70 has 30 to 60 KB.
                 let value = 128
                     + blob(x, y, width, 64, 1) * 80 / 128
                     + blob(x, y, width, 16, 2) * 40 / 128
@@ -45,7 +44,7 @@ impl Canvas {
         }
     }
 
-    /// Copies the texture, scrolled left by `2 * pairs` pixels, into an I420 picture.
+    /// Copies the texture, scrolled left by `2 * pairs` pixels, into an I420 frame.
     pub fn copy(&self, pairs: usize, luma: &mut [u8], u: &mut [u8], v: &mut [u8], stride: usize) {
         scroll(&self.luma, self.width, pairs * 2, luma, stride);
         scroll(&self.u, self.width / 2, pairs, u, stride / 2);
@@ -62,7 +61,7 @@ fn scroll(from: &[u8], width: usize, by: usize, to: &mut [u8], stride: usize) {
     }
 }
 
-/// Smooth noise, -128 to 127: random values every `cell` pixels, interpolated, closing on itself at `width`.
+/// Smooth noise, -128 to 127: random values every `cell` pixels, interpolated, periodic with `width`.
 fn blob(x: usize, y: usize, width: usize, cell: usize, seed: u32) -> i32 {
     let (cx, cy, fx, fy) = (x / cell, y / cell, (x % cell) as i32, (y % cell) as i32);
     let next = (cx + 1) % (width / cell);
@@ -71,7 +70,7 @@ fn blob(x: usize, y: usize, width: usize, cell: usize, seed: u32) -> i32 {
     (row(cy) * (cell - fy) + row(cy + 1) * fy) / (cell * cell)
 }
 
-/// White noise, -128 to 127, the same for the same place.
+/// White noise, -128 to 127, a function of the position.
 fn noise(x: usize, y: usize, seed: u32) -> i32 {
     let mut h = (x as u32).wrapping_mul(0x9E37_79B1)
         ^ (y as u32).wrapping_mul(0x85EB_CA77)

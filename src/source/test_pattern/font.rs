@@ -1,8 +1,8 @@
-//! Digits, full stop and dash as 5 by 7 dots: enough to write a UNIX stamp. Knows only a luma plane.
+//! Digits, full stop and dash of 5 by 7 dots, enough for a UNIX timestamp, drawn into a luma plane.
 
-use super::layout::Rect;
+use crate::media::test_pattern::Rect;
 
-/// Dots from one character to the next, and a character's height with its spacing.
+/// Dots from one character to the next, and from one line to the next.
 const ADVANCE: usize = 6;
 const LINE: usize = 8;
 
@@ -45,13 +45,13 @@ fn glyph(c: u8) -> [u8; 7] {
     }
 }
 
-/// How many pixels a dot gets so that `characters` of them fill `area`; 0 when they do not fit.
-pub fn scale(characters: usize, area: Rect) -> usize {
+/// Pixels per dot so that `characters` characters fill `area`; 0 where they do not fit.
+pub(super) fn scale(characters: usize, area: Rect) -> usize {
     (area.width() / (ADVANCE * characters.max(1))).min(area.height() / LINE)
 }
 
-/// Writes `text` in white, centred in `area`, which the caller has blackened. Writes nothing when it does not fit.
-pub fn write(luma: &mut [u8], stride: usize, area: Rect, text: &str) {
+/// Writes `text` in white, centred in `area`, which must be black. Writes nothing where it does not fit.
+pub(super) fn write(luma: &mut [u8], stride: usize, area: Rect, text: &str) {
     let scale = scale(text.len(), area);
     let left = area.left + (area.width() - text.len() * ADVANCE * scale) / 2;
     let top = area.top + (area.height() - LINE * scale) / 2 + scale / 2;

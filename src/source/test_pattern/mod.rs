@@ -1,40 +1,39 @@
-//! The camera that needs no hardware: a moving picture with its own capture time drawn in, on an exact grid of instants.
-//! Owns the pacing and the drawing; knows no encoder. What is drawn where: `docs/test-picture.md`.
+//! The camera that needs no hardware: a moving test pattern with its capture time drawn in, at exact
+//! instants. Owns pacing and drawing; knows no encoder. What is drawn where: `docs/test-picture.md`.
 
-pub mod canvas;
-pub mod font;
-pub mod layout;
-pub mod sync_pulse;
+mod canvas;
+mod font;
+mod sync_pulse;
 #[cfg(test)]
-pub mod tests;
-pub mod timecode;
+mod tests;
 pub mod tone;
 
 use super::{Capture, ClockOffset, Source, SourceError, VideoSource};
 use crate::media::frame::{PixelFormat, RawFrame};
+use crate::media::test_pattern::{self, Rect};
+use crate::media::timecode;
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo, UnixNs};
 use canvas::Canvas;
-use layout::Rect;
 use std::time::Duration;
 
 const DEVICE: &str = "test picture";
-const LARGEST: u32 = 8_192;
-const FASTEST: f64 = 1_000.0;
+const MAX_SIDE: u32 = 8_192;
+const MAX_FPS: f64 = 1_000.0;
 
-/// Frames at the instants k / fps of CLOCK_MONOTONIC, I420, full range. A loop that comes too late gets the newest frame
-/// and the count of those it missed.
+/// Frames at the instants k / fps of CLOCK_MONOTONIC, I420, full range. A caller that is late gets the
+/// newest frame, and the number of those that it missed.
 pub struct TestSource {
     width: u32,
     height: u32,
     stride: usize,
     fps: f64,
     grid: Grid,
-    /// The number, on the grid, of the frame to deliver next.
+    /// The number of the frame to deliver next.
     next: u64,
-    /// The frame that `data` shows, and the offset drawn into it.
+    /// The number of the frame in `data`, and the clock offset drawn into it.
     drawn: Option<(u64, i64)>,
-    /// The offset that the next frame is drawn with. While it is 0 (not known yet) the stamp is drawn as
-    /// dashes and the time code is left black, so that nobody reads a wrong time.
+    /// The offset that the next frame is drawn with. While it is 0 (not known yet) the timestamp is
+    /// drawn as dashes and the time code is black, so that no wrong time is read.
     clock_offset_ns: i64,
     clock_offset: ClockOffset,
     canvas: Canvas,
@@ -42,7 +41,10 @@ pub struct TestSource {
 }
 
 impl TestSource {
-    /// Pixels and frames per second. Errors: a size of 0 or over 8192, a rate that is not in 0 to 1000.
+    /// `width` and `height` in pixels, `fps` in frames per second.
+    ///
+    /// # Errors
+    /// Unsupported: a side of 0 or over 8192, a rate that is not above 0 and at most 1000.
     pub fn open(width: u32, height: u32, fps: f64) -> Result<Self, SourceError> {
         let refuse = |why: String| {
             Err(SourceError::Unsupported {
@@ -50,14 +52,14 @@ impl TestSource {
                 why,
             })
         };
-        if !(1..=LARGEST).contains(&width) || !(1..=LARGEST).contains(&height) {
+        if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
             return refuse(format!(
-                "a size of {width}x{height}; each side is 1 to {LARGEST}"
+                "a size of {width}x{height}; each side must be 1 to {MAX_SIDE}"
             ));
         }
         let Some(grid) = Grid::new(fps) else {
             return refuse(format!(
-                "{fps} frames per second; it is more than 0 and at most {FASTEST}"
+                "{fps} frames per second; it must be above 0 and at most {MAX_FPS}"
             ));
         };
         let stride = (width as usize).next_multiple_of(2);
@@ -77,7 +79,7 @@ impl TestSource {
         })
     }
 
-    /// The clock that is drawn.
+    /// The same with the clock whose time is drawn.
     pub fn with_clock_offset(self, clock_offset: ClockOffset) -> Self {
         Self {
             clock_offset,
@@ -85,7 +87,7 @@ impl TestSource {
         }
     }
 
-    /// Draws frame `number` unless it is there already.
+    /// Draws frame `number` unless `data` has it already.
     fn draw(&mut self, number: u64) {
         if self.drawn == Some((number, self.clock_offset_ns)) {
             return;
@@ -114,15 +116,18 @@ impl TestSource {
             fill(v, stride / 2, half, 128);
             rect
         };
-        panel(layout::FLASH, if sync_pulse::is_on(at) { 255 } else { 0 });
+        panel(
+            test_pattern::FLASH,
+            if sync_pulse::is_on(at) { 255 } else { 0 },
+        );
         if timecode::fits(w, h) {
-            panel(layout::CODE, 0);
+            panel(test_pattern::CODE, 0);
         }
         let text = unix.map_or("----------.------".into(), |t| {
             format!("{:010}.{:06}", t.0 / 1_000_000_000, t.0 / 1_000 % 1_000_000)
         });
-        if font::scale(text.len(), Rect::of(layout::TEXT, w, h)) > 0 {
-            let area = panel(layout::TEXT, 0);
+        if font::scale(text.len(), Rect::of(test_pattern::TEXT, w, h)) > 0 {
+            let area = panel(test_pattern::TEXT, 0);
             font::write(luma, stride, area, &text);
         }
         if let Some(t) = unix {
@@ -157,7 +162,7 @@ impl VideoSource for TestSource {
         self.clock_offset_ns = (self.clock_offset)();
         let start = MonoNs::now();
         let due = self.next.max(self.grid.newest(start));
-        // Drawn before its instant, so that it is handed over at its instant.
+        // Drawn before its instant, so that it is delivered at its instant.
         self.draw(due);
         if !sync_pulse::wait(self.grid.instant(due), start + timeout) {
             return Ok(Capture::TimedOut);
@@ -187,10 +192,10 @@ fn fill(plane: &mut [u8], stride: usize, rect: Rect, value: u8) {
     }
 }
 
-/// The instants k / fps since the clock's zero, exact for as long as the machine runs: no error adds up.
+/// The instants k / fps since the clock's zero, computed without accumulating errors.
 #[derive(Clone, Copy, Debug)]
 struct Grid {
-    /// Millionths of a frame per second.
+    /// Frames per 1,000,000 seconds.
     micro_fps: u64,
 }
 
@@ -200,7 +205,7 @@ impl Grid {
 
     fn new(fps: f64) -> Option<Self> {
         let micro_fps = (fps * 1e6).round();
-        (micro_fps >= 1.0 && fps <= FASTEST).then_some(Self {
+        (micro_fps >= 1.0 && fps <= MAX_FPS).then_some(Self {
             micro_fps: micro_fps as u64,
         })
     }
@@ -209,9 +214,9 @@ impl Grid {
         MonoNs((u128::from(number) * Self::SCALE / u128::from(self.micro_fps)) as u64)
     }
 
-    /// The newest frame whose instant is not after `at`.
+    /// The number of the newest frame whose instant is not after `at`.
     fn newest(&self, at: MonoNs) -> u64 {
-        // Instants are rounded down, so the frame whose instant is `at` may truly stand up to 1 ns later.
+        // Instants are rounded down, so the exact instant of that frame may be up to 1 ns after `at`.
         ((u128::from(at.0) + 1) * u128::from(self.micro_fps)).div_ceil(Self::SCALE) as u64 - 1
     }
 }

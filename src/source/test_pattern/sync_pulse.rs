@@ -1,21 +1,13 @@
-//! The beat that the test picture's flash and the test beep share. Knows neither pixels nor samples.
+//! Waiting for an instant; and the sync pulse of flash and tone, which is `media`'s.
 
 use crate::media::MonoNs;
+pub(super) use crate::media::test_pattern::{
+    PULSE_NS as ON_NS, PULSE_PERIOD_NS as PERIOD_NS, is_pulse as is_on,
+};
 use std::time::Duration;
 
-/// Nanoseconds of CLOCK_MONOTONIC from one beat to the next; the beats stand at its multiples.
-pub const PERIOD_NS: u64 = 1_000_000_000;
-
-/// How long the flash shows and the tone sounds from each beat on.
-pub const ON_NS: u64 = 100_000_000;
-
-/// True while the flash shows and the tone sounds.
-pub fn is_on(at: MonoNs) -> bool {
-    at.0 % PERIOD_NS < ON_NS
-}
-
-/// Sleeps until `due`, but not past `deadline`; true when `due` has come.
-pub fn wait(due: MonoNs, deadline: MonoNs) -> bool {
+/// Sleeps until `due`, but not past `deadline`. True when `due` has come.
+pub(super) fn wait(due: MonoNs, deadline: MonoNs) -> bool {
     let until = due.min(deadline);
     loop {
         let now = MonoNs::now();

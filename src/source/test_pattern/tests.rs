@@ -1,18 +1,19 @@
-//! The test picture as its readers meet it: on the grid, readable after JPEG and scaling, as heavy as a real scene.
+//! The test pattern as its readers see it: at its instants, readable after JPEG and scaling, as large as
+//! a real scene.
 
 use super::*;
 use proptest::prelude::*;
 
 const OFFSET: i64 = 1_795_000_000_123_456_789;
 
-fn picture(width: u32, height: u32, number: u64) -> TestSource {
+fn source_at(width: u32, height: u32, number: u64) -> TestSource {
     let mut source = TestSource::open(width, height, 15.0).unwrap();
     source.clock_offset_ns = OFFSET;
     source.draw(number);
     source
 }
 
-/// What the time code of frame `number` says.
+/// The time in the time code of frame `number`.
 fn expected(source: &TestSource, number: u64) -> UnixNs {
     UnixNs((source.grid.instant(number).0 + OFFSET as u64) / 1_000 * 1_000)
 }
@@ -49,7 +50,7 @@ fn luma_of(jpeg: &[u8]) -> (Vec<u8>, usize, usize) {
 
 #[cfg(feature = "turbojpeg")]
 #[test]
-fn time_code_survives_jpeg_at_quality_30_and_then_scaling_by_half() {
+fn timecode_after_jpeg_quality_30_and_scaling_by_half_is_read() {
     for (w, h) in [
         (320, 240),
         (640, 480),
@@ -58,7 +59,7 @@ fn time_code_survives_jpeg_at_quality_30_and_then_scaling_by_half() {
         (642, 362),
     ] {
         for n in (0..2_000_000).step_by(77_777) {
-            let source = picture(w, h, n);
+            let source = source_at(w, h, n);
             let (luma, w, h) = luma_of(&jpeg(&source, 30));
             assert_eq!(
                 timecode::read(&luma, w as u32, h as u32, w),
@@ -78,10 +79,10 @@ fn time_code_survives_jpeg_at_quality_30_and_then_scaling_by_half() {
 
 #[cfg(feature = "turbojpeg")]
 #[test]
-fn time_code_survives_jpeg_at_the_smallest_size_that_has_it() {
+fn timecode_after_jpeg_at_its_smallest_size_is_read() {
     assert!(!timecode::fits(79, 96) && !timecode::fits(80, 95));
     for n in (0..2_000_000).step_by(7_777) {
-        let source = picture(80, 96, n);
+        let source = source_at(80, 96, n);
         let (luma, w, h) = luma_of(&jpeg(&source, 70));
         assert_eq!(
             timecode::read(&luma, w as u32, h as u32, w),
@@ -93,15 +94,15 @@ fn time_code_survives_jpeg_at_the_smallest_size_that_has_it() {
 
 #[cfg(feature = "turbojpeg")]
 #[test]
-fn vga_frame_at_quality_70_is_as_heavy_as_a_real_scene() {
+fn test_source_vga_at_quality_70_is_as_large_as_a_real_scene() {
     for n in (0..3_000).step_by(97) {
-        let bytes = jpeg(&picture(640, 480, n), 70).len();
+        let bytes = jpeg(&source_at(640, 480, n), 70).len();
         assert!((30_000..=60_000).contains(&bytes), "{bytes} bytes");
     }
 }
 
 #[test]
-fn pictures_of_all_sizes_are_drawn() {
+fn test_source_all_sizes_are_drawn() {
     for (w, h) in [
         (1, 1),
         (2, 2),
@@ -114,7 +115,7 @@ fn pictures_of_all_sizes_are_drawn() {
         (640, 480),
         (1920, 1080),
     ] {
-        let source = picture(w, h, 12_345);
+        let source = source_at(w, h, 12_345);
         assert_eq!(
             source.data.len(),
             source.stride * h as usize + source.stride / 2 * (h as usize).div_ceil(2) * 2
@@ -129,7 +130,7 @@ fn pictures_of_all_sizes_are_drawn() {
 }
 
 #[test]
-fn impossible_settings_are_refused() {
+fn test_source_invalid_settings_are_refused() {
     for (w, h, fps) in [
         (0, 480, 15.0),
         (640, 0, 15.0),
@@ -151,10 +152,10 @@ fn impossible_settings_are_refused() {
 }
 
 #[test]
-fn flash_shows_for_the_first_tenth_of_each_second() {
-    let flash = Rect::of(layout::FLASH, 640, 480);
+fn test_source_flash_is_white_for_the_first_tenth_of_each_second() {
+    let flash = Rect::of(test_pattern::FLASH, 640, 480);
     for n in 0..45 {
-        let source = picture(640, 480, n);
+        let source = source_at(640, 480, n);
         let on = source.grid.instant(n).0 % 1_000_000_000 < 100_000_000;
         assert_eq!(on, n % 15 < 2);
         for y in flash.top..flash.bottom {
@@ -165,20 +166,20 @@ fn flash_shows_for_the_first_tenth_of_each_second() {
 }
 
 #[test]
-fn no_time_is_drawn_before_the_offset_is_known() {
+fn test_source_without_clock_offset_draws_no_time() {
     let mut source = TestSource::open(640, 480, 15.0).unwrap();
     source.draw(99);
     assert_eq!(timecode::read(&source.data, 640, 480, 640), None);
 }
 
 #[test]
-fn texture_moves_from_frame_to_frame() {
-    let luma = |n| picture(640, 480, n).data[480 * 620..480 * 640].to_vec();
+fn test_source_texture_moves() {
+    let luma = |n| source_at(640, 480, n).data[480 * 620..480 * 640].to_vec();
     assert_ne!(luma(20), luma(21));
 }
 
 #[test]
-fn frames_come_on_the_grid_and_in_order() {
+fn test_source_frames_come_at_their_instants_in_order() {
     let mut source = TestSource::open(64, 48, 200.0).unwrap();
     let (mut last, mut in_time) = (source.next - 1, 0);
     // On a loaded machine frames are lost here and there.
@@ -196,7 +197,7 @@ fn frames_come_on_the_grid_and_in_order() {
 }
 
 #[test]
-fn loop_that_comes_late_is_told_what_it_missed() {
+fn test_source_late_caller_gets_the_missed_count() {
     let mut source = TestSource::open(64, 48, 100.0).unwrap();
     let before = source.next;
     while source.grid.newest(MonoNs::now()) < before + 5 {
@@ -213,7 +214,7 @@ fn loop_that_comes_late_is_told_what_it_missed() {
 }
 
 #[test]
-fn wait_ends_with_the_timeout() {
+fn test_source_wait_ends_at_the_timeout() {
     let mut source = TestSource::open(64, 48, 0.001).unwrap();
     let at = MonoNs::now();
     assert!(matches!(
@@ -225,7 +226,7 @@ fn wait_ends_with_the_timeout() {
 
 proptest! {
     #[test]
-    fn grid_counts_back_to_the_frame(fps in 0.01f64..1_000.0, seconds in 0u64..100_000_000, more in 0u64..10_000) {
+    fn grid_newest_inverts_instant(fps in 0.01f64..1_000.0, seconds in 0u64..100_000_000, more in 0u64..10_000) {
         let grid = Grid::new(fps).unwrap();
         let n = (seconds as f64 * fps) as u64 + more;
         let at = grid.instant(n);

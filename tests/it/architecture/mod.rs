@@ -101,8 +101,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Imports that break the table still, as (file, path). One that is no longer there must be taken off this list.
 const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
-    ("doctor/test_pattern.rs", "source::test_pattern::sync_pulse"),
-    ("doctor/test_pattern.rs", "source::test_pattern::timecode"),
     ("http/connection.rs", "hub::Hub"),
     ("http/connection.rs", "output::packets::Peer"),
     (

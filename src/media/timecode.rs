@@ -1,8 +1,9 @@
-//! The machine-readable time in the test picture: 64 bits of UNIX microseconds and a CRC-16, drawn as black and white
-//! cells that survive JPEG, H.264 and scaling. Knows only a luma plane. The layout is told in `docs/test-picture.md`.
+//! The machine-readable time in the test pattern: UNIX microseconds (64 bits) and a CRC-16 as black
+//! and white cells, written to and read from a luma plane. The cells survive JPEG, H.264 and
+//! scaling. Described in `docs/test-picture.md`.
 
-use super::layout::{CODE, FLASH, Rect};
-use crate::media::UnixNs;
+use super::UnixNs;
+use super::test_pattern::{CODE, COLUMNS, FLASH, ROWS, Rect};
 
 /// Cells in a row.
 const BITS: u32 = 16;
@@ -13,16 +14,16 @@ const LINES: usize = 5;
 const DARK: u32 = 96;
 /// A cell's mean luma above this is a 1; between the two nothing is read.
 const LIGHT: u32 = 160;
-/// A cell narrower or lower than this many pixels is not drawn: lossy encoding would take it.
+/// Cells narrower or lower than this many pixels are not drawn: lossy encoding would destroy them.
 const SMALLEST_CELL: u32 = 4;
 
-/// True when a picture of this size has room for the code.
+/// True when a frame of this size (pixels) has room for the code.
 pub fn fits(width: u32, height: u32) -> bool {
-    width >= SMALLEST_CELL * super::layout::COLUMNS && height >= SMALLEST_CELL * super::layout::ROWS
+    width >= SMALLEST_CELL * COLUMNS && height >= SMALLEST_CELL * ROWS
 }
 
-/// Draws the code of `at` (cut to microseconds) into a luma plane of `width` by `height`, `stride` bytes from row to row.
-/// A picture that is too small stays as it is (see [`fits`]).
+/// Draws the code of `at` (truncated to microseconds) into a luma plane of `width` by `height`
+/// pixels with `stride` bytes from row to row. Does nothing where the frame is too small ([`fits`]).
 pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs) {
     if !fits(width, height) {
         return;
@@ -42,8 +43,9 @@ pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs)
     }
 }
 
-/// Reads the code from a luma plane (8 bits, full or limited range) of any size. `None` when there is none, when a cell
-/// is neither dark nor light, when the CRC is wrong, or when the plane is shorter than it says: never a wrong time.
+/// Reads the code from a luma plane (8 bits, full or limited range) of any size. `None` when there
+/// is none, when a cell is neither dark nor light, when the CRC is wrong, or when `luma` is too short
+/// for the size: never a wrong time.
 pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixNs> {
     let enough = (height as usize)
         .checked_sub(1)?
@@ -74,7 +76,8 @@ pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixN
     micros.checked_mul(1_000).map(UnixNs)
 }
 
-/// Whether the flash is lit in a luma plane. `None` when that cannot be told, or when the plane is shorter than it says.
+/// Whether the flash is white in a luma plane. `None` when it is neither white nor black, or when
+/// `luma` is too short for the size.
 pub fn flash_is_lit(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<bool> {
     let enough = (height as usize)
         .checked_sub(1)?
@@ -110,7 +113,8 @@ fn cell(column: u32, line: u32, width: u32, height: u32) -> Rect {
     )
 }
 
-/// Mean of the middle half of a cell both ways (at least one pixel): its edges are where codecs and scalers blur.
+/// Mean of a cell's middle half in both directions (at least one pixel): codecs and scalers blur the
+/// edges.
 fn mean_of_middle(luma: &[u8], stride: usize, cell: Rect) -> Option<u32> {
     let (mx, my) = (cell.width() / 4, cell.height() / 4);
     let (mut sum, mut count) = (0u32, 0u32);
@@ -123,8 +127,8 @@ fn mean_of_middle(luma: &[u8], stride: usize, cell: Rect) -> Option<u32> {
     sum.checked_div(count)
 }
 
-/// CRC-16/IBM-3740 ("CCITT-FALSE"): polynomial 0x1021, initial value 0xFFFF, nothing reflected. Neither all black nor
-/// all white passes it.
+/// CRC-16/IBM-3740 ("CCITT-FALSE"): polynomial 0x1021, initial value 0xFFFF, not reflected. It
+/// rejects all black and all white.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xFFFF, |crc, &b| {
         (0..8).fold(crc ^ u16::from(b) << 8, |c: u16, _| {
@@ -143,20 +147,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn crc_is_the_standard_one() {
-        // The check value of the catalogue of parametrised CRC algorithms.
+    fn crc16_check_string_gives_the_catalogued_value() {
+        // The check value of the Catalogue of parametrised CRC algorithms.
         assert_eq!(crc16(b"123456789"), 0x29B1);
     }
 
     #[test]
-    fn plain_planes_hold_no_time() {
+    fn read_uniform_plane_is_none() {
         for luma in [0u8, 128, 255] {
             assert_eq!(read(&vec![luma; 640 * 480], 640, 480, 640), None);
         }
     }
 
     #[test]
-    fn one_wrong_cell_is_noticed() {
+    fn read_one_inverted_cell_is_none() {
         let (w, h) = (320u32, 240u32);
         for line in 0..LINES as u32 {
             for column in 0..BITS {
@@ -181,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_drawn_is_read(micros in 0u64..u64::MAX / 1_000, w in 80u32..700, h in 96u32..500, pad in 0usize..9) {
+        fn read_drawn_code_gives_its_time(micros in 0u64..u64::MAX / 1_000, w in 80u32..700, h in 96u32..500, pad in 0usize..9) {
             let stride = w as usize + pad;
             let mut luma = vec![77u8; stride * h as usize];
             draw(&mut luma, w, h, stride, UnixNs(micros * 1_000 + 999));
@@ -189,13 +193,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_and_sizes_are_survived(luma in proptest::collection::vec(any::<u8>(), 0..5_000),
+        fn read_any_bytes_and_sizes_is_none(luma in proptest::collection::vec(any::<u8>(), 0..5_000),
             w in 0u32..200, h in 0u32..200, stride in 0usize..300) {
             prop_assert_eq!(read(&luma, w, h, stride), None);
         }
 
         #[test]
-        fn huge_sizes_are_survived(w in any::<u32>(), h in any::<u32>(), stride in any::<usize>()) {
+        fn read_huge_sizes_is_none(w in any::<u32>(), h in any::<u32>(), stride in any::<usize>()) {
             prop_assert_eq!(read(&[0; 64], w, h, stride), None);
         }
     }
