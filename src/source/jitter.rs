@@ -1,50 +1,57 @@
-//! How unevenly a camera's stamps follow one another: what can be measured of their error on this side of the cable. Pure:
-//! knows no device and no clock.
+//! How much the intervals between a camera's timestamps vary: the part of their error that can be
+//! measured from here. Pure: opens no device, reads no clock.
 
 use crate::media::MonoNs;
 use std::collections::VecDeque;
 
-/// Steps from frame to frame that are looked at: the last ones.
+/// The number of intervals from frame to frame that are looked at: the last ones.
 const WINDOW: usize = 64;
-/// With fewer nothing is said.
-const ENOUGH: usize = 16;
+/// With fewer there is no estimate.
+const MIN_INTERVALS: usize = 16;
 
-/// A camera's frames are evenly spaced, so what a step between two stamps differs from the usual step is the error of the
-/// one stamp less that of the other. What all stamps have in common (the way from the sensor to the clock's reader) does
-/// not show, nor does what changes more slowly than from frame to frame.
+/// Estimates the jitter of a camera's timestamps.
+///
+/// A camera's frames are evenly spaced, so the difference of an interval from the usual one is the
+/// error of one timestamp minus that of the other. A delay that all timestamps share (from the sensor
+/// to where the clock is read) does not show, nor does one that changes slowly.
 #[derive(Debug, Default)]
-pub struct Scatter {
+pub(crate) struct JitterEstimator {
     last: Option<MonoNs>,
-    steps_ns: VecDeque<u64>,
+    intervals_ns: VecDeque<u64>,
 }
 
-impl Scatter {
-    /// The next frame's stamp. `missed`: frames between the last one and this one.
-    pub fn note(&mut self, capture_time: MonoNs, missed: u32) {
+impl JitterEstimator {
+    /// Adds the next frame's capture time. `missed`: frames missing between the last one and this one.
+    pub fn record(&mut self, capture_time: MonoNs, missed: u32) {
         let Some(last) = self.last.replace(capture_time).filter(|_| missed == 0) else {
             return;
         };
-        if self.steps_ns.len() == WINDOW {
-            self.steps_ns.pop_front();
+        if self.intervals_ns.len() == WINDOW {
+            self.intervals_ns.pop_front();
         }
-        self.steps_ns
+        self.intervals_ns
             .push_back(capture_time.0.saturating_sub(last.0));
     }
 
-    /// What nine of ten steps differ from the usual one at most, nanoseconds. `None` while there are too few, and where the
-    /// camera keeps no steady rate (as in the dark, when it exposes for longer): then more than one of ten is wrong by half
-    /// a step, and the exposure cannot be told from the error.
+    /// What nine of ten intervals differ from the usual one at most, nanoseconds. `None` while there are
+    /// too few, and where the camera's rate is not steady (as in the dark, when it exposes for longer):
+    /// then more than one in ten differs by half an interval, and exposure cannot be told from error.
     pub fn uncertainty_ns(&self) -> Option<u64> {
-        if self.steps_ns.len() < ENOUGH {
+        if self.intervals_ns.len() < MIN_INTERVALS {
             return None;
         }
-        let usual = quantile(self.steps_ns.iter().copied(), 5);
-        let most = quantile(self.steps_ns.iter().map(|step| step.abs_diff(usual)), 9);
+        let usual = quantile(self.intervals_ns.iter().copied(), 5);
+        let most = quantile(
+            self.intervals_ns
+                .iter()
+                .map(|interval| interval.abs_diff(usual)),
+            9,
+        );
         (most < usual / 2).then_some(most)
     }
 }
 
-/// The value that so many tenths of them do not exceed. There is at least one.
+/// The value that so many tenths of `values` do not exceed. There must be one at least.
 fn quantile(values: impl Iterator<Item = u64>, tenths: usize) -> u64 {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
@@ -58,18 +65,18 @@ mod tests {
     const US: u64 = 1_000;
     const STEP: u64 = 33_333 * US;
 
-    /// After frames 0 to `count`, each late by what `late` says.
+    /// The estimate after frames 0 to `count`, each late by `late`.
     fn after(count: u64, late: impl Fn(u64) -> u64) -> Option<u64> {
-        let mut scatter = Scatter::default();
-        (0..count).for_each(|k| scatter.note(MonoNs(1_000_000 * US + k * STEP + late(k)), 0));
-        scatter.uncertainty_ns()
+        let mut jitter = JitterEstimator::default();
+        (0..count).for_each(|k| jitter.record(MonoNs(1_000_000 * US + k * STEP + late(k)), 0));
+        jitter.uncertainty_ns()
     }
 
     #[test]
-    fn the_scatter_is_that_of_nine_in_ten_steps() {
+    fn jitter_estimator_is_that_of_nine_in_ten_intervals() {
         type Late = fn(u64) -> u64;
         let cases: [(&str, Late, Option<u64>); 7] = [
-            ("even stamps", |_| 0, Some(0)),
+            ("even timestamps", |_| 0, Some(0)),
             ("late by the same always", |_| 5_000 * US, Some(0)),
             ("every other one late", |k| k % 2 * 300 * US, Some(600 * US)),
             (
@@ -77,11 +84,7 @@ mod tests {
                 |k| k % 2 * 6_000 * US,
                 Some(12_000 * US),
             ),
-            (
-                "one wild stamp",
-                |k| u64::from(k == 50) * 20_000 * US,
-                Some(0),
-            ),
+            ("one outlier", |k| u64::from(k == 50) * 20_000 * US, Some(0)),
             ("a crystal that is 100 ppm off", |k| k * 3_333, Some(0)),
             (
                 "every other frame exposed for twice as long",
@@ -95,26 +98,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_there_are_enough_steps() {
-        assert_eq!(after(ENOUGH as u64, |_| 0), None);
-        assert_eq!(after(ENOUGH as u64 + 1, |_| 0), Some(0));
+    fn jitter_estimator_too_few_intervals_is_none() {
+        assert_eq!(after(MIN_INTERVALS as u64, |_| 0), None);
+        assert_eq!(after(MIN_INTERVALS as u64 + 1, |_| 0), Some(0));
     }
 
     #[test]
-    fn missing_frames_are_no_scatter_and_old_steps_are_forgotten() {
-        let mut scatter = Scatter::default();
+    fn jitter_estimator_gaps_and_old_intervals_do_not_count() {
+        let mut jitter = JitterEstimator::default();
         let mut at = 0;
         for k in 0..200 {
             let missed = if k % 3 == 0 { 2 } else { 0 };
             at += STEP * u64::from(missed + 1) + if k < 50 { k % 2 * 7_000 * US } else { 0 };
-            scatter.note(MonoNs(at), missed);
+            jitter.record(MonoNs(at), missed);
         }
-        assert_eq!(scatter.uncertainty_ns(), Some(0));
-        scatter.note(MonoNs(0), 0);
+        assert_eq!(jitter.uncertainty_ns(), Some(0));
+        jitter.record(MonoNs(0), 0);
         assert_eq!(
-            scatter.uncertainty_ns(),
+            jitter.uncertainty_ns(),
             Some(0),
-            "one that runs backwards harms nothing"
+            "a timestamp that runs backwards is harmless"
         );
     }
 }

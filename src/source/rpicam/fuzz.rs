@@ -1,28 +1,28 @@
-//! Fuzzed: what rpicam-vid writes to its three pipes, in any order and in any reads.
+//! Fuzz target: what rpicam-vid writes to its three pipes, in any order and in any reads.
 
 use super::metadata;
 use super::pairing::{Fault, Pairing};
-use super::stderr_tail::LastWords;
+use super::stderr_tail::StderrTail;
 use crate::encode::jpeg::size_of;
 use crate::fuzz::Input;
 use std::time::Duration;
 
-/// The input is a row of reads: which pipe, how many bytes, the bytes.
+/// The input is a sequence of reads: which pipe, how many bytes, the bytes.
 pub fn pipes(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let (mut pairing, mut words) = (
+    let (mut pairing, mut stderr) = (
         Pairing::new(Duration::from_millis(33)),
-        LastWords::default(),
+        StderrTail::default(),
     );
     let mut last = None;
     while !input.is_empty() {
         let head = input.u8();
         let read = input.take(usize::from(head >> 2));
         let outcome = match head & 3 {
-            0 => pairing.push_picture_bytes(read),
+            0 => pairing.push_jpeg_bytes(read),
             1 => pairing.push_metadata(read),
             _ => {
-                words.push(read);
+                stderr.push(read);
                 Ok(())
             }
         };
@@ -33,7 +33,7 @@ pub fn pipes(bytes: &[u8]) {
             break;
         }
     }
-    let quoted = words.quote();
+    let quoted = stderr.quote();
     assert!(
         quoted.len() <= 3000 && !quoted.contains(char::is_control),
         "{quoted:?}"
@@ -43,7 +43,7 @@ pub fn pipes(bytes: &[u8]) {
 
 fn take_pairs(pairing: &mut Pairing, last: &mut Option<u64>) -> Result<(), Fault> {
     while let Some(pair) = pairing.take()? {
-        assert_eq!(size_of(pairing.picture()), Some((pair.width, pair.height)));
+        assert_eq!(size_of(pairing.jpeg()), Some((pair.width, pair.height)));
         assert!(last.is_none_or(|last| last < pair.sensor_timestamp_ns));
         *last = Some(pair.sensor_timestamp_ns);
         pairing.release()?;

@@ -1,34 +1,37 @@
-//! rpicam-vid's metadata as text: one record per frame, `Name=Value` lines ended by an empty line. Knows no pipe and no
-//! picture. The order and the set of names differ between builds, cameras and frames, so only names are looked for.
+//! Parses rpicam-vid's metadata in text form: one record per frame, `Name=Value` lines ended by an empty
+//! line. The order and set of names differ between builds, cameras and frames, so fields are found by
+//! name.
 
 use std::time::Duration;
 
 /// A real record is about 500 bytes.
-const LONGEST_RECORD: usize = 64 << 10;
+const MAX_RECORD_BYTES: usize = 64 << 10;
 
-/// Why what came is no record.
+/// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRecord {
+pub(crate) enum BadRecord {
     #[error("a metadata record has no valid SensorTimestamp")]
     NoStamp,
-    #[error("two metadata records came as one")]
+    #[error("two metadata records are merged")]
     Merged,
-    #[error("a metadata record has no end")]
+    #[error("a metadata record does not end")]
     Endless,
 }
 
-/// What is used of a record.
+/// The fields of a record that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// libcamera's control `SensorTimestamp`, nanoseconds.
     pub sensor_timestamp_ns: u64,
-    /// libcamera's control `FrameDuration` (there in microseconds): the time from this frame to the next.
+    /// libcamera's control `FrameDuration` (in microseconds there): the time from this frame to the
+    /// next.
     pub frame_duration: Option<Duration>,
 }
 
-/// Records from bytes as they come. Holds at most [`LONGEST_RECORD`] and what the last push brought.
+/// Splits a stream of bytes into records. Holds at most [`MAX_RECORD_BYTES`] and the bytes of the last
+/// push.
 #[derive(Debug, Default)]
-pub struct Records {
+pub(crate) struct Records {
     buffer: Vec<u8>,
     /// No record ends before this offset.
     searched: usize,
@@ -39,14 +42,14 @@ impl Records {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole record; `None` when it has not come yet.
+    /// The next record; `None` while it is incomplete.
     pub fn next(&mut self) -> Result<Option<Record>, BadRecord> {
         let end = |at: usize| at == 0 || self.buffer[at - 1] == b'\n';
         let Some(end) =
             (self.searched..self.buffer.len()).find(|&at| self.buffer[at] == b'\n' && end(at))
         else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > LONGEST_RECORD {
+            return if self.buffer.len() > MAX_RECORD_BYTES {
                 Err(BadRecord::Endless)
             } else {
                 Ok(None)
@@ -66,7 +69,7 @@ fn parse(record: &[u8]) -> Result<Record, BadRecord> {
         let mut parts = line.splitn(2, |&b| b == b'=');
         let (name, value) = (parts.next(), parts.next().and_then(number));
         match name {
-            // Two in one record: the empty line between two records was lost.
+            // Twice in one record: the empty line between two records was lost.
             Some(b"SensorTimestamp") if stamp.is_some() => return Err(BadRecord::Merged),
             Some(b"SensorTimestamp") => stamp = Some(value.ok_or(BadRecord::NoStamp)?),
             Some(b"FrameDuration") => frame_duration = value.filter(|&us| us > 0),
@@ -85,7 +88,7 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// All records of these bytes, read `step` at a time.
 #[cfg(any(test, fuzzing))]
-pub fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, BadRecord> {
+pub(crate) fn all(bytes: &[u8], step: usize) -> Result<Vec<Record>, BadRecord> {
     let (mut records, mut found) = (Records::default(), Vec::new());
     for part in bytes.chunks(step) {
         records.push(part);
@@ -105,7 +108,7 @@ mod tests {
     const RECORDED: &[u8] = include_bytes!("../../../tests/data/rpicam/meta.txt");
 
     #[test]
-    fn recorded_metadata_is_read_whatever_the_reads() {
+    fn records_recorded_metadata_in_any_reads_is_parsed() {
         let expected: Vec<_> = (0..5)
             .map(|n| Record {
                 sensor_timestamp_ns: 2_547_981_311_000 + n * 100_000_000,
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_unknown_names_do_not_matter() {
+    fn records_any_order_and_unknown_names_are_parsed() {
         let record = |text: &[u8]| all(text, 7).unwrap();
         let expected = vec![Record {
             sensor_timestamp_ns: 5,
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn faulty_records_are_named() {
+    fn records_invalid_gives_its_error() {
         assert_eq!(all(b"Lux=1\n\n", 9), Err(BadRecord::NoStamp));
         assert_eq!(all(b"\n", 9), Err(BadRecord::NoStamp));
         assert_eq!(all(b"SensorTimestamp=-5\n\n", 9), Err(BadRecord::NoStamp));
@@ -149,14 +152,14 @@ mod tests {
             Err(BadRecord::Merged)
         );
         assert_eq!(
-            all(&vec![b'x'; LONGEST_RECORD + 1], 4096),
+            all(&vec![b'x'; MAX_RECORD_BYTES + 1], 4096),
             Err(BadRecord::Endless)
         );
     }
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_reads_do_not_change_the_answer(
+        fn records_any_bytes_in_any_reads_give_the_same_result(
             bytes in proptest::collection::vec(prop_oneof![
                 Just(b"SensorTimestamp=".to_vec()), Just(b"FrameDuration=66666\n".to_vec()), Just(b"\n".to_vec()),
                 Just(b"123\n\n".to_vec()), proptest::collection::vec(any::<u8>(), 0..9)], 0..40),

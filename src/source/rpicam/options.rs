@@ -1,9 +1,9 @@
-//! Settings as rpicam-vid's options. Knows their names (rpicam-apps 1.0 to 1.12), not the process.
+//! The command line of rpicam-vid (rpicam-apps 1.0 to 1.12) for a configuration. Starts no process.
 
 use crate::config::{Flip, Rotate, VideoConfig};
 
-/// What `--camera-control` may set: the options that change the picture or choose the camera, and none that would break
-/// the two pipes or write files.
+/// What `--camera-control` may set: the options that change the image or select the camera, and none
+/// that would break the two pipes or write files.
 const CONTROLS: [&str; 23] = [
     "autofocus-mode",
     "autofocus-range",
@@ -30,11 +30,11 @@ const CONTROLS: [&str; 23] = [
     "tuning-file",
 ];
 
-const LONGEST_VALUE: usize = 256;
+const MAX_VALUE_BYTES: usize = 256;
 
-/// What the camera itself does of a rotation and a flip, and what is left to do with its pictures.
+/// Which part of a rotation and flip the camera does, and which is left for the encoder pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Orientation {
+pub(crate) struct Orientation {
     pub hflip: bool,
     pub vflip: bool,
     pub left_rotate: Rotate,
@@ -42,9 +42,9 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// The camera reads its lines and columns from either end, which makes the flips and the half turn; it makes no
-    /// quarter turn, and then nothing of the whole.
-    pub fn of(rotate: Rotate, flip: Flip) -> Self {
+    /// Sensors read lines and columns from either end, so the camera can flip and turn by half. It
+    /// cannot turn by a quarter; then all is left to the pipeline.
+    pub fn new(rotate: Rotate, flip: Flip) -> Self {
         let half = match rotate {
             Rotate::None => false,
             Rotate::Half => true,
@@ -64,8 +64,11 @@ impl Orientation {
     }
 }
 
-/// The command line after the program's name. Errors: the text of a control that cannot be set.
-pub fn arguments(video: &VideoConfig, metadata_fd: i32) -> Result<Vec<String>, String> {
+/// The arguments of rpicam-vid.
+///
+/// # Errors
+/// What is wrong with a control.
+pub(crate) fn arguments(video: &VideoConfig, metadata_fd: i32) -> Result<Vec<String>, String> {
     let mut arguments: Vec<String> = ["--nopreview", "--timeout", "0", "--codec", "mjpeg"]
         .map(String::from)
         .into();
@@ -78,29 +81,29 @@ pub fn arguments(video: &VideoConfig, metadata_fd: i32) -> Result<Vec<String>, S
     option("metadata", format!("/dev/fd/{metadata_fd}"));
     option("metadata-format", "txt".into());
     arguments.push("--flush".into());
-    let orientation = Orientation::of(video.rotate, video.flip);
+    let orientation = Orientation::new(video.rotate, video.flip);
     arguments.extend(orientation.hflip.then(|| "--hflip".into()));
     arguments.extend(orientation.vflip.then(|| "--vflip".into()));
     controls(&video.controls)?.for_each(|c| arguments.push(c));
     Ok(arguments)
 }
 
-/// In the form `--name=value`, so that a value may begin with a minus sign.
+/// As `--name=value`, so that a value may begin with a minus sign.
 fn controls(controls: &[(String, String)]) -> Result<impl Iterator<Item = String>, String> {
     for (n, (name, value)) in controls.iter().enumerate() {
         if !CONTROLS.contains(&name.as_str()) {
             return Err(format!(
-                "it has no control {name:?}; it has: {}",
+                "no control {name:?}; it has: {}",
                 CONTROLS.join(", ")
             ));
         }
-        // rpicam-vid ends when an option is repeated.
+        // rpicam-vid exits when an option is repeated.
         if controls[..n].iter().any(|(earlier, _)| earlier == name) {
-            return Err(format!("the control {name} is given twice"));
+            return Err(format!("control {name} is given twice"));
         }
-        if value.is_empty() || value.len() > LONGEST_VALUE || value.contains(char::is_control) {
+        if value.is_empty() || value.len() > MAX_VALUE_BYTES || value.contains(char::is_control) {
             return Err(format!(
-                "the value of the control {name} is empty, too long or not plain text"
+                "control {name}: the value is empty, too long or not plain text"
             ));
         }
     }
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn camera_is_asked_for_its_own_size_rate_and_quality() {
+    fn arguments_have_capture_size_rate_and_quality() {
         let line = arguments(&video(), 7).unwrap().join(" ");
         assert_eq!(
             line,
@@ -147,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn controls_become_options() {
+    fn arguments_controls_become_options() {
         let line = with(&[("ev", "-0.5"), ("awbgains", "1.5,1.2")]).unwrap();
         assert_eq!(line[line.len() - 2..], ["--ev=-0.5", "--awbgains=1.5,1.2"]);
     }
 
     #[test]
-    fn options_that_are_no_controls_are_refused() {
+    fn arguments_invalid_controls_are_refused() {
         for name in [
             "output",
             "metadata",
@@ -181,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn camera_flips_and_turns_by_half_and_leaves_quarters() {
+    fn orientation_camera_flips_and_turns_by_half_only() {
         let made = |rotate, flip| {
-            let o = Orientation::of(rotate, flip);
+            let o = Orientation::new(rotate, flip);
             assert_eq!((o.left_rotate, o.left_flip), Default::default());
             (o.hflip, o.vflip)
         };
@@ -193,7 +196,7 @@ mod tests {
         assert_eq!(made(Rotate::Half, Flip::Both), (false, false));
         assert_eq!(made(Rotate::None, Flip::Vertical), (false, true));
         for rotate in [Rotate::Quarter, Rotate::ThreeQuarters] {
-            let left = Orientation::of(rotate, Flip::Vertical);
+            let left = Orientation::new(rotate, Flip::Vertical);
             let expected = Orientation {
                 hflip: false,
                 vflip: false,

@@ -1,110 +1,111 @@
-//! Puts picture k of one pipe and record k of the other together, and notices when they are out of step. Pure: bytes in,
-//! frames out; knows no process and no clock.
+//! Pairs JPEG k from one pipe with metadata record k from the other, and detects when they are out of
+//! step. Pure: bytes in, frames out; knows no process and no clock.
 //!
-//! rpicam-vid writes picture k whole, then record k, then begins picture k + 1, from one thread (its `Output::OutputReady`).
-//! So each pipe proves what the other must hold already, and a lost record or picture is noticed without a time-out. Nothing
-//! in a picture names its record: were a second picture and its record written before the lost one is looked for, they
-//! would be taken for the first's, until the reader has caught up. The caller keeps its pipe shorter than a picture.
+//! rpicam-vid writes JPEG k, then record k, then begins JPEG k + 1, from one thread (its
+//! `Output::OutputReady`). So each pipe proves what the other must contain already, and a lost record or
+//! JPEG is detected without a timeout. Nothing in a JPEG identifies its record: if a second JPEG and its
+//! record were written before a lost record is looked for, that record would be paired with the first
+//! JPEG, until the reader has caught up. The caller therefore keeps the JPEGs' pipe smaller than a JPEG.
 
 use super::metadata::{BadRecord, Record, Records};
 use crate::encode::jpeg::markers::{Corrupt, Layout, MAX_JPEG_BYTES, Walker};
 use std::time::Duration;
 
-/// Why the two pipes cannot be put together any more: the camera must be started anew.
+/// Why JPEGs and records cannot be paired any longer: rpicam-vid must be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    #[error("its pictures cannot be told apart: {0}")]
-    Picture(#[from] Corrupt),
-    #[error("a picture came without its metadata record")]
+pub(crate) enum Fault {
+    #[error("its JPEGs cannot be separated: {0}")]
+    Jpeg(#[from] Corrupt),
+    #[error("a JPEG without its metadata record")]
     MissingRecord,
-    #[error(
-        "it sends pictures but no metadata at all (rpicam-apps older than 1.0 has none: update it)"
-    )]
+    #[error("it writes JPEGs but no metadata (rpicam-apps older than 1.0 has none: update it)")]
     NoMetadata,
-    #[error("a metadata record came without its picture")]
-    MissingPicture,
+    #[error("a metadata record without its JPEG")]
+    MissingJpeg,
     #[error(transparent)]
     Record(#[from] BadRecord),
-    #[error("its sensor's time did not grow: {now} ns after {before} ns")]
+    #[error("sensor timestamps do not grow: {now} ns after {before} ns")]
     StampNotGrowing { before: u64, now: u64 },
 }
 
-/// A picture with its record.
+/// A JPEG with its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// Pixels, as the picture itself says.
+pub(crate) struct Pair {
+    /// Pixels, from the JPEG.
     pub width: u16,
     pub height: u16,
     pub sensor_timestamp_ns: u64,
-    /// Frames that the sensor made between the last pair and this one, as its time and frame duration tell.
+    /// Frames that the sensor made between the last pair and this one, from its timestamps and frame
+    /// duration.
     pub missed: u32,
 }
 
-/// What has not come yet.
+/// What has not arrived yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub(crate) enum Awaited {
     Both,
-    Picture,
+    Jpeg,
     Record,
     Nothing,
 }
 
-/// Holds at most one picture ([`MAX_JPEG_BYTES`]) and one record, and what the last push brought beyond them: the caller
-/// reads a pipe only while something is awaited of it, or once to see that the next picture has begun.
+/// Pairs JPEGs and records. Holds at most one JPEG ([`MAX_JPEG_BYTES`]) and one record, and the bytes of
+/// the last push beyond them: the caller reads a pipe only while something is awaited from it, or once
+/// to see that the next JPEG has begun.
 #[derive(Debug)]
-pub struct Pairing {
-    /// Begins with the picture that is coming, or has come whole.
-    pictures: Vec<u8>,
+pub(crate) struct Pairing {
+    /// Begins with the current JPEG, complete or not.
+    jpegs: Vec<u8>,
     walker: Walker,
-    picture: Option<Layout>,
+    jpeg: Option<Layout>,
     records: Records,
     record: Option<Record>,
-    /// The pair that the picture and record are has been taken.
+    /// The current pair was taken.
     taken: bool,
     last: Option<Record>,
-    asked_interval: Duration,
+    requested_interval: Duration,
 }
 
 impl Pairing {
-    /// `asked_interval`: from frame to frame, where the metadata does not tell.
-    pub fn new(asked_interval: Duration) -> Self {
+    /// `requested_interval`: from frame to frame, where the metadata has none.
+    pub fn new(requested_interval: Duration) -> Self {
         Self {
-            pictures: Vec::new(),
+            jpegs: Vec::new(),
             walker: Walker::new(MAX_JPEG_BYTES),
-            picture: None,
+            jpeg: None,
             records: Records::default(),
             record: None,
             taken: false,
             last: None,
-            asked_interval,
+            requested_interval,
         }
     }
 
-    pub fn push_picture_bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.pictures.extend_from_slice(bytes);
-        self.look_for_picture()
+    pub fn push_jpeg_bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.jpegs.extend_from_slice(bytes);
+        self.find_jpeg()
     }
 
     pub fn push_metadata(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.records.push(bytes);
-        self.look_for_record()
+        self.find_record()
     }
 
     pub fn awaited(&self) -> Awaited {
-        match (self.picture, self.record) {
+        match (self.jpeg, self.record) {
             (None, None) => Awaited::Both,
-            (None, Some(_)) => Awaited::Picture,
+            (None, Some(_)) => Awaited::Jpeg,
             (Some(_), None) => Awaited::Record,
             (Some(_), Some(_)) => Awaited::Nothing,
         }
     }
 
-    /// True when bytes beyond a whole picture are there: then its record was written before them.
-    pub fn next_picture_begun(&self) -> bool {
-        self.picture.is_some_and(|p| self.pictures.len() > p.len)
+    /// True when there are bytes beyond a complete JPEG: its record was written before them.
+    pub fn next_jpeg_begun(&self) -> bool {
+        self.jpeg.is_some_and(|p| self.jpegs.len() > p.len)
     }
 
-    /// The fault that it is when the next picture has begun and the record is not there.
+    /// The fault where the next JPEG has begun and the record is missing.
     pub fn missing_record(&self) -> Fault {
         if self.last.is_none() {
             Fault::NoMetadata
@@ -113,9 +114,9 @@ impl Pairing {
         }
     }
 
-    /// The pair, once nothing is awaited; its bytes are [`Self::picture`] until [`Self::release`].
+    /// The pair, once nothing is awaited. Its bytes are [`Self::jpeg`] until [`Self::release`].
     pub fn take(&mut self) -> Result<Option<Pair>, Fault> {
-        let (Some(picture), Some(record), false) = (self.picture, self.record, self.taken) else {
+        let (Some(jpeg), Some(record), false) = (self.jpeg, self.record, self.taken) else {
             return Ok(None);
         };
         let missed = match self.last {
@@ -125,39 +126,39 @@ impl Pairing {
         self.taken = true;
         self.last = Some(record);
         Ok(Some(Pair {
-            width: picture.width,
-            height: picture.height,
+            width: jpeg.width,
+            height: jpeg.height,
             sensor_timestamp_ns: record.sensor_timestamp_ns,
             missed,
         }))
     }
 
-    /// The whole JPEG that [`Self::take`] told of.
-    pub fn picture(&self) -> &[u8] {
-        &self.pictures[..self.picture.map_or(0, |p| p.len)]
+    /// The JPEG of the pair that [`Self::take`] returned.
+    pub fn jpeg(&self) -> &[u8] {
+        &self.jpegs[..self.jpeg.map_or(0, |p| p.len)]
     }
 
-    /// Lets go of the pair that was taken, if any, and turns to the next.
+    /// Drops the pair that was taken, if any, and goes on to the next.
     pub fn release(&mut self) -> Result<(), Fault> {
         if !std::mem::take(&mut self.taken) {
             return Ok(());
         }
-        let len = self.picture().len();
-        self.pictures.drain(..len);
-        self.picture = None;
+        let len = self.jpeg().len();
+        self.jpegs.drain(..len);
+        self.jpeg = None;
         self.record = None;
-        self.look_for_picture()?;
-        self.look_for_record()
+        self.find_jpeg()?;
+        self.find_record()
     }
 
-    fn look_for_picture(&mut self) -> Result<(), Fault> {
-        if self.picture.is_none() {
-            self.picture = self.walker.walk(&self.pictures)?;
+    fn find_jpeg(&mut self) -> Result<(), Fault> {
+        if self.jpeg.is_none() {
+            self.jpeg = self.walker.walk(&self.jpegs)?;
         }
         Ok(())
     }
 
-    fn look_for_record(&mut self) -> Result<(), Fault> {
+    fn find_record(&mut self) -> Result<(), Fault> {
         if self.record.is_none() {
             self.record = self.records.next()?;
         }
@@ -169,11 +170,11 @@ impl Pairing {
         if now <= before {
             return Err(Fault::StampNotGrowing { before, now });
         }
-        // While the exposure control changes the rate, the longer of the two is the one that invents no loss.
+        // While automatic exposure changes the rate, the longer of the two reports no false loss.
         let interval = last
             .frame_duration
             .max(this.frame_duration)
-            .unwrap_or(self.asked_interval);
+            .unwrap_or(self.requested_interval);
         let interval = u64::try_from(interval.as_nanos())
             .unwrap_or(u64::MAX)
             .max(1);
@@ -183,4 +184,4 @@ impl Pairing {
 }
 
 #[cfg(test)]
-pub mod tests;
+mod tests;

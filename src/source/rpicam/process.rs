@@ -1,6 +1,7 @@
-//! The rpicam-vid process: found, started, read without ever blocking, stopped in bounded time. Knows bytes, not frames.
+//! The rpicam-vid process: finds it, starts it, reads its pipes without blocking, and stops it in bounded
+//! time. Knows bytes, not frames.
 
-use super::stderr_tail::LastWords;
+use super::stderr_tail::StderrTail;
 use super::{options, spawn};
 use crate::config::VideoConfig;
 use crate::media::MonoNs;
@@ -17,37 +18,39 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-pub const DEVICE: &str = "the Raspberry Pi camera";
+pub(super) const DEVICE: &str = "the Raspberry Pi camera";
 
-/// rpicam-vid needs about a tenth of a second to end after SIGINT; then it is killed.
-const POLITE: Duration = Duration::from_millis(500);
-/// From SIGKILL to the end: only a driver that hangs takes longer. Then the kernel ends the process when it can.
-const KILLED: Duration = Duration::from_millis(200);
-/// From the end of its output to its own.
-const LAST_GASP: Duration = Duration::from_millis(300);
+/// From SIGINT to SIGKILL. rpicam-vid acts on SIGINT after the next frame.
+const SIGINT_TIMEOUT: Duration = Duration::from_millis(500);
+/// From SIGKILL to the end. Only a hanging driver takes longer; the kernel then ends the process when it
+/// can.
+const SIGKILL_TIMEOUT: Duration = Duration::from_millis(200);
+/// From the end of its output to its exit.
+const EXIT_GRACE: Duration = Duration::from_millis(300);
 
-pub struct Camera {
-    process: Child,
+/// A running rpicam-vid. Dropping it stops the process.
+pub(super) struct RpicamProcess {
+    child: Child,
     /// The name of the program that was found.
     pub program: String,
-    pub pictures: Pipe,
+    pub jpegs: Pipe,
     pub metadata: Pipe,
-    errors: Pipe,
-    words: LastWords,
+    stderr: Pipe,
+    stderr_tail: StderrTail,
 }
 
-/// What one read gave.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Got {
+pub(super) enum ReadResult {
     Bytes(usize),
-    /// Nothing at this moment.
+    /// Nothing at present.
     Empty,
-    /// Nothing ever more.
+    /// The end of the stream.
     Closed,
 }
 
-/// A pipe's reading end, non-blocking.
-pub struct Pipe(Option<File>);
+/// The reading end of a pipe, non-blocking; `None` once it was closed.
+pub(super) struct Pipe(Option<File>);
 
 impl Pipe {
     fn new(fd: impl Into<OwnedFd>) -> Self {
@@ -61,35 +64,35 @@ impl Pipe {
         Ok(())
     }
 
-    /// The kernel rounds up to a page, and may refuse: then the pipe stays as long as it was.
-    fn shorten(&self, bytes: usize) {
+    /// Sets the capacity. The kernel rounds up to a page, and may refuse; the capacity then stays.
+    fn set_capacity(&self, bytes: usize) {
         if let (Some(file), Ok(bytes)) = (&self.0, i32::try_from(bytes)) {
             let _ = fcntl(file, FcntlArg::F_SETPIPE_SZ(bytes));
         }
     }
 
-    pub fn read(&mut self, buffer: &mut [u8]) -> Got {
+    pub fn read(&mut self, buffer: &mut [u8]) -> ReadResult {
         let Some(file) = &mut self.0 else {
-            return Got::Closed;
+            return ReadResult::Closed;
         };
         loop {
             return match file.read(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Got::Empty,
-                Ok(n) if n > 0 => Got::Bytes(n),
-                // Reading a pipe has no other errors (read(2)): both mean that no more comes.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ReadResult::Empty,
+                Ok(n) if n > 0 => ReadResult::Bytes(n),
+                // Reading a pipe has no other errors (read(2)): both are the end.
                 Ok(_) | Err(_) => {
                     self.0 = None;
-                    Got::Closed
+                    ReadResult::Closed
                 }
             };
         }
     }
 }
 
-impl Camera {
-    /// Starts the first of `programs` (each a command line to be continued) that exists, with a pipe of about `pipe_bytes`
-    /// for its pictures.
+impl RpicamProcess {
+    /// Starts the first of `programs` (each the beginning of a command line) that exists, with a pipe of
+    /// about `pipe_bytes` for its JPEGs.
     pub fn start(
         programs: &[Vec<OsString>],
         video: &VideoConfig,
@@ -102,7 +105,7 @@ impl Camera {
                 source,
             }
         };
-        let making = "making its metadata pipe";
+        let making = "creating its metadata pipe";
         let (metadata, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|e| io(making)(e.into()))?;
         let arguments = options::arguments(video, theirs.as_raw_fd()).map_err(|why| {
             SourceError::Unsupported {
@@ -120,100 +123,102 @@ impl Camera {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());
-            let mut process = match spawn::spawn(&mut command, &theirs) {
+            let mut child = match spawn::spawn(&mut command, &theirs) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 started => started.map_err(io("starting its program"))?,
             };
-            let camera = Self {
-                pictures: Pipe::new(process.stdout.take().expect("was asked to be piped")),
+            let process = Self {
+                jpegs: Pipe::new(child.stdout.take().expect("stdout is piped")),
                 metadata: Pipe::new(metadata),
-                errors: Pipe::new(process.stderr.take().expect("was asked to be piped")),
+                stderr: Pipe::new(child.stderr.take().expect("stderr is piped")),
                 program: program
                     .last()
                     .unwrap_or(name)
                     .to_string_lossy()
                     .into_owned(),
-                process,
-                words: LastWords::default(),
+                child,
+                stderr_tail: StderrTail::default(),
             };
-            for pipe in [&camera.pictures, &camera.metadata, &camera.errors] {
+            for pipe in [&process.jpegs, &process.metadata, &process.stderr] {
                 pipe.set_nonblocking().map_err(io("preparing its pipes"))?;
             }
-            camera.pictures.shorten(pipe_bytes);
-            return Ok(camera);
+            process.jpegs.set_capacity(pipe_bytes);
+            return Ok(process);
         }
         Err(SourceError::Failed {
             device: DEVICE.into(),
-            why: nothing_installed(),
+            why: not_installed(),
         })
     }
 
-    /// Waits until a pipe can be read or `timeout` is over; a signal ends the wait early.
+    /// Waits until a pipe is readable, at most `timeout`. A signal ends the wait early.
     pub fn wait_readable(&mut self, timeout: Duration) {
-        let fds = [&self.pictures, &self.metadata, &self.errors];
+        let fds = [&self.jpegs, &self.metadata, &self.stderr];
         let mut fds: Vec<_> = fds
             .into_iter()
             .flat_map(|p| &p.0)
             .map(|f| PollFd::new(f.as_fd(), PollFlags::POLLIN))
             .collect();
-        // An error here can only be EINTR, or a lack of memory: the caller's loop looks at its deadline and comes again.
+        // An error can only be EINTR or a lack of memory: the caller's loop checks its deadline and
+        // waits again.
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(timeout)), None);
     }
 
-    /// Takes what the child said, so that it never blocks on it.
-    pub fn drain_errors(&mut self) {
+    /// Reads its standard error, so that it never blocks on that.
+    pub fn drain_stderr(&mut self) {
         let mut buffer = [0; 4096];
-        while let Got::Bytes(n) = self.errors.read(&mut buffer) {
-            self.words.push(&buffer[..n]);
+        while let ReadResult::Bytes(n) = self.stderr.read(&mut buffer) {
+            self.stderr_tail.push(&buffer[..n]);
         }
     }
 
-    /// The child has closed its output: why, in its own words.
-    pub fn ended(&mut self) -> SourceError {
-        let status = self.wait(LAST_GASP, |camera| camera.drain_errors());
-        self.drain_errors();
-        let words = self.words.quote();
-        let device = |words: &str| format!("{DEVICE} ({} says: {words})", self.program);
-        if words.contains("no cameras available")
-            || words.contains("selected camera is not available")
+    /// The error for a closed output, quoting its standard error.
+    pub fn exit_error(&mut self) -> SourceError {
+        let status = self.wait(EXIT_GRACE, |process| process.drain_stderr());
+        self.drain_stderr();
+        let quoted = self.stderr_tail.quote();
+        let device = |quoted: &str| format!("{DEVICE} ({}: {quoted})", self.program);
+        if quoted.contains("no cameras available")
+            || quoted.contains("selected camera is not available")
         {
-            let words = format!(
-                "{words}; {} --list-cameras shows what it finds",
+            let quoted = format!(
+                "{quoted}; {} --list-cameras shows what it finds",
                 self.program
             );
             return SourceError::Missing {
-                device: device(&words),
+                device: device(&quoted),
                 available: Vec::new(),
             };
         }
-        if words.contains("failed to acquire camera") || words.contains("in use by another process")
+        if quoted.contains("failed to acquire camera")
+            || quoted.contains("in use by another process")
         {
             return SourceError::Busy {
-                device: device(&words),
+                device: device(&quoted),
             };
         }
         self.failed(match status {
-            Some(status) => format!("{} ended ({status})", self.program),
+            Some(status) => format!("{} exited ({status})", self.program),
             None => format!("{} closed its output", self.program),
         })
     }
 
-    /// A failure for `why`, with what the child said last.
+    /// A failure for `why`, quoting its standard error.
     pub fn failed(&mut self, why: String) -> SourceError {
-        self.drain_errors();
-        let words = self.words.quote();
-        let said = if words.is_empty() {
+        self.drain_stderr();
+        let quoted = self.stderr_tail.quote();
+        let quoted = if quoted.is_empty() {
             String::new()
         } else {
-            format!("; it says: {words}")
+            format!("; it reported: {quoted}")
         };
         SourceError::Failed {
             device: DEVICE.into(),
-            why: why + &said,
+            why: why + &quoted,
         }
     }
 
-    /// Runs `meanwhile` until the child has ended, for at most `limit`.
+    /// Runs `meanwhile` until the process has exited, for at most `limit`.
     fn wait(
         &mut self,
         limit: Duration,
@@ -221,17 +226,17 @@ impl Camera {
     ) -> Option<ExitStatus> {
         let deadline = MonoNs::now() + limit;
         loop {
-            match self.process.try_wait() {
+            match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
-                // Already reaped by somebody else: it has ended.
+                // Already reaped elsewhere: it has exited.
                 Err(_) => return None,
                 Ok(None) if MonoNs::now() >= deadline => return None,
                 Ok(None) => {}
             }
             meanwhile(self);
             self.wait_readable(Duration::from_millis(5));
-            // A closed pipe that nobody reads is always readable.
-            if self.pictures.0.is_none() {
+            // A closed pipe that is not read is always readable.
+            if self.jpegs.0.is_none() {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
@@ -239,10 +244,10 @@ impl Camera {
 
     fn discard(&mut self) {
         let mut buffer = [0; 16 << 10];
-        for pipe in [&mut self.pictures, &mut self.metadata, &mut self.errors] {
-            // One pipe's capacity at most, then the others' turn.
+        for pipe in [&mut self.jpegs, &mut self.metadata, &mut self.stderr] {
+            // At most one pipe's capacity, then the next pipe.
             for _ in 0..4 {
-                if !matches!(pipe.read(&mut buffer), Got::Bytes(_)) {
+                if !matches!(pipe.read(&mut buffer), ReadResult::Bytes(_)) {
                     break;
                 }
             }
@@ -250,16 +255,19 @@ impl Camera {
     }
 }
 
-impl Drop for Camera {
-    /// SIGINT, and go on reading, because rpicam-vid does not act on it while its output blocks; then SIGKILL. Takes at
-    /// most [`POLITE`] and [`KILLED`].
+impl Drop for RpicamProcess {
+    /// Sends SIGINT and goes on reading, since rpicam-vid does not act on it while its output blocks;
+    /// then SIGKILL. Takes at most [`SIGINT_TIMEOUT`] and [`SIGKILL_TIMEOUT`].
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.process.id() as i32);
-        for (signal, limit) in [(Signal::SIGINT, POLITE), (Signal::SIGKILL, KILLED)] {
-            if !matches!(self.process.try_wait(), Ok(None)) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        for (signal, limit) in [
+            (Signal::SIGINT, SIGINT_TIMEOUT),
+            (Signal::SIGKILL, SIGKILL_TIMEOUT),
+        ] {
+            if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
-            // Not reaped yet, so the number is still this process's; an error means that it has ended.
+            // Not reaped yet, so the PID is still this process's; an error means that it has exited.
             let _ = kill(pid, signal);
             if self.wait(limit, Self::discard).is_some() {
                 return;
@@ -268,14 +276,14 @@ impl Drop for Camera {
     }
 }
 
-fn nothing_installed() -> String {
+fn not_installed() -> String {
     match super::board::name() {
         Some(board) => format!(
             "neither rpicam-vid nor libcamera-vid is installed on this {board}; install it with: \
              sudo apt install rpicam-apps-lite (before Debian 12: libcamera-apps-lite)"
         ),
-        None => "neither rpicam-vid nor libcamera-vid is installed, and this is no Raspberry Pi that is known; \
-                 for a USB camera use --camera-type usb, without a camera use --camera-type test"
+        None => "neither rpicam-vid nor libcamera-vid is installed, and this is not a Raspberry Pi; for a \
+                 USB camera use --camera-type usb, without a camera use --camera-type test"
             .into(),
     }
 }

@@ -1,21 +1,21 @@
-//! The end of what the child wrote to its standard error: bounded, and safe to put into one line of a log.
+//! The end of what rpicam-vid wrote to its standard error: bounded, and safe for one line of a log.
 
 use std::collections::VecDeque;
 
 const LINES: usize = 20;
 const LINE_BYTES: usize = 300;
-/// How many of them an error quotes.
+/// How many lines an error quotes.
 const QUOTED: usize = 3;
 
-/// The last lines, cleaned; older ones go.
+/// The last lines without control characters; older ones are dropped.
 #[derive(Debug, Default)]
-pub struct LastWords {
+pub(crate) struct StderrTail {
     lines: VecDeque<String>,
-    /// A line whose end has not come; what goes beyond [`LINE_BYTES`] is left out.
+    /// The line that has not ended, cut at [`LINE_BYTES`].
     partial: Vec<u8>,
 }
 
-impl LastWords {
+impl StderrTail {
     pub fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
@@ -26,7 +26,7 @@ impl LastWords {
         }
     }
 
-    /// The last lines that say ERROR, in order, else the last line; empty when it said nothing.
+    /// The last lines with "ERROR", in order, else the last line; empty where there is none.
     pub fn quote(&mut self) -> String {
         self.end_line();
         let mut quoted: Vec<&str> = self
@@ -65,13 +65,13 @@ mod tests {
     use super::*;
 
     fn quote(text: &[u8]) -> String {
-        let mut words = LastWords::default();
-        text.chunks(7).for_each(|c| words.push(c));
-        words.quote()
+        let mut tail = StderrTail::default();
+        text.chunks(7).for_each(|c| tail.push(c));
+        tail.quote()
     }
 
     #[test]
-    fn errors_are_quoted_before_other_lines() {
+    fn stderr_tail_quote_prefers_errors() {
         assert_eq!(
             quote(b"INFO a\nERROR: *** no cameras available ***\nINFO b"),
             "ERROR: *** no cameras available ***"
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn hostile_output_stays_bounded_and_in_one_line() {
+    fn stderr_tail_hostile_output_is_bounded_and_one_line() {
         assert_eq!(quote(b"\x1b[31mERROR\r\x07 \xff\n"), "[31mERROR \u{fffd}");
         assert!(quote(&vec![b'x'; 1 << 20]).len() <= LINE_BYTES);
-        let mut words = LastWords::default();
-        (0..100_000).for_each(|_| words.push(b"ERROR x\n"));
-        assert_eq!(words.lines.len(), LINES);
+        let mut tail = StderrTail::default();
+        (0..100_000).for_each(|_| tail.push(b"ERROR x\n"));
+        assert_eq!(tail.lines.len(), LINES);
     }
 }

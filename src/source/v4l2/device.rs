@@ -5,7 +5,7 @@
 
 use super::abi::ioctl;
 use super::abi::*;
-use super::formats::{FourCc, Interval, Intervals, Offer, Sizes, Span};
+use super::formats::{FormatDesc, FourCc, Interval, Intervals, Sizes, Span};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,35 +17,35 @@ const LONGEST_LIST: u32 = 512;
 
 /// An open V4L2 device node, non-blocking. Closed when dropped.
 #[derive(Debug)]
-pub struct Device {
+pub(crate) struct Device {
     file: File,
 }
 
-/// VIDIOC_QUERYCAP, of this node alone (`device_caps`).
+/// VIDIOC_QUERYCAP: the driver, and what this node alone can do (`device_caps`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capability {
+pub(crate) struct Capability {
     pub driver: String,
     pub card: String,
     /// `V4L2_CAP_*`.
     pub caps: u32,
 }
 
-/// What the driver settled on.
+/// The format that the driver set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PixFormat {
+pub(crate) struct PixFormat {
     pub code: FourCc,
     pub width: u32,
     pub height: u32,
-    /// Bytes from line to line of the first plane; 0 where the driver does not say.
+    /// Bytes from line to line of the first plane; 0 where the driver leaves it out.
     pub stride: u32,
-    /// Fields come as separate buffers, which is no picture.
+    /// Each buffer holds one field, half of the lines.
     pub alternating_fields: bool,
     /// Luma spans 0 to 255.
     pub full_range: bool,
 }
 
 impl PixFormat {
-    fn of(f: &v4l2_format) -> Self {
+    fn new(f: &v4l2_format) -> Self {
         let p = &f.pix;
         Self {
             code: FourCc(p.pixelformat),
@@ -58,13 +58,13 @@ impl PixFormat {
     }
 }
 
-/// A control as VIDIOC_QUERY_EXT_CTRL describes it.
+/// A control, from VIDIOC_QUERY_EXT_CTRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawControl {
+pub(crate) struct RawControl {
     pub id: u32,
     /// `V4L2_CTRL_TYPE_*`.
     pub kind: u32,
-    /// As the driver writes it: "Exposure Time, Absolute".
+    /// The driver's name for it: "Exposure Time, Absolute".
     pub title: String,
     pub min: i64,
     pub max: i64,
@@ -72,7 +72,7 @@ pub struct RawControl {
     pub default: i64,
     /// `V4L2_CTRL_FLAG_*`.
     pub flags: u32,
-    /// Menu controls: value and text.
+    /// The items of a menu: value and text.
     pub menu: Vec<(i64, String)>,
 }
 
@@ -89,7 +89,7 @@ impl Device {
     pub fn capability(&self) -> io::Result<Capability> {
         let mut c = v4l2_capability::default();
         ioctl::querycap(self.as_fd(), &mut c)?;
-        // Without the flag the driver has only the capabilities of all its nodes together.
+        // Without the flag the driver reports only the capabilities of all its nodes together.
         let caps = if c.capabilities & V4L2_CAP_DEVICE_CAPS != 0 {
             c.device_caps
         } else {
@@ -102,17 +102,20 @@ impl Device {
         })
     }
 
-    /// Every format the device offers, those that stampcast does not read without sizes. `wanted` is the size at which
-    /// the intervals of a stepwise format are asked.
-    pub fn offers(&self, wanted: (u32, u32)) -> io::Result<Vec<Offer>> {
-        let mut offers = Vec::new();
+    /// Every format that the device lists, without sizes where stampcast does not read it. For a
+    /// range of sizes the intervals are those of the size nearest to `wanted` (pixels).
+    ///
+    /// # Errors
+    /// Of an ioctl; a driver that keeps no list has no formats.
+    pub fn formats(&self, wanted: (u32, u32)) -> io::Result<Vec<FormatDesc>> {
+        let mut formats = Vec::new();
         for index in 0..LONGEST_LIST {
             let mut f = v4l2_fmtdesc {
                 index,
                 type_: V4L2_BUF_TYPE_VIDEO_CAPTURE,
                 ..Default::default()
             };
-            if !listed(ioctl::enum_fmt(self.as_fd(), &mut f), index)? {
+            if !is_entry(ioctl::enum_fmt(self.as_fd(), &mut f), index)? {
                 break;
             }
             let code = FourCc(f.pixelformat);
@@ -122,12 +125,12 @@ impl Device {
                 Vec::new()
             };
             if sizes.is_empty() {
-                // Unlisted sizes: the driver is asked for the wanted one and answers with what it has.
+                // The driver lists no sizes: asked for the wanted one, it will set what it has.
                 let sizes = Sizes::Discrete {
                     width: wanted.0,
                     height: wanted.1,
                 };
-                offers.push(Offer {
+                formats.push(FormatDesc {
                     code,
                     sizes,
                     intervals: Vec::new(),
@@ -135,14 +138,14 @@ impl Device {
             }
             for sizes in sizes {
                 let intervals = self.intervals(code, sizes.fit(wanted))?;
-                offers.push(Offer {
+                formats.push(FormatDesc {
                     code,
                     sizes,
                     intervals,
                 });
             }
         }
-        Ok(offers)
+        Ok(formats)
     }
 
     fn sizes(&self, code: FourCc) -> io::Result<Vec<Sizes>> {
@@ -153,7 +156,7 @@ impl Device {
                 pixel_format: code.0,
                 ..Default::default()
             };
-            if !listed(ioctl::enum_framesizes(self.as_fd(), &mut f), index)? {
+            if !is_entry(ioctl::enum_framesizes(self.as_fd(), &mut f), index)? {
                 break;
             }
             if f.type_ == V4L2_FRMSIZE_TYPE_DISCRETE {
@@ -182,7 +185,7 @@ impl Device {
                 height,
                 ..Default::default()
             };
-            if !listed(ioctl::enum_frameintervals(self.as_fd(), &mut f), index)? {
+            if !is_entry(ioctl::enum_frameintervals(self.as_fd(), &mut f), index)? {
                 break;
             }
             let interval = |f: v4l2_fract| Interval::new(f.numerator, f.denominator);
@@ -190,16 +193,20 @@ impl Device {
             if f.type_ == V4L2_FRMIVAL_TYPE_DISCRETE {
                 intervals.extend(interval(first).map(Intervals::Discrete));
             } else {
-                if let (Some(shortest), Some(longest)) = (interval(first), interval(second)) {
-                    intervals.push(Intervals::Range { shortest, longest });
-                }
+                let range = interval(first).zip(interval(second));
+                intervals.extend(
+                    range.map(|(shortest, longest)| Intervals::Range { shortest, longest }),
+                );
                 break;
             }
         }
         Ok(intervals)
     }
 
-    /// Asks for a format and returns what the driver set, which may be another. EBUSY: another program streams.
+    /// Asks for a format and returns the one that the driver set, which may be another.
+    ///
+    /// # Errors
+    /// EBUSY: another program streams.
     pub fn set_format(&self, code: FourCc, width: u32, height: u32) -> io::Result<PixFormat> {
         let mut f = v4l2_format {
             type_: V4L2_BUF_TYPE_VIDEO_CAPTURE,
@@ -213,10 +220,11 @@ impl Device {
             ..Default::default()
         };
         ioctl::s_fmt(self.as_fd(), &mut f)?;
-        Ok(PixFormat::of(&f))
+        Ok(PixFormat::new(&f))
     }
 
-    /// Asks for an interval between frames and returns what the driver set; `None` where it cannot say.
+    /// Asks for an interval between frames and returns the one that the driver set; `None` where it
+    /// has no such setting.
     pub fn set_interval(&self, wanted: Interval) -> io::Result<Option<Interval>> {
         let mut p = v4l2_streamparm {
             type_: V4L2_BUF_TYPE_VIDEO_CAPTURE,
@@ -247,7 +255,7 @@ impl Device {
                 id: id | V4L2_CTRL_FLAG_NEXT_CTRL,
                 ..Default::default()
             };
-            if !listed(ioctl::query_ext_ctrl(self.as_fd(), &mut c), index)? || c.id <= id {
+            if !is_entry(ioctl::query_ext_ctrl(self.as_fd(), &mut c), index)? || c.id <= id {
                 break;
             }
             id = c.id;
@@ -314,8 +322,9 @@ impl Device {
         ioctl::set_control(self.as_fd(), &mut c)
     }
 
-    /// Asks to be told when the signal changes its size. Devices whose size is fixed refuse, which is as good.
-    pub fn watch_source(&self) {
+    /// Subscribes to changes of the input signal's size. Devices whose size is fixed refuse, and have
+    /// none to report.
+    pub fn subscribe_source_changes(&self) {
         let mut s = v4l2_event_subscription {
             type_: V4L2_EVENT_SOURCE_CHANGE,
             ..Default::default()
@@ -323,11 +332,11 @@ impl Device {
         let _refused = ioctl::subscribe_event(self.as_fd(), &mut s);
     }
 
-    /// Takes one event: true when the source changed its resolution.
-    pub fn source_changed(&self) -> io::Result<bool> {
+    /// Takes one event. True when the input signal changed its size.
+    pub fn take_source_change(&self) -> io::Result<bool> {
         let mut e = v4l2_event::default();
         match ioctl::dqevent(self.as_fd(), &mut e) {
-            // ENOENT: nothing is waiting. ENOTTY, EINVAL: the driver has no events.
+            // ENOENT: no event is waiting. ENOTTY, EINVAL: the driver has no events.
             Err(e)
                 if matches!(
                     e.raw_os_error(),
@@ -349,8 +358,8 @@ impl AsFd for Device {
     }
 }
 
-/// True for an entry, false at the end of a list, also of one that the driver does not keep (ENOTTY).
-fn listed(answer: io::Result<()>, index: u32) -> io::Result<bool> {
+/// True for an entry of an enumeration, false at its end and where the driver has none (ENOTTY).
+fn is_entry(answer: io::Result<()>, index: u32) -> io::Result<bool> {
     match answer {
         Ok(()) => Ok(true),
         Err(e) => match e.raw_os_error() {
@@ -361,13 +370,14 @@ fn listed(answer: io::Result<()>, index: u32) -> io::Result<bool> {
     }
 }
 
-/// V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats that are not RGB.
+/// Whether luma spans 0 to 255: V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats that
+/// are not RGB.
 fn full_range(quantization: u32, colorspace: u32) -> bool {
     quantization == V4L2_QUANTIZATION_FULL_RANGE
         || quantization == V4L2_QUANTIZATION_DEFAULT && colorspace == V4L2_COLORSPACE_JPEG
 }
 
-/// A fixed-size C string, as far as its NUL.
+/// A C string in an array of fixed size, up to its NUL.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
@@ -378,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_quantization_follows_the_colour_space() {
+    fn full_range_default_quantization_follows_the_colour_space() {
         assert!(!full_range(0, 8));
         assert!(full_range(0, 7));
         assert!(full_range(1, 8));
@@ -386,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_device_is_an_error() {
+    fn device_on_a_regular_file_is_enotty() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let device = Device::open(file.path()).unwrap();
         assert_eq!(
@@ -402,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_end_at_their_nul() {
+    fn text_ends_at_nul() {
         assert_eq!(text(b"Fake Cam\0junk"), "Fake Cam");
         assert_eq!(text(b"\xff full \0"), "\u{fffd} full");
     }

@@ -1,17 +1,17 @@
-//! What `--list-devices` says of cameras. For people; nothing here is parsed.
+//! Cameras in `--list-devices`. For people; nothing here is parsed.
 
 use super::controls;
 use super::controls::{Control, Kind};
 use super::device::Device;
-use super::find;
-use super::find::{Node, Purpose};
-use super::formats::{FourCc, Interval, Intervals, Offer, Sizes};
+use super::find::Purpose;
+use super::formats::{FormatDesc, FourCc, Interval, Intervals, Sizes};
+use super::nodes::{self, Node};
 use std::fmt;
 use std::path::PathBuf;
 
-/// A camera, what it offers and how to choose it.
+/// A camera, how to select it, its formats and controls.
 #[derive(Clone, Debug)]
-pub struct CameraListing {
+pub(crate) struct CameraListing {
     /// What `--device-id` takes.
     pub index: u32,
     pub name: String,
@@ -20,27 +20,28 @@ pub struct CameraListing {
     /// USB vendor and product, "046d:082d".
     pub vid_pid: Option<String>,
     /// Where it is plugged in.
-    pub place: String,
+    pub bus_path: String,
     pub by_id: Option<PathBuf>,
     pub formats: Vec<FormatListing>,
     pub controls: Vec<Control>,
-    /// Why formats or controls could not be asked for.
+    /// Why formats or controls cannot be read.
     pub problem: Option<String>,
 }
 
 /// One format at one size, or range of sizes.
 #[derive(Clone, Debug)]
-pub struct FormatListing {
+pub(crate) struct FormatListing {
     pub code: FourCc,
-    /// stampcast can read it.
-    pub usable: bool,
+    /// Whether stampcast reads it.
+    pub is_readable: bool,
     pub sizes: Sizes,
     pub intervals: Vec<Intervals>,
 }
 
-/// Every camera, by number, also those that another program uses. Metadata nodes, outputs and converters are left out.
-pub fn list_cameras() -> Vec<CameraListing> {
-    find::scan().iter().filter_map(listing).collect()
+/// All cameras by number, also those in use by other programs. Metadata nodes, outputs and converters
+/// are left out.
+pub(crate) fn list_cameras() -> Vec<CameraListing> {
+    nodes::scan().iter().filter_map(listing).collect()
 }
 
 fn listing(node: &Node) -> Option<CameraListing> {
@@ -50,40 +51,40 @@ fn listing(node: &Node) -> Option<CameraListing> {
         path: node.path(),
         serial: node.serial.clone(),
         vid_pid: node.vid_pid.clone(),
-        place: node.place.clone(),
-        by_id: find::by_id(node),
+        bus_path: node.bus_path.clone(),
+        by_id: nodes::by_id(node),
         formats: Vec::new(),
         controls: Vec::new(),
         problem: None,
     };
     let device = Device::open(&listing.path).and_then(|d| Ok((d.capability()?, d)));
-    let offers = match &device {
+    let described = match &device {
         Ok((capability, _)) if Purpose::of(capability.caps) != Purpose::Camera => return None,
         Ok((_, device)) => device
-            .offers((640, 480))
-            .map(|o| (o, controls::read(device).unwrap_or_default())),
+            .formats((640, 480))
+            .map(|formats| (formats, controls::read(device).unwrap_or_default())),
         Err(e) => {
-            listing.problem = Some(format!("it cannot be opened: {e}"));
+            listing.problem = Some(format!("cannot be opened: {e}"));
             return Some(listing);
         }
     };
-    match offers {
-        Ok((offers, controls)) => {
-            listing.formats = offers.into_iter().map(FormatListing::from).collect();
+    match described {
+        Ok((formats, controls)) => {
+            listing.formats = formats.into_iter().map(FormatListing::from).collect();
             listing.controls = controls;
         }
-        Err(e) => listing.problem = Some(format!("it does not say what it offers: {e}")),
+        Err(e) => listing.problem = Some(format!("its formats cannot be listed: {e}")),
     }
     Some(listing)
 }
 
-impl From<Offer> for FormatListing {
-    fn from(o: Offer) -> Self {
+impl From<FormatDesc> for FormatListing {
+    fn from(desc: FormatDesc) -> Self {
         Self {
-            code: o.code,
-            usable: o.code.pixel_format().is_some(),
-            sizes: o.sizes,
-            intervals: o.intervals,
+            code: desc.code,
+            is_readable: desc.code.pixel_format().is_some(),
+            sizes: desc.sizes,
+            intervals: desc.intervals,
         }
     }
 }
@@ -93,8 +94,8 @@ impl fmt::Display for CameraListing {
         writeln!(f, "{}: {} ({})", self.index, self.name, self.path.display())?;
         let serial = self.serial.as_ref().map(|s| format!("serial {s}"));
         let usb = self.vid_pid.as_ref().map(|v| format!("USB {v}"));
-        let place = Some(format!("at {}", self.place));
-        let facts: Vec<_> = [serial, usb, place].into_iter().flatten().collect();
+        let bus_path = Some(format!("at {}", self.bus_path));
+        let facts: Vec<_> = [serial, usb, bus_path].into_iter().flatten().collect();
         writeln!(f, "    {}", facts.join(", "))?;
         if let Some(link) = &self.by_id {
             writeln!(f, "    {}", link.display())?;
@@ -102,27 +103,27 @@ impl fmt::Display for CameraListing {
         if let Some(problem) = &self.problem {
             writeln!(f, "    {problem}")?;
         }
-        for format in self.formats.iter().filter(|o| o.usable) {
+        for format in self.formats.iter().filter(|f| f.is_readable) {
             writeln!(f, "    {format}")?;
         }
-        let unread: Vec<_> = self
+        let unreadable: Vec<_> = self
             .formats
             .iter()
-            .filter(|o| !o.usable)
-            .map(|o| o.code.to_string())
+            .filter(|f| !f.is_readable)
+            .map(|f| f.code.to_string())
             .collect();
-        if !unread.is_empty() {
-            writeln!(f, "    not read by stampcast: {}", unread.join(", "))?;
+        if !unreadable.is_empty() {
+            writeln!(f, "    not read by stampcast: {}", unreadable.join(", "))?;
         }
         for control in self.controls.iter().filter(|c| c.kind != Kind::Other) {
-            write!(f, "    {}: {}", control.name, control.takes())?;
+            write!(f, "    {}: {}", control.name, control.range())?;
             if let Some(value) = control.value {
-                write!(f, "; now {}", control.shows(value))?;
+                write!(f, "; now {}", control.format(value))?;
             }
             if control.read_only {
-                write!(f, "; read only")?;
+                write!(f, "; read-only")?;
             } else if control.inactive {
-                write!(f, "; ruled by an automatic")?;
+                write!(f, "; inactive (set automatically)")?;
             }
             writeln!(f)?;
         }
@@ -170,7 +171,7 @@ mod tests {
     use crate::source::v4l2::formats::Span;
 
     #[test]
-    fn a_listing_says_how_to_choose_the_camera_and_what_it_offers() {
+    fn camera_listing_display_has_identity_formats_and_controls() {
         let span = |min, max| Span { min, max, step: 1 };
         let camera = CameraListing {
             index: 2,
@@ -178,12 +179,12 @@ mod tests {
             path: "/dev/video2".into(),
             serial: Some("CAM1".into()),
             vid_pid: Some("046d:082d".into()),
-            place: "1-1.2".into(),
+            bus_path: "1-1.2".into(),
             by_id: Some("/dev/v4l/by-id/usb-Fake_Cam-video-index0".into()),
             formats: vec![
                 FormatListing {
                     code: FourCc::new(b"MJPG"),
-                    usable: true,
+                    is_readable: true,
                     sizes: Sizes::Discrete {
                         width: 640,
                         height: 480,
@@ -201,7 +202,7 @@ mod tests {
                 },
                 FormatListing {
                     code: FourCc::new(b"YUYV"),
-                    usable: true,
+                    is_readable: true,
                     sizes: Sizes::Range {
                         width: span(16, 1920),
                         height: span(8, 1080),
@@ -219,7 +220,7 @@ mod tests {
                 },
                 FormatListing {
                     code: FourCc::new(b"H264"),
-                    usable: false,
+                    is_readable: false,
                     sizes: Sizes::Discrete {
                         width: 0,
                         height: 0,
@@ -249,7 +250,7 @@ mod tests {
     MJPG 640x480 at 29.97, 15 fps
     YUYV 16x8 to 1920x1080 at 1 to 60 fps
     not read by stampcast: H264
-    power_line_frequency: disabled (0), 50_hz (1); now 50_hz; ruled by an automatic
+    power_line_frequency: disabled (0), 50_hz (1); now 50_hz; inactive (set automatically)
 ";
         assert_eq!(camera.to_string(), expected);
     }

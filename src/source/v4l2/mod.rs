@@ -1,117 +1,133 @@
-//! A V4L2 camera, USB or not: opened, set up as the settings ask, and read frame by frame. Knows no encoder.
+//! V4L2 cameras, USB or not: finds one, sets it up as the options ask, and captures its frames. Knows
+//! no encoder.
 //!
-//! `find` says which device, `formats` what to ask of it, `controls` its knobs, `device` and `stream` talk to the kernel, `stamp`
-//! judges its stamps. `list` is for people.
+//! `find` selects the device, `formats` the format, `controls` sets controls, `device` and `stream`
+//! call the kernel by way of `abi`, `timestamp` checks its timestamps. `list` is for `--list-devices`.
 
 pub(crate) mod abi;
-pub mod controls;
-pub mod device;
-pub mod find;
-pub mod formats;
-pub mod list;
-pub mod stream;
-pub mod timestamp;
+mod controls;
+mod device;
+mod find;
+mod formats;
+mod identity;
+mod list;
+mod nodes;
+mod stream;
+mod timestamp;
 
-pub use find::Identity;
-pub use list::{CameraListing, FormatListing, list_cameras};
+pub use identity::Identity;
+pub(crate) use list::list_cameras;
 
-use super::jitter::Scatter;
+use super::jitter::JitterEstimator;
 use super::{Capture, Source, SourceError, SourceIdentity, VideoSource};
 use crate::config::{Flip, Rotate, UsbCamera, VideoConfig};
 use crate::encode::jpeg::markers;
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use device::PixFormat;
-use find::{Found, Node};
-use formats::{Choice, Interval, Wish};
+use find::Found;
+use formats::{CaptureRequest, Interval, SelectedFormat};
+use nodes::Node;
 use std::io;
 use std::time::{Duration, Instant};
-use stream::{Filled, Next, Stream};
-use timestamp::{Gaps, Stamps};
+use stream::{DequeuedBuffer, PollResult, Stream};
+use timestamp::{SequenceGaps, TimestampFilter};
 
-/// How often a streaming camera looks for others that are just like it (see [`Identity::note_twins`]).
-const TWINS_EVERY: Duration = Duration::from_secs(5);
+/// How often a streaming camera looks for identical devices
+/// (see [`Identity::update_identical_devices`]).
+const IDENTICAL_DEVICES_EVERY: Duration = Duration::from_secs(5);
 
-/// After so long without a good picture among damaged ones the device is opened anew: it may have lost its settings, or
-/// v4l2loopback's next writer may write another format than the one that it was opened in.
-const CORRUPT_AT_MOST: Duration = Duration::from_secs(3);
+/// After this long with damaged frames only, the device is opened anew: it may have lost its
+/// settings, or v4l2loopback's next writer may write another format than the one that was set.
+const MAX_CORRUPT: Duration = Duration::from_secs(3);
 
-/// V4L2's stamps are a `timeval`: whole microseconds.
-const STAMP_STEP_NS: u64 = 1_000;
+/// The resolution of V4L2's timestamps: a `timeval` has whole microseconds.
+const TIMESTAMP_STEP_NS: u64 = 1_000;
 
 /// A V4L2 camera that is streaming.
 ///
-/// Stamps are the driver's where they can be believed (see `stamp.rs`), else the clock at the dequeue. What they mark follows
-/// the driver's flag: the start of the frame (`SOE`: uvcvideo, which reads the clock when the first bytes of the frame
-/// arrive) or its end (`EOF`). The uncertainty of a driver's stamp is its scatter (see `scatter.rs`), which cannot contain what
-/// the driver is late by always; that of a dequeue is one interval: the frame ended after the one before it.
-pub struct UsbSource {
+/// Capture times are the driver's timestamps where these are plausible (see `timestamp.rs`), else the
+/// time of dequeueing. What a driver's timestamp marks follows its flag: the start of the frame (`SOE`:
+/// uvcvideo, which reads the clock when the first bytes of the frame arrive) or its end (`EOF`). Its
+/// uncertainty is the jitter (see `jitter.rs`), which does not contain a constant delay of the driver;
+/// that of a time of dequeueing is one interval, since the frame ended after the one before it.
+pub(crate) struct UsbSource {
     stream: Stream,
     label: String,
     format: PixFormat,
     pixels: PixelFormat,
-    /// Bytes from line to line, and of the whole picture; 0 for MJPEG.
+    /// Bytes from line to line, and of the whole frame; 0 for MJPEG.
     stride: usize,
-    picture_bytes: usize,
-    /// MJPEG: the size that the last image had, pixels.
+    frame_bytes: usize,
+    /// Pixels; for MJPEG those of the last image.
     size: (u32, u32),
-    /// What the driver says it runs at.
+    /// The interval that the driver set.
     interval: Option<Interval>,
-    fps_asked: f64,
-    stamps: Stamps,
-    scatter: Scatter,
-    gaps: Gaps,
+    requested_fps: f64,
+    timestamps: TimestampFilter,
+    jitter: JitterEstimator,
+    gaps: SequenceGaps,
     mark: StampMark,
-    /// v4l2loopback: bytes are copied here, since its writer may overwrite a buffer that is lent.
+    /// v4l2loopback: the frame is copied here, since its writer may overwrite a dequeued buffer.
     copy: Option<Vec<u8>>,
-    /// v4l2loopback: the first buffer is an old one of the whole slot's length, and its number is not the next one's neighbour.
+    /// v4l2loopback: the first buffer is an old one, as long as the whole buffer, and the next
+    /// sequence number does not follow its.
     skip_first: bool,
-    /// When the first of the damaged pictures came that followed one another without a good one.
+    /// When the first of the current run of damaged frames was dequeued.
     corrupt_since: Option<MonoNs>,
     identity: Identity,
-    twins_due: Instant,
+    next_identical_devices: Instant,
     notes: Vec<String>,
 }
 
 impl UsbSource {
-    /// Finds the camera, sets format, frame rate and controls, and starts the stream. Blocks no longer than the driver's ioctls do.
+    /// Finds the camera, sets format, frame rate and controls, and starts streaming. Blocks no longer
+    /// than the driver's ioctls do.
     ///
-    /// `known` says which camera was open before, so that the same one is opened again under whatever number or port; it is
-    /// filled in when the stream has started. The caller keeps it from one open to the next.
+    /// `known` is the camera that was open before, so that the same one is opened again whatever its
+    /// number or port. It is set once streaming has started; the caller keeps it between calls.
+    ///
+    /// # Errors
+    /// Missing, Busy, Failed and Io may pass; Unsupported lasts until device or options change.
     pub fn open(
         camera: &UsbCamera,
         video: &VideoConfig,
         known: &mut Option<Identity>,
     ) -> Result<Self, SourceError> {
         let found = find::resolve(camera, known.as_ref())?;
-        let wish = wish(video);
-        let offers = found
+        let request = capture_request(video);
+        let formats = found
             .device
-            .offers((wish.width, wish.height))
-            .map_err(|e| fault(found.identity.node(), "listing its formats", e))?;
-        let Some(choice) = formats::choose(&offers, &wish) else {
-            let mut codes: Vec<_> = offers.iter().map(|o| o.code.to_string()).collect();
+            .formats((request.width, request.height))
+            .map_err(|e| io_error(found.identity.node(), "listing its formats", e))?;
+        let Some(selected) = formats::select(&formats, &request) else {
+            let mut codes: Vec<_> = formats.iter().map(|f| f.code.to_string()).collect();
             codes.dedup();
             let why = format!(
-                "it offers {}, and stampcast reads YUYV, NV12, YU12, GREY and MJPG",
+                "it has the formats {}; stampcast reads {}",
                 if codes.is_empty() {
-                    "no format".into()
+                    "(none)".into()
                 } else {
                     codes.join(", ")
-                }
+                },
+                formats::readable()
             );
             return Err(SourceError::Unsupported {
                 device: found.identity.node().label(),
                 why,
             });
         };
-        let source = Self::start(found, &choice, video)?;
+        let source = Self::start(found, &selected, video)?;
         *known = Some(source.identity.clone());
         Ok(source)
     }
 
-    /// Starts a camera that was found in a format that was chosen.
-    pub fn start(found: Found, choice: &Choice, video: &VideoConfig) -> Result<Self, SourceError> {
+    /// Starts the camera in the selected format.
+    fn start(
+        found: Found,
+        selected: &SelectedFormat,
+        video: &VideoConfig,
+    ) -> Result<Self, SourceError> {
         let Found {
             device,
             driver,
@@ -120,18 +136,18 @@ impl UsbSource {
         let node = identity.node().clone();
         let label = node.label();
         let format = device
-            .set_format(choice.code, choice.width, choice.height)
-            .map_err(|e| fault(&node, "setting its format", e))?;
-        let pixels = usable(&format, choice).map_err(|why| SourceError::Unsupported {
+            .set_format(selected.code, selected.width, selected.height)
+            .map_err(|e| io_error(&node, "setting its format", e))?;
+        let pixels = checked_format(&format, selected).map_err(|why| SourceError::Unsupported {
             device: label.clone(),
             why,
         })?;
         let interval = device
-            .set_interval(choice.interval)
-            .map_err(|e| fault(&node, "setting its frame rate", e))?;
+            .set_interval(selected.interval)
+            .map_err(|e| io_error(&node, "setting its frame rate", e))?;
         if !video.controls.is_empty() {
             let controls =
-                controls::read(&device).map_err(|e| fault(&node, "listing its controls", e))?;
+                controls::read(&device).map_err(|e| io_error(&node, "listing its controls", e))?;
             for (name, value) in &video.controls {
                 controls::set(&device, &controls, name, value).map_err(|why| {
                     SourceError::Unsupported {
@@ -141,26 +157,30 @@ impl UsbSource {
                 })?;
             }
         }
-        let stream = Stream::start(device).map_err(|e| fault(&node, "starting its stream", e))?;
+        let stream =
+            Stream::start(device).map_err(|e| io_error(&node, "starting its stream", e))?;
         let loopback = driver.starts_with(find::LOOPBACK);
         let mut source = Self {
-            stamps: Stamps::new(stream.started()),
-            scatter: Scatter::default(),
-            gaps: Gaps::new(stream.buffers()),
+            timestamps: TimestampFilter::new(stream.start_time()),
+            jitter: JitterEstimator::default(),
+            gaps: SequenceGaps::new(stream.buffers()),
             stream,
             stride: stride(&format, pixels),
-            picture_bytes: formats::picture_bytes(pixels, stride(&format, pixels), format.height),
+            frame_bytes: (pixels.info().frame_bytes)(
+                stride(&format, pixels),
+                format.height as usize,
+            ),
             pixels,
             size: (format.width, format.height),
             format,
             interval,
-            fps_asked: video.fps,
+            requested_fps: video.fps,
             mark: StampMark::EndOfFrame,
             copy: loopback.then(Vec::new),
             skip_first: loopback,
             corrupt_since: None,
             identity,
-            twins_due: Instant::now() + TWINS_EVERY,
+            next_identical_devices: Instant::now() + IDENTICAL_DEVICES_EVERY,
             notes: Vec::new(),
             label,
         };
@@ -168,8 +188,9 @@ impl UsbSource {
         Ok(source)
     }
 
-    /// Frames per second that the driver says it delivers, which may be more than asked for; `None` where it does not say.
-    pub fn device_fps(&self) -> Option<f64> {
+    /// Frames per second that the driver set, which may be more than requested; `None` where it has no
+    /// such setting.
+    fn device_fps(&self) -> Option<f64> {
         self.interval.map(Interval::fps)
     }
 
@@ -178,13 +199,13 @@ impl UsbSource {
         let asked = (video.capture_width, video.capture_height);
         if (width, height) != asked {
             self.notes.push(format!(
-                "{} was asked for {}x{} and gives {width}x{height}",
+                "{} captures {width}x{height} instead of {}x{}",
                 self.label, asked.0, asked.1
             ));
         }
         if let Some(fps) = self.device_fps().filter(|fps| *fps < video.fps * 0.99) {
             self.notes.push(format!(
-                "{} was asked for {} fps and gives {fps:.2}",
+                "{} captures {fps:.2} fps instead of {}",
                 self.label, video.fps
             ));
         }
@@ -193,26 +214,27 @@ impl UsbSource {
     fn interval(&self) -> Duration {
         let fps = self
             .device_fps()
-            .unwrap_or(self.fps_asked)
+            .unwrap_or(self.requested_fps)
             .clamp(0.001, 1000.0);
         Duration::from_secs_f64(1.0 / fps)
     }
 
-    fn lent(&self, filled: &Filled) -> &[u8] {
+    /// The frame in the buffer that was dequeued last.
+    fn data(&self, buffer: &DequeuedBuffer) -> &[u8] {
         match &self.copy {
             Some(copy) => copy,
-            None => self.stream.bytes(filled.used),
+            None => self.stream.bytes(buffer.used),
         }
     }
 
-    /// What is wrong with a buffer, if anything; notes a new size of an MJPEG camera.
-    fn defect(&mut self, filled: &Filled) -> Option<String> {
-        let bytes = self.lent(filled);
-        if filled.faulty {
-            return Some("the driver marked the picture as damaged".into());
+    /// Why a frame is corrupt, if it is. Records the size of a JPEG.
+    fn check_frame(&mut self, buffer: &DequeuedBuffer) -> Option<String> {
+        let bytes = self.data(buffer);
+        if buffer.has_error {
+            return Some("the driver marked the frame as damaged".into());
         }
         if bytes.is_empty() {
-            return Some("the picture is empty".into());
+            return Some("the frame is empty".into());
         }
         if self.pixels == PixelFormat::Mjpeg {
             return match markers::walk(bytes) {
@@ -223,12 +245,12 @@ impl UsbSource {
                 Err(e) => Some(e.to_string()),
             };
         }
-        let (got, whole) = (bytes.len(), self.picture_bytes);
-        (got < whole).then(|| format!("the picture has {got} bytes of {whole}"))
+        let (got, whole) = (bytes.len(), self.frame_bytes);
+        (got < whole).then(|| format!("the frame has {got} bytes of {whole}"))
     }
 
-    fn fault(&self, e: io::Error) -> SourceError {
-        fault(self.identity.node(), "waiting for a frame", e)
+    fn io_error(&self, e: io::Error) -> SourceError {
+        io_error(self.identity.node(), "waiting for a frame", e)
     }
 }
 
@@ -237,8 +259,8 @@ impl Source for UsbSource {
         std::mem::take(&mut self.notes)
     }
 
-    /// Complete once the first frame was grabbed; `stamp_source` may later fall from driver to dequeue, and an MJPEG camera's size may
-    /// change.
+    /// Complete from the first frame on. `stamp_source` may later change from driver to dequeue, and the
+    /// size of an MJPEG camera may change.
     fn info(&self) -> StreamInfo {
         let (width, height) = self.size;
         let rate = self
@@ -246,7 +268,7 @@ impl Source for UsbSource {
             .map(|fps| format!(" at {fps:.4}"))
             .unwrap_or_default();
         let rate = rate.trim_end_matches('0').trim_end_matches('.');
-        let source = self.stamps.source();
+        let source = self.timestamps.source();
         let dequeued = source == StampSource::Dequeue;
         StreamInfo {
             device: self.label.clone(),
@@ -258,7 +280,7 @@ impl Source for UsbSource {
                 width: u16::try_from(width).unwrap_or(u16::MAX),
                 height: u16::try_from(height).unwrap_or(u16::MAX),
             },
-            fps: Some(self.fps_asked),
+            fps: Some(self.requested_fps),
             stamp_marks: if dequeued {
                 StampMark::EndOfFrame
             } else {
@@ -269,9 +291,9 @@ impl Source for UsbSource {
             uncertainty_ns: if dequeued {
                 Some(self.interval().as_nanos() as u64)
             } else {
-                self.scatter
+                self.jitter
                     .uncertainty_ns()
-                    .map(|ns| ns.max(STAMP_STEP_NS))
+                    .map(|ns| ns.max(TIMESTAMP_STEP_NS))
             },
             drift_ppm: None,
         }
@@ -285,13 +307,17 @@ impl Source for UsbSource {
 impl VideoSource for UsbSource {
     fn next_frame(&mut self, timeout: Duration) -> Result<Capture<'_>, SourceError> {
         let deadline = Instant::now() + timeout;
-        let filled = loop {
-            match self.stream.next(deadline).map_err(|e| self.fault(e))? {
-                Next::Filled(_) if self.skip_first => self.skip_first = false,
-                Next::Filled(filled) => break filled,
-                Next::TimedOut => return Ok(Capture::TimedOut),
-                Next::SourceChanged => {
-                    let why = "its picture changed its size, so it must be opened anew".into();
+        let buffer = loop {
+            match self
+                .stream
+                .next_buffer(deadline)
+                .map_err(|e| self.io_error(e))?
+            {
+                PollResult::Buffer(_) if self.skip_first => self.skip_first = false,
+                PollResult::Buffer(buffer) => break buffer,
+                PollResult::TimedOut => return Ok(Capture::TimedOut),
+                PollResult::SourceChanged => {
+                    let why = "the size of its input signal changed; it is opened again".into();
                     return Err(SourceError::Failed {
                         device: self.label.clone(),
                         why,
@@ -299,31 +325,30 @@ impl VideoSource for UsbSource {
                 }
             }
         };
-        let capture_time = self
-            .stamps
-            .judge(filled.stamp, filled.monotonic, filled.dequeued);
+        let capture_time =
+            self.timestamps
+                .accept(buffer.timestamp, buffer.is_monotonic, buffer.dequeue_time);
         let missed = self
             .gaps
-            .missed(filled.sequence, filled.dequeued, self.interval());
-        self.scatter.note(capture_time, missed);
-        self.mark = if filled.start_of_frame {
+            .advance(buffer.sequence, buffer.dequeue_time, self.interval());
+        self.jitter.record(capture_time, missed);
+        self.mark = if buffer.is_frame_start {
             StampMark::FrameStart
         } else {
             StampMark::EndOfFrame
         };
         if let Some(copy) = &mut self.copy {
-            self.stream.copy_bytes(filled.used, copy);
+            self.stream.copy_bytes(buffer.used, copy);
         }
-        if Instant::now() >= self.twins_due {
-            // The camera has just delivered, so whatever else looks like it now is another.
-            self.identity.note_twins(&find::scan());
-            self.twins_due = Instant::now() + TWINS_EVERY;
+        if Instant::now() >= self.next_identical_devices {
+            // This camera has just delivered a frame, so an identical device is another one.
+            self.identity.update_identical_devices(&nodes::scan());
+            self.next_identical_devices = Instant::now() + IDENTICAL_DEVICES_EVERY;
         }
-        if let Some(why) = self.defect(&filled) {
-            let since = *self.corrupt_since.get_or_insert(filled.dequeued);
-            if filled.dequeued.since(since) >= CORRUPT_AT_MOST {
-                let why =
-                    format!("it delivers only damaged pictures ({why}), so it must be opened anew");
+        if let Some(why) = self.check_frame(&buffer) {
+            let since = *self.corrupt_since.get_or_insert(buffer.dequeue_time);
+            if buffer.dequeue_time.since(since) >= MAX_CORRUPT {
+                let why = format!("all of its frames are damaged ({why}); it is opened again");
                 return Err(SourceError::Failed {
                     device: self.label.clone(),
                     why,
@@ -336,17 +361,17 @@ impl VideoSource for UsbSource {
             });
         }
         self.corrupt_since = None;
-        let bytes = self.lent(&filled);
+        let bytes = self.data(&buffer);
         Ok(Capture::Frame(RawFrame {
             format: self.pixels,
             width: self.size.0,
             height: self.size.1,
             stride: self.stride,
-            // Raw pictures may be followed by padding; a JPEG's length is its own.
-            data: if self.picture_bytes == 0 {
+            // A raw frame may be followed by padding; a JPEG is cut by the encoder.
+            data: if self.frame_bytes == 0 {
                 bytes
             } else {
-                &bytes[..self.picture_bytes]
+                &bytes[..self.frame_bytes]
             },
             full_range: self.pixels == PixelFormat::Mjpeg || self.format.full_range,
             capture_time,
@@ -355,46 +380,46 @@ impl VideoSource for UsbSource {
     }
 }
 
-/// What the settings ask of the camera.
-pub fn wish(video: &VideoConfig) -> Wish {
+/// What the options ask of the camera.
+fn capture_request(video: &VideoConfig) -> CaptureRequest {
     let same_size = (video.width, video.height) == (video.capture_width, video.capture_height);
     let upright = video.rotate == Rotate::None && video.flip == Flip::None;
-    Wish {
+    CaptureRequest {
         width: video.capture_width,
         height: video.capture_height,
         fps: video.fps,
-        untouched_jpeg: same_size && upright && !video.quality_given,
+        passes_jpeg_through: same_size && upright && !video.quality_given,
     }
 }
 
-/// The pixel format of what the driver settled on, or why it cannot be read.
-fn usable(got: &PixFormat, asked: &Choice) -> Result<PixelFormat, String> {
+/// The pixel format that the driver set, or why frames in it cannot be read.
+fn checked_format(got: &PixFormat, requested: &SelectedFormat) -> Result<PixelFormat, String> {
     let Some(pixels) = got.code.pixel_format() else {
         return Err(format!(
-            "it was asked for {} and gives {}, which stampcast does not read",
-            asked.code, got.code
+            "it was set to {}, but captures {}, which stampcast does not read",
+            requested.code, got.code
         ));
     };
     if got.alternating_fields {
         return Err(
-            "it gives half pictures (alternating fields); choose another input or size".into(),
+            "it delivers alternating fields, not frames; choose another input or size".into(),
         );
     }
     let sane = |n: u32| (1..=u32::from(u16::MAX)).contains(&n);
     if !sane(got.width) || !sane(got.height) {
         return Err(format!(
-            "its driver says the picture is {}x{}",
+            "its driver reports frames of {}x{}",
             got.width, got.height
         ));
     }
-    let line = formats::line_bytes(pixels, got.width);
+    let line = (pixels.info().line_bytes)(got.width as usize);
     if got.stride != 0
         && pixels != PixelFormat::Mjpeg
         && !(line..=16 * line).contains(&(got.stride as usize))
     {
         return Err(format!(
-            "its driver says that a line of {} pixels has {} bytes",
-            got.width, got.stride
+            "its driver reports {} bytes for a line of {} pixels",
+            got.stride, got.width
         ));
     }
     Ok(pixels)
@@ -403,17 +428,18 @@ fn usable(got: &PixFormat, asked: &Choice) -> Result<PixelFormat, String> {
 fn stride(got: &PixFormat, pixels: PixelFormat) -> usize {
     match (pixels, got.stride as usize) {
         (PixelFormat::Mjpeg, _) => 0,
-        (_, 0) => formats::line_bytes(pixels, got.width),
+        (_, 0) => (pixels.info().line_bytes)(got.width as usize),
         (_, stride) => stride,
     }
 }
 
-fn fault(node: &Node, doing: &'static str, e: io::Error) -> SourceError {
+/// The error that a failed system call means.
+fn io_error(node: &Node, doing: &'static str, e: io::Error) -> SourceError {
     let device = node.label();
     match e.raw_os_error() {
         Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => SourceError::Missing {
             device,
-            available: find::others(node),
+            available: find::other_cameras(node),
         },
         Some(libc::EBUSY) => SourceError::Busy { device },
         _ => SourceError::Io {
@@ -441,8 +467,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_settled_on_is_checked() {
-        let asked = Choice {
+    fn checked_format_of_each_answer_is_read_or_refused() {
+        let requested = SelectedFormat {
             code: FourCc::new(b"YUYV"),
             format: PixelFormat::Yuyv,
             width: 640,
@@ -451,7 +477,7 @@ mod tests {
         };
         for (what, format, expected) in [
             (
-                "as asked",
+                "as requested",
                 got(b"YUYV", 640, 480, 1280),
                 Ok(PixelFormat::Yuyv),
             ),
@@ -478,25 +504,21 @@ mod tests {
             (
                 "lines too short",
                 got(b"YUYV", 640, 480, 640),
-                Err("a line of 640 pixels has 640 bytes"),
+                Err("640 bytes for a line of 640 pixels"),
             ),
             (
-                "lines without end",
+                "lines too long",
                 got(b"YUYV", 640, 480, u32::MAX),
-                Err("a line of 640 pixels"),
+                Err("for a line of 640 pixels"),
             ),
+            ("no size", got(b"YUYV", 0, 480, 0), Err("frames of 0x480")),
             (
-                "no size",
-                got(b"YUYV", 0, 480, 0),
-                Err("the picture is 0x480"),
-            ),
-            (
-                "a senseless size",
+                "an impossible size",
                 got(b"YUYV", 640, 1 << 30, 1280),
-                Err("the picture is 640x"),
+                Err("frames of 640x"),
             ),
         ] {
-            match (usable(&format, &asked), expected) {
+            match (checked_format(&format, &requested), expected) {
                 (Ok(a), Ok(b)) => assert_eq!(a, b, "{what}"),
                 (Err(a), Err(b)) => assert!(a.contains(b), "{what}: {a}"),
                 (a, b) => panic!("{what}: {a:?} is not {b:?}"),
@@ -505,9 +527,9 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_stays_untouched_only_where_nothing_is_asked_of_it() {
+    fn capture_request_jpeg_passes_through_only_unchanged() {
         let plain = VideoConfig::default();
-        assert!(wish(&plain).untouched_jpeg);
+        assert!(capture_request(&plain).passes_jpeg_through);
         for other in [
             VideoConfig {
                 width: 320,
@@ -527,21 +549,21 @@ mod tests {
                 ..plain.clone()
             },
         ] {
-            assert!(!wish(&other).untouched_jpeg, "{other:?}");
+            assert!(!capture_request(&other).passes_jpeg_through, "{other:?}");
         }
     }
 
     #[test]
-    fn faults_are_named_for_what_they_are() {
-        let fault = |errno| {
-            fault(
+    fn io_error_errno_gives_its_variant() {
+        let error = |errno| {
+            io_error(
                 &Node::default(),
                 "waiting for a frame",
                 io::Error::from_raw_os_error(errno),
             )
         };
-        assert!(matches!(fault(libc::ENODEV), SourceError::Missing { .. }));
-        assert!(matches!(fault(libc::EBUSY), SourceError::Busy { .. }));
-        assert!(matches!(fault(libc::EIO), SourceError::Io { .. }));
+        assert!(matches!(error(libc::ENODEV), SourceError::Missing { .. }));
+        assert!(matches!(error(libc::EBUSY), SourceError::Busy { .. }));
+        assert!(matches!(error(libc::EIO), SourceError::Io { .. }));
     }
 }

@@ -1,4 +1,5 @@
-//! The capture loop: buffers mapped from the driver, waited for, lent and given back. Judges neither stamps nor pictures.
+//! Streaming: buffers of the driver, mapped, waited for, dequeued and queued again. Judges neither
+//! timestamps nor frames.
 #![allow(unsafe_code)]
 
 use super::abi::ioctl;
@@ -13,53 +14,57 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-/// Buffers that the driver fills in turn. When all are full, drivers skip frames (a gap in their numbers) until one is given
-/// back; one is lent to the caller at a time.
+/// Buffers that the driver fills in turn. While all are full, drivers skip frames (a gap in the
+/// sequence numbers). The caller has one at a time.
 const BUFFERS: u32 = 4;
 
-/// A device that is streaming. Dropping it stops the stream and closes the device; never panics.
-pub struct Stream {
+/// A device that is streaming. Dropping it stops the stream and closes the device, and never panics.
+pub(crate) struct Stream {
     device: Device,
     mappings: Vec<Mapping>,
-    /// The buffer that the caller has.
-    lent: Option<u32>,
-    started: MonoNs,
+    /// The dequeued buffer, which the caller reads.
+    in_use: Option<u32>,
+    start_time: MonoNs,
 }
 
-/// A filled buffer: what the driver says of it. Its bytes: [`Stream::bytes`].
+/// What the driver reports of a buffer that it filled. Its bytes: [`Stream::bytes`].
 #[derive(Clone, Copy, Debug)]
-pub struct Filled {
-    /// Bytes used, at most the buffer's length.
+pub(crate) struct DequeuedBuffer {
+    /// Bytes of the frame, at most the buffer's length.
     pub used: usize,
     pub sequence: u32,
-    /// The driver's stamp; 0 when it is no time.
-    pub stamp: MonoNs,
-    /// The stamp is said to be CLOCK_MONOTONIC.
-    pub monotonic: bool,
-    /// The stamp marks the start of the frame, not its end.
-    pub start_of_frame: bool,
-    /// V4L2_BUF_FLAG_ERROR: the picture may be damaged.
-    pub faulty: bool,
-    /// The clock, read as soon as the buffer was out.
-    pub dequeued: MonoNs,
+    /// The driver's timestamp; 0 where it is negative.
+    pub timestamp: MonoNs,
+    /// The driver flags the timestamp as CLOCK_MONOTONIC.
+    pub is_monotonic: bool,
+    /// The timestamp is that of the frame's start, not of its end.
+    pub is_frame_start: bool,
+    /// V4L2_BUF_FLAG_ERROR: the frame may be damaged.
+    pub has_error: bool,
+    /// CLOCK_MONOTONIC right after the buffer was dequeued.
+    pub dequeue_time: MonoNs,
 }
 
-pub enum Next {
-    Filled(Filled),
+/// What a wait for a buffer ended with.
+pub(crate) enum PollResult {
+    Buffer(DequeuedBuffer),
     TimedOut,
-    /// The device's picture has changed its size: the stream must be set up anew.
+    /// The input signal changed its size: the device must be opened anew.
     SourceChanged,
 }
 
 impl Stream {
-    /// Maps buffers and starts. The format must be set. EBUSY: another program streams.
+    /// Maps buffers and starts streaming. The format must be set.
+    ///
+    /// # Errors
+    /// EBUSY: another program streams. Other errors are the driver's.
     pub fn start(device: Device) -> io::Result<Self> {
-        device.watch_source();
+        device.subscribe_source_changes();
         let mut stream = Self {
             device,
             mappings: Vec::new(),
-            lent: None,
-            started: MonoNs(0),
+            in_use: None,
+            start_time: MonoNs(0),
         };
         let mut request = v4l2_requestbuffers::mmap(BUFFERS);
         ioctl::reqbufs(stream.device.as_fd(), &mut request)?;
@@ -72,7 +77,7 @@ impl Stream {
         if stream.mappings.is_empty() {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        stream.started = MonoNs::now();
+        stream.start_time = MonoNs::now();
         ioctl::streamon(
             stream.device.as_fd(),
             &mut (V4L2_BUF_TYPE_VIDEO_CAPTURE as i32),
@@ -80,35 +85,39 @@ impl Stream {
         Ok(stream)
     }
 
-    /// How many frames the driver can hold.
+    /// The number of frames that the driver can hold.
     pub fn buffers(&self) -> usize {
         self.mappings.len()
     }
 
-    /// When the stream was started.
-    pub fn started(&self) -> MonoNs {
-        self.started
+    /// When streaming was started.
+    pub fn start_time(&self) -> MonoNs {
+        self.start_time
     }
 
-    /// Gives the lent buffer back and waits for the next one, until `deadline`.
-    pub fn next(&mut self, deadline: Instant) -> io::Result<Next> {
-        if let Some(index) = self.lent.take() {
+    /// Queues the buffer in use again and waits for the next one, until `deadline`.
+    ///
+    /// # Errors
+    /// ENODEV: unplugged. Other errors are the driver's; EIO also where poll reports one that
+    /// dequeueing does not.
+    pub fn next_buffer(&mut self, deadline: Instant) -> io::Result<PollResult> {
+        if let Some(index) = self.in_use.take() {
             self.enqueue(index)?;
         }
         loop {
             let events = match self.wait(deadline) {
-                Ok(events) if events.is_empty() => return Ok(Next::TimedOut),
+                Ok(events) if events.is_empty() => return Ok(PollResult::TimedOut),
                 Ok(events) => events,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
-            if events.contains(PollFlags::POLLPRI) && self.device.source_changed()? {
-                return Ok(Next::SourceChanged);
+            if events.contains(PollFlags::POLLPRI) && self.device.take_source_change()? {
+                return Ok(PollResult::SourceChanged);
             }
             match self.dequeue() {
-                Ok(filled) => return Ok(Next::Filled(filled)),
+                Ok(buffer) => return Ok(PollResult::Buffer(buffer)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // An error that does not say what it is would make this loop spin.
+                    // An error that dequeueing does not report would make this loop spin.
                     if events
                         .intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL)
                     {
@@ -136,63 +145,66 @@ impl Stream {
         ioctl::qbuf(self.device.as_fd(), &mut v4l2_buffer::mmap(index))
     }
 
-    fn dequeue(&mut self) -> io::Result<Filled> {
+    fn dequeue(&mut self) -> io::Result<DequeuedBuffer> {
         let mut b = v4l2_buffer::mmap(0);
         ioctl::dqbuf(self.device.as_fd(), &mut b)?;
-        let dequeued = MonoNs::now();
+        let dequeue_time = MonoNs::now();
         let Some(mapping) = self.mappings.get(b.index as usize) else {
             return Err(io::Error::other(
-                "the driver returned a buffer that it was never given",
+                "the driver returned a buffer number that it never had",
             ));
         };
-        self.lent = Some(b.index);
+        self.in_use = Some(b.index);
         let clock = b.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
         let source = b.flags & V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
-        Ok(Filled {
+        Ok(DequeuedBuffer {
             used: (b.bytesused as usize).min(mapping.length),
             sequence: b.sequence,
-            stamp: stamp(b.timestamp),
-            monotonic: clock == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC,
-            start_of_frame: source == V4L2_BUF_FLAG_TSTAMP_SRC_SOE,
-            faulty: b.flags & V4L2_BUF_FLAG_ERROR != 0,
-            dequeued,
+            timestamp: mono_ns(b.timestamp),
+            is_monotonic: clock == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC,
+            is_frame_start: source == V4L2_BUF_FLAG_TSTAMP_SRC_SOE,
+            has_error: b.flags & V4L2_BUF_FLAG_ERROR != 0,
+            dequeue_time,
         })
     }
 
-    /// The lent buffer's first `used` bytes; none when no buffer is lent. For drivers that leave a dequeued buffer alone.
+    /// The first `used` bytes of the buffer in use; none when there is none. For drivers that do not
+    /// write to a dequeued buffer.
     pub fn bytes(&self, used: usize) -> &[u8] {
-        let Some(mapping) = self.lent_mapping() else {
+        let Some(mapping) = self.mapping_in_use() else {
             return &[];
         };
-        // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is cut to that, and
-        // the driver does not write to a buffer from its dequeueing to its queueing, which needs `&mut self`.
+        // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is cut to
+        // that, and the driver does not write to a buffer from its dequeueing to its queueing, which
+        // needs `&mut self`.
         unsafe { std::slice::from_raw_parts(mapping.start.as_ptr(), used.min(mapping.length)) }
     }
 
-    /// The same, copied: v4l2loopback's buffers are its writer's too, which may overwrite one that is lent.
+    /// The same, copied: v4l2loopback shares its buffers with its writer, which may overwrite a
+    /// dequeued one.
     pub fn copy_bytes(&self, used: usize, to: &mut Vec<u8>) {
         to.clear();
-        let Some(mapping) = self.lent_mapping() else {
+        let Some(mapping) = self.mapping_in_use() else {
             return;
         };
         let used = used.min(mapping.length);
         to.reserve(used);
-        // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is another allocation.
-        // No reference to the shared bytes is made; torn ones are still bytes.
+        // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is another
+        // allocation. No reference to the shared bytes is made; torn ones are still bytes.
         unsafe {
             std::ptr::copy_nonoverlapping(mapping.start.as_ptr(), to.as_mut_ptr(), used);
             to.set_len(used);
         }
     }
 
-    fn lent_mapping(&self) -> Option<&Mapping> {
-        self.mappings.get(self.lent? as usize)
+    fn mapping_in_use(&self) -> Option<&Mapping> {
+        self.mappings.get(self.in_use? as usize)
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // An unplugged device refuses all of it (ENODEV); the kernel then frees everything with the file.
+        // An unplugged device refuses both (ENODEV); the kernel frees everything with the file.
         let _refused = ioctl::streamoff(
             self.device.as_fd(),
             &mut (V4L2_BUF_TYPE_VIDEO_CAPTURE as i32),
@@ -202,7 +214,7 @@ impl Drop for Stream {
     }
 }
 
-fn stamp(t: kernel_v4l2_timeval) -> MonoNs {
+fn mono_ns(t: kernel_v4l2_timeval) -> MonoNs {
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     let micros = u64::try_from(t.tv_usec).unwrap_or(0);
     MonoNs(

@@ -1,6 +1,8 @@
-//! Finding, without devices: sysfs trees made of files, and tables of nodes.
+//! Finding without devices: sysfs trees made of files, and tables of nodes.
 
+use super::super::nodes::scan_class;
 use super::*;
+use std::fs;
 use std::os::unix::fs::symlink;
 
 fn usb(number: u32, name: &str, serial: Option<&str>, port: &str) -> Node {
@@ -10,7 +12,7 @@ fn usb(number: u32, name: &str, serial: Option<&str>, port: &str) -> Node {
         index: 0,
         vid_pid: Some("046d:082d".into()),
         serial: serial.map(Into::into),
-        place: port.into(),
+        bus_path: port.into(),
         interface: "1.0".into(),
         driver: "uvcvideo".into(),
         dev: format!("81:{number}"),
@@ -74,7 +76,7 @@ fn picked(camera: UsbCamera, known: Option<&Identity>, nodes: &[Node]) -> String
 }
 
 #[test]
-fn a_camera_is_found_by_number_path_serial_and_name() {
+fn pick_by_number_path_serial_or_name_finds_the_camera() {
     let one = usb(0, "Fake Cam", Some("CAM1"), "1-1");
     let two = usb(2, "Fake Cam", Some("CAM2"), "1-2");
     let other = usb(4, "HD Webcam", None, "1-3");
@@ -91,23 +93,23 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     let there = "available: /dev/video0 Fake Cam, serial CAM1, /dev/video2 Fake Cam, serial CAM2, /dev/video4 HD Webcam";
     for (camera, expected) in [
         (UsbCamera::Index(2), "video2".to_owned()),
-        // A metadata node was asked for: found, and refused when it is opened.
+        // A metadata node is found, and refused when it is opened.
         (UsbCamera::Index(3), "video3".into()),
         (UsbCamera::Index(7), format!("camera /dev/video7 not found; {there}")),
         (path("/dev/video4"), "video4".into()),
         (path("by-id"), "video2".into()),
         (path("/nowhere"), format!("camera /nowhere not found; {there}")),
-        (path("file"), "file cannot do what was asked: it is not a device node; --list-devices shows the cameras".into()),
-        (path("/dev/null"), "/dev/null cannot do what was asked: it is no video device; --list-devices shows the cameras".into()),
+        (path("file"), "file cannot do what was asked: not a device node; see --list-devices".into()),
+        (path("/dev/null"), "/dev/null cannot do what was asked: not a video device; see --list-devices".into()),
         (named("CAM2"), "video2".into()),
         (named("hd webcam"), "video4".into()),
         (named("webcam"), "video4".into()),
         (named("CAM3"), format!("camera \"CAM3\" not found; {there}")),
         (
             named("Fake Cam"),
-            "camera \"Fake Cam\" cannot do what was asked: several have that name: /dev/video0 Fake Cam, serial CAM1 at \
-             1-1; /dev/video2 Fake Cam, serial CAM2 at 1-2; choose one by its serial number, or by its port with a path \
-             under /dev/v4l/by-path"
+            "camera \"Fake Cam\" cannot do what was asked: several cameras match: /dev/video0 Fake Cam, serial CAM1 at \
+             1-1; /dev/video2 Fake Cam, serial CAM2 at 1-2; select one by its serial number, or by its port with a path \
+             in /dev/v4l/by-path"
                 .into(),
         ),
     ] {
@@ -119,9 +121,9 @@ fn a_camera_is_found_by_number_path_serial_and_name() {
     );
 }
 
-/// What is there while the camera (always the first) is open, what there is later, and which of that is it.
+/// The nodes while the camera (always the first) is open, the nodes later, and which of those is it.
 #[test]
-fn the_same_camera_is_found_again_and_no_other_is_taken() {
+fn pick_known_camera_is_found_again_and_no_other_is_taken() {
     let cam = |number, serial: &str, port: &str| usb(number, "Fake Cam", Some(serial), port);
     let bare = |number, port: &str| usb(number, "Fake Cam", None, port);
     let none: Option<u32> = None;
@@ -194,19 +196,19 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
             Some(4),
         ),
         (
-            "no serial, only its twin is there",
+            "no serial, only the identical one is there",
             vec![bare(0, "1-1"), bare(2, "1-2")],
             vec![bare(2, "1-2")],
             none,
         ),
         (
-            "no serial, twin stays, another port",
+            "no serial, identical one stays, another port",
             vec![bare(0, "1-1"), bare(2, "1-2")],
             vec![bare(2, "1-2"), bare(4, "1-3")],
             Some(4),
         ),
         (
-            "no serial, twin stays, back in its port",
+            "no serial, identical one stays, back in its port",
             vec![bare(0, "1-1"), bare(2, "1-2")],
             vec![bare(4, "1-1"), bare(2, "1-2")],
             Some(4),
@@ -218,7 +220,7 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
             none,
         ),
         (
-            "both have the same serial, only the twin is there",
+            "both have the same serial, only the other is there",
             vec![cam(0, "X", "1-1"), cam(2, "X", "1-2")],
             vec![cam(2, "X", "1-2")],
             none,
@@ -249,7 +251,7 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
             "not on USB, elsewhere",
             vec![vivid(0, "vivid-000")],
             vec![Node {
-                place: "platform/vivid.1".into(),
+                bus_path: "platform/vivid.1".into(),
                 ..vivid(0, "vivid-000")
             }],
             none,
@@ -275,25 +277,28 @@ fn the_same_camera_is_found_again_and_no_other_is_taken() {
 }
 
 #[test]
-fn a_twin_that_came_later_is_noted() {
+fn identity_identical_device_that_came_later_is_not_taken() {
     let mine = usb(0, "Fake Cam", None, "1-1");
-    let twin = usb(2, "Fake Cam", None, "1-2");
+    let identical = usb(2, "Fake Cam", None, "1-2");
     let identity = Identity::new(&mine, std::slice::from_ref(&mine));
-    identity.note_twins(&[mine.clone(), twin.clone()]);
-    assert!(identity.find(std::slice::from_ref(&twin)).is_none());
-    // The twin left, so its port is nobody's.
-    identity.note_twins(std::slice::from_ref(&mine));
-    assert_eq!(identity.find(std::slice::from_ref(&twin)), Some(&twin));
+    identity.update_identical_devices(&[mine.clone(), identical.clone()]);
+    assert!(identity.find(std::slice::from_ref(&identical)).is_none());
+    // The identical device is gone, so its port is free.
+    identity.update_identical_devices(std::slice::from_ref(&mine));
+    assert_eq!(
+        identity.find(std::slice::from_ref(&identical)),
+        Some(&identical)
+    );
 }
 
 #[test]
-fn a_workers_next_life_takes_no_other_camera_under_the_number() {
+fn identity_serialized_keeps_the_camera_for_the_next_worker() {
     let mine = usb(0, "Fake Cam", None, "1-1");
-    let (twin, other) = (
+    let (identical, other) = (
         usb(2, "Fake Cam", None, "1-2"),
         usb(0, "HD Webcam", Some("B"), "1-3"),
     );
-    let identity = Identity::new(&mine, &[mine.clone(), twin.clone()]);
+    let identity = Identity::new(&mine, &[mine.clone(), identical.clone()]);
     let note = serde_json::to_vec(&identity).expect("plain data becomes JSON");
     let next: Identity = serde_json::from_slice(&note).expect("it is whole");
     let moved = usb(4, "Fake Cam", None, "1-1");
@@ -308,8 +313,8 @@ fn a_workers_next_life_takes_no_other_camera_under_the_number() {
     );
     assert!(picked(UsbCamera::Index(0), Some(&next), &[other]).contains("last at 1-1 not found"));
     assert!(
-        next.find(std::slice::from_ref(&twin)).is_none(),
-        "twins are remembered too"
+        next.find(std::slice::from_ref(&identical)).is_none(),
+        "identical devices are serialized too"
     );
     for (camera, fits) in [
         (UsbCamera::Index(7), true),
@@ -322,7 +327,7 @@ fn a_workers_next_life_takes_no_other_camera_under_the_number() {
 }
 
 #[test]
-fn a_link_says_which_camera_it_means() {
+fn pick_symbolic_link_wins_over_the_known_camera() {
     let first = usb(0, "Fake Cam", Some("A"), "1-1");
     let second = usb(2, "HD Webcam", None, "1-2");
     let identity = Identity::new(&first, std::slice::from_ref(&first));
@@ -343,7 +348,7 @@ fn a_link_says_which_camera_it_means() {
 }
 
 #[test]
-fn nodes_are_told_apart_by_their_capabilities() {
+fn purpose_of_capabilities() {
     let streaming = V4L2_CAP_STREAMING;
     for (caps, expected) in [
         (V4L2_CAP_VIDEO_CAPTURE | streaming, Purpose::Camera),
@@ -359,19 +364,19 @@ fn nodes_are_told_apart_by_their_capabilities() {
 }
 
 #[test]
-fn a_node_that_is_no_camera_is_named_with_what_to_use_instead() {
+fn not_a_camera_names_what_to_use_instead() {
     let cam = usb(2, "Fake Cam", Some("A"), "1-1");
     let nodes = [cam.clone(), meta(&cam)];
-    let told = |purpose, driver: &str, nodes: &[Node]| {
+    let refused = |purpose, driver: &str, nodes: &[Node]| {
         not_a_camera(&nodes[1], purpose, driver, nodes, &all_cameras).to_string()
     };
     assert_eq!(
-        told(Purpose::Metadata, "uvcvideo", &nodes),
-        "Fake Cam (/dev/video3) cannot do what was asked: it is a metadata node, which carries no picture; its picture is at \
+        refused(Purpose::Metadata, "uvcvideo", &nodes),
+        "Fake Cam (/dev/video3) cannot do what was asked: it is a metadata node, which has no video; its video is at \
          /dev/video2 (--device-id 2)"
     );
     let output = Node {
-        place: "virtual".into(),
+        bus_path: "virtual".into(),
         vid_pid: None,
         name: "Screen".into(),
         ..meta(&cam)
@@ -392,7 +397,7 @@ fn a_node_that_is_no_camera_is_named_with_what_to_use_instead() {
             &ask
         )
         .to_string(),
-        "Screen (/dev/video3) cannot do what was asked: it is an output, which gives no picture; cameras are: /dev/video2 \
+        "Screen (/dev/video3) cannot do what was asked: it is a video output; cameras: /dev/video2 \
          Fake Cam, serial A"
     );
     let waits = not_a_camera(
@@ -407,7 +412,7 @@ fn a_node_that_is_no_camera_is_named_with_what_to_use_instead() {
 
 /// A tree as sysfs has it: nodes link to their device, the device's parents hold the USB attributes.
 #[test]
-fn sysfs_is_read() {
+fn scan_class_reads_sysfs() {
     let root = tempfile::tempdir().unwrap();
     let at = |p: &str| root.path().join(p);
     let put = |p: &str, text: &str| {
@@ -467,7 +472,7 @@ fn sysfs_is_read() {
         }
     }
     fs::create_dir(at("class/video99")).unwrap();
-    let told: Vec<_> = scan_class(&at("class"))
+    let nodes: Vec<_> = scan_class(&at("class"))
         .iter()
         .map(|n| {
             let or = |s: &Option<String>| s.clone().unwrap_or("-".into());
@@ -477,7 +482,7 @@ fn sysfs_is_read() {
                 n.index,
                 or(&n.vid_pid),
                 or(&n.serial),
-                n.place,
+                n.bus_path,
                 n.interface,
                 n.driver,
                 n.dev
@@ -485,7 +490,7 @@ fn sysfs_is_read() {
         })
         .collect();
     assert_eq!(
-        told,
+        nodes,
         [
             "2 0 046d:082d CAM1 1-1.2 1.0  81:0",
             "3 1 046d:082d CAM1 1-1.2 1.0  81:1",
