@@ -1,10 +1,10 @@
-"""What is said into the microphone, each word with the UNIX time at which it was said. Works offline.
+"""Speech recognition: each spoken word with the UNIX time at which it was said. Works offline.
 
     pip install websockets pocketsphinx        (on Debian in a venv: see README.md)
     python3 speech.py [HOST:PORT [WORD...]]
 
-Where only certain words will be said ("stop go left right"), name them: it then hears them far better.
-Everything runs over one TCP connection, so it also works through `ssh -L 8080:localhost:8080 robot`.
+With a list of the words to expect ("stop go left right"), recognition is far more reliable.
+Everything uses one TCP connection, so it also works through `ssh -L 8080:localhost:8080 robot`.
 """
 import sys
 
@@ -12,11 +12,11 @@ from pocketsphinx import Decoder, Endpointer, set_loglevel
 
 from read_stream import packets
 
-RATE = 16_000  # what the recogniser's model was trained for; the server resamples
+RATE = 16_000  # of the recogniser's model; the server resamples
 
 
 def words(server="localhost:8080", vocabulary=(), **query):
-    """Yields (UNIX seconds of its beginning, of its end, word)."""
+    """Yields (start in UNIX seconds, end, word)."""
     set_loglevel("FATAL")
     endpointer = Endpointer(sample_rate=RATE)
     decoder = Decoder(samprate=RATE)
@@ -26,7 +26,7 @@ def words(server="localhost:8080", vocabulary=(), **query):
     waiting = b""
     received = 0  # samples before this packet
     for packet in packets(server, backlog=60, delivery="all", video=0, audio_rate=RATE, audio_channels=1, **query):
-        # The UNIX time of the recogniser's second 0, anew with each packet: no drift.
+        # UNIX time of the recogniser's second 0, updated with each packet, so it does not drift.
         origin = packet.stamp - received / RATE
         received += len(packet.data) // 2
         waiting += packet.data
@@ -43,7 +43,7 @@ def words(server="localhost:8080", vocabulary=(), **query):
             if not endpointer.in_speech:
                 decoder.end_utt()
                 for segment in decoder.seg():
-                    if segment.word[0] not in "<[":  # silence and noise
+                    if segment.word[0] not in "<[":  # not silence or noise
                         at = origin + began
                         # The recogniser counts in hundredths of a second; "(2)" marks a second pronunciation.
                         word = segment.word.split("(")[0]

@@ -1,4 +1,4 @@
-"""The camera as OpenCV images, each with the moment of its capture; prints where something moved.
+"""The camera as OpenCV images with their capture times; prints how much of the image moved.
 
     pip install websockets opencv-python-headless        (on Debian in a venv: see README.md)
     python3 to_opencv.py [HOST:PORT]
@@ -13,7 +13,7 @@ from read_stream import packets
 
 
 def images(server="localhost:8080", **query):
-    """Yields (packet, with its stamp and name; height x width x 3 array of BGR bytes), always the newest there is."""
+    """Yields (packet with stamp and name, array of BGR bytes: height x width x 3), always the newest."""
     for packet in packets(server, audio=0, **query):
         image = cv2.imdecode(numpy.frombuffer(packet.data, numpy.uint8), cv2.IMREAD_COLOR)
         if image is not None:

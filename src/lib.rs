@@ -1,15 +1,30 @@
-//! stampcast: a camera and a microphone as one stream of packets, each stamped with the moment of its capture.
+//! stampcast: a camera and a microphone as one stream of packets, each stamped with its capture time.
 //!
-//! The journey of a packet, device to viewer:
+//! The path of a packet, from device to viewer:
 //!
 //! ```text
-//! camera ─► VideoSource ─► encode ─┐ process stampcast-video            ┌─► /stream  text, binary
-//!                                  ├─► Ring (shared memory) ─► Hub ─────┼─► MJPEG, snapshot, WAV
-//! microphone ─► AudioSource ───────┘ process stampcast-audio            └─► WebRTC
+//! camera ─────► VideoSource ─► encoders ─┐                                ┌─► WebSocket
+//!                                        ├─► ring (shared memory) ─► hub ─┼─► MJPEG, snapshot, WAV
+//! microphone ─► AudioSource ─► encoders ─┘                                └─► WebRTC, WHIP
+//! └─ processes stampcast-video, -audio ──┘                     └─ process stampcast-serve ─┘
 //! ```
 //!
-//! [`supervise`] is the program's first process: it binds the port, makes the rings, forks the others and watches them.
-//! Arrows go one way: `capture` does not know the network, `ring` does not know JPEG, an output knows only the `hub`.
+//! 1. [`source`] opens a device and returns frames with its own capture time ([`media::MonoNs`]).
+//! 2. [`worker`] is the loop of a capture process: it passes each frame to the encoders ([`encode`])
+//!    that are in demand, waits for missing devices, and writes packets to rings.
+//! 3. [`ipc`] carries packets between processes: one ring for each track, which drops its oldest
+//!    packet when it is full. The reader treats what it reads as untrusted.
+//! 4. [`hub`] numbers the packets of a camera, counts losses, maps capture times to UNIX time, and
+//!    keeps a bounded queue for each subscriber.
+//! 5. [`output`] has one file or folder for each way out; [`http`] is the transport that most of them
+//!    share, and [`api`] the addresses about the streams (`/info`, `/metrics`, the page).
+//!
+//! [`supervise`] is the first process: it binds the port, makes the shared memory, forks the others and
+//! restarts them; [`server`] is the process of the network. [`wire`] is the public protocol, and
+//! [`doctor`] a client that measures a stream. [`cli`] and [`config`] are the options.
+//!
+//! Imports go one way: a source does not know the network, a ring does not know JPEG, an output knows
+//! only the hub. `docs/design.md` has the table, and a test compares it with the code.
 
 pub mod api;
 pub mod cli;

@@ -70,14 +70,14 @@ node=(node)
 [ "$(node -p 'typeof WebSocket')" = function ] || node=(node --experimental-websocket)
 
 stamp='^[0-9]{10}\.[0-9]{6}  '
-picture="${stamp}picture of 640x480: [0-9]{5} bytes"
+frame="${stamp}frame of 640x480: [0-9]{5} bytes"
 
 # in_readme LANGUAGE: the README's program in it, pointed at our server. (Python keeps what it prints when nobody looks.)
 in_readme() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" README.md | sed "/^\`\`\`/d; s/localhost:8080/$server/"; }
 in_readme python >"$work/readme.py"
 in_readme js >"$work/readme.mjs"
-prints "the README's Python" "${picture} of JPEG" -- "$python" -u "$work/readme.py"
-prints "the README's JavaScript" "$picture" "${stamp}sound: [0-9]+ samples" -- "${node[@]}" "$work/readme.mjs"
+prints "the README's Python" "${frame} of JPEG" -- "$python" -u "$work/readme.py"
+prints "the README's JavaScript" "$frame" "${stamp}audio: [0-9]+ samples" -- "${node[@]}" "$work/readme.mjs"
 
 # Every packet's stamp as its text message has it.
 "$python" -u - "$server" >"$work/text" 2>&1 <<'END' &
@@ -108,13 +108,13 @@ END
 
 prints read_stream.py "${stamp}video 640 480 [0-9]+ bytes" "${stamp}audio 48000 1 [0-9]+ bytes" -- "$python" examples/read_stream.py "$server"
 digits read_stream.py
-prints read_stream.mjs "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- \
+prints read_stream.mjs "$frame" "${stamp}audio: [0-9]+ samples at 48000 Hz" -- \
     "${node[@]}" examples/read_stream.mjs "$server"
 digits read_stream.mjs
 cargo build --quiet --locked --example read_stream
-prints read_stream.rs "$picture" "${stamp}sound: [0-9]+ samples at 48000 Hz" -- target/debug/examples/read_stream "$server"
+prints read_stream.rs "$frame" "${stamp}audio: [0-9]+ samples at 48000 Hz" -- target/debug/examples/read_stream "$server"
 digits read_stream.rs
-prints read_stream.sh "$picture" "${stamp}sound: [0-9]+ samples" -- examples/read_stream.sh "$server"
+prints read_stream.sh "$frame" "${stamp}audio: [0-9]+ samples" -- examples/read_stream.sh "$server"
 prints to_opencv.py "${stamp}640x480 .* moved  seen [0-9]+ ms after capture" -- "$python" examples/to_opencv.py "$server"
 
 # What a slow reader gets must be recent all the same. First without a clock: all of ten seconds has arrived when it comes

@@ -51,7 +51,7 @@ pub struct Stream {
     pub device_format: Option<String>,
     /// What `/stream` sends: `jpeg`, `s16le`.
     pub format: String,
-    /// Size and rate of frames, or rate and channels of audio; its fields stand beside the others.
+    /// Size and rate of frames, or rate and channels of audio; its fields are at the same level as the others.
     #[serde(flatten)]
     pub shape: Shape,
     /// Sequence number of the newest packet, of the encoding that was made last: JPEG and H.264, PCM
