@@ -405,7 +405,7 @@ fn viewer_reading_nothing_is_closed_after_idle_timeout() {
     let program = Program::start(&[&CAMERA[..], &["--idle-timeout", "2"]].concat());
     let _stalled = Viewer::connect(&program.url("?delivery=all"));
     undisturbed(&program, || {
-        program.line(&["left: took nothing for too long"])
+        program.line(&["left: took no data for too long"])
     });
 }
 
