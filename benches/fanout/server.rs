@@ -3,8 +3,8 @@
 
 use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
+use stampcast::config::Limits;
 use stampcast::config::{CameraConfig, Config, LogFormat, Logging, VideoConfig};
-use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, SharedRing, SharedStatus};
 use stampcast::media::id::CameraId;
 use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
@@ -67,9 +67,7 @@ pub fn ours(fps: u32, bytes: usize) {
         .build()
         .expect("a runtime");
     runtime
-        .block_on(serve(inputs, Limits::default(), async {
-            drop(stopped.await)
-        }))
+        .block_on(serve(inputs, async { drop(stopped.await) }))
         .expect("it serves");
 }
 
@@ -208,11 +206,9 @@ fn shake_hands(mut stream: &TcpStream) {
 fn config(fps: u32) -> Config {
     Config {
         ignored_options: Vec::new(),
-        limits: stampcast::config::Limits {
-            clients: 2_000,
-            handshake: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            message_bytes: 4096,
+        limits: Limits {
+            viewers: 2_000,
+            ..Limits::default()
         },
         tls: None,
         sandbox: false,

@@ -11,16 +11,38 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("max_message", Effective::Always),
 ];
 
+/// Bounds on what clients can use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Viewers at a time, of all kinds.
-    pub clients: usize,
-    /// Time allowed for a request's head, or a TLS handshake.
-    pub handshake: Duration,
-    /// A viewer that accepts no bytes for this long, although there are some, is disconnected.
-    pub idle: Duration,
-    /// The longest message from a viewer, bytes.
+    /// Viewers at a time, of all outputs but WebRTC, which has a limit of its own. Further ones are
+    /// answered with 503.
+    pub viewers: usize,
+    /// Connections at a time that are not upgraded. Above it the oldest one with no request in
+    /// flight is closed; if all are busy, the new one is answered with 503.
+    pub connections: usize,
+    /// Time for a TLS handshake, for a request's head, for its body, and between two requests.
+    pub head: Duration,
+    /// A viewer that takes no bytes for this long, although there are some, is disconnected.
+    pub stalled: Duration,
+    /// The longest message that is read from a viewer, bytes; a longer one is closed with 1009. The
+    /// longest that means anything has 69.
     pub message_bytes: usize,
+}
+
+/// Connections beside those of viewers, which stay HTTP connections for MJPEG and WAV.
+const OTHER_CONNECTIONS: usize = 256;
+
+/// Those of the command line without options, but fewer connections.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            viewers: 600,
+            connections: OTHER_CONNECTIONS,
+            head: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
+            message_bytes: 4096,
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]
@@ -47,9 +69,10 @@ pub(crate) struct LimitsArgs {
 impl LimitsArgs {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            clients: self.max_clients as usize,
-            handshake: Duration::from_secs_f64(self.handshake_timeout),
-            idle: Duration::from_secs_f64(self.idle_timeout),
+            viewers: self.max_clients as usize,
+            connections: self.max_clients as usize + OTHER_CONNECTIONS,
+            head: Duration::from_secs_f64(self.handshake_timeout),
+            stalled: Duration::from_secs_f64(self.idle_timeout),
             message_bytes: usize::from(self.max_message) * 1024,
         }
     }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // an option that the crate sets too late
 
 use super::planes::{Plane, PlaneBuffer, Planes};
-use crate::media::MonoNs;
+use crate::media::{MonoNs, default_h264_bps};
 use openh264::OpenH264API;
 use openh264::encoder::{
     BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile,
@@ -18,11 +18,6 @@ const KEYFRAMES_APART: Duration = Duration::from_millis(300);
 const KEYFRAME_SECONDS: f64 = 10.0;
 /// OpenH264 accepts frame rates in this range.
 const FRAME_RATES: (f64, f64) = (1.0, 60.0);
-/// What `--width 640 --height 480` gets where no bit rate is asked for …
-const VGA_BPS: f64 = 1_200_000.0;
-const VGA_PIXELS: f64 = 640.0 * 480.0;
-/// … and how the rate grows with the number of pixels: 2.4 Mbit/s at 720p, 4.2 at 1080p.
-const GROWTH: f64 = 0.65;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("H.264 cannot be made of {width}x{height} pixels: {why}")]
@@ -116,7 +111,7 @@ impl H264Encoder {
         unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, openh264::Error> {
         let bitrate_bps = if wish.bitrate_bps == 0 {
-            default_bps(size)
+            default_h264_bps(size)
         } else {
             wish.bitrate_bps
         };
@@ -206,11 +201,6 @@ fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
         ))
         // The planes are JPEG's: BT.601, 0 to 255.
         .vui(VuiConfig::bt601().full_range(true))
-}
-
-/// Bits per second that a picture of this size, pixels, is worth.
-pub fn default_bps(size: (usize, usize)) -> u32 {
-    (VGA_BPS * ((size.0 * size.1) as f64 / VGA_PIXELS).powf(GROWTH)).round() as u32
 }
 
 /// Chroma of the size that 4:2:0 has: the plane itself, or (4:2:2, 4:4:4) the mean of what falls on each sample.

@@ -1,10 +1,10 @@
 //! One connection, from accept to end: HTTP first, then perhaps what an upgrade made of it. Knows
 //! hyper.
 
-use super::Limits;
 use super::tls::Tls;
 use super::upgrade::UpgradeSlot;
 use super::upgraded_stream;
+use crate::config::Limits;
 use crate::net::connection_limiter::ConnectionSlot;
 use axum::Router;
 use axum::body::Body;

@@ -18,6 +18,8 @@ pub use connection::ClientAddr;
 pub use upgrade::{UpgradeSlot, Upgraded};
 pub use upgraded_stream::UpgradedStream;
 
+use crate::config::Limits;
+use crate::log::LogOnce;
 use crate::net::connection_limiter::ConnectionLimiter;
 use access::Access;
 use axum::Router;
@@ -32,35 +34,6 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
-
-/// Bounds on what unauthenticated clients can use up.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Viewers at a time, over all outputs; more are answered with 503.
-    pub viewers: usize,
-    /// Connections at a time that are not upgraded. Above it the oldest one with no request in
-    /// flight is closed; if all are busy, the new one is answered with 503.
-    pub connections: usize,
-    /// Time for a request's head, for its body, and between two requests.
-    pub head: Duration,
-    /// Time without progress after which a peer that has data to take is disconnected.
-    pub stalled: Duration,
-    /// The longest WebSocket message that is read, bytes; a longer one is closed with 1009. The
-    /// longest that means anything has 69.
-    pub message: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            viewers: 600,
-            connections: 256,
-            head: Duration::from_secs(10),
-            stalled: Duration::from_secs(60),
-            message: 4096,
-        }
-    }
-}
 
 /// Time for requests and upgraded connections to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -103,13 +76,13 @@ pub async fn serve(
         tls: tls.map(Arc::new),
     };
     let mut connections = JoinSet::new();
-    let mut accept_failed = false;
+    let mut accept_errors = LogOnce::default();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, client)) => {
-                    accept_failed = false;
+                    accept_errors.recovered();
                     match limiter.admit().await {
                         Some(slot) => {
                             let busy = slot.busy();
@@ -120,7 +93,7 @@ pub async fn serve(
                     }
                 }
                 Err(e) => {
-                    if !std::mem::replace(&mut accept_failed, true) {
+                    if accept_errors.first_time(&e.to_string()) {
                         warn!("cannot accept connections: {e}; trying again");
                     }
                     tokio::time::sleep(ACCEPT_RETRY).await;

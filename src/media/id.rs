@@ -13,26 +13,60 @@ const MAX_NAME: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraId(Arc<str>);
 
+/// Not for cameras: the first parts of the server's own addresses, present and planned.
+const RESERVED: [&str; 23] = [
+    "annotations",
+    "api",
+    "cameras",
+    "captions",
+    "clip",
+    "config",
+    "controls",
+    "foxglove",
+    "healthz",
+    "hls",
+    "info",
+    "metrics",
+    "mix",
+    "record",
+    "recordings",
+    "rtsp",
+    "snapshot",
+    "state",
+    "static",
+    "stream",
+    "webrtc",
+    "whep",
+    "whip",
+];
+
 /// A text that is not a camera name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a camera name: use 1 to 32 lower-case letters, digits, `_` and `-`, beginning \
-     with a letter or digit"
-)]
-pub struct InvalidCameraId(String);
+pub enum InvalidCameraId {
+    #[error(
+        "{0:?} is not a camera name: use 1 to 32 lower-case letters, digits, `_` and `-`, \
+         beginning with a letter or digit"
+    )]
+    Malformed(String),
+    #[error("a camera cannot be named {0}: that is an address of the server")]
+    Reserved(String),
+}
 
 impl CameraId {
     /// # Errors
-    /// `name` is empty, too long or has other characters.
+    /// `name` is empty, too long, has other characters, or is reserved.
     pub fn new(name: &str) -> Result<Self, InvalidCameraId> {
         let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let is_valid = name.len() <= MAX_NAME
             && name.bytes().next().is_some_and(is_plain)
             && name.bytes().all(|b| is_plain(b) || b == b'_' || b == b'-');
-        if is_valid {
-            Ok(Self(name.into()))
+        if !is_valid {
+            let shown = name.chars().take(64).collect();
+            Err(InvalidCameraId::Malformed(shown))
+        } else if RESERVED.contains(&name) {
+            Err(InvalidCameraId::Reserved(name.to_owned()))
         } else {
-            Err(InvalidCameraId(name.chars().take(64).collect()))
+            Ok(Self(name.into()))
         }
     }
 
@@ -121,6 +155,10 @@ mod tests {
             &"x".repeat(33),
         ] {
             assert!(CameraId::new(name).is_err(), "{name:?}");
+        }
+        for name in RESERVED {
+            let error = CameraId::new(name).expect_err(name);
+            assert_eq!(error, InvalidCameraId::Reserved(name.to_owned()));
         }
     }
 }

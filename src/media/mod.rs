@@ -17,7 +17,7 @@ mod time;
 pub mod timecode;
 
 pub use description::{StampMark, StampSource, StreamInfo, WorkerState};
-pub use encoding::{Encoding, OPUS_PACKET, Shape};
+pub use encoding::{Encoding, OPUS_PACKET, Shape, default_h264_bps};
 pub use id::{CameraId, MediaKind, StreamId, TrackId};
 pub use loss::{Cause, Gap, Losses};
 pub use packet::PacketMeta;

@@ -18,7 +18,6 @@ pub mod whip;
 pub(crate) use error::ApiError;
 
 use crate::config::{CameraConfig, Config};
-use crate::http::Limits;
 use crate::media::{Encoding, MediaKind};
 use axum::Router;
 use futures_util::FutureExt;
@@ -114,7 +113,6 @@ pub enum OutputError {
 pub struct Context {
     pub hubs: Hubs,
     pub config: Arc<Config>,
-    pub limits: Limits,
     /// A permit for each viewer of any output but WebRTC, which has a limit of its own.
     pub viewers: Arc<Semaphore>,
     /// Turns true when the server stops.

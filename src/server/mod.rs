@@ -5,9 +5,9 @@ pub mod status_line;
 use crate::api::Api;
 use crate::config::{CameraConfig, Config};
 use crate::http;
+use crate::http::HttpConfig;
 use crate::http::access::Access;
 use crate::http::tls::Tls;
-use crate::http::{HttpConfig, Limits};
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, ring_reader_task};
 use crate::ipc::ring::{RingReader, StatusReader, StatusWriter};
 use crate::media::clock::Sample;
@@ -88,8 +88,7 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        let limits = limits(inputs.config.limits);
-        serve(inputs, limits, shutdown).await
+        serve(inputs, shutdown).await
     });
     // A name that is being resolved blocks a thread, which nothing can end and nobody is to wait for.
     runtime.shutdown_background();
@@ -99,7 +98,6 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
 pub async fn serve(
     inputs: ServeInputs,
-    limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let ServeInputs {
@@ -111,6 +109,7 @@ pub async fn serve(
     } = inputs;
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
+    let limits = config.limits;
     let access = Access::new(&config.access)?;
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let hub = Arc::new(Hub::new(
@@ -146,7 +145,6 @@ pub async fn serve(
     let cx = output::Context {
         hubs: Hubs::new(vec![(CameraId::main(), hub.clone())]),
         config: Arc::new(config),
-        limits,
         viewers: Arc::new(Semaphore::new(limits.viewers)),
         stop: stop.subscribe(),
     };
@@ -236,19 +234,6 @@ async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> 
     }
 }
 
-fn limits(asked: crate::config::Limits) -> Limits {
-    let others = Limits::default().connections;
-    // Viewers of MJPEG and sound stay HTTP connections.
-    Limits {
-        viewers: asked.clients,
-        connections: asked.clients + others,
-        head: asked.handshake,
-        stalled: asked.idle,
-        message: asked.message_bytes,
-    }
-}
-
-/// One hub, of the first camera.
 fn plan(camera: Option<&CameraConfig>, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {
     let encodings = |worker: &Worker| worker.rings.iter().map(|(encoding, _)| *encoding).collect();
     Plan {

@@ -2,7 +2,7 @@
 
 use crate::stream_rig::*;
 use futures_util::SinkExt;
-use stampcast::http::Limits;
+use stampcast::config::Limits;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

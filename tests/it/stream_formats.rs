@@ -1,7 +1,7 @@
 //! What a viewer of `/stream` receives, to the byte.
 
 use crate::stream_rig::*;
-use stampcast::http::Limits;
+use stampcast::config::Limits;
 use stampcast::media::{MonoNs, StampMark, StampSource, StreamInfo, UnixNs, WorkerState};
 use stampcast::wire;
 use stampcast::wire::{AudioFormat, Label, Message, stamp};

@@ -2,7 +2,7 @@
 
 use super::{Server, http};
 use crate::config::{self, CameraConfig, Config};
-use crate::media::Encoding;
+use crate::media::{Encoding, default_h264_bps};
 use crate::output::{Address, Context, Output, OutputError};
 use axum::Router;
 use futures_util::FutureExt;
@@ -29,7 +29,7 @@ impl WebRtc {
             && webrtc.bitrate_bps == 0
         {
             let size = (video.width as usize, video.height as usize);
-            webrtc.bitrate_bps = crate::encode::h264::default_bps(size);
+            webrtc.bitrate_bps = default_h264_bps(size);
         }
         Self {
             config: webrtc,
@@ -87,7 +87,7 @@ impl Output for WebRtc {
 
     fn routes(&self, cx: &Context) -> Router {
         match self.server.get() {
-            Some(Ok(server)) => http::routes(server.clone(), cx.limits.head),
+            Some(Ok(server)) => http::routes(server.clone(), cx.config.limits.head),
             Some(Err(reason)) => http::unavailable(reason),
             None => Router::new(),
         }

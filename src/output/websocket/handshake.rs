@@ -96,7 +96,7 @@ fn accept(
             events: query.events,
             window: query.window,
         },
-        limits: cx.limits,
+        limits: cx.config.limits,
         permit,
     };
     Ok((viewer, response))

@@ -7,7 +7,8 @@
 
 use super::reader::{CloseReason, ReadOutcome, Reader};
 use super::writer::{StreamOptions, Writer};
-use crate::http::{Limits, Upgraded, UpgradedStream};
+use crate::config::Limits;
+use crate::http::{Upgraded, UpgradedStream};
 use crate::hub::{Hub, Request, Subscription, Taken};
 use crate::media::MonoNs;
 use std::future::{Future, poll_fn};
@@ -65,7 +66,7 @@ pub(super) async fn serve_viewer(viewer: PendingViewer, upgraded: Upgraded) {
     let session = Session {
         hub,
         subscription,
-        reader: Reader::new(stream, read_ahead, limits.message),
+        reader: Reader::new(stream, read_ahead, limits.message_bytes),
         writer: Writer::new(options),
         blocked: None,
         max_stalled: limits.stalled,

@@ -101,34 +101,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Imports that break the table still, as (file, path). One that is no longer there must be taken off this list.
 const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
-    ("http/connection.rs", "hub::Hub"),
-    ("http/connection.rs", "output::packets::Peer"),
-    (
-        "http/connection.rs",
-        "output::websocket::handshake::Admitted",
-    ),
-    (
-        "http/connection.rs",
-        "output::websocket::handshake::Handover",
-    ),
-    ("http/connection.rs", "output::websocket::reader::Ended"),
-    ("http/connection.rs", "output::websocket::session::Viewer"),
-    ("http/connection.rs", "output::websocket::transport"),
-    ("http/connection.rs", "output::websocket::transport::Socket"),
-    ("http/mod.rs", "api::index::healthz"),
-    ("http/mod.rs", "api::index::info"),
-    ("http/mod.rs", "api::index::page"),
-    ("http/mod.rs", "api::index::root"),
-    ("http/mod.rs", "api::metrics::metrics"),
-    ("http/mod.rs", "api::ustreamer_state::state"),
-    ("http/mod.rs", "hub::Hub"),
-    ("http/mod.rs", "output::mjpeg::mjpeg"),
-    ("http/mod.rs", "output::mjpeg::snapshot"),
-    ("http/mod.rs", "output::wav::wav"),
-    ("http/mod.rs", "output::webrtc::Server"),
-    ("http/mod.rs", "output::webrtc::http::routes"),
-    ("http/mod.rs", "output::webrtc::http::unavailable"),
-    ("http/mod.rs", "output::websocket::handshake::stream"),
     ("hub/mod.rs", "wire::Delivery"),
     ("hub/mod.rs", "wire::Delivery::All"),
     ("hub/mod.rs", "wire::Event"),
@@ -147,11 +119,6 @@ const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
     ("hub/source.rs", "wire::Event"),
     ("hub/subscription.rs", "wire::Delivery"),
     ("hub/subscription.rs", "wire::Event"),
-    ("output/webrtc/http.rs", "api::prometheus::Labels"),
-    ("output/webrtc/http.rs", "api::prometheus::counters"),
-    ("output/webrtc/http.rs", "api::prometheus::gauges"),
-    ("output/webrtc/http.rs", "api::prometheus::plain"),
-    ("server/mod.rs", "encode::h264::default_bps"),
 ];
 
 /// Files without a header still.

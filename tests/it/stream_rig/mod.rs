@@ -1,11 +1,10 @@
 //! A server in this process, fed by the test's own hands, with real clients on a real port.
 
 use futures_util::{SinkExt, StreamExt};
-use stampcast::config;
 use stampcast::config::{
-    Access, AudioConfig, AudioSourceConfig, CameraConfig, Config, LogFormat, Logging, VideoConfig,
+    Access, AudioConfig, AudioSourceConfig, CameraConfig, Config, Limits, LogFormat, Logging,
+    VideoConfig,
 };
-use stampcast::http::Limits;
 use stampcast::ipc::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
 use stampcast::media::id::CameraId;
 use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
@@ -60,7 +59,8 @@ impl Rig {
         Self::of(config(sound), limits).await
     }
 
-    pub async fn of(config: Config, limits: Limits) -> Self {
+    pub async fn of(mut config: Config, limits: Limits) -> Self {
+        config.limits = limits;
         let sound = config.cameras[0].audio.is_some();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,7 +77,7 @@ impl Rig {
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            serve(inputs, limits, shutdown).await.unwrap();
+            serve(inputs, shutdown).await.unwrap();
         });
         Self {
             address,
@@ -299,12 +299,7 @@ pub fn config(sound: bool) -> Config {
         }],
         exit_on_device_error: false,
         serve_client: false,
-        limits: config::Limits {
-            clients: 600,
-            handshake: PATIENCE,
-            idle: PATIENCE,
-            message_bytes: 4096,
-        }, // `Limits` are given apart
+        limits: Limits::default(),
         tls: None,
         sandbox: false,
         webrtc: None,
