@@ -1,5 +1,5 @@
-//! `--serve-client`: the viewer page, built into the binary and put together as one document, so that it loads with one
-//! request (and one token). Knows the files of `public/`, nothing else.
+//! The viewer page of `--serve-client`: the files of `public/`, built into the binary and joined into
+//! one document, so that it loads with one request (and one token).
 
 use std::sync::LazyLock;
 
@@ -34,7 +34,7 @@ const SCRIPTS: [(&str, &str); 20] = scripts![
 ];
 
 /// The whole page.
-pub static PAGE: LazyLock<String> = LazyLock::new(|| {
+pub(super) static PAGE: LazyLock<String> = LazyLock::new(|| {
     let icon = format!(
         "<link rel=\"icon\" href=\"data:image/svg+xml;base64,{}\">",
         base64(ICON)
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_needs_no_second_request() {
+    fn page_is_one_document() {
         for left in ["src=\"", "href=\"style.css", "href=\"icon.svg"] {
             assert!(
                 !PAGE.contains(left),
@@ -74,7 +74,7 @@ mod tests {
         assert!(PAGE.contains("Click to Start Audio"));
         assert!(
             SCRIPTS.iter().all(|(_, text)| !text.contains("</script")),
-            "a script must not end its own element"
+            "a script must not contain its own end tag"
         );
     }
 }

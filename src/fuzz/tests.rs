@@ -6,7 +6,7 @@ use std::path::Path;
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: &[Target] = &[
-    ("access", crate::output::websocket::fuzz::access),
+    ("access", crate::http::fuzz::access),
     ("hub_labels", crate::hub::fuzz::labels),
     ("incoming", crate::output::websocket::fuzz::incoming),
     ("jpeg_markers", crate::encode::jpeg::fuzz::markers),

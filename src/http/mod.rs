@@ -1,10 +1,12 @@
 //! HTTP transport: accepts connections, limits them, speaks TLS, authorizes requests and hands
-//! upgraded connections to whoever asked for them. Serves any axum [`Router`]; knows no hub and no
+//! upgraded connections to the handlers that accepted them. Serves any axum [`Router`]; knows no hub and no
 //! output.
 
 pub mod access;
 pub(crate) mod connection;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub(crate) mod reload;
 #[cfg(feature = "tls")]
 pub mod tls;

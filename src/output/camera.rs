@@ -34,13 +34,12 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let cx = Context::from_ref(state);
+        let hubs = Context::from_ref(state).hubs;
         let hub = match camera_name(parts).await {
-            None => cx.hubs.default_hub(),
-            Some(name) => cx
-                .hubs
+            None => hubs.default_hub(),
+            Some(name) => hubs
                 .get(&name)
-                .ok_or_else(|| ApiError::unknown_camera(&name, &cx.hubs))?,
+                .ok_or_else(|| ApiError::unknown_camera(&name, &hubs))?,
         };
         Ok(Self(hub.clone()))
     }
