@@ -98,7 +98,7 @@ fn serve(ring: &SharedRing, pipe_out: &OwnedFd, ring_answer: &EventFd, pipe_answ
             (fds[0].any() == Some(true), fds[1].any() == Some(true))
         };
         if ring_ready {
-            reader.clear_event();
+            reader.drain_event();
             while reader.pop(&mut packet).expect("an honest writer").is_some() {
                 assert_eq!(std::hint::black_box(&packet).len(), BYTES);
             }

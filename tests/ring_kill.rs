@@ -92,7 +92,7 @@ impl Follower {
                 // Sleeping, not spinning: on a busy machine the writer needs the CPU.
                 let mut fds = [PollFd::new(self.reader.event_fd(), PollFlags::POLLIN)];
                 poll(&mut fds, PollTimeout::from(1u8)).expect("poll");
-                self.reader.clear_event();
+                self.reader.drain_event();
                 return None;
             }
             // The writer never rests, so it may well win the race again and again on a busy machine.

@@ -5,11 +5,15 @@ use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
 use stampcast::config::Limits;
 use stampcast::config::{CameraConfig, Config, LogFormat, Logging, VideoConfig};
+use stampcast::ipc::ServerEnds;
+use stampcast::ipc::control::SharedControl;
 use stampcast::ipc::ring::{RingLimits, SharedRing, SharedStatus};
-use stampcast::media::id::CameraId;
-use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
-use stampcast::server::{ServeInputs, Worker, serve};
+use stampcast::media::{
+    CameraId, Encoding, Losses, MediaKind, MonoNs, PacketMeta, Shape, StreamId, WorkerState,
+};
+use stampcast::server::{ServeInputs, serve};
 use stampcast::wire::websocket::{Opcode, append_header};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
@@ -40,10 +44,11 @@ pub fn ours(fps: u32, bytes: usize) {
         },
     )
     .expect("a ring");
-    let page = SharedStatus::create("bench").expect("a page");
-    let worker = Worker {
+    let page = SharedStatus::create("bench", &[Encoding::Jpeg]).expect("a page");
+    let worker = ServerEnds {
         rings: vec![(Encoding::Jpeg, ring.reader())],
         status: page.reader(),
+        control: SharedControl::create("bench").expect("a page").writer(),
     };
     std::thread::spawn(move || feed(&ring, &page, fps, &vec![0x5a; bytes]));
 
@@ -52,15 +57,21 @@ pub fn ours(fps: u32, bytes: usize) {
         wait_for_end_of_input();
         drop(stop);
     });
-    let own = SharedStatus::create("server")
+    let status = SharedStatus::create("server", &[])
         .expect("shared memory")
         .writer();
     let inputs = ServeInputs {
         listener: listen(),
         config: config(fps),
-        video: Some(worker),
-        audio: None,
-        own,
+        streams: BTreeMap::from([(
+            StreamId {
+                camera: CameraId::main(),
+                kind: MediaKind::Video,
+            },
+            worker,
+        )]),
+        status,
+        descriptors: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

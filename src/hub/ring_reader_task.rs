@@ -6,7 +6,6 @@ use crate::ipc::ring::{RingFault, RingReader, StatusReader};
 use crate::media::{Encoding, MediaKind, MonoNs};
 use std::io;
 use std::time::Duration;
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// Records taken in one go; then the viewers get their turn, however much a hostile worker pushes.
@@ -17,13 +16,12 @@ const SAY_AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Passes every record of a ring to the hub, and the hub's demand to the ring. Ends only with an error of the eventfd.
-/// `page` is the worker's; `offset_ns` is passed on for the time drawn into a test picture.
+/// `page` is the worker's.
 pub async fn pump(
     hub: &Hub,
     encoding: Encoding,
     mut ring: RingReader,
     page: &StatusReader,
-    mut offset_ns: watch::Receiver<i64>,
 ) -> io::Result<()> {
     let Some(mut demand) = hub.demand(encoding) else {
         return Ok(());
@@ -43,11 +41,10 @@ pub async fn pump(
         if std::mem::replace(&mut keyframes, wants.keyframes) != wants.keyframes {
             ring.request_keyframe();
         }
-        ring.set_clock_offset_ns(*offset_ns.borrow_and_update());
         tokio::select! {
             rung = rung.rung() => {
                 rung?;
-                ring.clear_event();
+                ring.drain_event();
                 while drain(hub, encoding, &mut ring, page, &mut stretch, &mut faults) == Drained::More {
                     ring.set_demand(demand.borrow().wanted);
                     tokio::task::yield_now().await;
@@ -56,7 +53,6 @@ pub async fn pump(
             _ = again.tick() => {}
             // The senders live as long as the hub; were they gone, no demand could come any more.
             changed = demand.changed() => if changed.is_err() { return Ok(()) },
-            changed = offset_ns.changed() => if changed.is_err() { return Ok(()) },
         }
     }
 }
@@ -100,9 +96,14 @@ fn drain(
 }
 
 fn tell_state(hub: &Hub, kind: MediaKind, page: &StatusReader) {
-    let hot = page.hot();
-    hub.set_source(kind, hot.state, hot.state_since, hot.interval);
-    hub.set_restarts(kind, hot.generation.saturating_sub(1));
+    let snapshot = page.snapshot();
+    hub.set_source(
+        kind,
+        snapshot.state,
+        snapshot.state_since,
+        snapshot.interval,
+    );
+    hub.set_restarts(kind, snapshot.generation.saturating_sub(1));
 }
 
 /// Tells the hub what a worker says of itself, whenever that changes. Ends only with an error of the eventfd.
@@ -114,7 +115,7 @@ pub async fn watch_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io
         tokio::select! {
             rung = rung.rung() => {
                 rung?;
-                page.clear_event();
+                page.drain_event();
             }
             _ = look.tick() => {}
         }
@@ -213,7 +214,7 @@ mod tests {
             },
         )
         .expect("memory");
-        let page = SharedStatus::create("test").expect("memory");
+        let page = SharedStatus::create("test", &[]).expect("memory");
         let (mut records, mut status, read) = (ring.writer(), page.writer(), page.reader());
         let video = Some(Feed::Encoded(Encoding::Jpeg));
         let viewer = hub
@@ -255,7 +256,6 @@ mod tests {
             r#"{"event":"source_lost","stream":"video"}"#,
             r#"{"event":"source_back","stream":"video"}"#,
         );
-        let (_offset, offsets) = watch::channel(0);
         let story = async {
             status.set_state(WorkerState::Streaming);
             push(0, 1, 0);
@@ -279,7 +279,7 @@ mod tests {
         };
         tokio::select! {
             told = tokio::time::timeout(Duration::from_secs(60), story) => told.expect("all is told"),
-            ended = pump(&hub, Encoding::Jpeg, ring.reader(), &read, offsets) => panic!("{ended:?}"),
+            ended = pump(&hub, Encoding::Jpeg, ring.reader(), &read) => panic!("{ended:?}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Memory as a row of atomic words: all that the ring's core may do with it, so that the same code runs on a mapping that
-//! two processes share, on the heap (tests, Miri) and on loom's words. Knows nothing of what lies where.
+//! Memory as a slice of atomic words: the only access that the cores have, so that the same code
+//! runs on a mapping shared by two processes, on the heap (tests, Miri) and on loom's words.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ pub trait Word {
     fn store(&self, value: u64, order: Ordering);
 }
 
-/// A row of words of fixed length.
+/// A slice of words of fixed length.
 pub trait Memory {
     type Word: Word;
     fn words(&self) -> &[Self::Word];
@@ -41,12 +41,12 @@ impl Memory for std::sync::Arc<[AtomicU64]> {
     }
 }
 
-/// How many words hold `bytes` bytes.
+/// The number of words that hold `bytes` bytes.
 pub const fn words_for(bytes: usize) -> usize {
     bytes.div_ceil(8)
 }
 
-/// Copies `bytes` into `words`, which must be at least as long; the last word is filled up with zeros.
+/// Copies `bytes` into `words`, which must be at least as long; the last word is padded with zeros.
 pub fn write_bytes<W: Word>(words: &[W], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
     for (word, chunk) in words.iter().zip(whole) {

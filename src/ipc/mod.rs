@@ -1,6 +1,16 @@
-//! Shared memory between processes: rings of packets and status pages.
+//! Shared memory and messages between the processes: rings of packets, status pages and control
+//! pages, and the channel that passes their descriptors.
+//!
+//! Every reader treats the memory as hostile: it copies, then validates. Cores are generic over
+//! their [`memory`], so that loom and Miri check them on the heap.
 
+pub mod control;
+pub mod descriptors;
 pub mod mapping;
 pub mod memory;
 pub mod ring;
+pub mod seqlock;
 pub mod status;
+pub mod stream_memory;
+
+pub use stream_memory::{ServerEnds, StreamMemory, WorkerEnds};

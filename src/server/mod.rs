@@ -1,5 +1,6 @@
 //! The server process: started in order, stopped in reverse. Knows the rings that it is given and the network; no device.
 
+mod new_cameras;
 pub mod status_line;
 
 use crate::api::Api;
@@ -9,11 +10,15 @@ use crate::http::HttpConfig;
 use crate::http::access::Access;
 use crate::http::tls::Tls;
 use crate::hub::{Backlog, Hub, Plan, StreamPlan, ring_reader_task};
-use crate::ipc::ring::{RingReader, StatusReader, StatusWriter};
+use crate::ipc::ServerEnds;
+use crate::ipc::control::{ControlWriter, UNIX_OFFSET, UNIX_OFFSET_SLOT};
+use crate::ipc::descriptors::DescriptorReceiver;
+use crate::ipc::ring::StatusWriter;
 use crate::media::clock::Sample;
-use crate::media::{CameraId, Encoding, MediaKind, MonoNs};
+use crate::media::{MediaKind, MonoNs, StreamId};
 use crate::output;
 use crate::output::hubs::Hubs;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -34,18 +39,12 @@ pub struct ServeInputs {
     /// Bound; the server accepts on it.
     pub listener: std::net::TcpListener,
     pub config: Config,
-    /// `None`: no camera.
-    pub video: Option<Worker>,
-    /// `None`: no sound.
-    pub audio: Option<Worker>,
-    /// The server's own page, on which it shows the supervisor that it lives.
-    pub own: StatusWriter,
-}
-
-/// The reading halves of one worker's memory.
-pub struct Worker {
-    pub rings: Vec<(Encoding, RingReader)>,
-    pub status: StatusReader,
+    /// The server's ends of the memory of each stream.
+    pub streams: BTreeMap<StreamId, ServerEnds>,
+    /// The server's own status page: its heartbeat, for the supervisor.
+    pub status: StatusWriter,
+    /// Over which cameras are added while the server runs.
+    pub descriptors: Option<DescriptorReceiver>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,47 +102,54 @@ pub async fn serve(
     let ServeInputs {
         listener,
         config,
-        video,
-        audio,
-        own,
+        streams,
+        status,
+        descriptors,
     } = inputs;
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let listener = http::listener(listener).map_err(failed("listen"))?;
     let limits = config.limits;
     let access = Access::new(&config.access)?;
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
-    let hub = Arc::new(Hub::new(
-        plan(config.cameras.first(), video.as_ref(), audio.as_ref()),
-        Sample::take(),
-    ));
+    // All hubs are given the same clock readings, so that their stamps agree.
+    let clocks = Sample::take();
+    let hubs = config.cameras.iter().map(|camera| {
+        let hub = Hub::new(plan(camera, &streams), clocks);
+        (camera.id.clone(), Arc::new(hub))
+    });
+    let hubs = Hubs::new(hubs.collect());
 
     let mut feeds = JoinSet::new();
-    let (offset, offsets) = watch::channel(0);
-    feeds.spawn(keep_time(hub.clone(), offset));
-    let restarts = own.generation().saturating_sub(1);
-    feeds.spawn(show_life(own));
+    let restarts = status.generation().saturating_sub(1);
+    feeds.spawn(show_life(status));
     feeds.spawn(forget_the_start());
-    if io::stderr().is_terminal() {
-        feeds.spawn(status_line::tell_state(hub.clone()));
+    if let Some(descriptors) = descriptors {
+        feeds.spawn(new_cameras::receive(descriptors));
     }
-    for (kind, worker) in [(MediaKind::Video, video), (MediaKind::Audio, audio)] {
-        let Some(Worker { rings, status }) = worker else {
+    if io::stderr().is_terminal() {
+        feeds.spawn(status_line::tell_state(hubs.default_hub().clone()));
+    }
+    let mut controls = Vec::new();
+    for (stream, ends) in streams {
+        let Some(hub) = hubs.get(stream.camera.as_str()).cloned() else {
             continue;
         };
-        let status = Arc::new(status);
-        for (encoding, ring) in rings {
-            let (hub, status, offsets) = (hub.clone(), status.clone(), offsets.clone());
-            feeds.spawn(async move {
-                ring_reader_task::pump(&hub, encoding, ring, &status, offsets).await
-            });
+        let status = Arc::new(ends.status);
+        for (encoding, ring) in ends.rings {
+            let (hub, status) = (hub.clone(), status.clone());
+            feeds.spawn(async move { ring_reader_task::pump(&hub, encoding, ring, &status).await });
         }
-        let hub = hub.clone();
-        feeds.spawn(async move { ring_reader_task::watch_status(&hub, kind, &status).await });
+        if stream.kind == MediaKind::Video {
+            controls.push(ends.control);
+        }
+        feeds
+            .spawn(async move { ring_reader_task::watch_status(&hub, stream.kind, &status).await });
     }
+    feeds.spawn(keep_time(hubs.clone(), controls));
 
     let stop = watch::Sender::new(false);
     let cx = output::Context {
-        hubs: Hubs::new(vec![(CameraId::main(), hub.clone())]),
+        hubs: hubs.clone(),
         config: Arc::new(config),
         viewers: Arc::new(Semaphore::new(limits.viewers)),
         stop: stop.subscribe(),
@@ -173,7 +179,7 @@ pub async fn serve(
     };
     let shutdown = async move {
         shutdown.await;
-        hub.close();
+        hubs.iter().for_each(|(_, hub)| hub.close());
         // Fails only when no output is left.
         let _ = stop.send(true);
     };
@@ -212,7 +218,7 @@ async fn first_panic(outputs: &mut JoinSet<()>) -> JoinError {
 /// A loop that turns: a server that hangs is killed as a worker is.
 async fn show_life(own: StatusWriter) -> io::Result<()> {
     loop {
-        own.beat(MonoNs::now());
+        own.set_heartbeat(MonoNs::now());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -224,38 +230,46 @@ async fn forget_the_start() -> io::Result<()> {
     std::future::pending().await
 }
 
-/// Looks at the clocks again and again, for the hub's stamps and for the time that the workers draw.
-async fn keep_time(hub: Arc<Hub>, offset: watch::Sender<i64>) -> io::Result<()> {
+/// Reads the clocks regularly, for the hubs' stamps and for the time that workers draw. The offset is
+/// written again and again: a worker may have damaged its control page.
+async fn keep_time(hubs: Hubs, controls: Vec<ControlWriter>) -> io::Result<()> {
     loop {
-        let now = hub.observe(Sample::take());
-        // Whoever waits for another one is not woken for the same.
-        offset.send_if_modified(|told| std::mem::replace(told, now) != now);
+        let clocks = Sample::take();
+        for (_, hub) in hubs.iter() {
+            let offset_ns = hub.observe(clocks);
+            for control in &controls {
+                control.keep(UNIX_OFFSET_SLOT, UNIX_OFFSET, offset_ns as u64);
+            }
+        }
         tokio::time::sleep(LOOK_AT_CLOCKS_EVERY).await;
     }
 }
 
-fn plan(camera: Option<&CameraConfig>, video: Option<&Worker>, audio: Option<&Worker>) -> Plan {
-    let encodings = |worker: &Worker| worker.rings.iter().map(|(encoding, _)| *encoding).collect();
+/// The plan of a camera's hub: the streams that there is memory for.
+fn plan(camera: &CameraConfig, streams: &BTreeMap<StreamId, ServerEnds>) -> Plan {
+    let encodings = |kind| {
+        let camera = camera.id.clone();
+        let ends = streams.get(&StreamId { camera, kind })?;
+        Some(ends.rings.iter().map(|(encoding, _)| *encoding).collect())
+    };
+    let backlog = |packets, bytes| Backlog {
+        packets: packets as usize,
+        bytes,
+    };
     Plan {
-        video: video
-            .zip(camera.and_then(|camera| camera.video.as_ref()))
-            .map(|(worker, video)| StreamPlan {
-                encodings: encodings(worker),
+        video: encodings(MediaKind::Video)
+            .zip(camera.video.as_ref())
+            .map(|(encodings, video)| StreamPlan {
+                encodings,
                 fps: Some(video.fps),
-                backlog: Backlog {
-                    packets: video.queue_packets as usize,
-                    bytes: VIDEO_BACKLOG_BYTES,
-                },
+                backlog: backlog(video.queue_packets, VIDEO_BACKLOG_BYTES),
             }),
-        audio: audio
-            .zip(camera.and_then(|camera| camera.audio.as_ref()))
-            .map(|(worker, audio)| StreamPlan {
-                encodings: encodings(worker),
+        audio: encodings(MediaKind::Audio)
+            .zip(camera.audio.as_ref())
+            .map(|(encodings, audio)| StreamPlan {
+                encodings,
                 fps: None,
-                backlog: Backlog {
-                    packets: audio.queue_packets as usize,
-                    bytes: AUDIO_BACKLOG_BYTES,
-                },
+                backlog: backlog(audio.queue_packets, AUDIO_BACKLOG_BYTES),
             }),
     }
 }

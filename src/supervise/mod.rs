@@ -1,35 +1,47 @@
-//! The first process: binds the port, makes the shared memory, forks the server and the workers, and watches them. One
-//! thread for life, so that forking again is sound at any time. Touches no device and speaks to no client.
+//! The first process: binds the port, makes the shared memory, forks the server and the workers, and
+//! watches them. It has one thread for its whole life, so that it can fork at any time. It touches
+//! no device and talks to no client.
 //!
-//! [`restart_policy`] decides, [`process`] does, [`children`] holds what the children inherit.
+//! [`restart_policy`] decides, [`process`] acts, [`shared_memory`] and [`child`] are what the
+//! children inherit and run.
 
 pub mod capabilities;
-pub mod children;
+pub mod child;
+pub mod child_id;
 pub mod process;
 pub mod restart_policy;
 pub mod sandbox;
+pub mod shared_memory;
 pub mod startup_banner;
 
 use crate::config::Config;
-use crate::log::Told;
+use crate::ipc::descriptors;
+use crate::ipc::descriptors::{ChannelError, DescriptorSender};
+use crate::log::LogOnce;
 use crate::media::MonoNs;
-use children::House;
+use child::ChildContext;
+use child_id::ChildId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
-use restart_policy::{Action, Event, Machine, Role};
+use restart_policy::{Action, Event, ExitReason, RestartPolicy};
+use shared_memory::SharedMemory;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+
+/// Requests of the server that are read per tick. A server that sends more has to wait.
+const REQUESTS_PER_TICK: usize = 64;
 
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("port {} of {} is in use by another program; end that program, or choose another --port", .0.port(), .0.ip())]
+    #[error("port {} of {} is in use by another program; stop that program, or choose another --port", .0.port(), .0.ip())]
     PortInUse(SocketAddr),
     #[error("--port {} may only be used by root; choose one above 1023", .0.port())]
     PortForbidden(SocketAddr),
-    #[error("--host {} is no address of this machine; give one of its own, or 0.0.0.0 for all", .0.ip())]
+    #[error("--host {} is not an address of this machine; give one of its own, or 0.0.0.0 for all", .0.ip())]
     NotOurs(SocketAddr),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -39,14 +51,14 @@ pub enum StartError {
     Signals(#[source] nix::Error),
 }
 
-/// Runs the program until it is told to stop; the exit code.
+/// Runs the program until it is told to stop; returns its exit code.
 ///
 /// # Errors
-/// What hinders the start. Afterwards a fault is a matter between the supervisor and a child.
+/// Those of the start. Later errors are a child's, which is restarted.
 pub fn run(config: Config) -> Result<u8, StartError> {
     let listener = listen(SocketAddr::new(config.host, config.port))?;
     if let Ok(at) = listener.local_addr() {
-        startup_banner::announce(
+        startup_banner::log(
             at,
             &config.access,
             config.tls.is_some(),
@@ -55,16 +67,28 @@ pub fn run(config: Config) -> Result<u8, StartError> {
     }
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
-    let exit_on_device_error = config.exit_on_device_error;
-    let house = House::build(config, listener).map_err(StartError::Memory)?;
-    let machine = Machine::new(&house.roles(), exit_on_device_error, MonoNs::now());
+    let memory = SharedMemory::create(&config).map_err(StartError::Memory)?;
+    let policy = RestartPolicy::new(
+        memory.children(),
+        config.exit_on_device_error,
+        MonoNs::now(),
+    );
+    let context = ChildContext {
+        config,
+        listener: Some(listener),
+        memory,
+        descriptors: None,
+    };
     // Before the children get a share of it: what reading the command line left behind.
     crate::malloc_trim::trim();
     Ok(Supervisor {
-        house,
-        machine,
-        pids: Vec::new(),
-        told: Default::default(),
+        context,
+        policy,
+        pids: BTreeMap::new(),
+        log_once: BTreeMap::new(),
+        channel: None,
+        requests_left: REQUESTS_PER_TICK,
+        last_tick: MonoNs::now(),
     }
     .watch(&signals))
 }
@@ -78,10 +102,11 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// What asks the program to end: SIGTERM, and SIGINT and SIGHUP unless whoever started it had them ignored, as `nohup` does
-/// and a shell's `&` without job control. (A blocked signal reaches a signalfd even where it is ignored.)
+/// The signals that stop the program: SIGTERM, and SIGINT and SIGHUP unless they were ignored by
+/// whoever started it, as by `nohup` and a shell's `&` without job control. (A blocked signal reaches
+/// a signalfd even where it is ignored.) And SIGCHLD.
 fn signals() -> nix::Result<SignalFd> {
-    process::hear_of_children()?;
+    process::restore_sigchld()?;
     let mut set = SigSet::empty();
     set.add(Signal::SIGCHLD);
     set.add(Signal::SIGTERM);
@@ -95,82 +120,112 @@ fn signals() -> nix::Result<SignalFd> {
 }
 
 struct Supervisor {
-    house: House,
-    machine: Machine,
-    pids: Vec<(Role, Pid)>,
-    /// Of each role: why it was killed or ended, as far as that was logged since it was last well.
-    told: [Told; 3],
+    context: ChildContext,
+    policy: RestartPolicy,
+    pids: BTreeMap<ChildId, Pid>,
+    /// Per child: why it was killed or exited, as far as that was logged since its last recovery.
+    log_once: BTreeMap<ChildId, LogOnce>,
+    /// To the running server; each generation has its own.
+    channel: Option<DescriptorSender>,
+    /// Requests that are still read before the next tick.
+    requests_left: usize,
+    last_tick: MonoNs,
 }
 
 impl Supervisor {
     fn watch(mut self, signals: &SignalFd) -> u8 {
         loop {
             let now = MonoNs::now();
-            let house = &self.house;
+            let memory = &self.context.memory;
             let actions = self
-                .machine
-                .handle(Event::Tick(&|role| house.health(role)), now);
+                .policy
+                .handle(Event::Tick(&|child| memory.health(child)), now);
             if let Some(code) = self.act(actions) {
                 return code;
             }
-            let timeout = PollTimeout::try_from(self.machine.sleep(MonoNs::now()))
-                .unwrap_or(PollTimeout::ZERO);
-            // EINTR and a timeout are alike: look around and sleep again.
-            let _ = poll(
-                &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
-                timeout,
-            );
+            if now.since(self.last_tick) >= restart_policy::TICK {
+                self.last_tick = now;
+                self.requests_left = REQUESTS_PER_TICK;
+                self.use_channel(DescriptorSender::flush);
+            }
+            self.wait(signals);
+            self.read_requests();
             while let Ok(Some(signal)) = signals.read_signal() {
-                if signal.ssi_signo != Signal::SIGCHLD as u32 {
-                    let actions = self.machine.handle(Event::StopAsked, MonoNs::now());
-                    if let Some(code) = self.act(actions) {
-                        return code;
-                    }
+                if signal.ssi_signo != Signal::SIGCHLD as u32
+                    && let Some(code) = self.handle(Event::StopRequested)
+                {
+                    return code;
                 }
             }
-            // SIGCHLDs merge: reap until nobody is left to reap.
-            while let Some((pid, how)) = process::reap() {
-                let Some(at) = self.pids.iter().position(|(_, p)| *p == pid) else {
+            // SIGCHLDs merge: reap until there is nothing left to reap.
+            while let Some((pid, reason)) = process::reap() {
+                let found = self.pids.iter().find(|(_, p)| **p == pid);
+                let Some(child) = found.map(|(child, _)| child.clone()) else {
                     continue;
                 };
-                let (role, _) = self.pids.swap_remove(at);
-                process::end_group(pid);
-                let actions = self.machine.handle(Event::Ended(role, how), MonoNs::now());
-                if let Some(code) = self.act(actions) {
+                self.pids.remove(&child);
+                process::kill_group(pid);
+                if child == ChildId::Server {
+                    self.channel = None;
+                }
+                if let Some(code) = self.handle(Event::Exited(child, reason)) {
                     return code;
                 }
             }
         }
     }
 
-    /// Does what the machine decided; the exit code when the program is over.
+    /// Waits for a signal, a request of the server, or the next tick.
+    fn wait(&self, signals: &SignalFd) {
+        let timeout =
+            PollTimeout::try_from(self.policy.sleep(MonoNs::now())).unwrap_or(PollTimeout::ZERO);
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(channel) = &self.channel
+            && self.requests_left > 0
+        {
+            fds.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
+        }
+        // EINTR is the same as a timeout: the caller looks at everything.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    fn handle(&mut self, event: Event<'_>) -> Option<u8> {
+        let actions = self.policy.handle(event, MonoNs::now());
+        self.act(actions)
+    }
+
+    /// Does what the policy decided. Returns the exit code when the program is over.
     fn act(&mut self, actions: Vec<Action>) -> Option<u8> {
         for action in actions {
             match action {
-                Action::Fork { role, generation } => {
-                    if let Some(code) = self.fork(role, generation) {
+                Action::Fork { child, generation } => {
+                    if let Some(code) = self.fork(&child, generation) {
                         return Some(code);
                     }
                 }
-                Action::Terminate(role) => self.signal(role, Signal::SIGTERM),
-                Action::Kill { role, why } => {
-                    if self.told[role as usize].is_new_cause(&why) {
-                        tracing::warn!("{} is killed: {why}", role.name());
+                Action::Terminate(child) => self.signal(&child, Signal::SIGTERM),
+                Action::Kill { child, reason } => {
+                    if self.log_once(&child).first_time_by_cause(&reason) {
+                        tracing::warn!("{} is killed: {reason}", child.name());
                     }
-                    self.signal(role, Signal::SIGKILL);
+                    self.signal(&child, Signal::SIGKILL);
                 }
-                Action::WillRestart { role, how, delay } => {
-                    if self.told[role as usize].is_news(&how.to_string()) {
+                Action::WillRestart {
+                    child,
+                    reason,
+                    delay,
+                } => {
+                    if self.log_once(&child).first_time(&reason.to_string()) {
                         tracing::warn!(
-                            "{} {how}; it starts again in {:.2} s",
-                            role.name(),
+                            "{} {reason}; it is restarted in {:.2} s",
+                            child.name(),
                             delay.as_secs_f64()
                         );
                     }
                 }
-                Action::Recovered(role) => {
-                    self.told[role as usize].forget();
-                    tracing::info!("{} works again", role.name());
+                Action::Recovered(child) => {
+                    self.log_once(&child).recovered();
+                    tracing::info!("{} recovered", child.name());
                 }
                 Action::Exit(code) => return Some(code),
             }
@@ -178,28 +233,77 @@ impl Supervisor {
         None
     }
 
-    fn fork(&mut self, role: Role, generation: u32) -> Option<u8> {
-        self.house.forget(role, generation);
-        let house = &mut self.house;
-        match process::fork(role.name(), || house.live(role, generation)) {
+    fn log_once(&mut self, child: &ChildId) -> &mut LogOnce {
+        self.log_once.entry(child.clone()).or_default()
+    }
+
+    fn fork(&mut self, child: &ChildId, generation: u32) -> Option<u8> {
+        self.context.memory.reset(child, generation);
+        if *child == ChildId::Server {
+            self.open_channel();
+        }
+        let context = &mut self.context;
+        let forked = process::fork(child, || context.run(child, generation));
+        // The child has its copy.
+        self.context.descriptors = None;
+        match forked {
             Ok(pid) => {
-                self.pids.push((role, pid));
+                self.pids.insert(child.clone(), pid);
                 None
             }
             Err(e) => {
-                tracing::error!("cannot start {}: {e}", role.name());
-                let actions = self.machine.handle(
-                    Event::Ended(role, restart_policy::Death::NotForked),
-                    MonoNs::now(),
-                );
-                self.act(actions)
+                tracing::error!("cannot start {}: {e}", child.name());
+                self.handle(Event::Exited(child.clone(), ExitReason::ForkFailed))
             }
         }
     }
 
-    fn signal(&self, role: Role, signal: Signal) {
-        // ESRCH: it ended by itself a moment ago and will be reaped.
-        for (_, pid) in self.pids.iter().filter(|(r, _)| *r == role) {
+    /// A new channel for a new generation of the server, which inherits the memory of all cameras
+    /// that there are: nothing has to be sent again.
+    fn open_channel(&mut self) {
+        match descriptors::channel() {
+            Ok((ours, theirs)) => {
+                self.channel = Some(ours);
+                self.context.descriptors = Some(theirs);
+            }
+            Err(e) => tracing::warn!("no cameras can be added while the server runs: {e}"),
+        }
+    }
+
+    fn read_requests(&mut self) {
+        while self.requests_left > 0 {
+            self.requests_left -= 1;
+            match self.use_channel(DescriptorSender::next_request).flatten() {
+                Some(request) => tracing::debug!("the server: {request:?}"),
+                None => return,
+            }
+        }
+    }
+
+    /// Uses the channel, if there is one. An error ends it until the next generation of the server.
+    fn use_channel<T>(
+        &mut self,
+        use_it: impl FnOnce(&mut DescriptorSender) -> Result<T, ChannelError>,
+    ) -> Option<T> {
+        match use_it(self.channel.as_mut()?) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.channel = None;
+                let line = crate::log::chain(&e);
+                // It closes when the server exits, which is logged then.
+                if !matches!(e, ChannelError::Closed)
+                    && self.log_once(&ChildId::Server).first_time(&line)
+                {
+                    tracing::warn!("no cameras can be added until the server restarts: {line}");
+                }
+                None
+            }
+        }
+    }
+
+    fn signal(&self, child: &ChildId, signal: Signal) {
+        if let Some(pid) = self.pids.get(child) {
+            // ESRCH: it exited a moment ago and will be reaped.
             let _ = kill(*pid, signal);
         }
     }

@@ -1,17 +1,20 @@
-//! The kernel's side of supervision: fork, reap, death signals, closing what a child must not have. Decides nothing.
+//! The system calls of supervision: fork, reap, parent-death signal, closing descriptors that a child
+//! must not have. Decides nothing.
 #![allow(unsafe_code)]
 
-use super::restart_policy::Death;
+use super::child_id::ChildId;
+use super::restart_policy::ExitReason;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 use std::os::fd::RawFd;
 
-/// Forks; the child runs `main` and exits with its code. The caller must be the process's only thread.
+/// Forks `id`, which runs `main` and exits with its code. The caller must be the process's only
+/// thread.
 ///
 /// # Errors
-/// What fork(2) says: no memory, or the process limit reached.
-pub fn fork(name: &'static str, main: impl FnOnce() -> u8) -> nix::Result<Pid> {
+/// Those of fork(2): no memory, or the process limit reached.
+pub fn fork(id: &ChildId, main: impl FnOnce() -> u8) -> nix::Result<Pid> {
     assert_eq!(
         threads(),
         1,
@@ -22,46 +25,49 @@ pub fn fork(name: &'static str, main: impl FnOnce() -> u8) -> nix::Result<Pid> {
     // child may allocate and run ordinary code.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => {
-            // Both sides set the group, so that neither can find it unset. The child may already have ended.
+            // Both sides set the group, so that neither can find it unset. The child may already have
+            // exited.
             let _ = setpgid(child, child);
             Ok(child)
         }
         ForkResult::Child => {
-            become_child(name, parent);
+            become_child(id, parent);
             std::process::exit(main().into())
         }
     }
 }
 
-fn become_child(name: &'static str, parent: Pid) {
+fn become_child(id: &ChildId, parent: Pid) {
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    // The parent may have died between the fork and the line above.
+    // The parent may have exited between the fork and the line above.
     if getppid() != parent {
         std::process::exit(0);
     }
-    let short = std::ffi::CString::new(name).expect("a process name has no NUL");
-    let _ = nix::sys::prctl::set_name(&short);
-    crate::log::name_process(name);
+    let name = std::ffi::CString::new(id.process_name()).expect("a process name has no NUL");
+    let _ = nix::sys::prctl::set_name(&name);
+    crate::log::name_process(&id.name());
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Gives SIGCHLD its default meaning: where it was inherited as ignored, children vanish and nobody can be told.
+/// Restores the default action of SIGCHLD: where it was inherited as ignored, children vanish without
+/// a status.
 ///
 /// # Errors
-/// What sigaction(2) says; it knows SIGCHLD.
-pub fn hear_of_children() -> nix::Result<()> {
+/// Those of sigaction(2); none for SIGCHLD.
+pub fn restore_sigchld() -> nix::Result<()> {
     // SAFETY: the default action runs no code of ours.
     unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
-/// Threads of this process, from procfs; 1 where procfs cannot say.
+/// The number of threads of this process, from procfs; 1 without procfs.
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, |d| d.count())
 }
 
-/// Closes every descriptor above standard error but those of `keep`: a child must not accept on the listener, nor reach
-/// the other worker's ring, nor keep a pipe of whoever started the program open.
+/// Closes every descriptor above standard error except those of `keep`: a worker must not accept on
+/// the listener nor reach another worker's ring, and no child may keep a pipe open that was inherited
+/// from whoever started the program.
 pub fn close_all_but(keep: &[RawFd]) {
     let open = |path: &str| -> Option<Vec<RawFd>> {
         Some(
@@ -73,26 +79,30 @@ pub fn close_all_but(keep: &[RawFd]) {
     };
     let fds = open("/proc/self/fd").unwrap_or_else(|| (3..1024).collect());
     for fd in fds.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
-        // SAFETY: the descriptor is not in `keep`, and whatever owned it in the parent is never used nor dropped in this
-        // child, which leaves by `exit` and not by returning. EBADF (the directory's own descriptor) is harmless.
+        // SAFETY: the descriptor is not in `keep`, and its owner in the parent is neither used nor
+        // dropped in this child, which ends by `exit` and not by returning. EBADF (the directory's
+        // own descriptor) is harmless.
         unsafe { libc::close(fd) };
     }
 }
 
-/// One child that has ended, if any has; never waits.
-pub fn reap() -> Option<(Pid, Death)> {
+/// A child that has exited, if there is one. Never blocks.
+pub fn reap() -> Option<(Pid, ExitReason)> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => Some((pid, Death::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid, Death::Signal(signal as i32))),
+            Ok(WaitStatus::Exited(pid, code)) => Some((pid, ExitReason::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                Some((pid, ExitReason::Signal(signal as i32)))
+            }
             Err(nix::errno::Errno::EINTR) => continue,
             Ok(WaitStatus::StillAlive) | Err(_) => None,
-            Ok(_) => continue, // stopped or continued: not the end
+            Ok(_) => continue, // stopped or continued, not exited
         };
     }
 }
 
-/// Ends what is left of a child's group: a worker killed by SIGKILL leaves its own children (rpicam-vid) to us.
-pub fn end_group(leader: Pid) {
+/// Kills what is left of a child's process group: a worker killed by SIGKILL leaves its own children
+/// (rpicam-vid) behind.
+pub fn kill_group(leader: Pid) {
     let _ = killpg(leader, Signal::SIGKILL);
 }

@@ -1,12 +1,52 @@
-//! Supervision as a table: what happened, at which second, and what must be done.
+//! The policy as tables: events at given seconds, and the actions they must cause.
 
 use super::*;
+use crate::media::{CameraId, MediaKind, StreamId};
+
+const SERVER: ChildId = ChildId::Server;
+
+fn worker(kind: MediaKind) -> ChildId {
+    ChildId::Worker(StreamId {
+        camera: CameraId::main(),
+        kind,
+    })
+}
+
+fn video() -> ChildId {
+    worker(MediaKind::Video)
+}
+
+fn audio() -> ChildId {
+    worker(MediaKind::Audio)
+}
+
+fn all() -> [ChildId; 3] {
+    [SERVER, video(), audio()]
+}
+
+/// The killed children; fails when there are other actions.
+fn killed(actions: &[Action]) -> Vec<ChildId> {
+    let id = |action: &Action| match action {
+        Action::Kill { child, .. } => child.clone(),
+        other => panic!("{other:?} among {actions:?}"),
+    };
+    actions.iter().map(id).collect()
+}
+
+/// The restarted children; fails when there are other actions.
+fn restarted(actions: &[Action]) -> Vec<ChildId> {
+    let id = |action: &Action| match action {
+        Action::WillRestart { child, .. } => child.clone(),
+        other => panic!("{other:?} among {actions:?}"),
+    };
+    actions.iter().map(id).collect()
+}
 
 fn at(seconds: f64) -> MonoNs {
     MonoNs((1000.0 * 1e9 + seconds * 1e9) as u64)
 }
 
-fn alive(now: MonoNs) -> impl Fn(Role) -> Health {
+fn alive(now: MonoNs) -> impl Fn(&ChildId) -> Health {
     move |_| Health {
         heartbeat: Some(now),
         streaming_since: None,
@@ -15,16 +55,14 @@ fn alive(now: MonoNs) -> impl Fn(Role) -> Health {
     }
 }
 
-const ALL: [Role; 3] = [Role::Serve, Role::Video, Role::Audio];
-
-/// A machine whose children were forked at second 0 and that has ticked, all well, up to `until`.
-fn running(until: f64) -> Machine {
-    let mut m = Machine::new(&ALL, false, at(0.0));
+/// A policy whose children were forked at second 0 and are healthy, ticked up to `until`.
+fn running(until: f64) -> RestartPolicy {
+    let mut m = RestartPolicy::new(all(), false, at(0.0));
     let first = m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
     assert_eq!(
         first,
-        ALL.map(|role| Action::Fork {
-            role,
+        all().map(|child| Action::Fork {
+            child,
             generation: 1
         })
     );
@@ -32,7 +70,7 @@ fn running(until: f64) -> Machine {
     m
 }
 
-fn ticks(m: &mut Machine, from: f64, until: f64) {
+fn ticks(m: &mut RestartPolicy, from: f64, until: f64) {
     let mut t = from;
     while t < until {
         t = (t + 0.25).min(until);
@@ -44,17 +82,17 @@ fn ticks(m: &mut Machine, from: f64, until: f64) {
     }
 }
 
-/// Ticks with a fixed health of the video worker until the machine acts; the second, and what it did.
-fn until_it_acts(m: &mut Machine, from: f64, video: Health) -> (f64, Vec<Action>) {
+/// Ticks with a fixed health of the video worker until there are actions; when, and which.
+fn until_it_acts(m: &mut RestartPolicy, from: f64, video: Health) -> (f64, Vec<Action>) {
     let mut t = from;
     while t < from + 60.0 {
         t += 0.25;
         let others = alive(at(t));
-        let health = |r: Role| {
-            if r == Role::Video {
+        let health = |child: &ChildId| {
+            if *child == self::video() {
                 video_now(video, at(t))
             } else {
-                others(r)
+                others(child)
             }
         };
         let actions = m.handle(Event::Tick(&health), at(t));
@@ -62,10 +100,10 @@ fn until_it_acts(m: &mut Machine, from: f64, video: Health) -> (f64, Vec<Action>
             return (t, actions);
         }
     }
-    panic!("nothing was done within a minute");
+    panic!("no action within a minute");
 }
 
-/// A heartbeat of `None` means a loop that moves.
+/// A heartbeat of `None` stands for one that is set all the time.
 fn video_now(video: Health, now: MonoNs) -> Health {
     Health {
         heartbeat: video.heartbeat.or(Some(now)),
@@ -74,7 +112,7 @@ fn video_now(video: Health, now: MonoNs) -> Health {
 }
 
 #[test]
-fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
+fn policy_repeated_exits_fork_at_once_then_with_growing_delays() {
     let mut m = running(1.0);
     let mut t = 1.0;
     for (generation, delay_ms) in [
@@ -88,12 +126,12 @@ fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
         (9, 5000),
     ] {
         let delay = Duration::from_millis(delay_ms);
-        let how = Death::Signal(11);
+        let reason = ExitReason::Signal(11);
         assert_eq!(
-            m.handle(Event::Ended(Role::Video, how), at(t)),
+            m.handle(Event::Exited(video(), reason), at(t)),
             [Action::WillRestart {
-                role: Role::Video,
-                how,
+                child: video(),
+                reason,
                 delay
             }]
         );
@@ -106,7 +144,7 @@ fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
         assert_eq!(
             m.handle(Event::Tick(&alive(at(t))), at(t)),
             [Action::Fork {
-                role: Role::Video,
+                child: video(),
                 generation
             }]
         );
@@ -114,13 +152,13 @@ fn a_dead_worker_is_forked_again_at_once_then_with_growing_delays() {
 }
 
 #[test]
-fn good_frames_reset_the_back_off() {
+fn policy_good_frames_reset_the_back_off() {
     let mut m = running(1.0);
     for _ in 0..3 {
-        m.handle(Event::Ended(Role::Video, Death::Code(1)), at(1.0));
+        m.handle(Event::Exited(video(), ExitReason::Code(1)), at(1.0));
         m.handle(Event::Tick(&alive(at(2.0))), at(2.0));
     }
-    let good = |_| Health {
+    let good = |_: &ChildId| Health {
         heartbeat: Some(at(4.0)),
         streaming_since: Some(at(2.5)),
         last_capture: Some(at(4.0)),
@@ -128,26 +166,26 @@ fn good_frames_reset_the_back_off() {
     };
     assert_eq!(
         m.handle(Event::Tick(&good), at(4.0)),
-        [Action::Recovered(Role::Video)]
+        [Action::Recovered(video())]
     );
     assert_eq!(
         m.handle(Event::Tick(&good), at(4.05)),
         [],
-        "it is said once"
+        "recovery is reported once"
     );
-    let again = m.handle(Event::Ended(Role::Video, Death::Code(1)), at(4.1));
+    let again = m.handle(Event::Exited(video(), ExitReason::Code(1)), at(4.1));
     assert_eq!(
         again,
         [Action::WillRestart {
-            role: Role::Video,
-            how: Death::Code(1),
+            child: video(),
+            reason: ExitReason::Code(1),
             delay: Duration::ZERO
         }]
     );
 }
 
 #[test]
-fn faults_are_noticed_in_their_time() {
+fn policy_fault_kills_after_its_deadline() {
     let interval = Duration::from_millis(66);
     let h = |heartbeat: Option<f64>, streaming: Option<f64>, last: Option<f64>, interval| Health {
         heartbeat: heartbeat.map(at),
@@ -190,83 +228,55 @@ fn faults_are_noticed_in_their_time() {
             36.25,
         ),
         (
-            "frames of an earlier life only",
+            "frames of an earlier generation only",
             h(None, Some(1.0), Some(-5.0), interval),
             11.25,
         ),
     ] {
         let mut m = running(1.0);
         let (t, actions) = until_it_acts(&mut m, 1.0, health);
-        assert!(
-            matches!(
-                actions[..],
-                [Action::Kill {
-                    role: Role::Video,
-                    ..
-                }]
-            ),
-            "{what}: {actions:?}"
-        );
+        assert_eq!(killed(&actions), [video()], "{what}: {actions:?}");
         assert_eq!(t, killed_at, "{what}");
     }
 }
 
 #[test]
-fn a_device_that_is_away_is_nobodys_fault() {
+fn policy_missing_device_is_not_a_fault() {
     let mut m = running(1.0);
-    ticks(&mut m, 1.0, 120.0); // `alive` beats and does not stream
+    ticks(&mut m, 1.0, 120.0); // `alive` sets its heartbeat and does not stream
 }
 
-/// The server too: a slow machine takes its time over the server's keys.
+/// The server too: on a slow machine, making its keys takes long.
 #[test]
-fn a_child_that_never_beats_is_hung_after_a_slow_machines_start() {
-    let mut m = Machine::new(&ALL, false, at(0.0));
-    let silent = |_| Health::default();
+fn policy_child_without_any_heartbeat_is_killed_after_10_s() {
+    let mut m = RestartPolicy::new(all(), false, at(0.0));
+    let silent = |_: &ChildId| Health::default();
     m.handle(Event::Tick(&silent), at(0.0));
     let quarters = (1..45).map(|quarter| f64::from(quarter) / 4.0);
-    let mut killed = quarters
+    let mut acted = quarters
         .map(|t| (t, m.handle(Event::Tick(&silent), at(t))))
         .filter(|(_, actions)| !actions.is_empty());
-    let (when, actions) = killed.next().expect("nobody waits for ever");
-    assert!(
-        matches!(
-            actions[..],
-            [
-                Action::Kill { .. },
-                Action::Kill { .. },
-                Action::Kill { .. }
-            ]
-        ),
-        "{actions:?}"
-    );
+    let (when, actions) = acted.next().expect("it is killed in the end");
+    assert_eq!(killed(&actions), all());
     assert_eq!(when, 10.25);
 }
 
 #[test]
-fn a_server_whose_loop_stands_still_is_hung() {
+fn policy_server_without_heartbeat_is_killed_after_2_s() {
     let mut m = running(1.0);
-    let still = |role| Health {
-        heartbeat: Some(at(if role == Role::Serve { 1.0 } else { 3.25 })),
+    let still = |child: &ChildId| Health {
+        heartbeat: Some(at(if *child == SERVER { 1.0 } else { 3.25 })),
         ..Health::default()
     };
     ticks(&mut m, 1.0, 3.0);
     let actions = m.handle(Event::Tick(&still), at(3.25));
-    assert!(
-        matches!(
-            actions[..],
-            [Action::Kill {
-                role: Role::Serve,
-                ..
-            }]
-        ),
-        "{actions:?}"
-    );
+    assert_eq!(killed(&actions), [SERVER], "{actions:?}");
 }
 
 #[test]
-fn a_supervisor_that_was_stopped_blames_nobody() {
+fn policy_supervisor_stopped_restarts_the_deadlines() {
     let mut m = running(1.0);
-    let stale = |_| Health {
+    let stale = |_: &ChildId| Health {
         heartbeat: Some(at(1.0)),
         streaming_since: Some(at(0.5)),
         last_capture: Some(at(1.0)),
@@ -275,104 +285,85 @@ fn a_supervisor_that_was_stopped_blames_nobody() {
     assert_eq!(
         m.handle(Event::Tick(&stale), at(61.0)),
         [],
-        "a minute in Ctrl-Z is not the children's silence"
+        "a minute stopped by Ctrl-Z does not count"
     );
     let acted = (1..12).find(|i| {
         !m.handle(Event::Tick(&stale), at(61.0 + 0.25 * f64::from(*i)))
             .is_empty()
     });
-    assert_eq!(acted, Some(9), "deadlines start anew, and then count");
+    assert_eq!(acted, Some(9), "deadlines start again");
 }
 
 #[test]
-fn a_stop_terminates_in_reverse_and_exits_when_all_are_gone() {
+fn policy_stop_terminates_in_reverse_and_exits_after_the_last() {
     let mut m = running(1.0);
-    let asked = m.handle(Event::StopAsked, at(1.0));
+    let asked = m.handle(Event::StopRequested, at(1.0));
+    assert_eq!(asked, [audio(), video(), SERVER].map(Action::Terminate));
     assert_eq!(
-        asked,
-        [Role::Audio, Role::Video, Role::Serve].map(Action::Terminate)
-    );
-    assert_eq!(
-        m.handle(Event::Ended(Role::Audio, Death::Signal(15)), at(1.1)),
+        m.handle(Event::Exited(audio(), ExitReason::Signal(15)), at(1.1)),
         []
     );
     assert_eq!(
-        m.handle(Event::Ended(Role::Serve, Death::Code(0)), at(1.1)),
+        m.handle(Event::Exited(SERVER, ExitReason::Code(0)), at(1.1)),
         []
     );
     assert_eq!(
-        m.handle(Event::Ended(Role::Video, Death::Code(0)), at(1.2)),
+        m.handle(Event::Exited(video(), ExitReason::Code(0)), at(1.2)),
         [Action::Exit(0)]
     );
 }
 
 #[test]
-fn who_does_not_stop_in_time_is_killed() {
+fn policy_stop_deadline_kills_the_rest() {
     let mut m = running(1.0);
-    m.handle(Event::StopAsked, at(1.0));
-    m.handle(Event::Ended(Role::Audio, Death::Code(0)), at(1.1));
+    m.handle(Event::StopRequested, at(1.0));
+    m.handle(Event::Exited(audio(), ExitReason::Code(0)), at(1.1));
     assert!(m.sleep(at(2.4)) <= Duration::from_millis(101));
     assert_eq!(m.handle(Event::Tick(&alive(at(2.4))), at(2.4)), []);
-    let killed = m.handle(Event::Tick(&alive(at(2.5))), at(2.5));
-    assert!(
-        matches!(
-            killed[..],
-            [
-                Action::Kill {
-                    role: Role::Video,
-                    ..
-                },
-                Action::Kill {
-                    role: Role::Serve,
-                    ..
-                }
-            ]
-        ),
-        "{killed:?}"
-    );
+    let actions = m.handle(Event::Tick(&alive(at(2.5))), at(2.5));
+    assert_eq!(killed(&actions), [video(), SERVER]);
     assert_eq!(
-        m.handle(Event::Ended(Role::Video, Death::Signal(9)), at(2.6)),
+        m.handle(Event::Exited(video(), ExitReason::Signal(9)), at(2.6)),
         []
     );
     assert_eq!(
-        m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(2.6)),
+        m.handle(Event::Exited(SERVER, ExitReason::Signal(9)), at(2.6)),
         [Action::Exit(0)]
     );
 }
 
 #[test]
-fn a_second_signal_kills_at_once() {
+fn policy_second_signal_kills_at_once() {
     let mut m = running(1.0);
-    m.handle(Event::StopAsked, at(1.0));
+    m.handle(Event::StopRequested, at(1.0));
     assert_eq!(
-        m.handle(Event::StopAsked, at(1.01)),
+        m.handle(Event::StopRequested, at(1.01)),
         [],
         "`timeout` signals the process and its group"
     );
-    let killed = m.handle(Event::StopAsked, at(1.5));
-    assert_eq!(killed.len(), 3);
-    assert!(killed.iter().all(|a| matches!(a, Action::Kill { .. })));
+    let actions = m.handle(Event::StopRequested, at(1.5));
+    assert_eq!(killed(&actions), [audio(), video(), SERVER]);
 }
 
 #[test]
-fn nobody_is_forked_while_stopping() {
+fn policy_stopping_forks_nothing() {
     let mut m = running(1.0);
-    m.handle(Event::Ended(Role::Video, Death::Code(1)), at(1.0));
-    m.handle(Event::StopAsked, at(1.0));
+    m.handle(Event::Exited(video(), ExitReason::Code(1)), at(1.0));
+    m.handle(Event::StopRequested, at(1.0));
     assert_eq!(m.handle(Event::Tick(&alive(at(1.25))), at(1.25)), []);
 }
 
 #[test]
-fn a_device_error_ends_the_program_only_when_asked() {
+fn policy_device_error_exits_only_with_the_option() {
     for (exit_on_device_error, ends) in [(true, true), (false, false)] {
-        let mut m = Machine::new(&ALL, exit_on_device_error, at(0.0));
+        let mut m = RestartPolicy::new(all(), exit_on_device_error, at(0.0));
         m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
-        let actions = m.handle(Event::Ended(Role::Video, Death::Code(3)), at(1.0));
+        let actions = m.handle(Event::Exited(video(), ExitReason::Code(3)), at(1.0));
         if ends {
-            assert_eq!(actions, [Role::Audio, Role::Serve].map(Action::Terminate));
-            m.handle(Event::Ended(Role::Audio, Death::Code(0)), at(1.1));
+            assert_eq!(actions, [audio(), SERVER].map(Action::Terminate));
+            m.handle(Event::Exited(audio(), ExitReason::Code(0)), at(1.1));
             assert_eq!(
-                m.handle(Event::Ended(Role::Serve, Death::Code(0)), at(1.1)),
+                m.handle(Event::Exited(SERVER, ExitReason::Code(0)), at(1.1)),
                 [Action::Exit(3)]
             );
         } else {
@@ -381,9 +372,9 @@ fn a_device_error_ends_the_program_only_when_asked() {
     }
 }
 
-/// Of a USB camera, say, whose driver goes silent: the worker in it cannot say so itself.
+/// Such as a USB camera whose driver hangs: the worker inside it cannot report that.
 #[test]
-fn a_stalled_or_hung_device_ends_the_program_only_when_asked() {
+fn policy_stalled_or_hung_device_exits_only_with_the_option() {
     let h = |heartbeat: Option<f64>, last: Option<f64>| Health {
         heartbeat: heartbeat.map(at),
         streaming_since: Some(at(0.5)),
@@ -398,107 +389,67 @@ fn a_stalled_or_hung_device_ends_the_program_only_when_asked() {
         (false, stalled),
         (false, hung),
     ] {
-        let mut m = Machine::new(&ALL, exit_on_device_error, at(0.0));
+        let mut m = RestartPolicy::new(all(), exit_on_device_error, at(0.0));
         m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
         ticks(&mut m, 0.0, 1.0);
-        let (t, killed) = until_it_acts(&mut m, 1.0, health);
-        assert!(
-            matches!(
-                killed[..],
-                [Action::Kill {
-                    role: Role::Video,
-                    ..
-                }]
-            ),
-            "{killed:?}"
-        );
-        let actions = m.handle(Event::Ended(Role::Video, Death::Signal(9)), at(t));
+        let (t, actions) = until_it_acts(&mut m, 1.0, health);
+        assert_eq!(killed(&actions), [video()]);
+        let actions = m.handle(Event::Exited(video(), ExitReason::Signal(9)), at(t));
         if exit_on_device_error {
-            assert_eq!(actions, [Role::Audio, Role::Serve].map(Action::Terminate));
-            m.handle(Event::Ended(Role::Audio, Death::Code(0)), at(t));
+            assert_eq!(actions, [audio(), SERVER].map(Action::Terminate));
+            m.handle(Event::Exited(audio(), ExitReason::Code(0)), at(t));
             assert_eq!(
-                m.handle(Event::Ended(Role::Serve, Death::Code(0)), at(t)),
+                m.handle(Event::Exited(SERVER, ExitReason::Code(0)), at(t)),
                 [Action::Exit(DEVICE_ERROR)]
             );
         } else {
-            assert!(
-                matches!(
-                    actions[..],
-                    [Action::WillRestart {
-                        role: Role::Video,
-                        ..
-                    }]
-                ),
-                "{actions:?}"
-            );
+            assert_eq!(restarted(&actions), [video()]);
         }
     }
 }
 
 #[test]
-fn a_hung_server_is_no_device_error() {
-    let mut m = Machine::new(&ALL, true, at(0.0));
+fn policy_hung_server_is_not_a_device_error() {
+    let mut m = RestartPolicy::new(all(), true, at(0.0));
     m.handle(Event::Tick(&alive(at(0.0))), at(0.0));
     ticks(&mut m, 0.0, 2.0);
-    let hung = |role| Health {
-        heartbeat: Some(at(if role == Role::Serve { 0.0 } else { 2.25 })),
+    let hung = |child: &ChildId| Health {
+        heartbeat: Some(at(if *child == SERVER { 0.0 } else { 2.25 })),
         ..Health::default()
     };
-    assert!(matches!(
-        m.handle(Event::Tick(&hung), at(2.25))[..],
-        [Action::Kill {
-            role: Role::Serve,
-            ..
-        }]
-    ));
-    let ended = m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(2.3));
-    assert!(
-        matches!(
-            ended[..],
-            [Action::WillRestart {
-                role: Role::Serve,
-                ..
-            }]
-        ),
-        "{ended:?}"
-    );
+    assert_eq!(killed(&m.handle(Event::Tick(&hung), at(2.25))), [SERVER]);
+    let ended = m.handle(Event::Exited(SERVER, ExitReason::Signal(9)), at(2.3));
+    assert_eq!(restarted(&ended), [SERVER]);
 }
 
 #[test]
-fn a_server_that_hangs_from_its_start_on_has_not_recovered() {
+fn policy_server_that_hangs_at_start_does_not_recover() {
     let mut m = running(1.0);
     let mut t = 1.0;
     for delay_ms in [0, 250, 500] {
-        let (how, delay) = (Death::Signal(9), Duration::from_millis(delay_ms));
+        let (reason, delay) = (ExitReason::Signal(9), Duration::from_millis(delay_ms));
         assert_eq!(
-            m.handle(Event::Ended(Role::Serve, how), at(t)),
+            m.handle(Event::Exited(SERVER, reason), at(t)),
             [Action::WillRestart {
-                role: Role::Serve,
-                how,
+                child: SERVER,
+                reason,
                 delay
             }]
         );
-        // Its page may still show a beat of the life before.
+        // Its page may still have a heartbeat of the generation before.
         let (before, born) = (at(t), t + delay.as_secs_f64());
         let hung = |now| {
-            move |role| Health {
-                heartbeat: Some(if role == Role::Serve { before } else { now }),
+            move |child: &ChildId| Health {
+                heartbeat: Some(if *child == SERVER { before } else { now }),
                 ..Health::default()
             }
         };
         let until_killed = loop {
             t += 0.25;
             let actions = m.handle(Event::Tick(&hung(at(t))), at(t));
-            assert!(!actions.contains(&Action::Recovered(Role::Serve)), "at {t}");
-            if actions.iter().any(|a| {
-                matches!(
-                    a,
-                    Action::Kill {
-                        role: Role::Serve,
-                        ..
-                    }
-                )
-            }) {
+            assert!(!actions.contains(&Action::Recovered(SERVER)), "at {t}");
+            let is_kill = |a: &Action| matches!(a, Action::Kill { child, .. } if *child == SERVER);
+            if actions.iter().any(is_kill) {
                 break t - born;
             }
         };
@@ -507,13 +458,13 @@ fn a_server_that_hangs_from_its_start_on_has_not_recovered() {
 }
 
 #[test]
-fn a_server_that_still_beats_after_5_s_has_recovered() {
+fn policy_server_with_heartbeat_after_5_s_recovers() {
     let mut m = running(1.0);
-    m.handle(Event::Ended(Role::Serve, Death::Signal(9)), at(1.0));
+    m.handle(Event::Exited(SERVER, ExitReason::Signal(9)), at(1.0));
     m.handle(Event::Tick(&alive(at(1.0))), at(1.0));
     ticks(&mut m, 1.0, 6.0);
     assert_eq!(
         m.handle(Event::Tick(&alive(at(6.25))), at(6.25)),
-        [Action::Recovered(Role::Serve)]
+        [Action::Recovered(SERVER)]
     );
 }

@@ -1,8 +1,9 @@
-//! What a child gives up before its first foreign byte, so that a broken parser gains little: the server keeps no files but
-//! its own, the workers no network. Both for good, and for whatever they start. Knows no room.
+//! The sandboxes that children enter before they read the first byte from outside, so that a
+//! compromised parser gains little: the server keeps no files except its own, the workers no network.
+//! Both are final, also for the programs that they start.
 //!
-//! Best effort: a kernel without Landlock (Linux 5.13) or seccomp, or an architecture without a filter, leaves a child as it
-//! is, and the caller says so in the log.
+//! Best effort: without Landlock (Linux 5.13), without seccomp, or on an architecture without a
+//! filter, a child keeps its rights, and the caller logs that.
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathFd, Ruleset, RulesetAttr,
@@ -15,10 +16,10 @@ use seccompiler::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Linux 6.12: the newest rights whose meaning we have checked. An older kernel enforces those that it knows.
+/// Linux 6.12: the newest rights that were reviewed. An older kernel enforces those that it knows.
 const ABI_CHECKED: ABI = ABI::V6;
 
-/// Where name resolution and the system's certificates are looked up.
+/// The files of name resolution and the system's certificates.
 const RESOLVER_AND_CA: [&str; 13] = [
     "/etc/resolv.conf",
     "/run/systemd/resolve",
@@ -35,40 +36,40 @@ const RESOLVER_AND_CA: [&str; 13] = [
     "/usr/share/ca-certificates",
 ];
 
-/// Why a child goes on without its sandbox, or with a part of it.
+/// Why a sandbox is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     #[error("Landlock failed")]
     Landlock(#[from] landlock::RulesetError),
-    #[error("this kernel has no Landlock")]
+    #[error("this kernel does not support Landlock")]
     NoLandlock,
-    #[error("this kernel's Landlock is older than Linux 6.12: a part of the rules is not enforced")]
+    #[error("this kernel's Landlock is older than Linux 6.12: some of the rules are not enforced")]
     OldLandlock,
     #[error("seccomp failed")]
     Seccomp(#[from] seccompiler::Error),
-    #[error("no filter can be made for this machine")]
+    #[error("no seccomp filter can be made for this architecture")]
     Filter(#[from] seccompiler::BackendError),
-    #[error("its capabilities cannot be given up")]
-    Capabilities(#[source] nix::Error),
-    #[error("its memory cannot be kept from core dumps")]
+    #[error("the capabilities cannot be dropped")]
+    Capabilities(#[source] caps::errors::CapsError),
+    #[error("the memory cannot be excluded from core dumps")]
     Memory(#[source] nix::Error),
 }
 
 impl SandboxError {
-    /// It is so for whoever tries, until another kernel runs.
-    pub fn is_the_kernels(&self) -> bool {
+    /// Whether this kernel does not support it: each try on it fails.
+    pub fn is_kernel_limit(&self) -> bool {
         matches!(self, Self::NoLandlock | Self::OldLandlock | Self::Filter(_))
     }
 }
 
-/// For the server: from here on it opens no file but those in the directories of `files` (the token, the certificate) and what
-/// name resolution needs, no device, starts no program, reaches no service by a UNIX socket, signals nobody, and gains no
-/// privilege. What is open stays open.
+/// Enters the server's sandbox: it can open no files except those in the directories of `files` (the
+/// token, the certificate) and those of name resolution, no device; it starts no program, connects
+/// to no UNIX socket, signals no process outside, and gains no privilege. What is open stays open.
 ///
-/// The directories and not the files, since a renewed file arrives by rename and is another file.
+/// The directories, not the files: a renewed file is put in place by rename, and is another file.
 ///
 /// # Errors
-/// When not all of it could be had; what could be had is in force.
+/// A part is not available; the others are in force.
 pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
     let services = local_filter()
         .map_err(SandboxError::from)
@@ -85,23 +86,25 @@ pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
     let files = rules
         .restrict_self()
         .map_err(SandboxError::from)
-        .and_then(|status| judged(&status));
+        .and_then(|status| check(&status));
     files.and(services)
 }
 
-/// For the workers: from here on no network socket is made, by them or by what they start (rpicam-vid), and no other process
-/// is traced, read or signalled. Devices stay within reach: they come and go.
+/// Enters the workers' sandbox: neither they nor the programs that they start (rpicam-vid) can open a
+/// network socket, or trace, read or signal other processes. Devices stay accessible: they come and
+/// go.
 ///
-/// UNIX and netlink sockets stay: ALSA's plugins and udev speak over them.
+/// UNIX and netlink sockets stay: ALSA's plugins and udev use them.
 ///
 /// # Errors
-/// When not all of it could be had; what could be had is in force.
+/// A part is not available; the others are in force.
 pub fn without_network() -> Result<(), SandboxError> {
     let network = network_filter()
         .map_err(SandboxError::from)
         .and_then(|filter| Ok(apply_filter(&filter)?));
-    // A process in a Landlock domain cannot trace those outside it, nor write their memory by way of /proc, which seccomp
-    // could not tell from other writes. A domain needs a right to forbid; no worker makes device nodes.
+    // A process in a Landlock domain cannot trace those outside it, nor write their memory through
+    // /proc, which seccomp could not tell from other writes. A domain must deny some right; no worker
+    // makes device nodes.
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::MakeBlock | AccessFs::MakeChar)?
@@ -110,11 +113,11 @@ pub fn without_network() -> Result<(), SandboxError> {
     let others = rules
         .restrict_self()
         .map_err(SandboxError::from)
-        .and_then(|status| judged(&status));
+        .and_then(|status| check(&status));
     network.and(others)
 }
 
-fn judged(status: &landlock::RestrictionStatus) -> Result<(), SandboxError> {
+fn check(status: &landlock::RestrictionStatus) -> Result<(), SandboxError> {
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
         RulesetStatus::PartiallyEnforced => Err(SandboxError::OldLandlock),
@@ -122,8 +125,8 @@ fn judged(status: &landlock::RestrictionStatus) -> Result<(), SandboxError> {
     }
 }
 
-/// Where a file is, and where it really is: certificates are often symbolic links into an archive. A file in `/` itself stands
-/// for itself alone.
+/// The directories of a file and of what it links to: certificates are often symbolic links into an
+/// archive. For a file in `/` itself, the file.
 fn directories(file: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(file).ok();
     let real = std::fs::canonicalize(file).ok();
@@ -139,7 +142,8 @@ fn directories(file: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What never matters to camera, sound or network. io_uring makes sockets behind the filter's back.
+/// System calls that neither video, audio nor network need. io_uring would make sockets that the
+/// filter does not see.
 const NEVER: [i64; 7] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -150,7 +154,7 @@ const NEVER: [i64; 7] = [
     libc::SYS_process_vm_writev,
 ];
 
-/// Everything is allowed but what opens a network socket or takes one from another process.
+/// Allows everything except opening a network socket or taking one from another process.
 fn network_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     filter([
         (
@@ -164,9 +168,10 @@ fn network_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     ])
 }
 
-/// Everything is allowed but what reaches a service of this machine by a UNIX socket, which Landlock does not restrict, starts
-/// a program or opens a file by its number. A pair of stream sockets stays, which tokio's signals go through: unlike
-/// datagram sockets these can never be connected elsewhere.
+/// Allows everything except making UNIX sockets, by which services of this machine can be reached and
+/// which Landlock does not restrict, starting a program, and opening a file by its handle. Pairs of
+/// stream sockets stay, which tokio's signals go through: unlike datagram sockets these can never be
+/// connected elsewhere. The descriptor channel is such a pair, made before the fork.
 fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     /// The type without its flags, SOCK_TYPE_MASK of linux/net.h.
     const TYPE: u64 = 0xf;
@@ -206,8 +211,8 @@ fn family_other_than(wanted: &[i32]) -> Result<SeccompRule, seccompiler::Backend
     SeccompRule::new(wanted.iter().map(other_than).collect::<Result<_, _>>()?)
 }
 
-/// Refuses these calls where a rule of theirs matches, always where they have none, and [`NEVER`]. With EACCES, as a firewall
-/// would: a library that tries lives on.
+/// Refuses these calls where one of their rules matches, always where they have none, and [`NEVER`].
+/// With EACCES, as a firewall would: a library that tries continues.
 fn filter(
     calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
@@ -215,7 +220,7 @@ fn filter(
         .into_iter()
         .chain(NEVER.map(|call| (call, Vec::new())))
         .collect();
-    // The terminal is shared with the person who started the program: what is put into its input is typed into their shell.
+    // The terminal is that of the user's shell: what is put into its input would be typed into it.
     let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
         SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)
     });

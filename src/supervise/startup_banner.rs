@@ -1,14 +1,13 @@
-//! The addresses at which the program can be reached, as a person would paste them. Knows the listener only.
+//! The log lines at start: the addresses of the program, ready to paste, and what is open to everyone.
 
 use crate::config::Access;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Logs a line for each address: every interface's own where the listener is on all of them; and where the page is, which
-/// with `serve_client` is at these addresses.
-///
-/// Where no token is asked for, one more line says what is open to whom.
-pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool) {
+/// Logs a line for each address (of every interface where the listener is on all of them), where the
+/// page is, which with `serve_client` is at these addresses, and, without a token, what is open to
+/// whom.
+pub fn log(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool) {
     let port = listening.port();
     let s = if tls { "s" } else { "" };
     for ip in addresses(listening.ip()) {
@@ -19,29 +18,29 @@ pub fn announce(listening: SocketAddr, access: &Access, tls: bool, serve_client:
         );
     }
     if !serve_client {
-        let takes_files =
+        let allows_files =
             access.file_origin || access.token.is_some() || access.token_file.is_some();
-        let file = if takes_files {
+        let file = if allows_files {
             "public/index.html, opened as a file; "
         } else {
             ""
         };
         tracing::info!("the page: {file}--serve-client serves it at /");
     }
-    if let Some(open) = what_is_open(listening.ip(), access) {
+    if let Some(open) = open_access(listening.ip(), access) {
         tracing::warn!("no --token: {open}");
     }
 }
 
-fn what_is_open(ip: IpAddr, access: &Access) -> Option<String> {
+fn open_access(ip: IpAddr, access: &Access) -> Option<String> {
     if access.token.is_some() || access.token_file.is_some() {
         return None;
     }
     let machines =
-        (!ip.is_loopback()).then_some("everybody who can reach this machine can see and hear");
+        (!ip.is_loopback()).then_some("everyone who can reach this machine can watch and listen");
     // A file's origin is `null`, and so is that of a sandboxed frame in any page.
     let pages = access.file_origin.then_some(
-        "any web page that is open in a browser with a way to this address can watch, from a sandboxed frame (--no-file-origin)",
+        "any web page in a browser that can reach this address can watch, from a sandboxed frame (--no-file-origin)",
     );
     let open: Vec<_> = machines.into_iter().chain(pages).collect();
     (!open.is_empty()).then(|| open.join("; "))
@@ -57,7 +56,7 @@ fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
         let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
     });
-    // A link-local IPv6 address says nothing without its interface, which browsers do not take.
+    // A link-local IPv6 address is useless without its interface, which browsers do not accept.
     let shown = |a: &IpAddr| {
         (ip.is_ipv6() || a.is_ipv4()) && !matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local())
     };
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_interface_means_each_of_its_addresses() {
+    fn addresses_unspecified_is_those_of_all_interfaces() {
         let found = addresses(IpAddr::from([0, 0, 0, 0]));
         assert!(found.contains(&IpAddr::from([127, 0, 0, 1])), "{found:?}");
         assert!(found.iter().all(IpAddr::is_ipv4));
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_token_guards_is_said_and_to_whom_it_is_open() {
+    fn open_access_without_token_names_machines_and_pages() {
         let open = Access {
             file_origin: true,
             ..Access::default()
@@ -95,7 +94,7 @@ mod tests {
             ..open.clone()
         };
         let (network, loopback) = (IpAddr::from([192, 0, 2, 7]), IpAddr::from([127, 0, 0, 1]));
-        let said = |ip, access| what_is_open(ip, access).unwrap_or_default();
+        let said = |ip, access| open_access(ip, access).unwrap_or_default();
         for (ip, access, machines, pages) in [
             (network, &open, true, true),
             (network, &no_files, true, false),
@@ -105,7 +104,7 @@ mod tests {
         ] {
             let said = said(ip, access);
             assert_eq!(
-                (said.contains("everybody"), said.contains("web page")),
+                (said.contains("everyone"), said.contains("web page")),
                 (machines, pages),
                 "{ip} {access:?}: {said}"
             );

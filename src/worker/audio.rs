@@ -53,7 +53,8 @@ fn stream(
     }
     while !worker.stop.asked() {
         let now = MonoNs::now();
-        worker.status.beat(now);
+        worker.status.set_heartbeat(now);
+        worker.read_requests();
         description.tell(worker, now, || source.info());
         worker.status.set_state(WorkerState::Streaming);
         let Some(chunk) = source.next_chunk(GRAB)? else {
@@ -64,7 +65,7 @@ fn stream(
             worker.note_number(&outlet.lane);
         }
         let now = MonoNs::now();
-        worker.status.note_capture(now);
+        worker.status.set_last_capture(now);
         if worker.good(now) {
             outlets.iter_mut().for_each(|outlet| outlet.told.clear());
         }

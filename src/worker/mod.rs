@@ -9,10 +9,12 @@ pub mod video;
 
 pub use ring_publisher::Lane;
 
+use crate::ipc::control::{ControlReader, UNIX_OFFSET};
 use crate::ipc::ring::StatusWriter;
+use crate::ipc::status::{Answer, RequestResult};
 use crate::log::Told;
 use crate::media::{MonoNs, StreamInfo, WorkerState};
-use crate::source::SourceError;
+use crate::source::{ClockOffset, SourceError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -21,6 +23,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 /// A missing or failed device is tried again this often.
@@ -61,6 +66,8 @@ impl Stop {
 /// A worker: its word to the supervisor, and what it has told the user so far.
 pub struct Worker {
     status: StatusWriter,
+    control: ControlReader,
+    unix_offset: UnixOffset,
     stop: Stop,
     exit_on_device_error: bool,
     trouble: Trouble,
@@ -69,6 +76,19 @@ pub struct Worker {
     /// Device and format, as they were last logged.
     named: Option<(String, String)>,
     notes: Told,
+}
+
+/// UNIX time minus CLOCK_MONOTONIC as the server maps it, ns; 0 until it is known. For the test
+/// pattern, which reads it in whatever thread it runs.
+#[derive(Clone, Debug, Default)]
+struct UnixOffset(Arc<AtomicI64>);
+
+impl UnixOffset {
+    fn clock_offset(&self) -> ClockOffset {
+        let offset = self.0.clone();
+        // Relaxed: a value by itself.
+        Box::new(move || offset.load(Relaxed))
+    }
 }
 
 /// Why a worker's loop ended.
@@ -84,6 +104,7 @@ impl Worker {
     /// `before`: what an earlier life streamed when it ended. It was logged then.
     pub fn new(
         status: StatusWriter,
+        control: ControlReader,
         stop: Stop,
         exit_on_device_error: bool,
         before: Option<StreamInfo>,
@@ -92,6 +113,8 @@ impl Worker {
         let named = before.map(|info| (info.device, info.device_format));
         Self {
             status,
+            control,
+            unix_offset: UnixOffset::default(),
             stop,
             exit_on_device_error,
             trouble,
@@ -101,10 +124,37 @@ impl Worker {
         }
     }
 
+    /// The server's UNIX offset, kept up to date by [`read_requests`](Self::read_requests).
+    fn unix_offset(&self) -> UnixOffset {
+        self.unix_offset.clone()
+    }
+
+    /// Carries out the new requests of the control page. Their contents are untrusted.
+    fn read_requests(&mut self) {
+        let Self {
+            control,
+            status,
+            unix_offset,
+            ..
+        } = self;
+        control.poll(|request| match request.id {
+            // Changes up to ten times a second: not answered.
+            UNIX_OFFSET => unix_offset.0.store(request.value as i64, Relaxed),
+            _ => status.answer(
+                request.slot,
+                Answer {
+                    number: request.number,
+                    value: 0,
+                    result: RequestResult::Unknown,
+                },
+            ),
+        });
+    }
+
     /// Opens the device, however long that takes. A device that is missing is looked for every 250 ms.
     fn open<S>(&mut self, mut open: impl FnMut() -> Result<S, SourceError>) -> Result<S, End> {
         loop {
-            self.status.beat(MonoNs::now());
+            self.status.set_heartbeat(MonoNs::now());
             if self.stop.asked() {
                 return Err(End::Asked);
             }
@@ -131,7 +181,7 @@ impl Worker {
         let until = MonoNs::now() + pause;
         loop {
             let now = MonoNs::now();
-            self.status.beat(now);
+            self.status.set_heartbeat(now);
             if now >= until || plugged() != before {
                 return Ok(());
             }
@@ -144,12 +194,12 @@ impl Worker {
     /// Leaves word of which very device it is, for the worker's next life: a number alone may by then lead to another one.
     fn note_device<T: Serialize>(&mut self, device: &T) {
         self.status
-            .leave_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
+            .save_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
     }
 
     /// The device of the life before. Whoever took that life over may have written it, and its texts get into messages.
     fn noted_device<T: DeserializeOwned>(&self) -> Option<T> {
-        let note: Value = serde_json::from_slice(&self.status.note_left()?).ok()?;
+        let note: Value = serde_json::from_slice(&self.status.saved_note()?).ok()?;
         serde_json::from_value(is_plain(&note).then_some(note)?).ok()
     }
 
@@ -259,11 +309,13 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipc::control::SharedControl;
     use crate::ipc::ring::SharedStatus;
 
     fn life(page: &SharedStatus) -> Worker {
         Worker::new(
             page.writer(),
+            SharedControl::create("test").expect("memory").reader(),
             Stop::on_sigterm().expect("a signalfd"),
             false,
             None,
@@ -272,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_by_the_next_life_and_a_scribbled_one_is_none() {
-        let page = SharedStatus::create("test").expect("a page");
+        let page = SharedStatus::create("test", &[]).expect("a page");
         assert_eq!(life(&page).noted_device::<(String, u32)>(), None);
         life(&page).note_device(&("Fake Cam", 7));
         assert_eq!(life(&page).noted_device(), Some(("Fake Cam".to_owned(), 7)));
@@ -284,7 +336,7 @@ mod tests {
             b"[\"Fake\\nERROR all is lost\", 7]",
             &[b'['; 2000],
         ] {
-            life(&page).status.leave_note(scribbled);
+            life(&page).status.save_note(scribbled);
             assert_eq!(
                 life(&page).noted_device::<(String, u32)>(),
                 None,

@@ -29,12 +29,6 @@ impl Lane {
         self.ring.demand()
     }
 
-    /// Reads the server's UNIX time minus CLOCK_MONOTONIC, ns; 0 until it is known.
-    pub fn clock_offset(&self) -> Box<dyn Fn() -> i64 + Send> {
-        let demand = self.ring.demand_reader();
-        Box::new(move || demand.clock_offset_ns())
-    }
-
     /// The number that the next packet gets.
     pub fn next_sequence(&self) -> u64 {
         self.next

@@ -11,7 +11,7 @@ use crate::log::Told;
 use crate::media::frame::RawFrame;
 use crate::media::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::source;
-use crate::source::{Capture, ClockOffset, SourceError, SourceIdentity, VideoSource};
+use crate::source::{Capture, SourceError, SourceIdentity, VideoSource};
 use std::time::Duration;
 
 /// Runs until the supervisor asks it to end, or a device fails and that was to be the end.
@@ -26,8 +26,9 @@ pub fn run(mut worker: Worker, video: &VideoConfig, lanes: Vec<Lane>) -> End {
         .iter()
         .for_each(|outlet| worker.note_number(&outlet.lane));
     loop {
+        let unix_offset = worker.unix_offset();
         let mut source = match worker
-            .open(|| source::open_video(video, known.as_ref(), clock_offset(&frames)))
+            .open(|| source::open_video(video, known.as_ref(), unix_offset.clock_offset()))
         {
             Ok(source) => source,
             Err(end) => return end,
@@ -59,7 +60,8 @@ fn stream(
     }
     let mut description = Description::default();
     while !worker.stop.asked() {
-        worker.status.beat(MonoNs::now());
+        worker.status.set_heartbeat(MonoNs::now());
+        worker.read_requests();
         let grabbed = source.next_frame(GRAB)?;
         // Before the frame is handed over, so that whoever gets it knows that the camera is back. A device that is open and gives
         // nothing is the supervisor's to judge.
@@ -84,7 +86,7 @@ fn stream(
             }
         }
         let now = MonoNs::now();
-        worker.status.note_capture(now);
+        worker.status.set_last_capture(now);
         frames
             .outlets
             .iter()
@@ -222,13 +224,6 @@ impl Frames {
                     .map_or(0, |outlet| outlet.lane.next_sequence())
             );
         }
-    }
-}
-
-fn clock_offset(frames: &Frames) -> ClockOffset {
-    match frames.outlets.first() {
-        Some(outlet) => outlet.lane.clock_offset(),
-        None => Box::new(|| 0),
     }
 }
 

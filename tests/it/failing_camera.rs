@@ -128,15 +128,15 @@ fn worker_dying_repeatedly_is_logged_once_until_it_recovers() {
         kill(worker, libc::SIGKILL);
         worker = program.child("stampcast-video", Some(worker));
     }
-    program.line(&["INFO", "stampcast-video works again"]);
+    program.line(&["INFO", "stampcast-video recovered"]);
     assert_eq!(
-        count(&program, "stampcast-video was ended by signal 9"),
+        count(&program, "stampcast-video was killed by signal 9"),
         1,
         "{:?}",
         program.lines()
     );
     kill(worker, libc::SIGKILL);
     until("the next death to be told", || {
-        (count(&program, "stampcast-video was ended by signal 9") == 2).then_some(())
+        (count(&program, "stampcast-video was killed by signal 9") == 2).then_some(())
     });
 }

@@ -204,7 +204,7 @@ fn worker_out_of_memory_ends_and_its_successor_streams() {
         before,
         "it was another worker that gave it"
     );
-    program.line(&["stampcast-video was ended by signal 6"]);
+    program.line(&["stampcast-video was killed by signal 6"]);
     for _ in 0..50 {
         sound_only(&mut sound);
     }

@@ -206,7 +206,7 @@ fn worker_killed_or_stopped_is_replaced_and_viewers_stay() {
         program
             .lines()
             .iter()
-            .any(|l| l.contains("stampcast-video is killed: its loop has not moved")),
+            .any(|l| l.contains("stampcast-video is killed: no heartbeat")),
         "a hang is named"
     );
 }
@@ -406,7 +406,7 @@ fn device_hanging_with_exit_on_device_error_ends_with_exit_code_3() {
     Viewer::connect(&program.url("")).frame();
     kill(program.child("stampcast-video", None), libc::SIGSTOP);
     assert_eq!(program.wait().code(), Some(3));
-    program.line(&["stampcast-video is killed: its loop has not moved"]);
+    program.line(&["stampcast-video is killed: no heartbeat"]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn camera_stalled_is_noticed_and_recovers() {
     viewer.picture();
     let (line, began) = (program.log_length(), Instant::now());
     camera.set("percentage_of_dropped_buffers", 100);
-    program.wait_for_line(line, &["delivered nothing"]);
+    program.wait_for_line(line, &["no data from its device"]);
     figure(
         "camera stalled, time until it is noticed",
         seconds_since(began),
@@ -71,7 +71,7 @@ fn usb_camera_stalled_is_noticed_and_recovers() {
     viewer.picture();
     let line = program.log_length();
     camera.mode("stall");
-    program.wait_for_line(line, &["delivered nothing"]);
+    program.wait_for_line(line, &["no data from its device"]);
     let healed = Instant::now();
     camera.mode("go");
     picture_back(&mut viewer, "USB camera stalled", healed);

@@ -56,7 +56,7 @@ fn microphone_stalled_recovers_and_video_is_continuous() {
     let (program, mut viewer, witness) = watched("MIC");
     let (line, began) = (program.log_length(), Instant::now());
     microphone.mode("stall");
-    let told = program.wait_for_line(line, &["delivered nothing"]);
+    let told = program.wait_for_line(line, &["no data from its device"]);
     assert!(told.contains("stampcast-audio"), "{told}");
     figure(
         "microphone stalled, time until it is noticed",

@@ -1,5 +1,5 @@
-//! Which parts of the data area are in use: the writer's own bookkeeping, rebuilt from the slots after a writer's death.
-//! Knows no memory.
+//! Which parts of the data area are in use: the writer's own bookkeeping, rebuilt from the slots by a
+//! new writer. Touches no memory.
 
 use super::layout::LINE;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,10 +11,10 @@ pub struct Extent {
     pub words: usize,
 }
 
-/// The data area as gaps and live extents. Each new extent takes the lowest gap that it fits into, so that the memory ever
-/// touched is the largest backlog and not the capacity.
+/// The data area as gaps and live extents. A new extent takes the lowest gap that it fits into, so
+/// that the memory ever touched is the largest backlog, not the capacity.
 #[derive(Debug)]
-pub struct Space {
+pub struct Allocator {
     total: usize,
     /// Start to length; no two gaps touch.
     gaps: BTreeMap<usize, usize>,
@@ -22,7 +22,7 @@ pub struct Space {
     live: VecDeque<Extent>,
 }
 
-impl Space {
+impl Allocator {
     pub fn new(total: usize) -> Self {
         Self {
             total,
@@ -31,7 +31,8 @@ impl Space {
         }
     }
 
-    /// What a payload of `words` takes: whole lines, and a line even when it is empty, so that every record has a place.
+    /// The words that a payload of `words` takes: whole lines, and a line even when it is empty, so
+    /// that every record has a place.
     pub fn rounded(words: usize) -> usize {
         words.next_multiple_of(LINE).max(LINE)
     }
@@ -58,7 +59,8 @@ impl Space {
         fits
     }
 
-    /// Frees the oldest extent and says in which gap it now lies. `None` when nothing is live.
+    /// Frees the oldest extent and returns the gap that it is now part of. `None` when nothing is
+    /// live.
     pub fn release_oldest(&mut self) -> Option<Extent> {
         let mut freed = self.live.pop_front()?;
         if let Some((&at, &gap)) = self.gaps.range(..freed.at).next_back()

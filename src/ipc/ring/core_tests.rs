@@ -1,7 +1,7 @@
 //! The ring's core on the heap: against a plain queue, killed at every store, scribbled on, under two threads. Also for
 //! Miri: `cargo +nightly miri test --lib ring::core_tests`.
 
-use super::allocator::{Extent, Space};
+use super::allocator::{Allocator, Extent};
 use super::layout::Geometry;
 use super::reader::{Reader, Record, RingFault};
 use super::writer::Writer;
@@ -52,7 +52,7 @@ fn cases(count: u32) -> ProptestConfig {
 fn pop_checked(reader: &mut Reader<Heap, 1>) -> Option<Record<1>> {
     let mut bytes = Vec::new();
     let record = reader.pop(&mut bytes).unwrap()?;
-    assert_eq!(bytes, payload(record.label[0], bytes.len()));
+    assert_eq!(bytes, payload(record.header[0], bytes.len()));
     Some(record)
 }
 
@@ -79,7 +79,7 @@ proptest! {
                 }
             } else {
                 let mut bytes = Vec::new();
-                let popped = reader.pop(&mut bytes).unwrap().map(|r| (r.label[0], bytes.len()));
+                let popped = reader.pop(&mut bytes).unwrap().map(|r| (r.header[0], bytes.len()));
                 prop_assert_eq!(popped, model.pop_front());
             }
         }
@@ -107,8 +107,8 @@ proptest! {
                 0..=5 => prop_assert!(writer.push([next], &payload(next, length)).is_err()),
                 6..=7 => {
                     if let Some(record) = pop_checked(&mut reader) {
-                        prop_assert!(Some(record.label[0]) > before);
-                        before = Some(record.label[0]);
+                        prop_assert!(Some(record.header[0]) > before);
+                        before = Some(record.header[0]);
                         read += 1;
                     }
                 }
@@ -155,7 +155,7 @@ proptest! {
         for n in 0..10 {
             writer.push([n], &payload(n, 100)).unwrap();
             let record = pop_checked(&mut reader);
-            prop_assert_eq!(record.map(|r| r.label[0]), Some(n));
+            prop_assert_eq!(record.map(|r| r.header[0]), Some(n));
         }
     }
 
@@ -164,14 +164,14 @@ proptest! {
     fn extents_never_overlap_and_lie_as_low_as_they_can(
         steps in proptest::collection::vec((any::<bool>(), 1usize..40), 1..100),
     ) {
-        let mut space = Space::new(256);
+        let mut space = Allocator::new(256);
         let mut live: VecDeque<Extent> = VecDeque::new();
         let free = |live: &VecDeque<Extent>, at: usize, words: usize| {
             at + words <= 256 && live.iter().all(|e| at + words <= e.at || e.at + e.words <= at)
         };
         for (place, words) in steps {
             if place {
-                let words = Space::rounded(words);
+                let words = Allocator::rounded(words);
                 let lowest = (0..256).step_by(8).find(|&at| free(&live, at, words));
                 prop_assert_eq!(space.place(words), lowest);
                 live.extend(lowest.map(|at| Extent { at, words }));
@@ -259,8 +259,8 @@ fn a_writer_killed_at_any_store_leaves_whole_records_and_a_ring_that_goes_on() {
         let mut seen = Vec::new();
         let mut read_all = |reader: &mut Reader<Mortal, 1>| {
             while let Some(record) = reader.pop(&mut bytes).unwrap() {
-                assert_eq!(bytes, payload(record.label[0], bytes.len()));
-                seen.push(record.label[0]);
+                assert_eq!(bytes, payload(record.header[0], bytes.len()));
+                seen.push(record.header[0]);
             }
         };
         // Alternately, the reader reads before the new writer comes, and after it has pushed.
@@ -297,7 +297,7 @@ fn unread_records_survive_the_writer() {
     let mut writer = Writer::recover(memory, geometry);
     writer.push([3], &payload(3, 60)).unwrap();
     let rest: Vec<u64> = std::iter::from_fn(|| pop_checked(&mut reader))
-        .map(|r| r.label[0])
+        .map(|r| r.header[0])
         .collect();
     assert_eq!(rest, [1, 2, 3]);
 }
@@ -310,7 +310,7 @@ fn a_new_reader_starts_at_the_head() {
     let mut reader = Reader::new(memory, geometry);
     assert_eq!(pop_checked(&mut reader), None);
     writer.push([1], &payload(1, 3)).unwrap();
-    assert_eq!(pop_checked(&mut reader).map(|r| r.label[0]), Some(1));
+    assert_eq!(pop_checked(&mut reader).map(|r| r.header[0]), Some(1));
     assert_eq!(reader.dropped(), 0);
 }
 
@@ -396,10 +396,10 @@ fn a_reader_beside_a_fast_writer_sees_whole_records_in_order() {
             Ok(Some(record)) => {
                 assert_eq!(
                     bytes,
-                    payload(record.label[0], record.label[0] as usize % 200)
+                    payload(record.header[0], record.header[0] as usize % 200)
                 );
-                assert!(record.label[0] > last);
-                last = record.label[0];
+                assert!(record.header[0] > last);
+                last = record.header[0];
                 seen += 1;
             }
             Ok(None) => std::thread::yield_now(),

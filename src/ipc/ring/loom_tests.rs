@@ -1,10 +1,12 @@
-//! The ring and the text page under loom: every interleaving of one writer and one reader (up to the preemptions given),
-//! and every value that the memory model lets a relaxed load see.
+//! The ring, the text and the control page under loom: every interleaving of one writer and one
+//! reader (up to the given number of preemptions), and every value that the memory model lets a
+//! relaxed load see.
 
 use super::layout::Geometry;
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::ipc::memory::{Memory, Word};
+use crate::ipc::seqlock::Seqlock;
 use crate::ipc::status::seqlock_text::Text;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, fence};
@@ -85,7 +87,7 @@ impl Follower {
         let Some(record) = self.reader.pop(&mut payload).unwrap() else {
             return false;
         };
-        let number = record.label[0];
+        let number = record.header[0];
         assert!(number > self.last && record.number + 1 == number);
         assert_eq!(payload, (number * 0x0101).to_ne_bytes());
         self.last = number;
@@ -95,24 +97,24 @@ impl Follower {
 }
 
 #[test]
-fn a_ring_short_of_slots_gives_whole_records_in_order() {
+fn ring_short_of_slots_gives_whole_records_in_order() {
     explore(2, || whole_and_in_order(2, 4, 3));
 }
 
 #[test]
-fn a_ring_short_of_bytes_gives_whole_records_in_order() {
+fn ring_short_of_bytes_gives_whole_records_in_order() {
     explore(3, || whole_and_in_order(4, 1, 2));
 }
 
 #[test]
-fn a_ring_of_one_slot_gives_whole_records_in_order() {
+fn ring_of_one_slot_gives_whole_records_in_order() {
     explore(3, || whole_and_in_order(1, 1, 2));
 }
 
 #[test]
-fn a_text_is_read_whole_or_not_at_all() {
-    // The writer is the main thread: loom remembers one access a word, so a spawned writer's own load would hide the
-    // reader's from it, and it would see no reason to interleave them.
+fn text_is_read_whole_or_not_at_all() {
+    // The writer is the main thread: loom remembers one access per word, so a spawned writer's own
+    // load would hide the reader's, and loom would see no reason to interleave them.
     explore(2, || {
         let memory = Modelled::new(3);
         let text = Text { at: 0, capacity: 8 };
@@ -126,5 +128,23 @@ fn a_text_is_read_whole_or_not_at_all() {
             "{read:?}"
         );
         assert_eq!(text.read(&memory).as_deref(), Some(&b"another"[..]));
+    });
+}
+
+#[test]
+fn seqlock_is_read_whole_or_not_at_all() {
+    explore(2, || {
+        let memory = Modelled::new(Seqlock::<2>::WORDS);
+        let lock = Seqlock::<2> { at: 0 };
+        lock.write(&memory, [1, 10]);
+        let theirs = memory.clone();
+        let reading = loom::thread::spawn(move || lock.read(&theirs));
+        lock.write(&memory, [2, 20]);
+        let read = reading.join().unwrap();
+        assert!(
+            matches!(read, None | Some((1, [1, 10]) | (2, [2, 20]))),
+            "{read:?}"
+        );
+        assert_eq!(lock.read(&memory), Some((2, [2, 20])));
     });
 }

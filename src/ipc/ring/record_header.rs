@@ -1,21 +1,23 @@
-//! A packet's [`PacketMeta`] as the words of a slot, and back with every value checked. Knows no memory.
+//! The record header: a packet's [`PacketMeta`] as the words of a slot, and back with every value
+//! checked.
 
 use crate::media::{Losses, MonoNs, PacketMeta, Shape};
 
-/// Words of a label.
-pub const LABEL: usize = 6;
+/// Words of a record header.
+pub const LABEL_WORDS: usize = 6;
 
 const KEYFRAME: u64 = 1;
 const AUDIO: u64 = 2;
 const FLAGS: u64 = KEYFRAME | AUDIO;
-/// Numbers stay exact in JSON: they may not exceed 2^53 - 1. At a thousand packets a second: 285,000 years.
+/// Sequence numbers stay exact in JSON: at most 2^53 - 1. At a thousand packets a second: 285,000
+/// years.
 pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 const MAX_RATE_HZ: u32 = 768_000;
 const MAX_CHANNELS: u16 = 32;
-/// The lower bits of an audio shape hold the channels, the others the rate.
+/// The low bits of an audio shape hold the channels, the others the sample rate.
 const CHANNEL_BITS: u32 = 8;
 
-pub fn encode(meta: &PacketMeta) -> [u64; LABEL] {
+pub fn encode(meta: &PacketMeta) -> [u64; LABEL_WORDS] {
     let (kind, shape) = match meta.shape {
         Shape::Video { width, height } => (0, u32::from(width) << 16 | u32::from(height)),
         Shape::Audio { rate_hz, channels } => {
@@ -33,16 +35,19 @@ pub fn encode(meta: &PacketMeta) -> [u64; LABEL] {
     ]
 }
 
-/// The label that `words` hold, or what is wrong with it.
-pub fn decode(words: [u64; LABEL]) -> Result<PacketMeta, &'static str> {
-    let [sequence, capture_time, life, shape, packets, absences] = words;
+/// The metadata that `words` hold.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn decode(words: [u64; LABEL_WORDS]) -> Result<PacketMeta, &'static str> {
+    let [sequence, capture_time, generation, shape, packets, absences] = words;
     if sequence > MAX_SEQUENCE {
         return Err("its sequence number is out of range");
     }
     if capture_time > i64::MAX as u64 {
         return Err("its capture time is out of range");
     }
-    let (generation, flags) = unpair(life);
+    let (generation, flags) = unpair(generation);
     let flags = u64::from(flags);
     if flags & !FLAGS != 0 {
         return Err("it has unknown flags");
@@ -73,7 +78,7 @@ pub fn decode(words: [u64; LABEL]) -> Result<PacketMeta, &'static str> {
 fn video(shape: u32) -> Result<Shape, &'static str> {
     match ((shape >> 16) as u16, shape as u16) {
         (width @ 1.., height @ 1..) => Ok(Shape::Video { width, height }),
-        _ => Err("its picture size is out of range"),
+        _ => Err("its frame size is out of range"),
     }
 }
 

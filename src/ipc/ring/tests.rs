@@ -1,10 +1,7 @@
-//! The ring and the status page as their two processes use them, here in one.
+//! The ring as its two processes use it, here in one.
 
 use super::*;
-use crate::ipc::status::DESCRIPTION;
-use crate::media::{
-    Encoding, Losses, MonoNs, Shape, StampMark, StampSource, StreamInfo, WorkerState,
-};
+use crate::media::{Losses, MonoNs, Shape, WorkerState};
 use std::time::Duration;
 
 fn meta(sequence: u64) -> PacketMeta {
@@ -32,7 +29,7 @@ fn ring(packets: u32, bytes: usize) -> SharedRing {
 }
 
 #[test]
-fn what_is_pushed_is_popped() {
+fn ring_pushed_packets_are_popped() {
     let ring = ring(4, 4096);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
     let mut payload = Vec::new();
@@ -47,7 +44,7 @@ fn what_is_pushed_is_popped() {
 }
 
 #[test]
-fn full_ring_drops_the_oldest_and_counts_them() {
+fn ring_full_drops_the_oldest_and_counts_them() {
     let ring = ring(3, 4096);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
     for n in 0..5 {
@@ -59,37 +56,6 @@ fn full_ring_drops_the_oldest_and_counts_them() {
         .collect();
     assert_eq!(read, [2, 3, 4]);
     assert_eq!((writer.dropped(), reader.dropped()), (2, 2));
-}
-
-#[test]
-fn state_and_description_reach_the_reader() {
-    let page = SharedStatus::create("test").unwrap();
-    let (mut writer, reader) = (page.writer(), page.reader());
-    assert_eq!(reader.description(), None);
-    assert_eq!(reader.hot().state_since, None);
-    writer.set_state(WorkerState::Streaming);
-    writer.beat(MonoNs::now());
-    writer.set_interval(Duration::from_millis(40));
-    writer.set_next_sequence(Encoding::H264, 17);
-    writer.describe(None, "no camera");
-    let hot = reader.hot();
-    assert_eq!(hot.state, WorkerState::Streaming);
-    assert!(hot.state_since.is_some() && hot.heartbeat.is_some() && hot.last_capture.is_none());
-    assert_eq!(hot.interval, Some(Duration::from_millis(40)));
-    assert_eq!(
-        (
-            hot.next_sequence(Encoding::H264),
-            hot.next_sequence(Encoding::Jpeg)
-        ),
-        (17, 0)
-    );
-    assert_eq!(
-        reader.description(),
-        Some(Description {
-            info: None,
-            message: "no camera".into()
-        })
-    );
 }
 
 fn readable(fd: BorrowedFd<'_>) -> bool {
@@ -107,7 +73,7 @@ fn file(fd: RawFd) -> std::fs::File {
 }
 
 #[test]
-fn limits_out_of_range_are_refused() {
+fn ring_limits_out_of_range_are_refused() {
     for (packets, bytes) in [
         (0, 4096),
         (10_001, 4096),
@@ -135,7 +101,7 @@ fn limits_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_payload_larger_than_the_ring_is_refused_and_disturbs_nothing() {
+fn ring_payload_too_large_is_refused_and_changes_nothing() {
     let ring = ring(4, 128);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
     writer.push(&meta(0), &[1; 128]).unwrap();
@@ -152,20 +118,20 @@ fn a_payload_larger_than_the_ring_is_refused_and_disturbs_nothing() {
 }
 
 #[test]
-fn a_push_makes_the_event_readable_until_it_is_cleared() {
+fn ring_push_makes_the_event_readable_until_drained() {
     let ring = ring(4, 4096);
     let (mut writer, reader) = (ring.writer(), ring.reader());
     assert!(!readable(reader.event_fd()));
     writer.push(&meta(0), b"x").unwrap();
     writer.push(&meta(1), b"y").unwrap();
     assert!(readable(reader.event_fd()));
-    reader.clear_event();
+    reader.drain_event();
     assert!(!readable(reader.event_fd()));
-    reader.clear_event();
+    reader.drain_event();
 }
 
 #[test]
-fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
+fn ring_demand_reaches_the_writer_and_a_new_reader_wants_nothing() {
     let ring = ring(4, 4096);
     let (writer, reader) = (ring.writer(), ring.reader());
     assert_eq!(
@@ -176,12 +142,10 @@ fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
             bitrate_bps: 0
         }
     );
-    assert_eq!(writer.demand_reader().clock_offset_ns(), 0);
     reader.set_demand(true);
     reader.request_keyframe();
     reader.request_keyframe();
     reader.set_bitrate(2_000_000);
-    reader.set_clock_offset_ns(-5);
     assert_eq!(
         writer.demand(),
         Demand {
@@ -190,7 +154,6 @@ fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
             bitrate_bps: 2_000_000
         }
     );
-    assert_eq!(writer.demand_reader().clock_offset_ns(), -5);
     drop(reader);
     let reader = ring.reader();
     assert_eq!(
@@ -205,19 +168,19 @@ fn demand_reaches_the_writer_and_a_new_reader_asks_for_nothing() {
 }
 
 #[test]
-fn a_label_that_makes_no_sense_is_reported_and_skipped_alone() {
+fn ring_invalid_record_header_is_reported_and_only_it_is_skipped() {
     let ring = ring(4, 4096);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
     for n in 0..3 {
         writer.push(&meta(n), b"x").unwrap();
     }
-    let slot = ring.geometry.slot(1) + layout::SLOT_LABEL;
+    let slot = ring.geometry.slot(1) + layout::SLOT_HEADER;
     ring.mapping.words()[slot].store(MAX_SEQUENCE + 1, Relaxed);
     let mut payload = Vec::new();
     assert_eq!(reader.pop(&mut payload), Ok(Some(meta(0))));
     let fault = reader.pop(&mut payload).unwrap_err();
     assert!(
-        matches!(fault, RingFault::Label { record: 1, .. }),
+        matches!(fault, RingFault::Header { record: 1, .. }),
         "{fault}"
     );
     assert!(payload.is_empty());
@@ -225,7 +188,7 @@ fn a_label_that_makes_no_sense_is_reported_and_skipped_alone() {
 }
 
 #[test]
-fn the_size_is_sealed() {
+fn ring_memory_size_is_sealed() {
     let ring = ring(4, 4096);
     let memory = file(ring.fds()[0]);
     let size = memory.metadata().unwrap().len();
@@ -240,7 +203,7 @@ fn the_size_is_sealed() {
 }
 
 #[test]
-fn only_the_backlog_costs_memory() {
+fn ring_memory_grows_with_the_backlog_only() {
     use std::os::unix::fs::MetadataExt;
     let ring = ring(10_000, 64 << 20);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
@@ -260,7 +223,7 @@ fn only_the_backlog_costs_memory() {
 }
 
 #[test]
-fn what_is_dropped_is_closed_and_unmapped() {
+fn ring_dropped_is_closed_and_unmapped() {
     let ring = SharedRing::create(
         "dropped-ring",
         RingLimits {
@@ -282,7 +245,7 @@ fn what_is_dropped_is_closed_and_unmapped() {
 }
 
 #[test]
-fn descriptors_do_not_pass_to_other_programs() {
+fn ring_descriptors_are_closed_on_exec() {
     let ring = ring(4, 4096);
     for fd in ring.fds() {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
@@ -295,122 +258,39 @@ fn descriptors_do_not_pass_to_other_programs() {
     }
 }
 
-fn info(device: String) -> StreamInfo {
-    StreamInfo {
-        device,
-        device_format: "YUYV 640x480".into(),
-        shape: Shape::Video {
-            width: 640,
-            height: 480,
-        },
-        fps: Some(15.0),
-        stamp_marks: StampMark::FrameStart,
-        stamp_source: StampSource::Driver,
-        stamp_clock: "CLOCK_MONOTONIC".into(),
-        uncertainty_ns: None,
-        drift_ppm: None,
-    }
-}
-
+/// What a compromised worker may leave behind: all holders of an eventfd share O_NONBLOCK.
 #[test]
-fn a_description_too_long_is_cut_and_never_lost() {
-    let page = SharedStatus::create("test").unwrap();
-    let (mut writer, reader) = (page.writer(), page.reader());
-    let camera = info("a camera".into());
-    writer.describe(Some(&camera), &"é".repeat(10_000));
-    let said = reader.description().unwrap();
-    assert_eq!(said.info.as_ref(), Some(&camera));
-    assert_eq!(said.message, "é".repeat(512));
-    writer.describe(Some(&info("n".repeat(9_000))), "why");
-    assert_eq!(
-        reader.description(),
-        Some(Description {
-            info: None,
-            message: "why".into()
-        })
-    );
-}
-
-#[test]
-fn a_change_of_state_or_description_rings_and_a_repetition_does_not() {
-    let page = SharedStatus::create("test").unwrap();
-    let (mut writer, reader) = (page.writer(), page.reader());
-    writer.set_state(WorkerState::Starting);
-    assert!(readable(reader.event_fd()));
-    reader.clear_event();
-    let since = reader.hot().state_since;
-    writer.set_state(WorkerState::Starting);
-    writer.beat(MonoNs::now());
-    assert!(!readable(reader.event_fd()));
-    assert_eq!(reader.hot().state_since, since);
-    writer.describe(None, "");
-    assert!(readable(reader.event_fd()));
-}
-
-/// What a worker that was taken over may leave behind: O_NONBLOCK is shared by all who hold an eventfd.
-#[test]
-fn an_eventfd_made_blocking_holds_neither_the_server_nor_the_supervisor() {
+fn ring_and_status_eventfd_made_blocking_blocks_no_reader() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let (done, seen) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let (ring, page) = (ring(4, 4096), SharedStatus::create("test").unwrap());
+        let (ring, page) = (ring(4, 4096), SharedStatus::create("test", &[]).unwrap());
         for fd in [ring.reader().event_fd(), page.reader().event_fd()] {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
         }
         let (server, watcher) = (ring.reader(), page.reader());
-        server.clear_event();
-        watcher.clear_event();
+        server.drain_event();
+        watcher.drain_event();
         // Full: one more would wait.
         nix::unistd::write(watcher.event_fd(), &(u64::MAX - 1).to_ne_bytes()).unwrap();
         watcher.reset(2);
         assert!(readable(watcher.event_fd()));
-        watcher.clear_event();
+        watcher.drain_event();
         assert!(!readable(watcher.event_fd()));
         page.writer().set_state(WorkerState::Starting);
         assert!(
             readable(watcher.event_fd()),
-            "the next life's first word rings"
+            "the first state of the next generation notifies"
         );
         done.send(()).unwrap();
     });
     seen.recv_timeout(Duration::from_secs(20))
-        .expect("nobody was held");
-}
-
-#[test]
-fn a_reset_page_keeps_numbers_description_and_note() {
-    let page = SharedStatus::create("test").unwrap();
-    let (mut writer, reader) = (page.writer(), page.reader());
-    writer.set_state(WorkerState::Streaming);
-    writer.beat(MonoNs(5));
-    writer.note_capture(MonoNs(6));
-    writer.set_interval(Duration::from_secs(1));
-    writer.set_next_sequence(Encoding::Jpeg, 77);
-    writer.describe(None, "the cable");
-    assert_eq!(writer.note_left(), None);
-    writer.leave_note(b"camera 7");
-    assert_eq!((reader.hot().generation, writer.generation()), (0, 0));
-    reader.reset(2);
-    let hot = reader.hot();
-    assert_eq!(
-        (hot.state, hot.state_since, hot.heartbeat),
-        (WorkerState::Starting, None, None)
-    );
-    assert_eq!((hot.last_capture, hot.interval), (None, None));
-    assert_eq!(hot.next_sequence(Encoding::Jpeg), 77);
-    assert_eq!(reader.description().unwrap().message, "the cable");
-    let mut next = page.writer();
-    assert_eq!((hot.generation, next.generation()), (2, 2));
-    assert_eq!(next.note_left().as_deref(), Some(&b"camera 7"[..]));
-    next.leave_note(&[b'x'; 2048]);
-    assert_eq!(next.note_left().map(|note| note.len()), Some(2048));
-    next.leave_note(&[b'x'; 2049]);
-    assert_eq!(next.note_left(), None, "half a note is none");
+        .expect("no reader was blocked");
 }
 
 proptest::proptest! {
     #[test]
-    fn labels_survive_the_words(
+    fn record_header_round_trip(
         numbers: (u32, u64, u64), video: bool, size in (1u16.., 1u16..), rate_hz in 1u32..=768_000, channels in 1u16..=32,
         keyframe: bool, losses: (u32, u32, u32, u32, u32),
     ) {
@@ -427,33 +307,10 @@ proptest::proptest! {
 
     /// Any words at all: an answer or a reason, and no answer that is not plausible.
     #[test]
-    fn hostile_labels_are_refused_or_plausible(words: [u64; LABEL]) {
+    fn record_header_hostile_words_are_refused_or_plausible(words: [u64; LABEL_WORDS]) {
         if let Ok(meta) = record_header::decode(words) {
             proptest::prop_assert!(meta.sequence <= MAX_SEQUENCE && meta.capture_time.0 <= i64::MAX as u64);
             proptest::prop_assert_eq!(record_header::encode(&meta), words);
         }
-    }
-
-    #[test]
-    fn a_scribbled_page_says_nothing_impossible(seed: u64, text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
-        let page = SharedStatus::create("test").unwrap();
-        let reader = page.reader();
-        for (at, word) in page.mapping.words().iter().enumerate() {
-            word.store(seed.rotate_left(at as u32).wrapping_mul(at as u64 | 1), Relaxed);
-        }
-        let hot = reader.hot();
-        let now = MonoNs::now();
-        for instant in [hot.heartbeat, hot.last_capture, hot.state_since] {
-            proptest::prop_assert!(instant.is_none_or(|at| at <= now));
-        }
-        proptest::prop_assert!(hot.interval.is_none_or(|d| d <= Duration::from_secs(3600)));
-        proptest::prop_assert!(hot.next_sequence(Encoding::Opus) <= MAX_SEQUENCE);
-        reader.description();
-        proptest::prop_assert!(page.writer().note_left().is_none_or(|note| note.len() <= 2048));
-        // The writer mends what it writes.
-        DESCRIPTION.write(&page.mapping, &text);
-        proptest::prop_assert_eq!(reader.description(), serde_json::from_slice(&text).ok());
-        page.writer().describe(None, "well again");
-        proptest::prop_assert!(reader.description().is_some());
     }
 }

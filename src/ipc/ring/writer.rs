@@ -1,17 +1,18 @@
-//! The writing half over any memory. Knows the layout and the protocol; not what labels and payloads mean.
+//! The writing half over any memory. Record headers and payloads have no meaning here.
 //!
 //! The protocol (a seqlock whose sequence is the tail):
-//! - the writer moves `tail` past a record *before* it overwrites anything of it, and moves `head` past a new record
-//!   *after* all of it is written;
-//! - so a writer that is killed at any instruction leaves [tail, head) whole, and what it was writing is simply not there.
+//! - the writer moves `tail` past a record *before* it overwrites any part of it, and moves `head`
+//!   past a new record *after* all of it is written;
+//! - so a writer that is killed at any instruction leaves [tail, head) intact, and the record that it
+//!   was writing is not there.
 
-use super::allocator::{Extent, Space};
+use super::allocator::{Allocator, Extent};
 use super::layout;
 use super::layout::{Geometry, pack_place, unpack_place};
 use crate::ipc::memory::{Memory, Word, words_for, write_bytes};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// A payload that the ring could never hold, even empty.
+/// A payload larger than the whole ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a packet of {length} bytes does not fit into a ring of {capacity} bytes")]
 pub struct TooLarge {
@@ -19,28 +20,29 @@ pub struct TooLarge {
     pub capacity: usize,
 }
 
-/// The only writer of a ring. Labels are `L` words that the caller gives a meaning.
+/// The only writer of a ring. Record headers are `L` words, whose meaning is the caller's.
 pub struct Writer<M, const L: usize> {
     memory: M,
     geometry: Geometry,
     head: u64,
     tail: u64,
     dropped: u64,
-    space: Space,
+    space: Allocator,
 }
 
 impl<M: Memory, const L: usize> Writer<M, L> {
-    /// Writes the header of memory that is all zeros. Once, by the process that made it.
+    /// Writes the header of memory that is all zeros. Called once, by the process that made it.
     pub fn format(memory: &M, geometry: &Geometry) {
         for (at, value) in header(geometry) {
             memory.words()[at].store(value, Relaxed);
         }
     }
 
-    /// Goes on where the writer before it stopped, or was killed: what the reader has not read stays. A header or slots
-    /// that no writer of ours can have left empty the queue.
+    /// Continues where the writer before it stopped or was killed: unread records stay. The queue is
+    /// emptied when header or slots are not those of a writer of ours.
     ///
-    /// `memory` must be at least `geometry.total_words()` long, and its former writer dead.
+    /// `memory` must be at least `geometry.total_words()` long, and the writer before it must have
+    /// exited.
     pub fn recover(memory: M, geometry: Geometry) -> Self {
         assert!(
             memory.words().len() >= geometry.total_words(),
@@ -62,7 +64,7 @@ impl<M: Memory, const L: usize> Writer<M, L> {
             };
         }
         Self::format(&memory, &geometry);
-        // The reader never goes back, so the new queue begins behind all that it may have seen.
+        // The reader never goes back: the new queue starts after all that it may have seen.
         let cursor = words[layout::CURSOR].load(Relaxed);
         let ahead = head.wrapping_sub(cursor);
         let base = if ahead <= u64::from(geometry.packets) {
@@ -74,7 +76,7 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         words[layout::DROPPED].store(0, Relaxed);
         // Release: pairs with the Acquire of `head` in `Reader::pop`.
         words[layout::HEAD].store(base, Release);
-        let space = Space::new(geometry.data_words);
+        let space = Allocator::new(geometry.data_words);
         Self {
             memory,
             geometry,
@@ -85,8 +87,9 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         }
     }
 
-    /// Adds a record. When the ring is full, in records or in bytes, the oldest unread ones go and are counted.
-    pub fn push(&mut self, label: [u64; L], payload: &[u8]) -> Result<(), TooLarge> {
+    /// Adds a record. When the ring is full, in records or in bytes, the oldest unread ones are
+    /// dropped and counted.
+    pub fn push(&mut self, header: [u64; L], payload: &[u8]) -> Result<(), TooLarge> {
         let capacity = self.geometry.data_words * 8;
         if payload.len() > capacity {
             return Err(TooLarge {
@@ -97,20 +100,21 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         let needed = words_for(payload.len());
         let before = self.tail;
         self.take_back_consumed();
-        let at = self.make_room(Space::rounded(needed));
+        let at = self.make_room(Allocator::rounded(needed));
 
         let words = self.memory.words();
         if self.tail != before {
             words[layout::TAIL].store(self.tail, Relaxed);
             words[layout::DROPPED].store(self.dropped, Relaxed);
         }
-        // Release: pairs with the Acquire fences in `Reader::pop`. Whoever sees any of the words below sees the new tail.
+        // Release: pairs with the Acquire fences in `Reader::pop`. A reader that sees any of the words
+        // below sees the new tail.
         M::fence(Release);
 
         let slot = self.geometry.slot(self.head);
         words[slot + layout::SLOT_INDEX].store(self.head, Relaxed);
         words[slot + layout::SLOT_PLACE].store(pack_place(at, payload.len()), Relaxed);
-        for (word, value) in words[slot + layout::SLOT_LABEL..].iter().zip(label) {
+        for (word, value) in words[slot + layout::SLOT_HEADER..].iter().zip(header) {
             word.store(value, Relaxed);
         }
         let first = self.geometry.data() + at;
@@ -126,14 +130,14 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         &self.memory
     }
 
-    /// Records that went unread since the ring was made. One that the reader was just copying counts although it may
-    /// have arrived.
+    /// Records dropped unread since the ring was made. One that the reader was just copying counts
+    /// although it may have arrived.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Frees what the reader says it has read. A cursor outside [tail, head] is not believed: the ring then works as if
-    /// nothing had been read.
+    /// Frees what the reader has read by its cursor. A cursor outside [tail, head] is ignored: the
+    /// ring then works as if nothing had been read.
     fn take_back_consumed(&mut self) {
         // Acquire: pairs with the Release of `cursor` in `Reader`: its loads are over before we overwrite.
         let cursor = self.memory.words()[layout::CURSOR].load(Acquire);
@@ -147,7 +151,7 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         self.tail = cursor;
     }
 
-    /// Finds room for one record more of `words` (rounded), if need be at the expense of the oldest.
+    /// Finds room for one more record of `words` (rounded); drops the oldest ones as needed.
     fn make_room(&mut self, words: usize) -> usize {
         if self.head.wrapping_sub(self.tail) >= u64::from(self.geometry.packets) {
             self.drop_oldest();
@@ -191,7 +195,7 @@ fn rebuild<M: Memory, const L: usize>(
     geometry: &Geometry,
     tail: u64,
     head: u64,
-) -> Option<Space> {
+) -> Option<Allocator> {
     let words = memory.words();
     if header(geometry)
         .iter()
@@ -203,7 +207,7 @@ fn rebuild<M: Memory, const L: usize>(
     if count > u64::from(geometry.packets) {
         return None;
     }
-    let mut space = Space::new(geometry.data_words);
+    let mut space = Allocator::new(geometry.data_words);
     for i in 0..count {
         let n = tail.wrapping_add(i);
         let slot = geometry.slot(n);
@@ -214,7 +218,7 @@ fn rebuild<M: Memory, const L: usize>(
         let (at, length, _) = unpack_place(geometry, place)?;
         if !space.claim(Extent {
             at,
-            words: Space::rounded(length),
+            words: Allocator::rounded(length),
         }) {
             return None;
         }

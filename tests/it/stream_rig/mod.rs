@@ -5,10 +5,14 @@ use stampcast::config::{
     Access, AudioConfig, AudioSourceConfig, CameraConfig, Config, Limits, LogFormat, Logging,
     VideoConfig,
 };
+use stampcast::ipc::ServerEnds;
+use stampcast::ipc::control::SharedControl;
 use stampcast::ipc::ring::{RingLimits, RingWriter, SharedRing, SharedStatus, StatusWriter};
-use stampcast::media::id::CameraId;
-use stampcast::media::{Encoding, Losses, MonoNs, PacketMeta, Shape, WorkerState};
-use stampcast::server::{ServeInputs, Worker, serve};
+use stampcast::media::{
+    CameraId, Encoding, Losses, MediaKind, MonoNs, PacketMeta, Shape, StreamId, WorkerState,
+};
+use stampcast::server::{ServeInputs, serve};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,13 +70,21 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
-        let own = SharedStatus::create("server").unwrap().writer();
+        let status = SharedStatus::create("server", &[]).unwrap().writer();
+        let stream = |kind| StreamId {
+            camera: CameraId::main(),
+            kind,
+        };
+        let mut streams = BTreeMap::from([(stream(MediaKind::Video), video_worker)]);
+        if sound {
+            streams.insert(stream(MediaKind::Audio), audio_worker);
+        }
         let inputs = ServeInputs {
             listener,
             config,
-            video: Some(video_worker),
-            audio: sound.then_some(audio_worker),
-            own,
+            streams,
+            status,
+            descriptors: None,
         };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
@@ -145,7 +157,7 @@ impl Rig {
 }
 
 impl Source {
-    fn new(encoding: Encoding, shape: Shape, interval: Duration) -> (Self, Worker) {
+    fn new(encoding: Encoding, shape: Shape, interval: Duration) -> (Self, ServerEnds) {
         let shared = SharedRing::create(
             "test",
             RingLimits {
@@ -154,13 +166,14 @@ impl Source {
             },
         )
         .unwrap();
-        let page = SharedStatus::create("test").unwrap();
+        let page = SharedStatus::create("test", &[encoding]).unwrap();
         let mut status = page.writer();
         status.set_state(WorkerState::Streaming);
         status.set_interval(interval);
-        let worker = Worker {
+        let worker = ServerEnds {
             rings: vec![(encoding, shared.reader())],
             status: page.reader(),
+            control: SharedControl::create("test").unwrap().writer(),
         };
         let meta = PacketMeta {
             generation: 1,
