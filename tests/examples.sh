@@ -1,9 +1,11 @@
 #!/bin/bash
-# tests/examples.sh PROGRAM: runs the README's programs and each one of examples/ against PROGRAM with its test camera, and
-# looks at what it really printed or wrote. (But examples/speech.py, to which somebody must speak: tests/vm/speech.rs.)
+# tests/examples.sh PROGRAM READER: runs the README's programs and each one of examples/ (READER is examples/read_stream.rs,
+# compiled) against PROGRAM with its test camera, and looks at what it really printed or wrote. (But examples/speech.py, to
+# which somebody must speak: tests/vm/speech.rs.)
 set -euo pipefail
 
 program=$(realpath "$1")
+reader=$(realpath "$2")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 servers=()
@@ -111,8 +113,7 @@ digits read_stream.py
 prints read_stream.mjs "$frame" "${stamp}audio: [0-9]+ samples at 48000 Hz" -- \
     "${node[@]}" examples/read_stream.mjs "$server"
 digits read_stream.mjs
-cargo build --quiet --locked --example read_stream
-prints read_stream.rs "$frame" "${stamp}audio: [0-9]+ samples at 48000 Hz" -- target/debug/examples/read_stream "$server"
+prints read_stream.rs "$frame" "${stamp}audio: [0-9]+ samples at 48000 Hz" -- "$reader" "$server"
 digits read_stream.rs
 prints read_stream.sh "$frame" "${stamp}audio: [0-9]+ samples" -- examples/read_stream.sh "$server"
 prints to_opencv.py "${stamp}640x480 .* moved  seen [0-9]+ ms after capture" -- "$python" examples/to_opencv.py "$server"

@@ -2,6 +2,10 @@
 # tests/run.sh [--yes] [STAGE…]: installs what the tests need, then runs all stages, or only those named. `--yes`, as the
 # first argument, installs without asking. A stage that lacks something fails and says how to get it; one line at the end
 # counts the stages, and the exit code is 1 when any failed.
+#
+# What is to be run is compiled first. Then three lanes run side by side: the test machine; the other stages that mostly wait,
+# for frames, for a browser; and, with the lowest priority, those that compute. So two cores are busy all the time, and what is
+# timed hardly notices. What a stage printed is shown when it has ended.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,6 +23,7 @@ if [ "${1:-}" = --yes ]; then
 fi
 
 all_stages=(scripts fmt clippy test doc miri fuzz release soak page examples clients peers vm)
+lanes=("vm" "test page clients peers examples soak" "scripts fmt fuzz clippy doc miri")
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -109,10 +114,33 @@ stage_clippy() {
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
 }
 
-# The smallest build is linted above; here it runs.
+# tests_of ARGUMENT…: compiles what `cargo test ARGUMENT…` runs and keeps the programs' names in target/run: cargo would
+# lock the directory again to run them, and wait for whoever compiles there.
+tests_of() {
+    cargo test --locked --no-run --message-format json-render-diagnostics "$@" |
+        sed -n 's/.*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1/p'
+}
+
+# Which programs a stage's tests are: made by build_test and build_vm.
+programs=target/run
+
+build_test() {
+    tests_of >$programs/test
+    tests_of --no-default-features --lib --test it >$programs/smallest
+}
+
+# The smallest build is linted above; here its own tests run, and those of the whole program. Four at once: most of them wait.
 stage_test() {
-    cargo test --locked
-    cargo test --locked --no-default-features --lib --test program
+    local program
+    while read -r program; do
+        "$program" --test-threads 4
+    done <$programs/test
+    while read -r program; do
+        case $program in
+        */it-*) "$program" --test-threads 4 program:: ;;
+        *) "$program" ;;
+        esac
+    done <$programs/smallest
 }
 
 stage_doc() {
@@ -120,6 +148,7 @@ stage_doc() {
     # they need the tests' dependencies: without, thirty crates would be checked anew with fewer features.
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links -A rustdoc::bare-urls" \
         cargo doc --locked --no-deps --document-private-items --lib --examples
+    cargo test --locked --doc
 }
 
 # The ring's core under the interpreter that knows Rust's memory model. (Its interleavings, under loom, are part of `test`.)
@@ -142,66 +171,145 @@ stage_release() {
 }
 
 stage_soak() {
-    tests/soak.sh 1
+    python3 tests/soak/soak.py "$(released_program)" 1 target/soak.svg
 }
 
 stage_page() {
-    build_release
     (cd tests/page && npm ci --no-audit --no-fund)
-    node tests/page/run.mjs
+    STAMPCAST=$(released_program) node tests/page/run.mjs
+}
+
+build_examples() {
+    cargo build --locked --example read_stream
 }
 
 stage_examples() {
-    build_release
-    tests/examples.sh "$(released_program)"
+    tests/examples.sh "$(released_program)" target/debug/examples/read_stream
 }
 
 # The programs that people point at such a server: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
 stage_clients() {
-    build_release
     tests/clients.sh "$(released_program)"
 }
 
 # Other makers' WebRTC: aiortc, GStreamer.
 stage_peers() {
-    build_release
     tests/peers.sh "$(released_program)"
 }
 
-# The test program and the program under test are built here and run in the test machine, which sees our files.
-stage_vm() {
-    build_release
+# The test program and the program under test are built here and run in the test machine, which sees our files. The machine is
+# made here too: that may ask for a password.
+build_vm() {
+    tests/vm/prepare.sh
     cargo build --locked --example fakeusb
+    tests_of --test vm >$programs/vm
+}
+
+stage_vm() {
     tests/examples-python.sh
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/tests/vm/boot.sh --" \
-        cargo test --locked --test vm -- --test-threads=1
+    tests/vm/boot.sh -- "$(cat $programs/vm)" --test-threads=1
 }
 
 need_to_test
 install_needed
 
-passed=()
-failed=()
-for stage in "${stages[@]}"; do
-    printf '\n==== %s\n' "$stage"
-    began=$SECONDS
-    # Not in a condition: that would switch off `set -e` inside the stage.
-    set +e
+# Of each stage that has ended: its name in `passed` or `failed`, what it printed, what it took of the processor.
+results=$(mktemp -d)
+: >"$results/passed"
+: >"$results/failed"
+rm -rf $programs
+mkdir -p $programs
+trap 'rm -rf "$results"' EXIT
+
+# run_part NAME FUNCTION: in a shell of its own; takes down how it ended, and says so.
+run_part() {
+    local name=$1 began=$SECONDS status
+    # Not in a condition: that would switch off `set -e` inside.
     (
         set -e
-        "stage_$stage"
+        # shellcheck disable=SC2064 # the name of now
+        trap "times >'$results/$name.times'" EXIT
+        "$2"
     )
     status=$?
-    set -e
+    local took
+    took="$((SECONDS - began)) s (processor: $(sed -n '2s/ / user, /p' "$results/$name.times") system)"
     if [ $status = 0 ]; then
-        passed+=("$stage")
-        printf '==== %s: passed in %s s\n' "$stage" $((SECONDS - began))
+        [[ $name == *" "* ]] || echo "$name" >>"$results/passed"
+        printf '==== %s: passed in %s\n' "$name" "$took"
     else
-        failed+=("$stage")
-        printf '==== %s: FAILED (exit code %s) in %s s\n' "$stage" $status $((SECONDS - began))
+        echo "$name" >>"$results/failed"
+        printf '==== %s: FAILED (exit code %s) in %s\n' "$name" $status "$took"
     fi
-done
+}
 
+run_lane() {
+    local stage
+    # A stage that computes leaves the processor to those that are timed.
+    [[ "scripts fmt fuzz clippy doc miri" != *"$1"* ]] || renice -n 19 -p $BASHPID >/dev/null
+    for stage in "$@"; do
+        if $alone; then
+            printf '\n==== %s\n' "$stage"
+            run_part "$stage" "stage_$stage"
+        else
+            run_part "$stage" "stage_$stage" >"$results/$stage.log" 2>&1
+            (
+                flock 9
+                printf '\n==== %s\n' "$stage"
+                cat "$results/$stage.log"
+            ) 9>"$results/lock"
+        fi
+    done
+}
+
+wants_any() {
+    local stage
+    for stage in "$@"; do
+        if wants "$stage"; then return 0; fi
+    done
+    return 1
+}
+
+# A first compilation has nothing to go on from, and need not prepare for the next one.
+[ -d "${CARGO_TARGET_DIR:-target}/debug/incremental" ] || export CARGO_INCREMENTAL=0
+
+set +e
+if wants release; then
+    run_part release stage_release
+elif wants_any soak page examples clients peers vm; then
+    run_part "compile release" stage_release
+fi
+if wants test; then run_part "compile test" build_test; fi
+if wants vm; then run_part "compile vm" build_vm; fi
+if wants examples; then run_part "compile examples" build_examples; fi
+
+used=()
+for lane in "${lanes[@]}"; do
+    # shellcheck disable=SC2086 # a lane is a list
+    chosen=$(for stage in $lane; do if wants "$stage"; then echo "$stage"; fi; done)
+    [ -z "$chosen" ] || used+=("$chosen")
+done
+alone=true
+[ ${#used[@]} -le 1 ] || alone=false
+
+# With job control each lane is a process group, which can be ended whole, and does not ignore SIGINT, as the program under
+# test then would too.
+set -m
+running=()
+for lane in "${used[@]}"; do
+    # shellcheck disable=SC2086 # a lane is a list
+    (
+        set +m
+        run_lane $lane
+    ) </dev/null &
+    running+=($!)
+done
+set +m
+trap 'kill -- "${running[@]/#/-}" 2>/dev/null; exit 1' INT TERM
+wait
+
+mapfile -t passed <"$results/passed"
+mapfile -t failed <"$results/failed"
 printf '\nstages: %s passed, %s failed in %s s\n' ${#passed[@]} ${#failed[@]} $SECONDS
 [ ${#failed[@]} = 0 ] || {
     printf 'failed: %s\n' "${failed[*]}"
