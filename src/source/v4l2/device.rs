@@ -1,4 +1,4 @@
-//! One open V4L2 device node and what the kernel says of it: the ioctls with Rust's types and
+//! One open V4L2 device node and what the kernel reports of it: the ioctls with Rust's types and
 //! errors. Decides nothing.
 //!
 //! Semantics: the kernel's "Video for Linux API" (userspace-api/media/v4l).

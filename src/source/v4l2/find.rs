@@ -70,7 +70,7 @@ pub(crate) struct Found {
 /// Finds and opens the camera: `known`, the one that was open before, where there is one, else the one
 /// that the options name.
 ///
-/// A symbolic link in the options (`/dev/v4l/by-path/…`) is followed anew each time, since it says
+/// A symbolic link in the options (`/dev/v4l/by-path/…`) is followed every time, since it says
 /// which camera it means; a number, or a plain node, means the camera that it first led to.
 ///
 /// # Errors

@@ -78,7 +78,7 @@ pub(crate) enum Sizes {
         width: u32,
         height: u32,
     },
-    /// From minimum to maximum in steps (1 where the driver says "continuous").
+    /// From minimum to maximum in steps (1 for "continuous" ones).
     Range {
         width: Span,
         height: Span,

@@ -37,7 +37,7 @@ use timestamp::{SequenceGaps, TimestampFilter};
 /// (see [`Identity::update_identical_devices`]).
 const IDENTICAL_DEVICES_EVERY: Duration = Duration::from_secs(5);
 
-/// After this long with damaged frames only, the device is opened anew: it may have lost its
+/// After this long with damaged frames only, the device is reopened: it may have lost its
 /// settings, or v4l2loopback's next writer may write another format than the one that was set.
 const MAX_CORRUPT: Duration = Duration::from_secs(3);
 
@@ -317,7 +317,7 @@ impl VideoSource for UsbSource {
                 PollResult::Buffer(buffer) => break buffer,
                 PollResult::TimedOut => return Ok(Capture::TimedOut),
                 PollResult::SourceChanged => {
-                    let why = "the size of its input signal changed; it is opened again".into();
+                    let why = "the size of its input signal changed; reopening it".into();
                     return Err(SourceError::Failed {
                         device: self.label.clone(),
                         why,
@@ -348,7 +348,7 @@ impl VideoSource for UsbSource {
         if let Some(why) = self.check_frame(&buffer) {
             let since = *self.corrupt_since.get_or_insert(buffer.dequeue_time);
             if buffer.dequeue_time.since(since) >= MAX_CORRUPT {
-                let why = format!("all of its frames are damaged ({why}); it is opened again");
+                let why = format!("all of its frames are damaged ({why}); reopening it");
                 return Err(SourceError::Failed {
                     device: self.label.clone(),
                     why,

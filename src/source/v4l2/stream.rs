@@ -49,7 +49,7 @@ pub(crate) struct DequeuedBuffer {
 pub(crate) enum PollResult {
     Buffer(DequeuedBuffer),
     TimedOut,
-    /// The input signal changed its size: the device must be opened anew.
+    /// The input signal changed its size: the device must be reopened.
     SourceChanged,
 }
 

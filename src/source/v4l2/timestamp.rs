@@ -21,7 +21,7 @@ const MAX_BAD_IN_A_ROW: u8 = 3;
 /// arrive. So capture times always grow and never lie in the future.
 ///
 /// Where the first timestamp is implausible, or three in a row are, the driver's are not used again
-/// until the device is opened anew: a mixture of two clocks would jitter.
+/// until the device is reopened: a mixture of two clocks would jitter.
 #[derive(Debug)]
 pub(crate) struct TimestampFilter {
     start_time: MonoNs,
