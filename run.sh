@@ -1,6 +1,6 @@
 #!/bin/bash
-# run.sh [--yes] OPTIONS…: installs what is missing, builds stampcast and becomes it, with OPTIONS. A second start finds
-# everything there and takes no time. `--yes` installs without asking.
+# run.sh [--yes] OPTIONS…: installs missing packages, builds stampcast and runs it with OPTIONS. From the
+# second start on there is nothing to install or build. `--yes` installs without asking.
 #
 #     ./run.sh --camera-type usb --enable-audio
 set -euo pipefail
@@ -14,10 +14,10 @@ for option in "$@"; do
     case $option in
     --yes) assume_yes=true ;;
     -h | --help)
-        # Nobody wants to wait for a compiler to learn what this is.
+        # The program may not be built yet; help should not take minutes.
         if [ ! -x "$(released_program)" ]; then
             sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-            echo "All options are in README.md; stampcast itself explains them once it is built."
+            echo "All options are in README.md, and in stampcast --help once it is built."
             exit 0
         fi
         options+=("$option")
