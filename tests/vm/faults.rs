@@ -158,7 +158,7 @@ fn camera_missing_is_waited_for() {
     let healed = Instant::now();
     picture_back(&mut viewer, "camera missing at the start", healed);
     assert_eq!(
-        program.lines(&["video0", "not there"]).len(),
+        program.lines(&["video0", "not found"]).len(),
         1,
         "said once"
     );
