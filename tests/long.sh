@@ -1,6 +1,6 @@
 #!/bin/bash
 # tests/long.sh: what takes longer than a minute: five minutes of clicks through the loopback sound card, whose stamps must
-# not drift (tests/vm/stamps.rs), and a minute of sound on a busy machine without an overrun (tests/vm/sound.rs); ten minutes
+# not drift (tests/vm/stamps.rs), and a minute of audio on a busy machine without an overrun (tests/vm/audio.rs); ten minutes
 # of the page with a sound card that runs 200 ppm fast, in which picture and sound must stay together; the page's targets
 # (needs a quiet machine); ten thousand idle connections; thirty WebRTC viewers; twenty minutes of viewers and kills (tests/soak.sh).
 set -euo pipefail

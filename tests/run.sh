@@ -99,7 +99,7 @@ need_cargo_tool() {
 }
 
 stage_scripts() {
-    shellcheck run.sh .ci/run fuzz/*.sh scripts/*.sh tests/*.sh tests/vm/*.sh
+    shellcheck run.sh .ci/run benches/*.sh fuzz/*.sh scripts/*.sh tests/*.sh tests/*/*.sh
 }
 
 stage_fmt() {

@@ -353,12 +353,8 @@ fn fault(
     match health.last_capture.filter(|&t| t >= streaming) {
         Some(last) => {
             let stalled = silence(last);
-            (stalled > STALLED_AFTER.max(health.interval * 5)).then(|| {
-                format!(
-                    "no data from its device for {:.1} s",
-                    stalled.as_secs_f64()
-                )
-            })
+            (stalled > STALLED_AFTER.max(health.interval * 5))
+                .then(|| format!("no data from its device for {:.1} s", stalled.as_secs_f64()))
         }
         None => {
             let within = FIRST_FRAME_WITHIN.max(health.interval * 7 / 2);

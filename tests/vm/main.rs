@@ -4,8 +4,11 @@
 //! the release build; it is watched as its users watch it: over its socket and by its log. Times that a test measures are
 //! added to /mnt/figures, which boot.sh prints.
 
+mod audio;
+mod audio_faults;
 mod cameras;
 mod clock;
+mod continuity;
 mod devices;
 mod faults;
 mod formats;
@@ -16,14 +19,11 @@ mod microphones;
 mod processes;
 mod program;
 mod sizes;
-mod sound;
-mod sound_faults;
 mod speech;
 mod stamps;
 mod tracepoint;
 mod video;
 mod viewer;
-mod witness;
 
 use nix::time::{ClockId, clock_gettime};
 use std::io::Write;

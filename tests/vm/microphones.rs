@@ -209,7 +209,7 @@ fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) 
     *next += written as u64;
 }
 
-/// What the kernel says of the loopback's capturing end: an independent witness of what the program does with it.
+/// What the kernel says of the loopback's capturing end: an independent record of what the program does with it.
 #[derive(Debug, PartialEq)]
 pub struct LoopbackState {
     /// `RUNNING`, `XRUN`; empty when nobody has it open.

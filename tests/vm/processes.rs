@@ -26,9 +26,9 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
     let workers = || ["stampcast-video", "stampcast-audio"].map(|name| program.worker(name));
     let (before, microphone) = (workers(), LoopbackState::now());
     assert_eq!(microphone.state, "RUNNING");
-    let witness = Tracepoint::of(&camera.node());
+    let tracepoint = Tracepoint::of(&camera.node());
     wait_for("buffer before the fault", || {
-        witness.buffers().first().map(|_| ())
+        tracepoint.buffers().first().map(|_| ())
     });
 
     let (began, killed_ns) = (Instant::now(), clock_ns(ClockId::CLOCK_MONOTONIC));
@@ -58,14 +58,14 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
     );
     // The ring still held a picture for the next server: the viewer may have it before the camera has given another.
     let after_the_fault = || {
-        witness
+        tracepoint
             .buffers()
             .last()
             .is_some_and(|b| b.stamp_ns > killed_ns)
     };
     wait_for("buffer after the fault", || after_the_fault().then_some(()));
     // A stream that is started counts from 0.
-    let numbers: Vec<u32> = witness.buffers().iter().map(|b| b.sequence).collect();
+    let numbers: Vec<u32> = tracepoint.buffers().iter().map(|b| b.sequence).collect();
     assert!(numbers[0] > 0, "{numbers:?}");
     assert!(numbers.is_sorted(), "the camera streamed on: {numbers:?}");
     program.stop();

@@ -27,9 +27,9 @@ const ALL: &str = "--fps 240";
 /// numbers must be missing in the other. Were each stamp that of the frame before, it would be seen.
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl Fn(bool)) {
     let program = Program::start(&format!("{options} {ALL}"));
-    let witness = Tracepoint::of(node);
+    let tracepoint = Tracepoint::of(node);
     crate::wait_for("buffer in the kernel's trace", || {
-        witness.buffers().first().map(|_| ())
+        tracepoint.buffers().first().map(|_| ())
     });
     // From here on only: what comes to this viewer was dequeued later, as nothing is encoded while nobody watches.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
@@ -40,7 +40,7 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     }
     let stated = program.info()["video"]["stamp"]["uncertainty_ns"].clone();
     let offset_ns = unix_minus_monotonic_ns();
-    let kernel: BTreeMap<u32, i64> = counted(&witness.buffers())
+    let kernel: BTreeMap<u32, i64> = counted(&tracepoint.buffers())
         .map(|(number, stamp_ns)| (number, stamp_ns + offset_ns))
         .collect();
     program.stop();

@@ -1,4 +1,4 @@
-//! An independent witness of the drivers' stamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`, which prints every buffer's
+//! An independent record of the drivers' stamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`, which prints every buffer's
 //! stamp as the driver set it, whoever dequeues it. (A second open of a streaming camera is refused, so the test cannot ask
 //! the driver itself.)
 

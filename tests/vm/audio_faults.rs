@@ -1,10 +1,10 @@
 //! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never touches the other.
 
 use crate::cameras::{Usb, Vivid};
+use crate::continuity::{ContinuityMonitor, Stream};
 use crate::microphones::{AlsaProgram, Ear, LOOPBACK_MICROPHONE, LoopbackState, Player, click};
 use crate::program::Program;
 use crate::viewer::{Body, Viewer};
-use crate::witness::{Stream, Witness};
 use crate::{figure, seconds_since, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::time::{Duration, Instant};
@@ -14,22 +14,22 @@ const EASY_CAMERA: &str = "--camera-type usb --device-id 0 --width 320 --height 
 
 /// A program with that camera and this microphone, a viewer that both streams have reached, and somebody who watches the
 /// picture alone.
-fn watched(microphone: &str) -> (Program, Viewer, Witness) {
+fn watched(microphone: &str) -> (Program, Viewer, ContinuityMonitor) {
     let program = Program::start(&format!(
         "{EASY_CAMERA} --enable-audio --audio-name {microphone}"
     ));
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1&delivery=all");
     viewer.picture();
     viewer.sound();
-    let witness = Witness::of(&program, Stream::Video);
-    (program, viewer, witness)
+    let monitor = ContinuityMonitor::start(&program, Stream::Video);
+    (program, viewer, monitor)
 }
 
 #[test]
 fn microphone_unplugged_recovers_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let microphone = Usb::microphone(0, "MIC");
-    let (program, mut viewer, witness) = watched("MIC");
+    let (program, mut viewer, monitor) = watched("MIC");
     let line = program.log_length();
     microphone.unplug();
     viewer.wait("lost microphone", |p| match p.body {
@@ -44,7 +44,7 @@ fn microphone_unplugged_recovers_and_video_is_continuous() {
         "USB microphone replugged to next sound",
         seconds_since(plugged),
     );
-    figure("picture meanwhile", witness.nothing_was_missing());
+    figure("video meanwhile", monitor.finish());
     program.stop();
 }
 
@@ -53,7 +53,7 @@ fn microphone_unplugged_recovers_and_video_is_continuous() {
 fn microphone_stalled_recovers_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let microphone = Usb::microphone(0, "MIC");
-    let (program, mut viewer, witness) = watched("MIC");
+    let (program, mut viewer, monitor) = watched("MIC");
     let (line, began) = (program.log_length(), Instant::now());
     microphone.mode("stall");
     let told = program.wait_for_line(line, &["no data from its device"]);
@@ -70,7 +70,7 @@ fn microphone_stalled_recovers_and_video_is_continuous() {
         "microphone stalled, device back to next sound",
         seconds_since(healed),
     );
-    figure("picture meanwhile", witness.nothing_was_missing());
+    figure("video meanwhile", monitor.finish());
     program.stop();
 }
 
@@ -81,7 +81,7 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
     let holder = AlsaProgram::holding_the_usb_microphone();
     let program = Program::start(&format!("{EASY_CAMERA} --enable-audio --audio-name MIC"));
     program.wait_for_line(0, &["microphone", "in use"]);
-    let witness = Witness::of(&program, Stream::Video);
+    let monitor = ContinuityMonitor::start(&program, Stream::Video);
     let mut viewer = Viewer::connect(program.port, "video=0");
     assert!(
         viewer.next_within(Duration::from_millis(500)).is_none(),
@@ -95,7 +95,7 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
         seconds_since(healed),
     );
     assert_eq!(program.lines(&["in use"]).len(), 1, "said once");
-    figure("picture meanwhile", witness.nothing_was_missing());
+    figure("video meanwhile", monitor.finish());
     program.stop();
 }
 
@@ -104,7 +104,7 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
 fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     let _camera = Vivid::ready(0);
     let player = Player::play(click);
-    let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
+    let (program, mut viewer, monitor) = watched(LOOPBACK_MICROPHONE);
     let worker = program.worker("stampcast-audio");
     kill(worker, Signal::SIGSTOP).expect("the worker runs");
     wait_for("overrun", || {
@@ -165,7 +165,7 @@ fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
         format!("{:.2} ms", error as f64 / 1e6),
     );
     assert!(error.abs() <= 5_000_000, "{error} ns");
-    figure("picture meanwhile", witness.nothing_was_missing());
+    figure("video meanwhile", monitor.finish());
     program.stop();
 }
 
@@ -173,7 +173,7 @@ fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
 fn audio_worker_killed_or_frozen_is_replaced_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
     let _player = Player::play(|_| 0);
-    let (program, mut viewer, witness) = watched(LOOPBACK_MICROPHONE);
+    let (program, mut viewer, monitor) = watched(LOOPBACK_MICROPHONE);
     let camera = program.worker("stampcast-video");
     for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
         let before = program.worker("stampcast-audio");
@@ -201,7 +201,7 @@ fn audio_worker_killed_or_frozen_is_replaced_and_video_is_continuous() {
         camera,
         "the camera's process was not touched"
     );
-    figure("picture meanwhile", witness.nothing_was_missing());
+    figure("video meanwhile", monitor.finish());
     program.stop();
 }
 
@@ -215,7 +215,7 @@ fn camera_faults_leave_audio_continuous() {
     let mut viewer = Viewer::connect(program.port, "audio=0&events=1");
     viewer.picture();
     let microphone = program.worker("stampcast-audio");
-    let witness = Witness::of(&program, Stream::Audio);
+    let monitor = ContinuityMonitor::start(&program, Stream::Audio);
     let mut during = |fault: &dyn Fn(), healing: &dyn Fn()| {
         fault();
         viewer.event("source_lost");
@@ -237,10 +237,7 @@ fn camera_faults_leave_audio_continuous() {
             &|| (),
         );
     }
-    figure(
-        "sound during five faults of the camera",
-        witness.nothing_was_missing(),
-    );
+    figure("sound during five faults of the camera", monitor.finish());
     assert_eq!(
         program.worker("stampcast-audio"),
         microphone,

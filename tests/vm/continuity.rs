@@ -1,5 +1,5 @@
-//! Somebody who watches the one stream while the other one fails, and vouches that nothing of it was missing, but for single
-//! frames that the camera's driver itself skipped and the program told: the emulated processor was late.
+//! Continuity monitor: a viewer of one stream, on a thread of its own, while a test makes the other stream fail. It accepts
+//! no gap but frames that the camera's driver skipped and the program reported: the emulated processor was late.
 
 use crate::program::Program;
 use crate::viewer::{Body, Packet, Viewer};
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// By stamps, from one packet to the next: pictures come ten times a second or more often, sound fifty times.
+/// From one timestamp to the next. Video has at least 10 frames per second, audio 50 packets.
 const LONGEST_PAUSE_NS: i64 = 1_000_000_000;
-/// Without a packet for so long, the pause is told at once and not at the end.
+/// A pause this long fails at once, not only when the next packet comes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,25 +19,27 @@ pub enum Stream {
     Audio,
 }
 
-pub struct Witness {
+/// Checks one stream until [`ContinuityMonitor::finish`].
+pub struct ContinuityMonitor {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
-/// What was seen without a break.
+/// What was received so far, all of it continuous.
 #[derive(Default)]
 struct Seen {
     packets: u32,
-    /// Frames that the driver skipped, all told.
+    /// Frames that the driver skipped, in all.
     skipped: u32,
-    told: u32,
+    /// Of them, those reported since the last packet.
+    reported: u32,
     longest_pause_ns: i64,
     last: Option<Packet>,
 }
 
-impl Witness {
-    /// Returns when the stream flows.
-    pub fn of(program: &Program, stream: Stream) -> Self {
+impl ContinuityMonitor {
+    /// Returns after the first packet.
+    pub fn start(program: &Program, stream: Stream) -> Self {
         let other = if stream == Stream::Video {
             "audio=0"
         } else {
@@ -61,8 +63,11 @@ impl Witness {
         Self { stop, thread }
     }
 
-    /// Ends it; panics with what was missing, if anything was. A line for the figures.
-    pub fn nothing_was_missing(self) -> String {
+    /// Stops, and returns a line for the figures.
+    ///
+    /// # Panics
+    /// When anything was missing.
+    pub fn finish(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
             Ok(Seen {
@@ -89,16 +94,16 @@ impl Seen {
                 (&"gap".into(), &"driver".into()),
                 "{event}"
             );
-            self.told = event["count"]
+            self.reported = event["count"]
                 .as_u64()
                 .and_then(|n| n.try_into().ok())
                 .expect("a driver's gap is counted");
-            self.skipped += self.told;
+            self.skipped += self.reported;
             return;
         }
         if let Some(last) = &self.last {
-            let expected = last.sequence.map(|n| n.wrapping_add(1 + self.told));
-            assert_eq!(packet.sequence, expected, "numbered = arrived + told");
+            let expected = last.sequence.map(|n| n.wrapping_add(1 + self.reported));
+            assert_eq!(packet.sequence, expected, "numbered = received + reported");
             let pause = packet.stamp_ns - last.stamp_ns;
             assert!(
                 (1..LONGEST_PAUSE_NS).contains(&pause),
@@ -106,7 +111,7 @@ impl Seen {
             );
             self.longest_pause_ns = self.longest_pause_ns.max(pause);
         }
-        self.told = 0;
+        self.reported = 0;
         self.packets += 1;
         self.last = Some(packet);
     }
