@@ -1,8 +1,10 @@
-//! A frame's way from the device's buffer to the text message: ours against the same libraries called by hand, against what
-//! the Python original does, and a camera's own JPEG against copying it.
+//! A frame's way from the device's buffer to the text message: ours against the same libraries
+//! called by hand, against what the Python original does, and a camera's own JPEG against copying
+//! it.
 //!
-//! `cargo bench --bench encode`. The comparison with Python needs opencv-python-headless in the interpreter that
-//! `STAMPCAST_BENCH_PYTHON` names; where it names none, in the one that `tests/examples.sh` makes, else in `python3`.
+//! `cargo bench --bench encode`. The comparison with Python needs opencv-python-headless in the
+//! interpreter that `STAMPCAST_BENCH_PYTHON` names; where it names none, in the one that
+//! `tests/examples.sh` makes, else in `python3`.
 
 mod common;
 #[path = "common/scene.rs"]
@@ -130,7 +132,8 @@ fn timed(what: &str, ours: Duration, reference: Duration, most: f64) {
     );
 }
 
-/// The program's own way: picture, record (the copy into the ring), message (as the hub makes it, in memory of its own).
+/// The program's own way: picture, record (the copy into the ring), message (as the hub makes it,
+/// in memory of its own).
 struct Ours {
     picture: Picture,
     record: Vec<u8>,

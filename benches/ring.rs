@@ -1,9 +1,9 @@
-//! A 60 KB packet from one process to another, wake included: our ring against a pipe (write, poll, read into a buffer)
-//! plus one memcpy (what a pipe's reader pays to keep the bytes). Both in the same run, alternating, so that the machine's
-//! mood is the same for both. Medians.
+//! A 60 KB packet from one process to another, wake included: our ring against a pipe (write, poll,
+//! read into a buffer) plus one memcpy (what a pipe's reader pays to keep the bytes). Both in the
+//! same run, alternating, so that the machine's mood is the same for both. Medians.
 //!
-//! The packet goes there and a byte's worth of an answer comes back through an eventfd, so a round is one wake there, one
-//! back; the way back is the same for both.
+//! The packet goes there and a byte's worth of an answer comes back through an eventfd, so a round
+//! is one wake there, one back; the way back is the same for both.
 #![allow(unsafe_code)]
 
 #[path = "common/table.rs"]

@@ -1,6 +1,6 @@
-//! A ring whose writer process is killed (SIGKILL) 1,000 times at random points while a reader reads: every packet that
-//! arrives is whole, numbers only grow, and the ring goes on after each restart. Its own `main`: it forks, so it must be a
-//! process with one thread.
+//! A ring whose writer process is killed (SIGKILL) 1,000 times at random points while a reader
+//! reads: every packet that arrives is whole, numbers only grow, and the ring goes on after each
+//! restart. Its own `main`: it forks, so it must be a process with one thread.
 #![allow(unsafe_code)]
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,7 +39,8 @@ fn main() {
         life += 1;
         let (ring, follower) = &mut rings[life as usize % 3];
         let writer = start_writer(ring, life);
-        // Each lives this long from its first packet on; every tenth from its fork on, and so may never push.
+        // Each lives this long from its first packet on; every tenth from its fork on, and so may
+        // never push.
         let lifetime = Duration::from_micros(dice.below(1_500));
         let forked = Instant::now();
         let mut counts_from = life.is_multiple_of(10).then_some(forked);
@@ -95,7 +96,8 @@ impl Follower {
                 self.reader.drain_event();
                 return None;
             }
-            // The writer never rests, so it may well win the race again and again on a busy machine.
+            // The writer never rests, so it may well win the race again and again on a busy
+            // machine.
             Err(RingFault::Overtaken) => {
                 self.overtaken += 1;
                 return None;
@@ -121,7 +123,8 @@ fn start_writer(ring: &SharedRing, life: u32) -> Pid {
     match unsafe { fork() }.expect("fork") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            // SAFETY: `alarm` has no preconditions. Should the test itself die, its last child does not spin for ever.
+            // SAFETY: `alarm` has no preconditions. Should the test itself die, its last child does
+            // not spin for ever.
             unsafe { nix::libc::alarm(60) };
             let mut writer = ring.writer();
             for sequence in 0.. {

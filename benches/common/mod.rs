@@ -10,8 +10,8 @@ pub fn cpu_time() -> Duration {
         .into()
 }
 
-/// Median times of one call of each of `candidates`, which are called in turn, so that a slow second hurts all alike.
-/// Each sample is the mean of `calls` calls.
+/// Median times of one call of each of `candidates`, which are called in turn, so that a slow
+/// second hurts all alike. Each sample is the mean of `calls` calls.
 pub fn interleaved<const N: usize>(
     samples: usize,
     calls: u32,

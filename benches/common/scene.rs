@@ -1,6 +1,7 @@
 //! A scene for the encoders' figures: what a camera sees of a room, computed.
 
-/// YUYV with edges, texture of all sizes and a sensor's noise: 30 to 60 kB as a VGA JPEG of quality 70, like a room's.
+/// YUYV with edges, texture of all sizes and a sensor's noise: 30 to 60 kB as a VGA JPEG of quality
+/// 70, like a room's.
 pub fn textured_yuyv(width: usize, height: usize, number: usize) -> Vec<u8> {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ (number as u64 + 1);
     let mut noise = move || {

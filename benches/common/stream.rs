@@ -1,4 +1,5 @@
-//! The stream as the cheapest possible client reads it: bytes are counted, and only the stamps are looked at.
+//! The stream as the cheapest possible client reads it: bytes are counted, and only the stamps are
+//! looked at.
 #![allow(dead_code)] // each benchmark uses its own part
 
 use std::io::{Read, Write};

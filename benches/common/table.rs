@@ -1,4 +1,5 @@
-//! The table that every benchmark prints: ours, the reference of the same run, their ratio, and what is good enough.
+//! The table that every benchmark prints: ours, the reference of the same run, their ratio, and
+//! what is good enough.
 #![allow(dead_code)] // each benchmark uses its own part
 
 /// What is good enough.

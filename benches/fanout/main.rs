@@ -1,7 +1,8 @@
-//! Delivering frames to many viewers: our server against a floor that does nothing but one `write` per socket of ready-made
-//! frames on one thread, and, where the age of frames and memory count, against a server that queues as they commonly do.
-//! Servers and viewers are processes of their own; they run in turn, so that the machine's mood is the same for all. CPU is
-//! that of the server's one thread, base64 and ring included on our side.
+//! Delivering frames to many viewers: our server against a floor that does nothing but one `write`
+//! per socket of ready-made frames on one thread, and, where the age of frames and memory count,
+//! against a server that queues as they commonly do. Servers and viewers are processes of their
+//! own; they run in turn, so that the machine's mood is the same for all. CPU is that of the
+//! server's one thread, base64 and ring included on our side.
 //!
 //! `cargo bench --bench fanout [SECONDS]`: seconds for each measurement, 4 unless said otherwise.
 

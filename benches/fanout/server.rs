@@ -1,5 +1,5 @@
-//! The three servers: ours, fed through a real ring by a thread that stands for the camera's worker; the floor; and the plain
-//! one.
+//! The three servers: ours, fed through a real ring by a thread that stands for the camera's
+//! worker; the floor; and the plain one.
 
 use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
@@ -139,8 +139,8 @@ pub fn floor(fps: u32, bytes: usize) {
     }
 }
 
-/// What one gets without a thought of time: tungstenite as it comes (axum's `ws` is the same), a task and a place in a
-/// broadcast channel for each viewer.
+/// What one gets without a thought of time: tungstenite as it comes (axum's `ws` is the same), a
+/// task and a place in a broadcast channel for each viewer.
 pub fn plain(fps: u32, bytes: usize) {
     const WAITING: usize = 1024;
     let (frames, _) = broadcast::channel(WAITING);

@@ -1,5 +1,5 @@
-//! The whole program as a user starts it, with its test camera: how soon the first frame comes, what it holds of memory, and
-//! what it costs of the processor, all its processes together.
+//! The whole program as a user starts it, with its test camera: how soon the first frame comes,
+//! what it holds of memory, and what it costs of the processor, all its processes together.
 //!
 //! `cargo bench --bench program [SECONDS]`: seconds for each measurement, 5 unless said otherwise.
 
@@ -99,7 +99,8 @@ fn main() {
     );
     drop((viewer, sound));
 
-    // The test picture is drawn as planes; what a camera's YUYV costs beside it, `--bench encode` says.
+    // The test picture is drawn as planes; what a camera's YUYV costs beside it, `--bench encode`
+    // says.
     table::begin(
         "All processes, 1920x1080 at 30 fps, encoded from the test picture's planes, one viewer",
     );

@@ -1,4 +1,5 @@
-//! A program and all its children: their memory and their processor time, as the kernel counts them.
+//! A program and all its children: their memory and their processor time, as the kernel counts
+//! them.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,5 +1,6 @@
-//! `frames PATH N`: takes N frames of 640x480 YUYV along one path and ends, so that what counts instructions around it can
-//! tell what a frame costs. Paths: `turbojpeg` and `jpeg-encoder`, to a JPEG; `text`, to the text message with turbojpeg.
+//! `frames PATH N`: takes N frames of 640x480 YUYV along one path and ends, so that what counts
+//! instructions around it can tell what a frame costs. Paths: `turbojpeg` and `jpeg-encoder`, to a
+//! JPEG; `text`, to the text message with turbojpeg.
 
 #[path = "../../benches/common/scene.rs"]
 mod scene;

@@ -1,4 +1,4 @@
-//! Who may watch, asked of the running program over real connections.
+//! Authentication of the running program, over real connections.
 
 use crate::common::viewer::{Text, Viewer};
 use crate::common::{Program, run, until};

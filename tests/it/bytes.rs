@@ -1,4 +1,4 @@
-//! Bytes from strangers that reach no other test: any query is read or refused, and nothing panics.
+//! `/stream`'s query with arbitrary input: it is parsed or refused in one line, and never panics.
 
 use proptest::prelude::*;
 use stampcast::wire::Query;

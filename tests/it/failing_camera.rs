@@ -1,5 +1,5 @@
-//! A camera that starts and fails at once, again and again, and a worker that does: what the log says of it and how often it is
-//! started. The camera is the stand-in for rpicam-vid (`tests/standin`).
+//! A camera, and a worker, that fails right after every start: what is logged, and how often it is
+//! restarted. The camera is the stand-in for rpicam-vid (`tests/standin`).
 
 use crate::common::viewer::Viewer;
 use crate::common::{Program, kill, until};
@@ -51,7 +51,7 @@ impl Camera {
         Program::spawn(&mut command)
     }
 
-    /// Of each start so far: its process and its first frame's stamp, ns.
+    /// Of each start so far: its process and its first frame's timestamp, ns.
     fn starts(&self) -> Vec<(u32, Option<u64>)> {
         let mut starts = Vec::new();
         for line in std::fs::read_to_string(self.path("log"))
@@ -100,7 +100,7 @@ fn camera_failing_after_start_is_logged_once_and_retried_with_back_off() {
     let mut viewer = Viewer::connect(&program.url(""));
     let (before, ..) = viewer.frame();
 
-    // A new trouble, which is told anew and not waited out.
+    // A new cause, which is logged again and retried at once.
     camera.set_fault("exit:3");
     let (last, _) = *camera.starts().last().expect("it runs");
     kill(last, libc::SIGKILL);

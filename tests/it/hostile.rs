@@ -1,4 +1,4 @@
-//! What a worker that was taken over can do to the rest, and what a disk that is full or memory that is short does to all.
+//! A compromised worker, a full disk and a lack of memory: each affects one stream at most.
 
 use crate::common::viewer::{Text, Viewer};
 use crate::common::{PATIENCE, Program, kill, until};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const TEST: [&str; 5] = ["--camera-type", "test", "--enable-audio", "--fps", "30"];
 
-/// Numbers without a pattern, the same in each run (SplitMix64, Steele and others 2014).
+/// Pseudo-random numbers, the same in each run (SplitMix64, Steele and others 2014).
 struct Numbers(u64);
 
 impl Numbers {
@@ -21,7 +21,7 @@ impl Numbers {
     }
 }
 
-/// Writes over a worker's ring and status page, as that worker could.
+/// Overwrites a worker's ring and status page, as a compromised worker could.
 fn scribble(worker: u32, how_long: Duration) -> u64 {
     let open = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("it lives");
     let paths = open.filter_map(|e| Some(e.ok()?.path()));
@@ -37,7 +37,7 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
         for file in &files {
             let length = file.metadata().expect("it is open").len();
             for _ in 0..8 {
-                // Headers and slots lie at the front, and matter most.
+                // Headers and slots lie at the front and are the most interesting target.
                 let reach = if numbers.next().is_multiple_of(4) {
                     length
                 } else {
@@ -60,11 +60,11 @@ fn scribble(worker: u32, how_long: Duration) -> u64 {
     written
 }
 
-/// The next message to a viewer of the sound, which nobody disturbed.
+/// The next message to a viewer of the undisturbed audio.
 fn sound_only(viewer: &mut Viewer) {
     match viewer.next() {
         Text::Audio { .. } => {}
-        // On a loaded machine the test microphone may be late, and this viewer.
+        // On a loaded machine the test microphone or this viewer may be late.
         Text::Event { json, .. } if json["cause"] == "xrun" || json["cause"] == "viewer_queue" => {}
         other => panic!("the sound was disturbed: {other:?}"),
     }
@@ -87,7 +87,7 @@ fn worker_corrupting_its_ring_affects_only_its_own_stream() {
     });
     let began = Instant::now();
     assert_eq!(both.frame().1, 640, "a frame");
-    // Not one stray frame: the picture goes on.
+    // Not a single frame left over: video continues.
     for _ in 0..60 {
         both.frame();
     }
@@ -108,7 +108,8 @@ fn worker_corrupting_its_ring_affects_only_its_own_stream() {
     );
 }
 
-/// The port on which a process listens that cannot say so, from the kernel's table (proc_pid_net(5)).
+/// The port on which a process listens whose log cannot be read, from the kernel's table
+/// (proc_pid_net(5)).
 fn listening_port(pid: u32) -> Option<u16> {
     let sockets = crate::common::descriptors(pid);
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
@@ -155,7 +156,7 @@ fn log_disk_full_stops_nothing() {
             .find(|p| crate::common::comm(*p).as_deref() == Some(name))
     };
     let server = named("stampcast-serve");
-    // Each of these is a line for the log.
+    // Each of these writes a log line.
     for name in ["stampcast-video", "stampcast-audio"] {
         let before = named(name).expect("it runs");
         kill(before, libc::SIGKILL);
@@ -185,7 +186,7 @@ fn worker_out_of_memory_ends_and_its_successor_streams() {
     let program = Program::start(&TEST);
     let mut sound = Viewer::connect(&program.url("?video=0&events=1"));
     sound.next();
-    // It has not encoded yet, and may now allocate nothing more.
+    // It has not encoded yet; from now on it cannot allocate.
     let before = program.child("stampcast-video", None);
     let limited = Command::new("prlimit")
         .args(["--pid", &before.to_string(), "--as=1"])
@@ -210,7 +211,8 @@ fn worker_out_of_memory_ends_and_its_successor_streams() {
     }
 }
 
-/// Whether a text is anywhere in a process's memory, but for what it shares with others (rings and status pages).
+/// Whether a text is anywhere in a process's private memory (not in rings and status pages, which
+/// are shared).
 fn memory_holds(pid: u32, text: &str) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("it is ours to read");
@@ -227,7 +229,8 @@ fn memory_holds(pid: u32, text: &str) -> bool {
             let at = |hex| u64::from_str_radix(hex, 16).expect("an address");
             let (start, end) = (at(range.0), at(range.1));
             let mut bytes = vec![0; usize::try_from(end - start).expect("it fits")];
-            // What the kernel shows to nobody ([vvar], a page that was never there) stays zero; the other pages count.
+            // Pages that cannot be read ([vvar], pages never touched) stay zero; the others are
+            // searched.
             for (page, at) in bytes.chunks_mut(4096).zip((start..).step_by(4096)) {
                 read += memory.read_exact_at(page, at).map_or(0, |()| page.len());
             }
@@ -251,7 +254,7 @@ fn token_from_option_or_environment_is_in_server_memory_only() {
             "--video-token=hush-joined",
         ])
         .args(TEST);
-    // Only root can look into the server in its sandbox.
+    // Only root can read the memory of the sandboxed server.
     let open: &[&str] = if nix::unistd::geteuid().is_root() {
         &[]
     } else {

@@ -1,4 +1,4 @@
-//! What strangers can use up of the running program, and what the others notice of it: nothing.
+//! Clients that use up connections, memory or descriptors do not disturb other viewers.
 
 use crate::common::viewer::{Text, Viewer, unix_now};
 use crate::common::{PATIENCE, Program, until};
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const CAMERA: [&str; 4] = ["--camera-type", "test", "--fps", "30"];
-/// A frame on its way for so long would be a disturbance; far above what a loaded machine needs.
+/// A frame that takes this long counts as disturbed; much longer than a loaded machine needs.
 const LATE_SECONDS: f64 = 2.0;
 
-/// Lets this process have as many sockets as the system permits.
+/// Raises this process's descriptor limit to the system's maximum.
 fn many_descriptors() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit is known");
@@ -30,9 +30,9 @@ fn connect(program: &Program) -> TcpStream {
     tcp
 }
 
-/// Runs `attack` beside a viewer, for whom no frame may be missing nor late.
+/// Runs `attack` beside a viewer for whom no frame may be missing or late.
 fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
-    // Where the time for a handshake is short, ours may be late.
+    // With a short handshake timeout, ours may be late.
     let mut viewer = until("a viewer", || {
         Viewer::try_connect(&program.url("?audio=0&events=1&delivery=all")).ok()
     });
@@ -48,7 +48,8 @@ fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
                         let age = unix_now() - stamp;
                         assert!(age < LATE_SECONDS, "a frame came {age:.2} s late");
                     }
-                    // The test camera's: it missed its moment, as it may on a loaded machine. Nobody in between lost a frame.
+                    // The test camera skipped a frame, as it may on a loaded machine. No later
+                    // stage lost one.
                     Text::Event { json, .. } if json["cause"] == "driver" => {}
                     other => panic!("the viewer was told of {other:?}"),
                 }
@@ -61,7 +62,7 @@ fn undisturbed<T>(program: &Program, attack: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Resident memory that is the process's own, KiB.
+/// Resident private memory, KiB.
 fn own_memory_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let line = status
@@ -81,7 +82,7 @@ fn idle(count: usize) {
     let before = own_memory_kib(server);
     let silent = undisturbed(&program, || {
         let silent: Vec<TcpStream> = (0..count).map(|_| connect(&program)).collect();
-        // Who speaks is heard at once, and a new viewer finds its place.
+        // A request is answered at once, and a new viewer is admitted.
         let asked = Instant::now();
         Viewer::connect(&program.url("?audio=0")).frame();
         eprintln!(
@@ -117,7 +118,7 @@ fn connections_flood_of_connects_and_disconnects_leaks_nothing() {
             for n in 0..3_000 {
                 let mut tcp = connect(&program);
                 if n % 3 == 0 {
-                    // The server may be quicker and have closed it.
+                    // The server may have closed it already.
                     let _ = tcp.write_all(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n");
                 }
             }
@@ -141,7 +142,8 @@ fn handshake_trickling_ends_at_timeout() {
         let mut slow: Vec<TcpStream> = (0..100).map(|_| connect(&program)).collect();
         let began = Instant::now();
         let ended = until("the server to end them", || {
-            // A byte more of an endless head for each; the writes fail once the server has hung up.
+            // One more byte of an endless head for each; the writes fail once the server has
+            // closed.
             let alive = slow
                 .iter_mut()
                 .filter_map(|tcp| tcp.write_all(b"X").ok())
@@ -153,7 +155,7 @@ fn handshake_trickling_ends_at_timeout() {
     });
 }
 
-/// Ends the attack also where the test fails.
+/// Ends the attack also when the test fails.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
@@ -162,8 +164,8 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// Sends `bytes` again and again over the WebSocket of a viewer, as fast as they are taken, until the server hangs up or `over`.
-/// Adds to `sent` how many were taken.
+/// Sends `bytes` repeatedly over a viewer's WebSocket, as fast as they are accepted, until the
+/// server closes or `over`. Adds to `sent` how many were accepted.
 fn flood(program: &Program, start: &[u8], bytes: &[u8], over: &AtomicBool, sent: &AtomicUsize) {
     let mut tcp = connect(program);
     tcp.set_write_timeout(Some(Duration::from_millis(100)))
@@ -205,7 +207,7 @@ fn viewer_flooding_does_not_disturb_others() {
             let flooders: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
-                        // Who is sent away comes back.
+                        // A viewer that is disconnected reconnects.
                         while !over.load(Relaxed) {
                             flood(&program, start, again, &over, &sent);
                         }
@@ -249,7 +251,7 @@ fn message_in_endless_fragments_is_refused() {
     program.line(&["viewer", "left", "1008", "fragments"]);
 }
 
-/// An answer's head, and the body as long as it says.
+/// An answer's head, and a body of its Content-Length.
 fn answer(tcp: &mut TcpStream) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -266,7 +268,7 @@ fn answer(tcp: &mut TcpStream) -> std::io::Result<String> {
     Ok(head)
 }
 
-/// The connections that are no viewers for which a program with `--max-clients 2` or 3 has room, and some more.
+/// More connections than a program with `--max-clients 2` or 3 keeps beside its viewers.
 const MORE_THAN_PLACES: usize = 270;
 
 #[test]
@@ -276,7 +278,7 @@ fn connection_refused_frees_its_slot() {
     let mut strangers: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
     for _ in 0..2 {
         for tcp in &mut strangers {
-            // Who was closed on is told nothing more.
+            // A closed connection gets no answer.
             if tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
                 && let Ok(head) = answer(tcp)
             {
@@ -336,7 +338,7 @@ fn request_body_missing_ends_with_408_and_frees_its_slot() {
     let mut bodiless: Vec<TcpStream> = (0..MORE_THAN_PLACES).map(|_| connect(&program)).collect();
     let post = b"POST /whep HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 1000\r\n\r\n";
     for tcp in &mut bodiless {
-        // The first of them gave way to the last.
+        // The first of them was evicted for the last.
         let _ = tcp.write_all(post);
     }
     Viewer::connect(&program.url("?audio=0")).frame();

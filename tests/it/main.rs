@@ -1,8 +1,9 @@
-//! The integration tests, as one program: each program more would be linked with the whole library once more. Tests that need a
-//! process of their own are programs of their own (`ring_kill`), as are those for the test machine (`vm`).
+//! The integration tests, as one program: each program more would be linked with the whole library
+//! once more. Tests that need a process of their own are programs of their own (`ring_kill`), as
+//! are those for the test machine (`vm`).
 //!
-//! Each test starts the servers that it asks, on ports of their own; none changes this process's environment, directory or
-//! standard streams, so that all may run side by side.
+//! Each test starts the servers that it asks, on ports of their own; none changes this process's
+//! environment, directory or standard streams, so that all may run side by side.
 
 mod common;
 mod stream_rig;

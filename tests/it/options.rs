@@ -1,4 +1,4 @@
-//! The options as a user gives them, on the command line and in the environment, and what is printed into a pipe.
+//! Options on the command line and in the environment, and output into a pipe.
 
 use crate::common::{Program, run};
 use std::process::{Command, Output, Stdio};
@@ -17,7 +17,7 @@ fn with_environment(variables: &[(&str, &str)], args: &[&str]) -> (Option<i32>, 
     )
 }
 
-/// Options that are accepted, and then a file that is not there.
+/// Valid options, and then a missing file.
 const THEN_STOP: [&str; 2] = ["--token-file", "/no/such/file"];
 const STOPPED: &str = "--token-file /no/such/file cannot be read";
 

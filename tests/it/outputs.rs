@@ -1,4 +1,4 @@
-//! What plain HTTP gives: pictures, MJPEG, WAV, state and metrics, asked of the running program byte by byte.
+//! The plain HTTP outputs of the running program: snapshot, MJPEG, WAV, state and metrics.
 
 use crate::common::Program;
 use crate::common::viewer::{Viewer, unix_now};
@@ -8,7 +8,7 @@ use std::net::TcpStream;
 
 const TEST: [&str; 3] = ["--camera-type", "test", "--enable-audio"];
 
-/// An answer of which the head was read.
+/// An answer whose head was read.
 struct Answer {
     status: u16,
     head: String,
@@ -24,7 +24,7 @@ impl Answer {
         })
     }
 
-    /// To the end of the connection; chunks are put together.
+    /// The body to the end of the connection, chunks joined.
     fn rest(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.header("transfer-encoding") == Some("chunked") {
@@ -155,7 +155,7 @@ fn mjpeg_parts_are_whole_frames_with_the_stream_timestamps() {
         } else {
             1.0 / 15.0
         };
-        // On a loaded machine frames may be missing, so the shortest step tells the rate.
+        // On a loaded machine frames may be missing, so the shortest step gives the rate.
         let shortest = |stamps: &[f64]| {
             stamps
                 .windows(2)
@@ -178,7 +178,7 @@ fn mjpeg_parts_are_whole_frames_with_the_stream_timestamps() {
             };
             let length: usize = field("Content-Length: ").parse().expect("a length");
             let end = head_end + 4 + length;
-            // The next boundary comes with the frame: a browser shows a frame only when it sees it.
+            // The next boundary is sent with the frame: a browser shows a frame only after it.
             if bytes.len() < end + 2 + open.len() {
                 continue;
             }
@@ -215,7 +215,7 @@ fn wav_of_two_seconds_lasts_two_seconds() {
         u32::from_le_bytes([wav[40], wav[41], wav[42], wav[43]]),
         2 * 48_000 * 2
     );
-    // Two beeps of 100 ms, a second apart: 2 x 4,800 loud samples, less the tone's own zero crossings.
+    // Two beeps of 100 ms, a second apart: 2 x 4,800 loud samples, minus the tone's zero crossings.
     let loud = wav[44..]
         .chunks_exact(2)
         .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000)
@@ -361,7 +361,7 @@ fn snapshot_of_missing_camera_is_refused_at_once() {
         "--device",
         "/dev/video-that-is-not-there",
     ]);
-    // Until the server has heard of it, a request waits, and is told so.
+    // Until the server has been told of it, a request waits and then says so.
     let said = |answer: Answer| {
         (
             answer.status,

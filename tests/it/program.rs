@@ -1,5 +1,5 @@
-//! The whole program with the test camera: what a user starts, what a viewer sees, and what happens to both when something
-//! in between dies.
+//! The whole program with the test camera: its start, its streams, its end, and what happens when a
+//! process dies.
 
 use crate::common::viewer::{Text, Viewer, unix_now};
 use crate::common::{PATIENCE, Program, alive, comm, descriptors, kill, run, until};
@@ -17,7 +17,7 @@ fn stream_test_camera_video_and_audio_are_stamped() {
     let (mut video, mut audio) = (Vec::new(), Vec::new());
     let (mut decoder, mut repaired) = (Decoder::new().expect("there is a decoder"), Vec::new());
     let steps = |stamps: &[f64]| stamps.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>();
-    // On a loaded machine a frame may be missing, or sound.
+    // On a loaded machine a video frame or an audio packet may be missing.
     while video.len() < 30
         || !steps(&video).iter().any(|s| (s * 15.0).round() == 1.0)
         || audio.len() < 50
@@ -68,7 +68,7 @@ fn stream_test_camera_video_and_audio_are_stamped() {
 fn doctor_test_camera_is_exact_and_limits_are_checked() {
     let program = Program::start(&TEST);
     let at = format!("127.0.0.1:{}", program.port());
-    // A loaded machine may show it too few pictures the first time.
+    // On a loaded machine it may see too few frames the first time.
     let (said, found) = until("enough to see", || {
         let (code, said) = run(&[
             "doctor",
@@ -92,7 +92,8 @@ fn doctor_test_camera_is_exact_and_limits_are_checked() {
         })?;
         Some((said, found))
     });
-    // On a loaded machine the test camera may miss its moment, and the doctor may read late. Nobody in between loses anything.
+    // On a loaded machine the test camera may skip a frame, and the doctor may read late. No stage
+    // between loses any.
     let own = |missing: &serde_json::Value| {
         ["driver", "xrun", "viewer_queue"].contains(&missing["cause"].as_str().expect("a cause"))
     };
@@ -295,7 +296,8 @@ fn signal_stops_all_processes_and_notifies_viewers() {
         let status = program.wait();
         let took = asked.elapsed();
         assert_eq!(status.code(), Some(0), "signal {signal}");
-        // The promise is 2 s, of which children get 1.5 (supervise/machine_tests.rs); a loaded machine may need longer.
+        // Documented as 2 s, of which children get 1.5 (supervise/restart_policy_tests.rs); a
+        // loaded machine may need longer.
         eprintln!("signal {signal}: stopped after {took:?}");
         assert!(!alive(serve));
         let close = loop {
@@ -309,7 +311,7 @@ fn signal_stops_all_processes_and_notifies_viewers() {
     }
 }
 
-/// As `nohup` starts a program, and a script one in the background; SIGCHLD as careless programs leave it.
+/// Signals as `nohup` and a script's `&` leave them; SIGCHLD ignored, as some parents leave it.
 #[test]
 fn signal_ignored_at_start_stays_ignored() {
     let mut command = Command::new("sh");
@@ -327,7 +329,7 @@ fn signal_ignored_at_start_stays_ignored() {
     viewer.frame();
     program.signal(libc::SIGHUP);
     program.signal(libc::SIGINT);
-    // The supervisor hears of this death later than of the signals.
+    // The supervisor learns of this death later than of the signals.
     let before = program.child("stampcast-video", None);
     kill(before, libc::SIGKILL);
     program.child("stampcast-video", Some(before));
@@ -399,7 +401,7 @@ fn camera_missing_is_waited_for_or_ends_with_exit_code_3() {
     assert_eq!(program.wait().code(), Some(3));
 }
 
-/// As in a driver's call that never returns.
+/// Like a driver call that never returns.
 #[test]
 fn device_hanging_with_exit_on_device_error_ends_with_exit_code_3() {
     let mut program = Program::start(&[&TEST[..], &["--exit-on-device-error"]].concat());
@@ -413,7 +415,7 @@ fn device_hanging_with_exit_on_device_error_ends_with_exit_code_3() {
 fn terminal_has_a_status_line_with_the_bit_rate() {
     let program = Program::on_terminal(&TEST);
     let mut viewer = Viewer::connect(&program.url(""));
-    // The first of them may be of a moment in which the viewer has just come.
+    // The first one may be from just after the viewer connected.
     let rate = |line: &String| -> Option<f64> {
         line.split(" kbit/s encoded")
             .next()?
@@ -440,7 +442,7 @@ fn terminal_has_a_status_line_with_the_bit_rate() {
 #[test]
 fn json_log_every_line_names_its_process() {
     let program = Program::start(&[&TEST[..], &["--log-format", "json"]].concat());
-    // That is news to the server, which may have had none before.
+    // An event for the server, which may have logged nothing before.
     Viewer::connect(&program.url("")).frame();
     for name in [
         "stampcast",

@@ -1,4 +1,4 @@
-//! Two hundred restarts in a row, and nothing left behind: no descriptor, no memory, no shared memory, no process.
+//! 200 restarts in a row leak nothing: no descriptor, no memory, no shared memory, no process.
 
 use crate::common::viewer::{Text, Viewer};
 use crate::common::{Program, descriptors, kill};
@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 const NAMES: [&str; 2] = ["stampcast-video", "stampcast-audio"];
 /// Each kills both workers.
 const ROUNDS: usize = 100;
-/// By then everything has been allocated that is allocated once.
+/// By then all one-time allocations have been made.
 const WARM: usize = 20;
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ fn workers_200_restarts_leak_nothing() {
     let mut warm = None;
     let (mut killed, mut away) = (None, Vec::new());
     for round in 0..ROUNDS {
-        // Until both are healthy again: who dies before is forked again only after a while.
+        // Until both are healthy again: a worker that dies earlier is restarted with a delay.
         let (mut frames, mut sounds) = (0, 0);
         while frames < 40 || sounds < 20 {
             match viewer.next() {

@@ -1,4 +1,5 @@
-//! The Raspberry Pi camera's source against a stand-in for rpicam-vid (`tests/standin`): in step, and out of it.
+//! The rpicam source against a stand-in for rpicam-vid (`tests/standin`): pairing, losses,
+//! failures.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longer than any wait of the source, for machines that are busy.
+/// Longer than any wait of the source, for busy machines.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn video(fps: f64) -> VideoConfig {
@@ -59,7 +60,7 @@ impl Standin {
         self.folder.path().join("log")
     }
 
-    /// The first logged line of that kind, waited for.
+    /// Waits for the first logged line of that kind.
     fn logged(&self, kind: &str) -> String {
         logged(&self.log_path(), kind)
     }
@@ -92,14 +93,14 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 fn is_gone(pid: Pid) -> bool {
-    // A zombie whose parent is a stranger has ended, too.
+    // A zombie of another parent has ended, too.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
         .next()
         .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
-/// What a frame says of itself.
+/// A frame's identity.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     capture_time: MonoNs,
@@ -107,7 +108,7 @@ struct Seen {
     len: usize,
 }
 
-/// The next frame, checked for what holds of every frame.
+/// The next frame, with the checks that apply to every frame.
 fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
     let start = Instant::now();
     loop {
@@ -133,7 +134,7 @@ fn frame(source: &mut RpiSource) -> Result<Seen, SourceError> {
     }
 }
 
-/// Frames up to the error, which is returned as a person sees it.
+/// Frames up to the error, which is returned as text.
 fn error_after(source: Result<RpiSource, SourceError>, frames: usize) -> String {
     let mut source = match source {
         Ok(source) => source,
@@ -432,7 +433,7 @@ fn rpicam_ignoring_sigint_is_killed_in_time() {
     drop(source);
     let took = start.elapsed();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped");
-    // The child sleeps for ever, so its end is the kill; in time, but for what a loaded machine adds.
+    // The child sleeps for ever, so the kill ends it; in time, plus what a loaded machine adds.
     assert!(
         took >= Duration::from_millis(500) && took < PATIENCE,
         "{took:?}"

@@ -1,5 +1,5 @@
-//! What the sandboxed children can no longer do, by trying it. The kernel restricts a thread, so each try has a thread of its
-//! own; what the program's own processes have given up is read from procfs.
+//! The sandbox by trying what it must refuse. The kernel restricts a thread, so each attempt has a
+//! thread of its own; the restrictions of the running program's processes are read from procfs.
 #![allow(unsafe_code)] // system calls that no safe function makes
 
 use crate::common::viewer::Viewer;
@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 
-/// Runs it on a thread that ends with it.
+/// Runs it on a thread of its own.
 fn apart(body: impl FnOnce() + Send + 'static) {
     std::thread::spawn(body)
         .join()
@@ -49,10 +49,10 @@ fn sandbox_worker_and_its_children_open_no_network_socket() {
     });
 }
 
-/// What the kernel says to a system call without arguments.
+/// The kernel's answer to a system call without arguments.
 fn errno_of(call: i64) -> nix::errno::Errno {
-    // SAFETY: each of the calls made here refuses these arguments, or takes zeros for nothing to do; none reads or writes
-    // through a null pointer of ours.
+    // SAFETY: each of the calls made here refuses these arguments, or takes zeros for nothing to
+    // do; none reads or writes through a null pointer of ours.
     let _ = unsafe { libc::syscall(call, 0, 0, 0, 0, 0, 0) };
     nix::errno::Errno::last()
 }
@@ -154,12 +154,12 @@ fn sandbox_server_reaches_no_unix_socket_and_keeps_the_network() {
     drop(service);
 }
 
-/// The terminal that they share with the person who started the program is that of the person's shell, too.
+/// The children share the terminal with the shell that started the program.
 #[test]
 fn sandbox_children_cannot_inject_terminal_input() {
     use nix::errno::Errno;
     use std::os::fd::AsRawFd;
-    // No terminal, so that nothing is typed anywhere: whose request is not refused hears that.
+    // No terminal, so that nothing is really injected: a request that is not refused gets ENOTTY.
     let null = std::sync::Arc::new(File::open("/dev/null").expect("it is there"));
     // SAFETY: what the kernel would read is one byte.
     let said = move |request| {
@@ -239,7 +239,7 @@ fn sandbox_server_reads_only_its_files_including_renewed_ones() {
         std::fs::create_dir(dir).expect("it is new");
         std::fs::write(dir.join("1"), "one").expect("it is writable");
     }
-    // As certificates are kept by those who renew them.
+    // The layout that certificate renewal tools use.
     std::os::unix::fs::symlink("../archive/1", live.join("cert")).expect("it is new");
     let (dir, own) = (live.clone(), live.join("cert"));
     let (renew, renewed) = std::sync::mpsc::channel::<()>();
@@ -353,7 +353,7 @@ fn sandbox_disabled_leaves_every_child_its_rights() {
     );
 }
 
-/// Whoever is not root has none to give up.
+/// Only root has capabilities to drop.
 #[test]
 fn capabilities_as_root_are_reduced_to_those_needed() {
     // CAP_DAC_READ_SEARCH, NET_BIND_SERVICE; CAP_CHOWN, DAC_OVERRIDE, FOWNER, IPC_OWNER, SYS_NICE.
@@ -389,7 +389,7 @@ fn capabilities_as_root_are_reduced_to_those_needed() {
     }
 }
 
-/// The kernel gives what procfs shows of a process that may not be looked into to root.
+/// The procfs entries of an untraceable process belong to root.
 #[test]
 fn server_leaves_no_core_dump_and_is_not_traceable() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};

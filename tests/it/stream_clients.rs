@@ -1,4 +1,4 @@
-//! Hostile and clumsy clients: each gets a code that says why, and nobody else notices.
+//! Hostile and faulty clients: each is closed with the right code and disturbs no other.
 
 use crate::stream_rig::*;
 use futures_util::SinkExt;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// Frames whatever bytes are given, masked with zeros, as a client that was written badly would.
+/// Frames the given bytes, masked with zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match payload.len() {
@@ -23,7 +23,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A WebSocket whose bytes the test writes itself.
+/// A WebSocket whose bytes the test writes.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -104,7 +104,7 @@ async fn websocket_protocol_violation_closes_with_its_code() {
     ];
     for (what, bytes, code) in cases {
         let mut client = Raw::connect(&rig, "").await;
-        // The server may have hung up before it has all of it.
+        // The server may close before it has read all of it.
         let _ = client.0.write_all(&bytes).await;
         assert_eq!(client.close_code().await, code, "{what}");
         rig.video.push(b"x");
@@ -122,7 +122,7 @@ async fn websocket_ping_flood_does_not_grow_server_memory() {
     let pings = [frame(0x89, &[7; 125]), frame(0x81, b"ping:x")]
         .concat()
         .repeat(1000);
-    // It never reads, so its writes must block in the end: nothing is swallowed without bound.
+    // It never reads, so its writes must block in the end: no buffer grows without bound.
     let blocked = async {
         while let Ok(written) =
             tokio::time::timeout(Duration::from_millis(300), flood.0.write_all(&pings)).await
@@ -230,7 +230,7 @@ async fn handshake_incomplete_ends_at_its_deadline() {
         let mut answer = Vec::new();
         patient(stream.read_to_end(&mut answer)).await.unwrap();
     }
-    // Our own handshake may be late for so short a deadline, too.
+    // Our own handshake may miss so short a deadline, too.
     let url = format!("ws://{}/stream", rig.address);
     until(async || {
         patient(tokio_tungstenite::connect_async(&url))
@@ -270,7 +270,7 @@ async fn connections_idle_are_evicted_for_new_requests() {
         idle.push(TcpStream::connect(rig.address).await.unwrap());
     }
     assert_eq!(rig.get("/info").await.0, 200);
-    // The longest silent went first.
+    // The longest idle one was evicted first.
     assert_eq!(patient(idle[0].read(&mut [0; 16])).await.unwrap_or(0), 0);
     rig.stop().await;
 }
@@ -348,7 +348,7 @@ async fn viewer_not_reading_is_closed_eventually() {
 
 #[tokio::test]
 async fn server_stop_notifies_every_viewer() {
-    // Far beyond our patience: neither deadline may be what ends it.
+    // Much longer than the test waits: neither deadline may be what ends it.
     let limits = Limits {
         head: 10 * PATIENCE,
         stalled: 10 * PATIENCE,
@@ -357,7 +357,7 @@ async fn server_stop_notifies_every_viewer() {
     let mut rig = Rig::with(true, limits).await;
     let mut reading = rig.connect_and_wait("").await;
     let stalled = rig.connect_and_wait("?audio=0").await;
-    // A request that never comes must not hold the end up.
+    // A request that never comes must not delay the end.
     let _idle = TcpStream::connect(rig.address).await.unwrap();
     for _ in 0..50 {
         rig.video.push(&[7; 300_000]);
@@ -372,7 +372,7 @@ async fn server_stop_notifies_every_viewer() {
     );
 }
 
-/// 192.0.2.1 is nobody's address (RFC 5737), as that of --host is once it has gone.
+/// 192.0.2.1 is on no interface (RFC 5737), like the address of --host after it was removed.
 #[cfg(feature = "webrtc")]
 #[tokio::test]
 async fn webrtc_without_a_port_all_else_is_served_and_whep_says_why() {

@@ -1,4 +1,4 @@
-//! What a viewer of `/stream` receives, to the byte.
+//! The messages of `/stream`, byte by byte.
 
 use crate::stream_rig::*;
 use stampcast::config::Limits;
@@ -11,7 +11,7 @@ fn unix_now() -> Duration {
     SystemTime::UNIX_EPOCH.elapsed().unwrap()
 }
 
-/// The two clocks are read some nanoseconds apart, and the server measures between them again and again.
+/// The two clocks are read some nanoseconds apart, and the server measures their offset repeatedly.
 fn is_stamp_of(stamp: UnixNs, capture_time: MonoNs) -> bool {
     let expected =
         unix_now().as_nanos() as i128 - i128::from(MonoNs::now().0) + i128::from(capture_time.0);
@@ -157,7 +157,7 @@ async fn text_and_binary_have_the_same_timestamp() {
     rig.stop().await;
 }
 
-/// Only the stamp is wanted of it.
+/// Only its timestamp is used.
 fn owned(message: Message<'_>) -> Message<'static> {
     match message {
         Message::Video {
@@ -269,7 +269,7 @@ async fn events_report_source_lost_and_back() {
         viewer.text().await.starts_with("audio:"),
         "the other stream goes on"
     );
-    // As a worker does: first the word that it is back, then the first packet.
+    // As a worker does: first the state, then the first packet.
     rig.video.status.set_state(WorkerState::Streaming);
     rig.video.meta.losses.source_away = 1;
     rig.video.push(b"after");
@@ -327,7 +327,8 @@ async fn ping_is_answered_with_the_server_times() {
             panic!("{text}")
         };
         assert_eq!(id, "round trip 1");
-        // The server's mapping is as good as the best of its looks at the clocks, which on a loaded machine took long.
+        // The server's mapping is as good as its shortest reading of both clocks, which takes long
+        // on a loaded machine.
         let uncertainty_ns = rig.info().await["clock"]["uncertainty_ns"]
             .as_u64()
             .unwrap();
@@ -349,7 +350,7 @@ async fn max_fps_thins_evenly_and_is_not_a_gap() {
         .await;
     let start = MonoNs::now();
     for k in 0..40 {
-        // 40 fps by stamp; the push itself is as fast as it gets.
+        // 40 fps by timestamp; they are pushed without waiting.
         rig.video
             .push_at(MonoNs(start.0 - 2_000_000_000 + k * 25_000_000), b"x");
     }
@@ -375,7 +376,7 @@ async fn window_holds_back_video_until_acknowledged() {
     let mut viewer = rig.connect_and_wait("?window=2&events=1").await;
     for k in 0..5 {
         rig.video.push(format!("frame {k}").as_bytes());
-        // So that each is seen by itself.
+        // So that each one is observed separately.
         if k < 2 {
             assert!(viewer.text().await.starts_with("video:"));
         }

@@ -1,4 +1,4 @@
-//! Nothing is lost silently: from a viewer's first packet on, numbered = received + reported.
+//! No silent loss: from a viewer's first packet on, numbered = received + reported.
 
 use crate::stream_rig::*;
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite;
 
-/// A generator of numbers that is the same on every run (splitmix64).
+/// Pseudo-random numbers, the same in each run (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -24,7 +24,7 @@ impl Dice {
     }
 }
 
-/// What one viewer saw of one stream.
+/// One viewer's totals of one stream.
 #[derive(Default, Debug)]
 struct Account {
     first: Option<u32>,
@@ -63,14 +63,14 @@ impl Account {
         self.pending = true;
     }
 
-    /// Exact after every packet, not only in the end.
+    /// Checked after every packet, not only at the end.
     fn holds(&self) {
         let numbered = u64::from(self.last - self.first.unwrap()) + 1;
         assert_eq!(numbered, self.received + self.reported, "{self:?}");
     }
 }
 
-/// How far a reader is, for whoever waits for it: of each stream, how many packets, and the last one's number.
+/// A reader's progress: of each stream, the number of packets, and the last one's sequence number.
 #[derive(Default)]
 struct Progress([(AtomicU64, AtomicU64); 2]);
 
@@ -164,7 +164,7 @@ async fn gaps_under_random_faults_numbered_equals_received_plus_reported() {
         )));
         progress.push((wanted, theirs));
     }
-    // What each of them misses counts from its first packet on.
+    // Each one's losses count from its first packet on.
     rig.video.push(b"first");
     rig.audio.push(&[0; 1_920]);
     let (_, first) = &progress[0];
@@ -181,10 +181,10 @@ async fn gaps_under_random_faults_numbered_equals_received_plus_reported() {
     let mut pushed = 0;
     // Large enough that a stalled viewer's socket fills.
     let picture = vec![0x5a; 150_000];
-    // On a slow machine it takes more until each has read enough to prove something.
+    // On a slow machine it takes longer until each has read enough to be meaningful.
     while pushed < 400 || (pushed < 10_000 && !enough()) {
         match dice.roll(20) {
-            // The driver skips frames, or gives faulty ones.
+            // The driver skips frames or delivers faulty ones.
             0 => {
                 let skipped = dice.roll(5) as u32 + 1;
                 rig.video.meta.sequence += u64::from(skipped);
@@ -194,7 +194,8 @@ async fn gaps_under_random_faults_numbered_equals_received_plus_reported() {
                 rig.video.meta.sequence += 1;
                 rig.video.meta.losses.corrupt += 1;
             }
-            // The worker dies with packets numbered and never pushed, and its successor counts losses from 0.
+            // The worker dies with numbered packets not pushed, and its successor counts losses
+            // from 0.
             2 => {
                 for source in [&mut rig.video, &mut rig.audio] {
                     source.meta.generation += 1;
@@ -230,7 +231,7 @@ async fn gaps_under_random_faults_numbered_equals_received_plus_reported() {
     let mut gaps = 0;
     for (k, reader) in readers.into_iter().enumerate() {
         let accounts = patient(reader).await.unwrap();
-        // Who took everything was told of all that the server counts.
+        // A viewer that read everything was told of all losses that the server counts.
         for (account, stream) in accounts.iter().zip(["video", "audio"]).filter(|_| k == 0) {
             for (cause, told) in account
                 .causes
@@ -262,7 +263,7 @@ async fn gap_that_cannot_be_counted_is_given_in_seconds() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?video=0&events=1").await;
     let start = MonoNs(MonoNs::now().0 - 5_000_000_000);
-    // 20 ms of sound, and the next packet 1.52 s after its start: 1.5 s are missing.
+    // 20 ms of audio, and the next packet 1.52 s after its start: 1.5 s are missing.
     rig.audio.push_at(start, &[0; 1_920]);
     assert!(viewer.text().await.starts_with("audio:"));
     rig.audio.meta.losses.source_away = 1;

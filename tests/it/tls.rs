@@ -1,4 +1,4 @@
-//! https:// and wss:// of the running program, asked by a client that checks the certificate.
+//! https:// and wss:// of the running program, with a client that verifies the certificate.
 
 use crate::common::viewer::{Text, parse, unix_now};
 use crate::common::{PATIENCE, Program, run, until};
@@ -43,7 +43,7 @@ impl Authority {
         self.home.path().join(name)
     }
 
-    /// Puts a new certificate in place, each file by rename, as those who renew them do; returns it.
+    /// Replaces the certificate, each file by rename, as renewal tools do; returns it.
     fn renew(&self) -> CertificateDer<'static> {
         self.certify(&KeyPair::generate().expect("a key"))
     }
@@ -112,7 +112,7 @@ impl Authority {
             .0
     }
 
-    /// The certificate that a new connection is shown.
+    /// The certificate that a new connection gets.
     fn shown(&self, program: &Program) -> CertificateDer<'static> {
         self.connect(program)
             .conn
@@ -207,7 +207,7 @@ fn tls_viewer_stalled_continues_with_whole_frames_and_the_newest() {
     while stalled.elapsed() < Duration::from_secs(2) {
         frame(&mut witness);
     }
-    // What the sockets hold comes first, then what is new; each frame is whole, or TLS and WebSocket would say so.
+    // First what the sockets hold, then new frames; a cut frame would be a TLS or WebSocket error.
     until("the present", || {
         (unix_now() - frame(&mut viewer).0 < 1.0).then_some(())
     });
@@ -216,7 +216,7 @@ fn tls_viewer_stalled_continues_with_whole_frames_and_the_newest() {
     }
 }
 
-/// Each costs the server a signature, and nobody has shown a token yet.
+/// Each costs the server a signature before any token was checked.
 #[test]
 fn tls_handshake_flood_does_not_starve_viewers() {
     let authority = Authority::new();
@@ -266,7 +266,7 @@ fn tls_handshake_flood_does_not_starve_viewers() {
         500,
         "strangers get their answer too"
     );
-    // Behind all 500 signatures, of half a millisecond to 4 ms, it would be one or two.
+    // Queued behind all 500 signatures, of 0.5 to 4 ms each, it would be one or two.
     assert!(frames > 5, "{frames} frames meanwhile");
 }
 
@@ -340,7 +340,7 @@ fn tls_unusable_files_end_the_program_with_one_line() {
     );
 }
 
-/// `stampcast doctor` with its words and its exit code.
+/// Output and exit code of `stampcast doctor`.
 fn doctor(more: &[&str]) -> (Option<i32>, String) {
     run(&[&["doctor", "--seconds", "1"], more].concat())
 }
@@ -358,7 +358,7 @@ fn doctor_tls_connects_to_a_trusted_server_only() {
         });
     };
     sees(&at, &ca);
-    // A certificate that is authority and server in one, as `openssl req -x509` makes it.
+    // A self-signed certificate, as `openssl req -x509` makes it.
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

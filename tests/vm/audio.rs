@@ -7,7 +7,8 @@ use crate::viewer::{Body, Sound, Viewer};
 use crate::{figure, unix_ns};
 use std::process::{Child, Command, Stdio};
 
-/// Not a divisor of the rate: no number of lost samples below a second leaves the wave where it was.
+/// Not a divisor of the rate: no number of lost samples below a second leaves the wave where it
+/// was.
 const TONE_HZ: f64 = 997.0;
 const SECONDS: usize = 10;
 
@@ -16,8 +17,8 @@ fn tone(n: u64) -> i16 {
     (20_000.0 * (std::f64::consts::TAU * turns).sin()).round() as i16
 }
 
-/// The largest |x[n+1] - 2cos(w)x[n] + x[n-1]|: zero for an unbroken wave, at most 2 with each sample rounded, thousands
-/// where samples are lost, doubled or altered.
+/// The largest |x[n+1] - 2cos(w)x[n] + x[n-1]|: zero for an unbroken wave, at most 2 with each
+/// sample rounded, thousands where samples are lost, doubled or altered.
 fn worst_break(samples: &[i16]) -> f64 {
     let twice_cosine = 2.0 * (std::f64::consts::TAU * TONE_HZ / f64::from(RATE_HZ)).cos();
     let departure =
@@ -63,7 +64,8 @@ fn audio_tone_keeps_its_frequency_with_no_sample_lost() {
         "the wave is broken by {worst}: samples are missing or altered"
     );
 
-    // What is left is the clock: so many samples, each a known part of a cycle, in so much time by the stamps.
+    // What is left is the clock: so many samples, each a known part of a cycle, in so much time by
+    // the stamps.
     let last = &packets[packets.len() - 1];
     let seconds = (last.stamp_ns - packets[0].stamp_ns) as f64 / 1e9;
     let frequency =

@@ -1,4 +1,5 @@
-//! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never touches the other.
+//! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never
+//! touches the other.
 
 use crate::cameras::{Usb, Vivid};
 use crate::continuity::{ContinuityMonitor, Stream};
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 /// A camera that an emulated processor serves without losing a frame, whatever else it has to do.
 const EASY_CAMERA: &str = "--camera-type usb --device-id 0 --width 320 --height 180 --fps 10";
 
-/// A program with that camera and this microphone, a viewer that both streams have reached, and somebody who watches the
-/// picture alone.
+/// A program with that camera and this microphone, a viewer that both streams have reached, and
+/// somebody who watches the picture alone.
 fn watched(microphone: &str) -> (Program, Viewer, ContinuityMonitor) {
     let program = Program::start(&format!(
         "{EASY_CAMERA} --enable-audio --audio-name {microphone}"
@@ -99,7 +100,8 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
     program.stop();
 }
 
-/// The worker is frozen until the kernel says that its ring of a second has overflowed, and not for so long that it is replaced.
+/// The worker is frozen until the kernel says that its ring of a second has overflowed, and not for
+/// so long that it is replaced.
 #[test]
 fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     let _camera = Vivid::ready(0);

@@ -6,15 +6,16 @@ use std::process::{Child, Command, Stdio};
 
 /// The kernel's virtual video driver: raw formats and faults on demand.
 ///
-/// `Vivid { index: 0 }` is /dev/video0. `Vivid { index: 1 }` is /dev/video1 with a metadata node, /dev/video2, beside it.
-/// They and [`Hdmi`] are one device to the kernel: unplugging the one unplugs the others.
+/// `Vivid { index: 0 }` is /dev/video0. `Vivid { index: 1 }` is /dev/video1 with a metadata node,
+/// /dev/video2, beside it. They and [`Hdmi`] are one device to the kernel: unplugging the one
+/// unplugs the others.
 pub struct Vivid {
     pub index: u32,
 }
 
 impl Vivid {
-    /// The camera in its normal state, plugged in. Its stamps are those of the frame's start: by default they would lie
-    /// nine tenths of a frame in the future.
+    /// The camera in its normal state, plugged in. Its stamps are those of the frame's start: by
+    /// default they would lie nine tenths of a frame in the future.
     pub fn ready(index: u32) -> Self {
         let camera = Self { index };
         if !camera.node().exists() {
@@ -84,7 +85,8 @@ impl Hdmi {
         Self
     }
 
-    /// The signal goes and comes back. (The driver does not let it change its size while somebody streams.)
+    /// The signal goes and comes back. (The driver does not let it change its size while somebody
+    /// streams.)
     pub fn change_signal(&self) {
         for mode in ["1", "0"] {
             run(
@@ -160,7 +162,8 @@ pub struct Usb {
 }
 
 impl Usb {
-    /// A camera at port 0 to 7 that sends these JPEG images in turn; its node is there when this returns.
+    /// A camera at port 0 to 7 that sends these JPEG images in turn; its node is there when this
+    /// returns.
     pub fn camera(port: u32, serial: &str, jpegs: &[Vec<u8>]) -> Self {
         let directory = PathBuf::from(format!("/tmp/fakeusb-{port}"));
         std::fs::create_dir_all(&directory).expect("/tmp is writable");
@@ -253,8 +256,8 @@ fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
 pub struct LoopbackCamera(Child);
 
 impl LoopbackCamera {
-    /// A capture device only while somebody writes, as most people set it up. For one test: it may take no second writer
-    /// (docs/devices.md).
+    /// A capture device only while somebody writes, as most people set it up. For one test: it may
+    /// take no second writer (docs/devices.md).
     pub const NODE: &str = "/dev/video20";
     /// Always both; a new writer may come while it is read.
     pub const SHARED_NODE: &str = "/dev/video21";
@@ -268,7 +271,8 @@ impl LoopbackCamera {
         Self::start(node, "-framerate 15 -loop 1 -i /tmp/loopback/%03d.jpg")
     }
 
-    /// One raw picture again and again, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`, `gray`.
+    /// One raw picture again and again, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`,
+    /// `gray`.
     pub fn playing_raw(
         node: &str,
         pixel_format: &str,
@@ -301,7 +305,8 @@ impl LoopbackCamera {
         camera
     }
 
-    /// The driver's own word for whether somebody writes: opening the node to ask would be in ffmpeg's way.
+    /// The driver's own word for whether somebody writes: opening the node to ask would be in
+    /// ffmpeg's way.
     fn written(node: &str) -> bool {
         let name = node.strip_prefix("/dev/").expect("a device node");
         std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format"))

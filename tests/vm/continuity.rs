@@ -1,5 +1,6 @@
-//! Continuity monitor: a viewer of one stream, on a thread of its own, while a test makes the other stream fail. It accepts
-//! no gap but frames that the camera's driver skipped and the program reported: the emulated processor was late.
+//! Continuity monitor: a viewer of one stream, on a thread of its own, while a test makes the other
+//! stream fail. It accepts no gap but frames that the camera's driver skipped and the program
+//! reported: the emulated processor was late.
 
 use crate::program::Program;
 use crate::viewer::{Body, Packet, Viewer};

@@ -1,5 +1,5 @@
-//! Cameras that vanish, stall, fail or are taken: one clear line, then the picture again, without a restart of the program
-//! and with the viewer that was there all the time.
+//! Cameras that vanish, stall, fail or are taken: one clear line, then the picture again, without a
+//! restart of the program and with the viewer that was there all the time.
 
 use crate::cameras::{Holder, Usb, Vivid};
 use crate::program::Program;

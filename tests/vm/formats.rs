@@ -1,5 +1,5 @@
-//! Every pixel format of a camera gives the right picture, turned and mirrored as asked: four quarters of known colours come
-//! out where they belong.
+//! Every pixel format of a camera gives the right picture, turned and mirrored as asked: four
+//! quarters of known colours come out where they belong.
 
 use crate::cameras::LoopbackCamera;
 use crate::jpegs;
@@ -17,11 +17,13 @@ const WHITE: [u8; 3] = [235, 128, 128];
 /// Above left and right, below left and right.
 const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
 const QUARTERS_RGB: [[u8; 3]; 4] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
-/// What `--rotate 90` makes of them: their places before the turn. Then that mirrored top to bottom.
+/// What `--rotate 90` makes of them: their places before the turn. Then that mirrored top to
+/// bottom.
 const TURNED: [usize; 4] = [2, 0, 3, 1];
 const TURNED_AND_MIRRORED: [usize; 4] = [3, 1, 2, 0];
 
-/// Each is what it should be, or very near: coded and decoded again, and the range of what comes is the driver's word.
+/// Each is what it should be, or very near: coded and decoded again, and the range of what comes is
+/// the driver's word.
 fn look_like(seen: [[u8; 3]; 4], expected: [[u8; 3]; 4]) -> bool {
     seen.iter()
         .flatten()

@@ -1,4 +1,5 @@
-//! A camera is found again as what it is, wherever it is plugged in and whatever number it gets; its twin is not taken for it.
+//! A camera is found again as what it is, wherever it is plugged in and whatever number it gets;
+//! its twin is not taken for it.
 
 use crate::cameras::Usb;
 use crate::faults::picture_back;
@@ -43,8 +44,9 @@ fn usb_camera_on_another_port_is_found_by_serial_number() {
     program.stop();
 }
 
-/// Cameras of one kind that differ in their serial number, or in nothing at all, as cheap ones do: then in their port alone.
-/// Both are unplugged and come back in the other order, so that each has the other's number.
+/// Cameras of one kind that differ in their serial number, or in nothing at all, as cheap ones do:
+/// then in their port alone. Both are unplugged and come back in the other order, so that each has
+/// the other's number.
 #[test]
 fn usb_cameras_identical_stay_distinct_when_renumbered() {
     let (left, right) = two_sets();

@@ -1,7 +1,8 @@
-//! What the program costs while nobody watches: its camera runs, so that the first picture is there at once.
+//! What the program costs while nobody watches: its camera runs, so that the first picture is there
+//! at once.
 //!
-//! A share of an emulated processor says nothing of a real one. So it stands beside that of v4l2-ctl in the same machine, which
-//! takes each frame and gives it back, and does no more.
+//! A share of an emulated processor says nothing of a real one. So it stands beside that of
+//! v4l2-ctl in the same machine, which takes each frame and gives it back, and does no more.
 
 use crate::cameras::Vivid;
 use crate::figure;

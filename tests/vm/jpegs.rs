@@ -3,7 +3,8 @@
 use jpeg_encoder::{ColorType, Encoder};
 use std::path::{Path, PathBuf};
 
-/// Distinct noisy images of that size; no two are alike, so that each can be recognised by its bytes.
+/// Distinct noisy images of that size; no two are alike, so that each can be recognised by its
+/// bytes.
 pub fn distinct(count: usize, width: u16, height: u16) -> Vec<Vec<u8>> {
     (0..count).map(|n| image(n as u32, width, height)).collect()
 }
@@ -62,8 +63,8 @@ pub fn decode(jpeg: &[u8]) -> (usize, usize, f64) {
     )
 }
 
-/// Decodes it and returns its size and the colours (red, green, blue) in the middle of its four quarters: above left and
-/// right, below left and right.
+/// Decodes it and returns its size and the colours (red, green, blue) in the middle of its four
+/// quarters: above left and right, below left and right.
 pub fn quarters(jpeg: &[u8]) -> (usize, usize, [[u8; 3]; 4]) {
     let image =
         turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("the picture decodes");

@@ -1,8 +1,10 @@
-//! The whole program against real capture drivers: vivid, v4l2loopback, uvcvideo, snd-aloop, snd-usb-audio.
+//! The whole program against real capture drivers: vivid, v4l2loopback, uvcvideo, snd-aloop,
+//! snd-usb-audio.
 //!
-//! Runs in the test machine (boot.sh), as root, one test at a time; `tests/run.sh vm` does that. The program under test is
-//! the release build; it is watched as its users watch it: over its socket and by its log. Times that a test measures are
-//! added to /mnt/figures, which boot.sh prints.
+//! Runs in the test machine (boot.sh), as root, one test at a time; `tests/run.sh vm` does that.
+//! The program under test is the release build; it is watched as its users watch it: over its
+//! socket and by its log. Times that a test measures are added to /mnt/figures, which boot.sh
+//! prints.
 
 mod audio;
 mod audio_faults;
@@ -101,7 +103,8 @@ fn clock_ns(clock: ClockId) -> i64 {
     t.tv_sec() * 1_000_000_000 + t.tv_nsec()
 }
 
-/// UNIX time minus CLOCK_MONOTONIC, nanoseconds: of many paired readings the one with the shortest interval.
+/// UNIX time minus CLOCK_MONOTONIC, nanoseconds: of many paired readings the one with the shortest
+/// interval.
 fn unix_minus_monotonic_ns() -> i64 {
     let pair = |_| {
         let before = clock_ns(ClockId::CLOCK_MONOTONIC);

@@ -1,5 +1,5 @@
-//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to whoever captures the other; and
-//! a program that is in the way of ours.
+//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to
+//! whoever captures the other; and a program that is in the way of ours.
 
 use crate::viewer::Sound;
 use crate::{unix_minus_monotonic_ns, wait_for};
@@ -55,10 +55,11 @@ impl Player {
         }
     }
 
-    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account of how far it is, at the last
-    /// looks. Its position moves in the steps of the emulator's timer and is never ahead, so the earliest wins. (The instant of
-    /// its start will not do: the first step may be longer or shorter than the time since then; and an emulator that stood
-    /// still for longer than the device's buffer has lost that time.)
+    /// CLOCK_MONOTONIC when the first sample was played, nanoseconds: by the device's own account
+    /// of how far it is, at the last looks. Its position moves in the steps of the emulator's timer
+    /// and is never ahead, so the earliest wins. (The instant of its start will not do: the first
+    /// step may be longer or shorter than the time since then; and an emulator that stood still for
+    /// longer than the device's buffer has lost that time.)
     pub fn began_ns(&self) -> i64 {
         *self
             .looks
@@ -80,13 +81,15 @@ impl Player {
 }
 
 const LOUD: i16 = 10_000;
-/// A click is a row of cells of so many samples, each of which begins with a few loud ones or is silent.
+/// A click is a row of cells of so many samples, each of which begins with a few loud ones or is
+/// silent.
 const CELL_SAMPLES: usize = 32;
 /// The first is loud; then come two for each bit of the click's number, one of which is.
 const BITS: usize = 12;
 const CELLS: usize = 1 + 2 * BITS;
 
-/// A click at each whole second after the start, numbered from 0 (for more than an hour), so that each is known by itself.
+/// A click at each whole second after the start, numbered from 0 (for more than an hour), so that
+/// each is known by itself.
 pub fn click(n: u64) -> i16 {
     let (second, at) = (n / u64::from(RATE_HZ), (n % u64::from(RATE_HZ)) as usize);
     let loud =
@@ -209,7 +212,8 @@ fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) 
     *next += written as u64;
 }
 
-/// What the kernel says of the loopback's capturing end: an independent record of what the program does with it.
+/// What the kernel says of the loopback's capturing end: an independent record of what the program
+/// does with it.
 #[derive(Debug, PartialEq)]
 pub struct LoopbackState {
     /// `RUNNING`, `XRUN`; empty when nobody has it open.

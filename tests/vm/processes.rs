@@ -56,7 +56,8 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
         microphone,
         "the kernel knows of one start of the microphone only"
     );
-    // The ring still held a picture for the next server: the viewer may have it before the camera has given another.
+    // The ring still held a picture for the next server: the viewer may have it before the camera
+    // has given another.
     let after_the_fault = || {
         tracepoint
             .buffers()

@@ -20,8 +20,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts the release build and waits until it listens. `options` is one line, split at spaces. Without WebRTC, whose
-    /// keys take an emulated processor a second and more at each start.
+    /// Starts the release build and waits until it listens. `options` is one line, split at spaces.
+    /// Without WebRTC, whose keys take an emulated processor a second and more at each start.
     pub fn start(options: &str) -> Self {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let mut child = Command::new(built("release/stampcast"))
@@ -136,8 +136,8 @@ impl Program {
             .collect()
     }
 
-    /// Stops it as a service manager does and expects a clean end. It is promised within 2 s; where it takes longer here, on a
-    /// processor that may be emulated, that is a figure.
+    /// Stops it as a service manager does and expects a clean end. It is promised within 2 s; where
+    /// it takes longer here, on a processor that may be emulated, that is a figure.
     pub fn stop(mut self) {
         let asked = Instant::now();
         kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM).expect("it runs");

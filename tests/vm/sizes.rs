@@ -1,4 +1,5 @@
-//! A camera that changes the size of its picture while it streams: the viewer stays, is told, and gets the new size.
+//! A camera that changes the size of its picture while it streams: the viewer stays, is told, and
+//! gets the new size.
 
 use crate::cameras::{Hdmi, LoopbackCamera, Usb};
 use crate::program::Program;
@@ -6,7 +7,8 @@ use crate::viewer::{Body, Picture, Viewer};
 use crate::{figure, jpegs, seconds_since};
 use std::time::Instant;
 
-/// The next `format` event of that size, and the picture of that size that must stand right behind it.
+/// The next `format` event of that size, and the picture of that size that must stand right behind
+/// it.
 fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
     viewer.wait(&format!("format event of {width}x{height}"), |packet| {
         let Body::Event(event) = packet.body else {
@@ -80,7 +82,8 @@ fn loopback_next_writer_may_use_another_frame_size() {
     program.stop();
 }
 
-/// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no use any more.
+/// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no
+/// use any more.
 #[test]
 fn hdmi_input_signal_change_reopens_the_device() {
     let input = Hdmi::ready();

@@ -1,6 +1,6 @@
-//! Speech recognition on its whole way: a sentence is played into the loopback microphone, the program captures it and
-//! resamples it, a tunnel that carries nothing but TCP's bytes leads to examples/speech.py, and each word is printed with the
-//! UNIX time at which it was said.
+//! Speech recognition on its whole way: a sentence is played into the loopback microphone, the
+//! program captures it and resamples it, a tunnel that carries nothing but TCP's bytes leads to
+//! examples/speech.py, and each word is printed with the UNIX time at which it was said.
 
 use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
@@ -20,13 +20,13 @@ const WORDS: [&str; 4] = ["forward", "stop", "left", "right"];
 const VOCABULARY: [&str; 5] = ["left", "right", "stop", "forward", "back"];
 /// An emulated processor hears many times more slowly than a real one.
 const HEARING: Duration = Duration::from_secs(90);
-/// An emulator that stands still for seconds breaks the player's sound, or the connection: the program replaces a server that
-/// does not move.
+/// An emulator that stands still for seconds breaks the player's sound, or the connection: the
+/// program replaces a server that does not move.
 const ATTEMPTS: usize = 3;
 /// At 16 kHz.
 const SECOND_BYTES: usize = 32_000;
-/// How far a word's beginning by the recogniser may be from the first sample that sounds. It counts in hundredths of a
-/// second, and a soft beginning is any model's guess.
+/// How far a word's beginning by the recogniser may be from the first sample that sounds. It counts
+/// in hundredths of a second, and a soft beginning is any model's guess.
 const BEGIN_NS: i64 = 100_000_000;
 /// A word ends with a burst of air, which the recogniser may take for silence: 0.2 s of "right".
 const END_NS: i64 = 250_000_000;
@@ -52,8 +52,8 @@ fn sentence() -> Vec<i16> {
         .collect()
 }
 
-/// From where to where each word sounds, in samples. Between two words there is a third of a second of silence; within one,
-/// before its p or t, a tenth.
+/// From where to where each word sounds, in samples. Between two words there is a third of a second
+/// of silence; within one, before its p or t, a tenth.
 fn words_in(samples: &[i16]) -> Vec<(usize, usize)> {
     const AUDIBLE: u16 = 300;
     const PAUSE: usize = RATE_HZ as usize / 5;
@@ -128,7 +128,8 @@ struct Word {
 
 impl Recogniser {
     fn listening_to(port: u16) -> Self {
-        // Behind everybody else: it keeps an emulated processor busy, and sound and server must not stand still meanwhile.
+        // Behind everybody else: it keeps an emulated processor busy, and sound and server must not
+        // stand still meanwhile.
         let mut child = Command::new("nice")
             .args(["-n", "19"])
             .arg(built("examples-python/bin/python3"))
@@ -173,8 +174,8 @@ impl Drop for Recogniser {
     }
 }
 
-/// Says the sentence once: the words that were heard, and the UNIX time of the sentence's first sample, nanoseconds. `None`: not
-/// all came, or others.
+/// Says the sentence once: the words that were heard, and the UNIX time of the sentence's first
+/// sample, nanoseconds. `None`: not all came, or others.
 fn say(sentence: &[i16]) -> Option<(Vec<Word>, i64)> {
     const NOT_YET: u64 = u64::MAX;
     // Silence, until the sentence's turn comes.

@@ -1,5 +1,5 @@
-//! Stamps are the devices' own: each compared with what the kernel says of that very video buffer, and each click's with the
-//! instant at which that very click was played.
+//! Stamps are the devices' own: each compared with what the kernel says of that very video buffer,
+//! and each click's with the instant at which that very click was played.
 
 use crate::cameras::{Usb, Vivid};
 use crate::microphones::{Ear, LOOPBACK_MICROPHONE, Player, click};
@@ -18,20 +18,22 @@ fn quantile(sorted: &[i64], share: f64) -> i64 {
 
 /// Pictures that are compared for each camera.
 const PICTURES: usize = 300;
-/// More frames per second than a camera of these tests has, so that none is thinned out and the packets' numbers grow as the
-/// driver's do.
+/// More frames per second than a camera of these tests has, so that none is thinned out and the
+/// packets' numbers grow as the driver's do.
 const ALL: &str = "--fps 240";
 
-/// Compares the stamps of [`PICTURES`] packets with those that the driver gave to their buffers. Which buffer became which
-/// packet is told by the numbers alone: the camera loses frames while `lossy` makes it, and what is missing in the one row of
-/// numbers must be missing in the other. Were each stamp that of the frame before, it would be seen.
+/// Compares the stamps of [`PICTURES`] packets with those that the driver gave to their buffers.
+/// Which buffer became which packet is told by the numbers alone: the camera loses frames while
+/// `lossy` makes it, and what is missing in the one row of numbers must be missing in the other.
+/// Were each stamp that of the frame before, it would be seen.
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl Fn(bool)) {
     let program = Program::start(&format!("{options} {ALL}"));
     let tracepoint = Tracepoint::of(node);
     crate::wait_for("buffer in the kernel's trace", || {
         tracepoint.buffers().first().map(|_| ())
     });
-    // From here on only: what comes to this viewer was dequeued later, as nothing is encoded while nobody watches.
+    // From here on only: what comes to this viewer was dequeued later, as nothing is encoded while
+    // nobody watches.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut pictures = Vec::new();
     for part in 0..3 {
@@ -82,8 +84,8 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     );
 }
 
-/// The buffers' numbers and stamps, counted on where the driver's own number did not grow: vivid gives one number twice at
-/// times, and a stream that is started anew counts from 0.
+/// The buffers' numbers and stamps, counted on where the driver's own number did not grow: vivid
+/// gives one number twice at times, and a stream that is started anew counts from 0.
 fn counted(buffers: &[Buffer]) -> impl Iterator<Item = (u32, i64)> {
     let mut last: Option<(u32, u32)> = None;
     buffers.iter().map(move |buffer| {
@@ -123,10 +125,12 @@ fn timestamps_of_a_usb_camera_are_the_driver_ones() {
     );
 }
 
-/// Plays a click each second and finds each in the sound by the packets' stamps: how late each was heard, nanoseconds.
+/// Plays a click each second and finds each in the sound by the packets' stamps: how late each was
+/// heard, nanoseconds.
 ///
-/// When its other side is opened, snd-aloop may set the player's clock anew, by up to its half second of buffer. So the clicks of
-/// the first seconds, which are judged by looks at the player from before, only have to be as far apart as their samples are.
+/// When its other side is opened, snd-aloop may set the player's clock anew, by up to its half
+/// second of buffer. So the clicks of the first seconds, which are judged by looks at the player
+/// from before, only have to be as far apart as their samples are.
 fn clicks(seconds: usize) -> Vec<i64> {
     const SETTLING_SAMPLES: u64 = 3 * 48_000;
     let player = Player::play(click);

@@ -1,6 +1,6 @@
-//! An independent record of the drivers' stamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`, which prints every buffer's
-//! stamp as the driver set it, whoever dequeues it. (A second open of a streaming camera is refused, so the test cannot ask
-//! the driver itself.)
+//! An independent record of the drivers' stamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`, which
+//! prints every buffer's stamp as the driver set it, whoever dequeues it. (A second open of a
+//! streaming camera is refused, so the test cannot ask the driver itself.)
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Pictures arrive whole, of the asked size, at the asked rate; a camera's own JPEG arrives byte for byte.
+//! Pictures arrive whole, of the asked size, at the asked rate; a camera's own JPEG arrives byte
+//! for byte.
 
 use crate::cameras::{LoopbackCamera, Usb, Vivid};
 use crate::program::Program;

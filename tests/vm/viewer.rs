@@ -1,6 +1,6 @@
-//! A viewer: a plain WebSocket client with its own reading of the wire, so that the program's is checked and not trusted.
-//! It never reconnects: a lost connection fails the test, which is how "viewers stay connected" is shown. Only
-//! [`ended`](Viewer::ended) expects it.
+//! A viewer: a plain WebSocket client with its own reading of the wire, so that the program's is
+//! checked and not trusted. It never reconnects: a lost connection fails the test, which is how
+//! "viewers stay connected" is shown. Only [`ended`](Viewer::ended) expects it.
 
 use crate::PATIENCE;
 use base64::Engine;

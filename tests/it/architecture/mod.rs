@@ -1,5 +1,6 @@
-//! The architecture as a test: which folder of `src/` may import which, read from the code's `use` lines and inline paths.
-//! docs/design.md shows the same table. Test modules and fuzz targets may look wider and are not read.
+//! The architecture as a test: which folder of `src/` may import which, read from the code's `use`
+//! lines and inline paths. docs/design.md shows the same table. Test modules and fuzz targets may
+//! look wider and are not read.
 
 mod rust_source;
 
@@ -7,8 +8,9 @@ use rust_source::Source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Each folder (or file at the root) of `src/`, and what it may import besides itself: a folder with all that is in it, or one
-/// item or module of it alone. `lib.rs` and `main.rs` may import everything.
+/// Each folder (or file at the root) of `src/`, and what it may import besides itself: a folder
+/// with all that is in it, or one item or module of it alone. `lib.rs` and `main.rs` may import
+/// everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("log", &["media"]),
@@ -99,7 +101,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Imports that break the table still, as (file, path). One that is no longer there must be taken off this list.
+/// Imports that break the table still, as (file, path). One that is no longer there must be taken
+/// off this list.
 const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
     ("hub/mod.rs", "wire::Delivery"),
     ("hub/mod.rs", "wire::Delivery::All"),
@@ -127,7 +130,8 @@ const KNOWN_WITHOUT_HEADER: &[&str] = &[];
 /// Files that are too long still.
 const KNOWN_TOO_LONG: &[&str] = &["output/webrtc/mod.rs"];
 
-/// A file longer than this, its tests not counted, is split, or says in its header why not: there "500 lines" has to stand.
+/// A file longer than this, its tests not counted, is split, or says in its header why not: there
+/// "500 lines" has to stand.
 const MAX_LINES: usize = 500;
 const WHY_LONGER: &str = "500 lines";
 

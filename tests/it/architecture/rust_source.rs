@@ -1,13 +1,16 @@
-//! Reads Rust source as far as the architecture test needs it: which paths of this crate a file names outside its tests, and
-//! which child modules are compiled for tests alone. It tokenizes; it does not parse expressions or expand macros.
+//! Reads Rust source as far as the architecture test needs it: which paths of this crate a file
+//! names outside its tests, and which child modules are compiled for tests alone. It tokenizes; it
+//! does not parse expressions or expand macros.
 
-/// A word, a number, `::`, or one character of punctuation. Comments, literals of text and lifetimes are left out.
+/// A word, a number, `::`, or one character of punctuation. Comments, literals of text and
+/// lifetimes are left out.
 struct Token {
     text: String,
     line: usize,
 }
 
-/// A path as a file names it, from the crate's root: `["media", "packet", "Meta"]`; a glob ends in `*`.
+/// A path as a file names it, from the crate's root: `["media", "packet", "Meta"]`; a glob ends in
+/// `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     pub path: Vec<String>,
@@ -18,14 +21,15 @@ pub struct Import {
 #[derive(Debug, Default)]
 pub struct Source {
     pub imports: Vec<Import>,
-    /// Files that hold modules declared for tests alone: `name.rs` or `name/mod.rs` of a child, or what `#[path]` says.
+    /// Files that hold modules declared for tests alone: `name.rs` or `name/mod.rs` of a child, or
+    /// what `#[path]` says.
     pub test_files: Vec<String>,
     /// Lines without those of inline test modules.
     pub lines: usize,
 }
 
-/// Reads `text`, the module at `module` (`["media", "clock"]`). `crate_name` is how another crate of the package (`main.rs`)
-/// names the library.
+/// Reads `text`, the module at `module` (`["media", "clock"]`). `crate_name` is how another crate
+/// of the package (`main.rs`) names the library.
 pub fn read(text: &str, module: &[String], crate_name: Option<&str>) -> Source {
     let mut tokens = tokenize(text);
     let mut source = Source::default();
@@ -138,12 +142,14 @@ fn raw_string_end(chars: &[char], mut i: usize) -> Option<usize> {
     Some(chars.len())
 }
 
-/// Takes out what is compiled for tests or fuzzing alone. Returns how many lines of it were inline modules.
+/// Takes out what is compiled for tests or fuzzing alone. Returns how many lines of it were inline
+/// modules.
 fn remove_tests(tokens: &mut Vec<Token>, test_files: &mut Vec<String>) -> usize {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut skipped = 0;
     let mut all = std::mem::take(tokens).into_iter().peekable();
-    // The module's own attributes are kept with the others; a whole file under `#![cfg(test)]` has nothing to say.
+    // The module's own attributes are kept with the others; a whole file under `#![cfg(test)]` has
+    // nothing to say.
     while let Some(token) = all.next() {
         let inner = token.text == "#" && all.peek().is_some_and(|t| t.text == "!");
         if token.text != "#" || inner {
@@ -211,7 +217,8 @@ fn take_group(from: &mut Tokens, to: &mut Vec<Token>) {
     }
 }
 
-/// Takes what an attribute stands before: to its `;`, its block, or the `,` after a field or an arm.
+/// Takes what an attribute stands before: to its `;`, its block, or the `,` after a field or an
+/// arm.
 fn take_item(from: &mut Tokens) -> Vec<Token> {
     let mut item = Vec::new();
     let mut is_use = false;
@@ -363,7 +370,8 @@ fn use_tree(
     }
 }
 
-/// The path from the crate's root; `None` for other crates' items and for what is named relative to this module.
+/// The path from the crate's root; `None` for other crates' items and for what is named relative to
+/// this module.
 fn absolute(path: &[String], module: &[String], crate_name: Option<&str>) -> Option<Vec<String>> {
     let first = path.first()?;
     if first == "crate" || Some(&first[..]) == crate_name {

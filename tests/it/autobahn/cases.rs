@@ -1,10 +1,11 @@
-//! Autobahn's cases as bytes, and what this server owes for each. Section 8 and 11 have none; 6 is in `utf8`.
+//! Autobahn's cases as bytes, and the expected answer to each. Sections 8 and 11 are empty; 6 is in
+//! `utf8`.
 
 use super::client::{Answers, BINARY, CLOSE, CONTINUATION, FIN, NO_CODE, PING, PONG, TEXT, frame};
 
 pub struct Case {
     pub number: String,
-    /// Each is written on its own.
+    /// One write each.
     pub writes: Vec<Vec<u8>>,
     pub expected: Answers,
 }
@@ -46,12 +47,12 @@ impl Case {
         self
     }
 
-    /// A message that is answered.
+    /// A message with an answer.
     pub fn says(number: &str, id: &str) -> Self {
         Self::new(number, &[text(&format!("ping:{id}"))], Cut::Whole).said(&[id])
     }
 
-    /// A message with the bit that RFC 7692 takes for a compressed one.
+    /// A message with the bit that marks it as compressed (RFC 7692).
     pub fn compressed(number: &str) -> Self {
         Self::new(
             number,
@@ -65,7 +66,8 @@ impl Case {
     }
 }
 
-/// What a client may offer: sections 12.1 to 12.5 (one offer, kinds of payload) and 13.1 to 13.7 (kinds of offer).
+/// What a client may offer: sections 12.1 to 12.5 (one offer, kinds of payload) and 13.1 to 13.7
+/// (kinds of offer).
 pub const OFFERS: [(&str, &str); 12] = [
     (
         "12.1",
@@ -135,7 +137,7 @@ fn rsv(bits: u8) -> u8 {
 }
 
 const OCTETS: Cut = Cut::Octets(1);
-/// A server that is told to read no message above 4 KiB, as it is by default.
+/// The server accepts messages of at most 4 KiB, its default.
 const LONGEST: usize = 4096;
 
 /// Lengths at which the header changes.
@@ -365,7 +367,7 @@ fn closing() -> Vec<Case> {
             Cut::Whole,
         )
         .closes(1000),
-        // Echoed by Autobahn's own; too long here.
+        // Autobahn's own server echoes it; here it is too long.
         Case::new(
             "7.1.6",
             &[frame(FIN | TEXT, &long), normal(), ping()],
@@ -398,15 +400,16 @@ fn closing() -> Vec<Case> {
     cases.extend((1..).zip(invalid).map(|(n, code)| {
         Case::new(format!("7.9.{n}"), &[close(code, b"")], Cut::Whole).closes(1002)
     }));
-    // Autobahn leaves these two to the server.
+    // Autobahn accepts either answer to these two.
     cases.extend((1..).zip([5000, 65_535]).map(|(n, code)| {
         Case::new(format!("7.13.{n}"), &[close(code, b"")], Cut::Whole).closes(1002)
     }));
     cases
 }
 
-/// Autobahn measures how fast large messages come back. Here none may be large: what is to be seen is that each is refused,
-/// however it is cut. 9.7 and 9.8 are a thousand small ones; those that this server answers come back, all of them.
+/// Autobahn measures how fast large messages come back. Here none may be large: what is to be seen
+/// is that each is refused, however it is cut. 9.7 and 9.8 are a thousand small ones; those that
+/// this server answers come back, all of them.
 fn limits() -> Vec<Case> {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;

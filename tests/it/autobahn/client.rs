@@ -1,17 +1,18 @@
-//! A WebSocket client that writes the bytes it is given, and takes apart what comes back.
+//! A WebSocket client that writes the bytes it is given and parses the answers.
 
 use crate::common::PATIENCE;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// What came back, but for the stream itself.
+/// The answers, without the stream itself.
 #[derive(Debug, Default, PartialEq)]
 pub struct Answers {
     /// The payloads of protocol pongs.
     pub pongs: Vec<Vec<u8>>,
     /// The ids of answered `ping:<id>`.
     pub said: Vec<String>,
-    /// The code of the close frame; [`NO_CODE`] for one without. `None`: the connection is still open, and works.
+    /// The code of the close frame; [`NO_CODE`] if it has none. `None`: the connection is open and
+    /// works.
     pub close: Option<u16>,
 }
 
@@ -22,7 +23,7 @@ const STILL_THERE: &[u8] = b"still there?";
 
 pub struct Client {
     tcp: TcpStream,
-    /// What the server said of extensions.
+    /// The server's `Sec-WebSocket-Extensions`.
     pub extensions: Option<String>,
 }
 
@@ -54,15 +55,16 @@ impl Client {
         Ok(Self { tcp, extensions })
     }
 
-    /// Sends `writes`, each on its own, and reads to the end; if `stays_open`, to the answer to one more ping.
+    /// Sends `writes`, each on its own, and reads to the end; if `stays_open`, to the answer to one
+    /// more ping.
     pub fn exchange(mut self, writes: &[Vec<u8>], stays_open: bool) -> Answers {
         let mut reader = BufReader::new(self.tcp.try_clone().expect("a descriptor"));
         std::thread::scope(|scope| {
-            // Beside the writing: a reset would take away what was not read before.
+            // In parallel with writing: a reset would discard what was not read before.
             let reading = scope.spawn(move || answers(&mut reader));
             let last = frame(FIN | PING, STILL_THERE);
             for write in writes.iter().chain(stays_open.then_some(&last)) {
-                // The server may have hung up before it has all of it.
+                // The server may close before it has read all of it.
                 if self.tcp.write_all(write).is_err() {
                     break;
                 }

@@ -1,9 +1,11 @@
-//! The cases of the Autobahn test suite's fuzzing client (github.com/crossbario/autobahn-testsuite, 0.8), against the running
-//! program. That client needs Python 2, so the cases are written out here, under their own numbers.
+//! The cases of the Autobahn test suite's fuzzing client (github.com/crossbario/autobahn-testsuite,
+//! 0.8), against the running program. That client needs Python 2, so the cases are written out
+//! here, under their own numbers.
 //!
-//! Autobahn expects an echo. This server answers what means something to it, and what is sent here is chosen so: a text that
-//! is `ping:<id>` comes back as `pong:<id>:…`, and where that cannot be, a message that was read whole and well is one that is
-//! refused for its meaning (1008: no such command; 1003: binary), not for its form (1002, 1007, 1009).
+//! Autobahn expects an echo. This server answers what means something to it, and what is sent here
+//! is chosen so: a text that is `ping:<id>` comes back as `pong:<id>:…`, and where that cannot be,
+//! a message that was read whole and well is one that is refused for its meaning (1008: no such
+//! command; 1003: binary), not for its form (1002, 1007, 1009).
 
 mod cases;
 mod client;
@@ -13,7 +15,8 @@ use self::cases::Case;
 use self::client::Client;
 use crate::common::Program;
 
-/// How many cases Autobahn has in each section; 12 and 13, compression, are told apart by what is offered.
+/// How many cases Autobahn has in each section; 12 and 13, compression, are told apart by what is
+/// offered.
 const SECTIONS: [(&str, usize); 8] = [
     ("1", 16),
     ("2", 11),
@@ -80,8 +83,8 @@ fn run(program: &Program, case: &Case) -> Result<(), String> {
     }
 }
 
-/// Sections 12 and 13: compression is not spoken here. The offer is passed over, as RFC 7692 allows; the connection works
-/// without; a message that is compressed all the same is an error.
+/// Sections 12 and 13: compression is not supported. The offer is ignored, as RFC 7692 allows; the
+/// connection works without it; a compressed message is an error.
 #[test]
 fn compression_offered_is_declined_and_connection_works() {
     let program = Program::start(&[

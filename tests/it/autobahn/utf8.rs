@@ -1,4 +1,4 @@
-//! Section 6: text that is UTF-8, and text that is not.
+//! Section 6: valid and invalid UTF-8.
 
 use super::cases::{Case, Cut};
 use super::client::{CONTINUATION, FIN, TEXT, frame};
@@ -72,8 +72,9 @@ fn broken_and_cut() -> Vec<Case> {
         .into()
 }
 
-/// What cannot become UTF-8 any more is refused before the message is whole: between fragments. Within a frame, it is refused
-/// when the frame is whole, which Autobahn calls non-strict; no frame here is longer than `--max-message`.
+/// Invalid UTF-8 is refused before the message is complete: between fragments. Within a frame, it
+/// is refused when the frame is complete, which Autobahn calls non-strict; no frame here is longer
+/// than `--max-message`.
 fn fail_fast() -> Vec<Case> {
     let fragments = |first: &[u8], second: &[u8]| [frame(TEXT, first), frame(CONTINUATION, second)];
     let broken_off = |tail: &[u8]| [GREEK, tail].concat();
@@ -255,7 +256,7 @@ fn sequences() -> Vec<Case> {
             &message(bytes, 1000),
             Cut::Whole,
         );
-        // The judge is Rust's own decoder, which knows RFC 3629.
+        // The expectation comes from Rust's own decoder, which follows RFC 3629.
         match std::str::from_utf8(bytes) {
             Ok(text) => case.said(&[text]),
             Err(_) => case.closes(1007),

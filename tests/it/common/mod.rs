@@ -1,4 +1,5 @@
-//! The real program under test: started as a user would, watched through its log, ended with all its children.
+//! The program under test: started as a user would, observed by its log, ended with all its
+//! children.
 
 pub mod viewer;
 
@@ -8,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Far beyond what any condition needs; a test that waits so long has failed.
+/// Much longer than any condition needs; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running stampcast on a port of its own.
@@ -32,7 +33,7 @@ impl Program {
         )
     }
 
-    /// For tests that look into the server, which in its sandbox only root can.
+    /// For tests that read the server's `/proc` entries: only root can while the sandbox is on.
     pub fn start_open(args: &[&str]) -> Self {
         let open: &[&str] = if nix::unistd::geteuid().is_root() {
             &[]
@@ -85,7 +86,7 @@ impl Program {
         Self { child, log }
     }
 
-    /// The first log line that holds all of `parts`, waited for.
+    /// Waits for the first log line that contains all of `parts`.
     pub fn line(&self, parts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self
@@ -150,7 +151,7 @@ impl Program {
             .collect()
     }
 
-    /// The one child with this name that is not `other`, waited for.
+    /// Waits for the one child with this name that is not `other`.
     pub fn child(&self, name: &str, other: Option<u32>) -> u32 {
         until(&format!("a process {name}"), || {
             self.children(name).into_iter().find(|p| Some(*p) != other)
@@ -183,7 +184,7 @@ impl Drop for Program {
     }
 }
 
-/// Runs the program to its end: exit code and what it said.
+/// Runs the program to its end: exit code and output.
 pub fn run(args: &[&str]) -> (Option<i32>, String) {
     let out = Command::new(env!("CARGO_BIN_EXE_stampcast"))
         .args(args)
@@ -196,7 +197,7 @@ pub fn run(args: &[&str]) -> (Option<i32>, String) {
     )
 }
 
-/// Polls until there is a value; the test fails when patience ends.
+/// Polls until there is a value; fails the test after [`PATIENCE`].
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -223,7 +224,7 @@ pub fn comm(pid: u32) -> Option<String> {
     )
 }
 
-/// Whether the process is there and not a zombie.
+/// Whether the process exists and is no zombie.
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')

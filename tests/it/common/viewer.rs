@@ -1,4 +1,4 @@
-//! A plain WebSocket client, blocking, as a script would be.
+//! A blocking WebSocket client.
 #![allow(dead_code)]
 
 use base64::Engine;
@@ -56,7 +56,7 @@ impl Viewer {
             .expect("the connection stands");
     }
 
-    /// The next message; an error when the connection ends or patience does.
+    /// The next message; an error when the connection ends, and after [`super::PATIENCE`].
     pub fn message(&mut self) -> Result<Message, Box<tungstenite::Error>> {
         loop {
             match self.0.read() {
@@ -67,7 +67,7 @@ impl Viewer {
         }
     }
 
-    /// The next text message, taken apart exactly as documented.
+    /// The next text message, parsed strictly as documented.
     pub fn next(&mut self) -> Text {
         loop {
             match self

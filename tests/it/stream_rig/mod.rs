@@ -1,4 +1,4 @@
-//! A server in this process, fed by the test's own hands, with real clients on a real port.
+//! A server in this process whose rings the test writes, with real clients on a real port.
 
 use futures_util::{SinkExt, StreamExt};
 use stampcast::config::{
@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// Long enough for any machine; reached only when a test fails.
+/// Long enough for any machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const WIDTH: u16 = 64;
@@ -108,7 +108,8 @@ impl Rig {
         Viewer { socket }
     }
 
-    /// Connects and waits until the server wants this stream, so that the next packet reaches the viewer.
+    /// Connects and waits until the server wants this stream, so that the next packet reaches the
+    /// viewer.
     pub async fn connect_and_wait(&self, query: &str) -> Viewer {
         let before = self.info().await["viewers"].as_u64().unwrap();
         let viewer = self.connect(query).await;
@@ -132,7 +133,7 @@ impl Rig {
         .await
     }
 
-    /// Sends these very bytes, and reads an answer to its end.
+    /// Sends these bytes, and reads the answer to its end.
     pub async fn request(&self, head: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -193,7 +194,7 @@ impl Source {
         )
     }
 
-    /// Sends the next packet, captured now; returns its label.
+    /// Sends the next packet, captured now; returns its metadata.
     pub fn push(&mut self, payload: &[u8]) -> PacketMeta {
         self.push_at(MonoNs::now(), payload)
     }
@@ -216,7 +217,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// The next message, whatever it is.
+    /// The next message of any kind.
     pub async fn next(&mut self) -> Message {
         patient(self.socket.next())
             .await

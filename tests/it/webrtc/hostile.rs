@@ -1,4 +1,4 @@
-//! What strangers send to the one port, and what the log keeps to itself.
+//! Arbitrary traffic to the media port, and what must not be logged.
 
 use super::line::Line;
 use super::peer::{Peer, request};
@@ -17,7 +17,7 @@ const TEST: [&str; 6] = [
     "--fps=30",
 ];
 
-/// Numbers that are the same in each run (SplitMix64).
+/// Pseudo-random numbers, the same in each run (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -28,7 +28,8 @@ impl Dice {
     }
 }
 
-/// The beginnings of what comes to such a port (RFC 7983): a STUN request for a session, DTLS, RTP, RTCP.
+/// Beginnings of the protocols on such a port (RFC 7983): a STUN request for a session, DTLS, RTP,
+/// RTCP.
 fn seeds(ufrag: &str) -> Vec<Vec<u8>> {
     let username = format!("{ufrag}:abcd");
     let padded = username.len().next_multiple_of(4);
@@ -108,7 +109,8 @@ fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
         .trim_end()
 }
 
-/// From strangers that know the session's name, and from the viewer's own address: what is not authentic changes nothing.
+/// From senders that know the session's name, and from the viewer's own address: unauthenticated
+/// data changes nothing.
 #[test]
 fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     let program = Program::start(&TEST);
@@ -125,7 +127,7 @@ fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     let mut dice = Dice(1);
     let seeds = seeds(&ufrag);
     let mut sent = 0;
-    // In between the peer plays on, so that nothing waits until buffers are full.
+    // The peer keeps playing between them, so that buffers do not fill.
     while sent < 12_000 {
         for seed in &seeds {
             let bytes = broken(seed, &mut dice);
@@ -157,7 +159,7 @@ fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
         serve,
         "the server lives"
     );
-    // Strangers cannot fill the log either.
+    // Nor do they fill the log.
     let said = program
         .lines()
         .iter()
@@ -193,7 +195,7 @@ fn webrtc_addresses_and_sdp_are_not_logged() {
         assert!(peer.watch(|_| true));
         note(peer);
     }
-    // Broken offers, as their makers would like to see them logged.
+    // Malformed offers with content that must not be logged.
     let offer = by_json.offer.clone();
     for broken in [
         offer.replace("a=mid:", "a=mad:"),
@@ -223,7 +225,7 @@ fn webrtc_addresses_and_sdp_are_not_logged() {
     }
 }
 
-/// What is left of some connections once those are taken out that the server has closed.
+/// Those of some connections that the server has not closed.
 fn open(connections: &mut Vec<TcpStream>) -> usize {
     connections.retain_mut(
         |stream| matches!(stream.read(&mut [0; 64]), Err(e) if e.kind() == ErrorKind::WouldBlock),
@@ -233,7 +235,7 @@ fn open(connections: &mut Vec<TcpStream>) -> usize {
 
 #[test]
 fn webrtc_tcp_strangers_are_evicted() {
-    // Four places.
+    // Four slots.
     let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "1"]].concat());
     let line = program.line(&["WebRTC: UDP and TCP port "]);
     let port: u16 = line

@@ -1,4 +1,4 @@
-//! What a peer's datagrams travel on: a UDP socket, or a TCP connection (RFC 4571) that may lead through a relay.
+//! A peer's transport: a UDP socket, or a TCP connection (RFC 4571), maybe through a relay.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,7 +9,7 @@ pub enum Line {
     Udp(UdpSocket),
     Tcp {
         stream: TcpStream,
-        /// Where the peer believes to be connected to.
+        /// The peer's view of the remote address.
         far: SocketAddr,
         read: Vec<u8>,
     },
@@ -20,7 +20,7 @@ impl Line {
         Self::Udp(UdpSocket::bind("127.0.0.1:0").expect("a port is free"))
     }
 
-    /// To `far` through a relay of bytes, as an SSH tunnel is one.
+    /// To `far` through a relay of bytes, like an SSH tunnel.
     pub fn relayed(far: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let relay = listener.local_addr().expect("it is bound");
@@ -56,7 +56,7 @@ impl Line {
         .expect("it is bound")
     }
 
-    /// What is for the other protocol goes nowhere.
+    /// Datagrams for the other protocol are dropped.
     pub fn send(&mut self, protocol: Protocol, bytes: &[u8], to: SocketAddr) {
         assert_eq!(
             protocol,
@@ -74,7 +74,7 @@ impl Line {
         }
     }
 
-    /// The next datagram, and where it came from; `None` when there was none for so long.
+    /// The next datagram and its source; `None` after the timeout.
     pub fn receive(&mut self, pause: Duration) -> Option<(Vec<u8>, SocketAddr)> {
         let mut buffer = vec![0; 4096];
         let (length, source) = match self {

@@ -1,4 +1,5 @@
-//! The whole program as a WebRTC peer sees it: what plays is what the camera saw and the microphone heard, with its stamps.
+//! The whole program seen by a WebRTC peer: video and audio with their capture times, sessions,
+//! limits.
 
 mod hostile;
 mod line;
@@ -32,7 +33,7 @@ fn unix_ns(at: SystemTime) -> i64 {
         .as_nanos() as i64
 }
 
-/// The capture time that the sender report and the RTP time tell together.
+/// The capture time given by the sender report and the RTP time together.
 fn by_sender_report(data: &MediaData) -> Option<i64> {
     let report = data.last_sender_info.as_ref()?;
     let rate = data.time.denom() as f64;
@@ -79,7 +80,7 @@ fn webrtc_video_and_audio_play_with_their_capture_time() {
             }
             quiet = onset.is_none();
         } else {
-            // The very first may be drawn before the worker knows the time.
+            // The first one may be drawn before the worker knows the clock offset.
             let Some(code) = time_code(&mut decoder, &data.data) else {
                 assert_eq!(pictures, 0, "each frame is whole and shows its time");
                 return false;
@@ -114,7 +115,7 @@ fn webrtc_loss_of_5_percent_never_freezes_for_a_second() {
     let mut peer = Peer::play_by_json(program.port());
     let mut decoder = Decoder::new().expect("there is a decoder");
     let mut whole = false;
-    // When what was shown was captured, and how many units were not.
+    // When the shown frames were captured, and how many were not shown.
     let mut play = |peer: &mut Peer, units| {
         let (mut shown, mut lost) = (Vec::new(), 0);
         let alive = peer.watch(|data| {
@@ -196,7 +197,7 @@ fn webrtc_peer_vanished_is_forgotten_within_16_s() {
     );
     drop(peer);
     until("an empty list", || sessions().is_empty().then_some(()));
-    // After 10 s, and what a loaded machine adds.
+    // After 10 s, and longer on a loaded machine.
     assert!(
         killed.elapsed() < Duration::from_secs(16),
         "{:?}",
@@ -335,8 +336,8 @@ fn webrtc_disabled_has_no_port_and_no_path() {
     assert!(!program.lines().iter().any(|line| line.contains("WebRTC")));
 }
 
-/// CPU and memory of the server for each of 30 viewers, once all of them play. What the server does for all together, and the memory
-/// that its code takes when first used, are shared out among them.
+/// CPU and memory of the server per viewer, once all 30 play. The common work, and the memory
+/// that the code takes when first used, are divided among them.
 #[test]
 #[ignore = "a measurement, of a release build on an idle machine: cargo test --release --test webrtc -- --ignored --nocapture"]
 fn webrtc_30_viewers_cost_little_each() {
@@ -347,7 +348,8 @@ fn webrtc_30_viewers_cost_little_each() {
     // Seconds of all its threads, in the program and in the kernel (proc(5): ticks of 10 ms); KB.
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
-        // Behind the name, which may hold anything, proc(5)'s fields begin with the third, the state.
+        // Behind the name, which may hold anything, proc(5)'s fields begin with the third, the
+        // state.
         let fields: Vec<&str> = stat
             .rsplit(") ")
             .next()
@@ -411,7 +413,8 @@ fn webrtc_30_viewers_cost_little_each() {
     );
     println!("pictures and packets of sound in {WINDOW:?}: {packets:?}");
     assert!(mb_each <= 1.5, "{mb_each:.2} MB for each viewer");
-    // Else it cost little because little came: 30 pictures and 50 packets of sound a second are whole.
+    // Else the cost would be low because little was sent: 30 frames and 50 audio packets a second
+    // are complete.
     assert!(
         packets.iter().all(|&n| n >= 720),
         "not everybody got nine tenths of what there was: {packets:?}"

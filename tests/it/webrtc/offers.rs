@@ -1,4 +1,4 @@
-//! What an offer may ask for, however it is meant.
+//! WebRTC offers, well-meant and hostile.
 
 use super::peer::{Peer, request};
 use crate::common::{Program, until};
@@ -23,7 +23,7 @@ fn without_candidates(offer: &str) -> String {
         .collect()
 }
 
-/// Of those that take longest to read, as many as were enough to stop the loop for two seconds.
+/// Offers that take longest to parse, as many as once blocked the event loop for two seconds.
 #[test]
 fn webrtc_offer_flood_ends_no_session() {
     let program = Program::start(&TEST);
@@ -31,7 +31,7 @@ fn webrtc_offer_flood_ends_no_session() {
     let serve = program.child("stampcast-serve", None);
     let mut peer = Peer::play(port);
     assert!(peer.watch(|_| true));
-    // 400 lines, the last of them at fault.
+    // 400 lines, the last one malformed.
     let mut costly = without_candidates(&peer.offer);
     costly.push_str(&"a=mid:twice\r\n".repeat(400 - costly.lines().count()));
     let senders: Vec<_> = (0..200)
@@ -107,7 +107,7 @@ fn webrtc_offer_candidates_are_limited_to_16() {
     assert_eq!(listen(), 16);
 }
 
-/// Where it is forwarded to: not loopback, which no router reaches, and not another family.
+/// Forwarded to addresses of the same family, but not to loopback, which no router reaches.
 #[test]
 fn webrtc_public_address_is_in_the_answer_beside_forwardable_ones() {
     let args = [
@@ -140,7 +140,7 @@ fn webrtc_public_address_is_in_the_answer_beside_forwardable_ones() {
         .iter()
         .filter(|ip| ip.is_ipv4() && !ip.is_loopback())
         .count();
-    // Each is named once for every medium.
+    // Each is listed once per medium.
     let named: Vec<IpAddr> = ips(&peer.answer, "srflx").collect();
     let public: IpAddr = [203, 0, 113, 9].into();
     assert!(
@@ -151,7 +151,7 @@ fn webrtc_public_address_is_in_the_answer_beside_forwardable_ones() {
     assert!(peer.watch(|_| true));
 }
 
-/// Of the candidates of a type.
+/// The candidates of a type.
 fn ips<'a>(sdp: &'a str, kind: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
     let candidates = sdp.lines().filter(move |line| {
         line.starts_with("a=candidate:") && line.contains(&format!(" typ {kind}"))

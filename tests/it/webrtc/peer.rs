@@ -1,5 +1,5 @@
-//! A WebRTC viewer made of str0m and one socket, UDP or TCP: it plays by WHEP, can lose datagrams on purpose, and can be killed by
-//! forgetting it.
+//! A WebRTC viewer made of str0m and one socket, UDP or TCP: it plays by WHEP, can drop datagrams
+//! on purpose, and vanishes when it is dropped.
 
 use super::line::Line;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ pub struct Peer {
     rtc: Rtc,
     pub line: Line,
     address: SocketAddr,
-    /// Of a hundred datagrams that come, so many are thrown away.
+    /// Per cent of received datagrams that are dropped.
     pub loss_percent: u32,
     seen: u32,
     /// The session's path.
@@ -116,7 +116,7 @@ impl Peer {
         Self::play_as(line, Direction::RecvOnly, port)
     }
 
-    /// Would send as well.
+    /// Offers to send as well.
     pub fn play_both_ways(port: u16) -> Self {
         Self::play_as(Line::udp(), Direction::SendRecv, port)
     }
@@ -149,7 +149,8 @@ impl Peer {
         peer
     }
 
-    /// Takes an offer as a media server does; with ICE-lite it waits to be asked (RFC 8445, section 2.5).
+    /// Accepts an offer as a media server does; with ICE-lite it waits for checks (RFC 8445,
+    /// section 2.5).
     pub fn serve(offer: &str, is_lite: bool) -> Self {
         let line = Line::udp();
         let address = line.address();
@@ -187,7 +188,8 @@ impl Peer {
             .expect("an answer to our offer");
     }
 
-    /// Media as it comes, until `take` has enough. Panics when patience ends first; `false` when the session ended.
+    /// Media as it arrives, until `take` has enough. Panics after [`crate::common::PATIENCE`];
+    /// `false` when the session ended.
     pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
         let patience = Instant::now() + crate::common::PATIENCE;
         loop {
@@ -238,7 +240,7 @@ impl Peer {
         }
     }
 
-    /// As every player does that has lost what the next units build on.
+    /// Requests a keyframe, as players do after a loss.
     fn ask_for_keyframe(&mut self, mid: Mid) {
         let mut writer = self.rtc.writer(mid).expect("what comes has a medium");
         writer
@@ -246,7 +248,7 @@ impl Peer {
             .expect("the answer allows it");
     }
 
-    /// The same datagrams in each run, as far as their order is the same.
+    /// The same choice in each run, as far as the order is the same.
     fn is_lost(&mut self) -> bool {
         self.seen = self.seen.wrapping_add(1);
         self.seen.wrapping_mul(0x9E37_79B9) >> 16 & 0xffff < self.loss_percent * 65536 / 100

@@ -1,4 +1,4 @@
-//! Ways to a viewer or a media server that are not straight: STUN, TCP alone.
+//! Indirect paths to a viewer or a media server: STUN, TCP only.
 
 use super::line::Line;
 use super::peer::{Peer, request};
@@ -16,10 +16,10 @@ const TEST: [&str; 6] = [
     "--fps=30",
 ];
 
-/// What a NAT might have made of our port.
+/// The port as a NAT might have mapped it.
 const PUBLIC: ([u8; 4], u16) = ([203, 0, 113, 9], 40_123);
 
-/// A STUN server that says the same to everybody, on `at`; RFC 8489, sections 5 and 14.2.
+/// A STUN server on `at` that gives everybody the same answer; RFC 8489, sections 5 and 14.2.
 fn stun_server(at: &str) -> SocketAddr {
     let socket = UdpSocket::bind(at).expect("a port is free");
     let address = socket.local_addr().expect("it is bound");
@@ -46,7 +46,7 @@ fn stun_server(at: &str) -> SocketAddr {
                 &value[..],
             ]
             .concat();
-            // One that nobody asked for comes first, and is not believed.
+            // An unsolicited answer comes first and is ignored.
             let mut forged = answer.clone();
             forged[8] ^= 1;
             forged[31] ^= 1;

@@ -1,5 +1,5 @@
-//! The camera published to media servers that are made of str0m and a socket: what they get, and what the log says of those that
-//! do not take it.
+//! Publishing to media servers made of str0m and a socket: what they receive, and what is logged of
+//! those that refuse.
 
 use super::peer::{Peer, request};
 use crate::common::{PATIENCE, Program, until};

@@ -1,5 +1,6 @@
-//! A camera of USB Video Class 1.0 on a bulk endpoint: MJPEG and YUYV, 640x480 and 1280x720, 30, 15 and 10 frames per second.
-//! Numbers in brackets are sections of "USB Device Class Definition for Video Devices", 1.0a.
+//! A camera of USB Video Class 1.0 on a bulk endpoint: MJPEG and YUYV, 640x480 and 1280x720, 30, 15
+//! and 10 frames per second. Numbers in brackets are sections of "USB Device Class Definition for
+//! Video Devices", 1.0a.
 
 use crate::descriptors::{self, descriptor};
 use crate::usbip::{Link, Submit};
@@ -108,8 +109,8 @@ impl Camera {
 
 impl Function for Camera {
     fn device_descriptor(&self) -> Vec<u8> {
-        // Miscellaneous class with an interface association. Not a real camera's numbers: Linux has quirks for those
-        // (a C920's adds 2 s to plugging in); these are pid.codes' for tests.
+        // Miscellaneous class with an interface association. Not a real camera's numbers: Linux has
+        // quirks for those (a C920's adds 2 s to plugging in); these are pid.codes' for tests.
         descriptors::device([0xef, 2, 1], 0x1209, 0x0001)
     }
 
@@ -222,7 +223,8 @@ fn control_descriptors() -> Vec<u8> {
     bytes
 }
 
-/// The streaming interface (3.9): format 1 is MJPEG, format 2 is YUY2, both in all sizes and intervals.
+/// The streaming interface (3.9): format 1 is MJPEG, format 2 is YUY2, both in all sizes and
+/// intervals.
 fn streaming_descriptors() -> Vec<u8> {
     const YUY2: [u8; 16] = *b"YUY2\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71";
     let sizes = SIZES.len() as u8;

@@ -14,7 +14,8 @@ pub fn string(text: &str) -> Vec<u8> {
     descriptor(&[&[3], &utf16])
 }
 
-/// The device descriptor (USB 2.0, 9.6.1): one configuration; manufacturer, product and serial are strings 1, 2 and 3.
+/// The device descriptor (USB 2.0, 9.6.1): one configuration; manufacturer, product and serial are
+/// strings 1, 2 and 3.
 pub fn device(class: [u8; 3], vendor: u16, product: u16) -> Vec<u8> {
     descriptor(&[
         &[1, 0x00, 0x02],
@@ -26,7 +27,8 @@ pub fn device(class: [u8; 3], vendor: u16, product: u16) -> Vec<u8> {
     ])
 }
 
-/// The configuration descriptor with everything that belongs to it: two interfaces, bus-powered, 100 mA.
+/// The configuration descriptor with everything that belongs to it: two interfaces, bus-powered,
+/// 100 mA.
 pub fn configuration(interfaces: &[Vec<u8>]) -> Vec<u8> {
     let body = interfaces.concat();
     let total = (9 + body.len()) as u16;

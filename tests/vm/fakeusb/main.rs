@@ -1,13 +1,15 @@
-//! A USB camera or microphone made of software, plugged into the kernel's virtual host controller (vhci_hcd), so that the
-//! real drivers, uvcvideo and snd-usb-audio, serve it: with a serial number, a port, a metadata node, and faults on demand.
+//! A USB camera or microphone made of software, plugged into the kernel's virtual host controller
+//! (vhci_hcd), so that the real drivers, uvcvideo and snd-usb-audio, serve it: with a serial
+//! number, a port, a metadata node, and faults on demand.
 //!
 //! ```text
 //! fakeusb camera|microphone PORT SERIAL CONTROL [JPEG…]
 //! ```
 //!
-//! PORT is 0 to 7. CONTROL is a file holding one word, read twenty times a second: `go`; `stall` (plugged in, delivers
-//! nothing); `corrupt` (camera: every fifth frame is cut in half and carries the error bit); `truncate` (the same without
-//! the bit). Ending the program unplugs the device. The camera sends the JPEG files in turn.
+//! PORT is 0 to 7. CONTROL is a file holding one word, read twenty times a second: `go`; `stall`
+//! (plugged in, delivers nothing); `corrupt` (camera: every fifth frame is cut in half and carries
+//! the error bit); `truncate` (the same without the bit). Ending the program unplugs the device.
+//! The camera sends the JPEG files in turn.
 //!
 //! It runs only in the test machine, as root. It knows nothing of stampcast.
 

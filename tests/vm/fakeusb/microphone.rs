@@ -1,5 +1,6 @@
-//! A microphone of USB Audio Class 1: 48 kHz, one channel, 16 bits, playing 440 Hz. On a busy host it is served late and
-//! starves, so it is good for identity, unplugging and stalls, not for judging sound.
+//! A microphone of USB Audio Class 1: 48 kHz, one channel, 16 bits, playing 440 Hz. On a busy host
+//! it is served late and starves, so it is good for identity, unplugging and stalls, not for
+//! judging sound.
 
 use crate::descriptors::{self, descriptor};
 use crate::usbip::{Link, Submit};
@@ -63,7 +64,8 @@ impl Function for Microphone {
         let rate = (RATE_HZ as u32).to_le_bytes();
         descriptors::configuration(&[
             descriptors::interface(0, 0, 0, [CLASS_AUDIO, 1]),
-            // Audio control: header of 30 bytes in all, microphone terminal 1, streaming terminal 2.
+            // Audio control: header of 30 bytes in all, microphone terminal 1, streaming terminal
+            // 2.
             descriptor(&[&[0x24, 1, 0x00, 0x01, 30, 0, 1, 1]]),
             descriptor(&[&[0x24, 2, 1, 0x01, 0x02, 0, 1, 0, 0, 0, 0]]),
             descriptor(&[&[0x24, 3, 2, 0x01, 0x01, 0, 1, 0]]),

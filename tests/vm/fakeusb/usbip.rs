@@ -1,5 +1,5 @@
-//! The wire between vhci_hcd and a device: USB/IP (the kernel's Documentation/usb/usbip_protocol.rst) over a socket pair.
-//! Knows transfers, not what they carry.
+//! The wire between vhci_hcd and a device: USB/IP (the kernel's
+//! Documentation/usb/usbip_protocol.rst) over a socket pair. Knows transfers, not what they carry.
 
 use crate::{Answer, Setup};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -15,7 +15,8 @@ const RET_SUBMIT: u32 = 3;
 const RET_UNLINK: u32 = 4;
 const HEADER_BYTES: usize = 48;
 const PACKET_BYTES: usize = 16;
-/// More isochronous packets than this in one transfer means the field is not in use (0xffff_ffff for the other kinds).
+/// More isochronous packets than this in one transfer means the field is not in use (0xffff_ffff
+/// for the other kinds).
 const MAX_PACKETS: usize = 1024;
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
