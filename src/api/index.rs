@@ -64,7 +64,7 @@ fn address_list(api: &Api) -> String {
     for Address { path, about } in outputs.chain(&OWN_ADDRESSES) {
         list.push_str(&format!("{path:<19}{about}\n"));
     }
-    let names: Vec<_> = api.cx.hubs.iter().map(|(id, _)| id.as_str()).collect();
+    let names: Vec<_> = api.cx.hubs.names().collect();
     list.push_str(&format!(
         "\nThese are of the camera {}; each address of a camera exists under its name too: {}\n",
         names[0],
@@ -91,5 +91,6 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn info(CameraHub(hub): CameraHub) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(hub.info(MonoNs::now())))
+    let info = super::info::info(&hub, MonoNs::now());
+    ([(CACHE_CONTROL, "no-store")], Json(info))
 }

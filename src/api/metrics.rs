@@ -3,13 +3,11 @@
 
 use super::Api;
 use crate::http::error::error_response;
-use crate::hub::metrics::{Figures, TrackFigures};
-use crate::media::CameraId;
-use crate::media::{MonoNs, WorkerState};
+use crate::hub::{DeliverySnapshot, LossTotals, Snapshot, StreamSnapshot, TrackSnapshot};
+use crate::media::clock::ClockSnapshot;
+use crate::media::{Cause, MediaKind, MonoNs, WorkerState};
 use crate::output::Output;
 use crate::output::metric::{Labels, counters, gauges, histograms, plain};
-use crate::wire::Info;
-use crate::wire::info::{Drops, Shape, Stream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,14 +22,11 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
     let now = MonoNs::now();
-    let cameras = api.cx.hubs.iter().map(|(id, hub)| Camera {
-        id: id.clone(),
-        info: hub.info(now),
-        figures: hub.figures(),
-    });
+    let hubs = &api.cx.hubs;
     let mut registry = Registry::with_prefix("stampcast");
-    registry.register_collector(Box::new(Snapshot {
-        cameras: cameras.collect(),
+    registry.register_collector(Box::new(Metrics {
+        clock: hubs.default_hub().clock().snapshot(),
+        cameras: hubs.iter().map(|hub| hub.snapshot(now)).collect(),
         server_restarts: api.server_restarts,
         outputs: api.outputs,
     }));
@@ -56,102 +51,107 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Respo
 }
 
 /// All values at one moment.
-struct Snapshot {
-    cameras: Vec<Camera>,
+struct Metrics {
+    clock: ClockSnapshot,
+    /// In the order of the configuration.
+    cameras: Vec<Snapshot>,
     server_restarts: u32,
     outputs: Arc<[Arc<dyn Output>]>,
 }
 
-struct Camera {
-    id: CameraId,
-    info: Info,
-    figures: Figures,
-}
-
-impl fmt::Debug for Snapshot {
+impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").finish_non_exhaustive()
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
-impl Camera {
-    fn label(&self) -> (&'static str, String) {
-        ("camera", self.id.to_string())
-    }
-
-    fn streams(&self) -> impl Iterator<Item = (&'static str, &Stream)> {
-        [("video", &self.info.video), ("audio", &self.info.audio)]
-            .into_iter()
-            .filter_map(|(kind, stream)| Some((kind, stream.as_ref()?)))
-    }
+/// The labels of one row of a camera.
+fn labels<const N: usize>(camera: &Snapshot, labels: [(&'static str, &str); N]) -> Labels<'static> {
+    let camera = ("camera", camera.camera.to_string());
+    let labels = labels.map(|(name, value)| (name, value.to_owned()));
+    std::iter::once(camera).chain(labels).collect()
 }
 
-impl Snapshot {
-    fn by_stream(&self, value: fn(&Stream) -> Option<f64>) -> Vec<(Labels<'_>, f64)> {
-        let mut rows = Vec::new();
-        for camera in &self.cameras {
-            for (kind, stream) in camera.streams() {
-                if let Some(value) = value(stream) {
-                    rows.push((vec![camera.label(), ("stream", kind.to_owned())], value));
-                }
-            }
-        }
-        rows
+impl Metrics {
+    fn streams(&self) -> impl Iterator<Item = (&Snapshot, &StreamSnapshot)> {
+        self.cameras
+            .iter()
+            .flat_map(|camera| camera.streams().map(move |stream| (camera, stream)))
     }
 
-    fn by_cause(&self, value: fn(&Drops) -> f64) -> Vec<(Labels<'_>, f64)> {
-        let mut rows = Vec::new();
-        for camera in &self.cameras {
-            for (kind, stream) in camera.streams() {
-                for (cause, drops) in &stream.drops {
-                    let labels = vec![
-                        camera.label(),
-                        ("stream", kind.to_owned()),
-                        ("cause", cause.name().to_owned()),
-                    ];
-                    rows.push((labels, value(drops)));
-                }
-            }
-        }
-        rows
-    }
-
-    fn tracks(&self) -> impl Iterator<Item = (Labels<'_>, &TrackFigures)> {
+    fn tracks(&self) -> impl Iterator<Item = (Labels<'static>, &TrackSnapshot)> {
         self.cameras.iter().flat_map(|camera| {
-            camera.figures.tracks.iter().map(|track| {
-                let encoding = ("encoding", track.encoding.name().to_owned());
-                (vec![camera.label(), encoding], track)
-            })
+            camera
+                .tracks
+                .iter()
+                .map(move |track| (labels(camera, [("encoding", track.encoding.name())]), track))
         })
     }
 
-    fn by_track(&self, value: fn(&TrackFigures) -> u64) -> Vec<(Labels<'_>, f64)> {
+    fn deliveries(&self) -> impl Iterator<Item = (Labels<'static>, &DeliverySnapshot)> {
+        self.cameras.iter().flat_map(|camera| {
+            camera
+                .deliveries
+                .iter()
+                .map(move |delivery| (labels(camera, [("stream", delivery.kind.name())]), delivery))
+        })
+    }
+
+    fn by_stream(
+        &self,
+        value: fn(&StreamSnapshot) -> Option<f64>,
+    ) -> impl Iterator<Item = (Labels<'static>, f64)> {
+        self.streams().filter_map(move |(camera, stream)| {
+            let labels = labels(camera, [("stream", stream.kind.name())]);
+            Some((labels, value(stream)?))
+        })
+    }
+
+    fn by_cause(&self, value: fn(LossTotals) -> f64) -> Vec<(Labels<'static>, f64)> {
+        let mut rows = Vec::new();
+        for (camera, stream) in self.streams() {
+            let dropped = LossTotals {
+                packets: stream.dropped,
+                ..LossTotals::default()
+            };
+            let mut totals: Vec<_> = stream.losses.iter().collect();
+            totals.push((Cause::ViewerQueue, dropped));
+            totals.sort_by_key(|(cause, _)| *cause);
+            for (cause, totals) in totals {
+                let names = [("stream", stream.kind.name()), ("cause", cause.name())];
+                rows.push((labels(camera, names), value(totals)));
+            }
+        }
+        rows
+    }
+
+    fn by_track(
+        &self,
+        value: fn(&TrackSnapshot) -> u64,
+    ) -> impl Iterator<Item = (Labels<'static>, f64)> {
         self.tracks()
-            .map(|(labels, track)| (labels, value(track) as f64))
-            .collect()
+            .map(move |(labels, track)| (labels, value(track) as f64))
     }
 
     fn encode_server(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(Camera { info, .. }) = self.cameras.first() else {
-            return Ok(());
-        };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
         gauges(
             out,
             "build_info",
             "Always 1; the version is in the label",
-            [(vec![("version", info.version.clone())], 1.0)],
+            [(vec![("version", version)], 1.0)],
         )?;
         plain(
             out,
             "clock_uncertainty_seconds",
             "How far stamps may be from this machine's UNIX clock",
-            info.clock.uncertainty_ns as f64 / 1e9,
+            self.clock.uncertainty_ns as f64 / 1e9,
         )?;
         counters(
             out,
             "clock_steps",
             "How often the UNIX clock was set",
-            [(vec![], info.clock.steps as f64)],
+            [(vec![], self.clock.steps as f64)],
         )
     }
 
@@ -162,7 +162,7 @@ impl Snapshot {
             "Connected viewers of any output",
             self.cameras
                 .iter()
-                .map(|camera| (vec![camera.label()], camera.info.viewers as f64)),
+                .map(|camera| (labels(camera, []), camera.subscribers as f64)),
         )?;
         gauges(
             out,
@@ -174,34 +174,31 @@ impl Snapshot {
             out,
             "stamp_uncertainty_seconds",
             "Half width of the interval that holds the true capture instant",
-            self.by_stream(|s| Some(s.stamp.as_ref()?.uncertainty_ns? as f64 / 1e9)),
+            self.by_stream(|s| Some(s.info.as_ref()?.uncertainty_ns? as f64 / 1e9)),
         )?;
         gauges(
             out,
             "frames_per_second",
             "Measured over the last frames; absent while nobody watches",
-            self.by_stream(|s| match s.shape {
-                Shape::Video { fps, .. } => fps.measured,
-                Shape::Audio { .. } => None,
-            }),
+            self.by_stream(|s| s.measured_fps.filter(|_| s.kind == MediaKind::Video)),
         )?;
         counters(
             out,
             "packets_dropped",
             "Packets that are missing, by cause",
-            self.by_cause(|drops| drops.packets as f64),
+            self.by_cause(|totals| totals.packets as f64),
         )?;
         counters(
             out,
             "absences",
             "Losses in which packets cannot be counted, by cause",
-            self.by_cause(|drops| drops.absences as f64),
+            self.by_cause(|totals| totals.outages.into()),
         )?;
         counters(
             out,
             "absent_seconds",
-            "Total duration of those absences",
-            self.by_cause(|drops| drops.seconds),
+            "How long those absences were together",
+            self.by_cause(|totals| totals.outage_time.as_secs_f64()),
         )
     }
 
@@ -218,11 +215,9 @@ impl Snapshot {
             "Bytes captured and encoded",
             self.by_track(|track| track.bytes),
         )?;
-        let workers = self.cameras.iter().flat_map(|camera| {
-            camera.figures.restarts.iter().map(|(kind, restarts)| {
-                let worker = ("worker", kind.name().to_owned());
-                (vec![camera.label(), worker], f64::from(*restarts))
-            })
+        let workers = self.streams().map(|(camera, stream)| {
+            let labels = labels(camera, [("worker", stream.kind.name())]);
+            (labels, f64::from(stream.restarts))
         });
         let server = (
             vec![("worker", "serve".to_owned())],
@@ -235,17 +230,12 @@ impl Snapshot {
              processes and its server",
             workers.chain([server]),
         )?;
-        let sent = self.cameras.iter().flat_map(|camera| {
-            camera.figures.sent_bytes.iter().map(|(kind, bytes)| {
-                let stream = ("stream", kind.name().to_owned());
-                (vec![camera.label(), stream], *bytes as f64)
-            })
-        });
         counters(
             out,
             "sent_bytes",
             "Payload that viewers' connections took, of all viewers; as text it is a third longer",
-            sent,
+            self.deliveries()
+                .map(|(labels, delivery)| (labels, delivery.bytes as f64)),
         )?;
         histograms(
             out,
@@ -254,22 +244,17 @@ impl Snapshot {
             self.tracks()
                 .map(|(labels, track)| (labels, &track.latency)),
         )?;
-        let ages = self.cameras.iter().flat_map(|camera| {
-            camera.figures.age.iter().map(|(kind, age)| {
-                let stream = ("stream", kind.name().to_owned());
-                (vec![camera.label(), stream], age)
-            })
-        });
         histograms(
             out,
             "packet_age",
             "Capture to the moment a viewer's connection took the packet",
-            ages,
+            self.deliveries()
+                .map(|(labels, delivery)| (labels, &delivery.age)),
         )
     }
 }
 
-impl Collector for Snapshot {
+impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_server(&mut out)?;
         self.encode_streams(&mut out)?;

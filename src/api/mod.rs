@@ -1,6 +1,7 @@
 //! What the server says about itself, and the router: a fold over the outputs.
 
 mod index;
+mod info;
 mod metrics;
 mod page;
 mod ustreamer_state;

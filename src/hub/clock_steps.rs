@@ -1,21 +1,22 @@
-//! Steps of the UNIX clock that the readers of one track have yet to be told of: each belongs before the first packet that
-//! has the new time. Pure.
+//! The clock steps that the readers of one track have not been told yet: each belongs before the
+//! first packet with the new time. Pure.
 
 use crate::media::MonoNs;
 use crate::media::clock::ClockStep;
 use std::collections::VecDeque;
 
-/// Beyond it the two oldest become one: a clock that is set again and again while no packet comes.
-const MOST: usize = 8;
+/// Beyond this the two oldest steps are merged: the clock is set again and again while no packet
+/// arrives.
+const MAX_STEPS: usize = 8;
 
 /// Oldest first.
 #[derive(Debug, Default)]
-pub struct Steps(VecDeque<ClockStep>);
+pub(super) struct ClockSteps(VecDeque<ClockStep>);
 
-impl Steps {
-    pub fn add(&mut self, step: ClockStep) {
+impl ClockSteps {
+    pub(super) fn push(&mut self, step: ClockStep) {
         self.0.push_back(step);
-        if self.0.len() > MOST
+        if self.0.len() > MAX_STEPS
             && let Some(oldest) = self.0.pop_front()
             && let Some(next) = self.0.front_mut()
         {
@@ -23,8 +24,9 @@ impl Steps {
         }
     }
 
-    /// The next step that lies before, or at, the capture of a packet. Whoever asks has to tell of it.
-    pub fn due(&mut self, capture_time: MonoNs) -> Option<ClockStep> {
+    /// Takes out the next step at or before the capture of a packet. The caller reports it before
+    /// that packet.
+    pub(super) fn pop_due(&mut self, capture_time: MonoNs) -> Option<ClockStep> {
         if self.0.front()?.at <= capture_time {
             self.0.pop_front()
         } else {
@@ -32,8 +34,8 @@ impl Steps {
         }
     }
 
-    /// Nobody reads who had packets with the old time.
-    pub fn clear(&mut self) {
+    /// Called when the last reader leaves: nobody is left that had packets with the old time.
+    pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 }
@@ -43,17 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_that_nobody_can_be_told_of_add_up() {
-        let mut steps = Steps::default();
+    fn clock_steps_overflow_merges_the_oldest() {
+        let mut steps = ClockSteps::default();
         (1..=20u32).for_each(|k| {
-            steps.add(ClockStep {
+            steps.push(ClockStep {
                 seconds: f64::from(k),
                 at: MonoNs(100 * u64::from(k)),
             })
         });
-        assert_eq!(steps.due(MonoNs(1_299)), None);
+        assert_eq!(steps.pop_due(MonoNs(1_299)), None);
         assert_eq!(
-            steps.due(MonoNs(1_300)),
+            steps.pop_due(MonoNs(1_300)),
             Some(ClockStep {
                 seconds: 91.0,
                 at: MonoNs(1_300)
@@ -61,8 +63,8 @@ mod tests {
             "the first thirteen"
         );
         assert_eq!(
-            std::iter::from_fn(|| steps.due(MonoNs(2_000))).count(),
-            MOST - 1
+            std::iter::from_fn(|| steps.pop_due(MonoNs(2_000))).count(),
+            MAX_STEPS - 1
         );
     }
 }

@@ -1,12 +1,13 @@
-//! What a source lost, as running totals by cause. Each packet bears the totals before it, so what is missing between any
-//! two packets is a difference: exact, whoever skipped whatever lies between.
+//! What a source lost, as cumulative counters by cause. Each packet carries the counters before it,
+//! so what is missing between any two packets is a difference: exact, whichever packets in between
+//! a reader skipped.
 
 use crate::media::{Cause, Gap, MonoNs};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every cause that a source can have; [`Cause::ViewerQueue`] is each subscriber's own.
+/// Every cause that a source can have; [`Cause::ViewerQueue`] belongs to each subscriber.
 const CAUSES: [Cause; 7] = [
     Cause::Driver,
     Cause::Corrupt,
@@ -17,78 +18,41 @@ const CAUSES: [Cause; 7] = [
     Cause::WorkerRestarted,
 ];
 
+/// The totals of each cause since the server started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally([Loss; CAUSES.len()]);
+pub struct LossCounters([LossTotals; CAUSES.len()]);
 
+/// The totals of one cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loss {
+pub struct LossTotals {
     /// Counted in the sequence.
     pub packets: u64,
-    /// Of unknown length, not counted in the sequence.
-    pub absences: u32,
-    /// How long the absences were together.
-    pub absent: Duration,
+    /// Losses of an unknown number of packets, not counted in the sequence.
+    pub outages: u32,
+    /// The duration of all outages together.
+    pub outage_time: Duration,
 }
 
-/// What a source lost while somebody watched. Each of its encodings tells of it, and here it is counted once.
-#[derive(Debug, Default)]
-pub struct Once {
-    total: Tally,
-    /// The end of the last hole that was counted.
-    until: MonoNs,
-}
-
-impl Once {
-    /// `hole`: from the packet before it to the packet behind it, of one encoding; `before` and `after`: that encoding's totals.
-    /// A hole that overlaps one that was counted tells of the same loss, except what that encoding's own encoder and ring lost. (A picture
-    /// that one encoder alone refused, within a hole of the device, is taken for that hole's.)
-    pub fn count(&mut self, hole: Range<MonoNs>, before: &Tally, after: &Tally) {
-        let is_known = hole.start < self.until;
-        for ((cause, then), (_, now)) in before
-            .iter()
-            .zip(after.iter())
-            .filter(|(then, now)| then != now)
-        {
-            if !matches!(cause, Cause::Encoder | Cause::Ring) {
-                if is_known {
-                    continue;
-                }
-                self.until = hole.end;
-            }
-            self.total
-                .add_packets(cause, now.packets.saturating_sub(then.packets));
-            self.total.add_absences(
-                cause,
-                now.absences.saturating_sub(then.absences),
-                now.absent.saturating_sub(then.absent),
-            );
-        }
-    }
-
-    pub fn total(&self) -> &Tally {
-        &self.total
-    }
-}
-
-impl Tally {
-    pub fn add_packets(&mut self, cause: Cause, count: u64) {
+impl LossCounters {
+    pub(super) fn add_packets(&mut self, cause: Cause, count: u64) {
         self.of(cause).packets += count;
     }
 
-    pub fn add_absences(&mut self, cause: Cause, count: u32, absent: Duration) {
-        let loss = self.of(cause);
-        loss.absences = loss.absences.saturating_add(count);
-        loss.absent = loss.absent.saturating_add(absent);
+    pub(super) fn add_outages(&mut self, cause: Cause, count: u32, duration: Duration) {
+        let totals = self.of(cause);
+        totals.outages = totals.outages.saturating_add(count);
+        totals.outage_time = totals.outage_time.saturating_add(duration);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Cause, Loss)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Cause, LossTotals)> {
         CAUSES.into_iter().zip(self.0)
     }
 
-    /// What was lost since the totals were `earlier`, one gap for each cause and sort.
-    pub fn since(self: &Arc<Self>, earlier: &Arc<Self>) -> Vec<Gap> {
+    /// What was lost since the totals were `earlier`: at most one gap with a count and one with a
+    /// duration for each cause.
+    pub(super) fn since(self: &Arc<Self>, earlier: &Arc<Self>) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        // Nearly always: nothing. Then nothing is looked at, nor allocated.
+        // The usual case: nothing was lost. Costs neither a comparison of counters nor memory.
         if Arc::ptr_eq(self, earlier) {
             return gaps;
         }
@@ -101,23 +65,76 @@ impl Tally {
                     seconds: None,
                 });
             }
-            if now.absences > then.absences {
-                let seconds = now.absent.saturating_sub(then.absent).as_secs_f64();
+            if now.outages > then.outages {
+                let duration = now.outage_time.saturating_sub(then.outage_time);
                 gaps.push(Gap {
                     cause,
                     count: None,
-                    seconds: Some(seconds),
+                    seconds: Some(duration.as_secs_f64()),
                 });
             }
         }
         gaps
     }
 
-    fn of(&mut self, cause: Cause) -> &mut Loss {
+    fn of(&mut self, cause: Cause) -> &mut LossTotals {
         let at = CAUSES
             .iter()
             .position(|&c| c == cause)
-            .expect("a source never loses a packet to a viewer's queue");
+            .expect("a source never loses a packet to a subscriber's queue");
         &mut self.0[at]
+    }
+}
+
+/// What one track lost before a packet.
+#[derive(Debug)]
+pub(super) struct NewLosses {
+    /// From the capture of the previous packet to that of this one.
+    pub hole: Range<MonoNs>,
+    /// The track's totals at the previous packet.
+    pub before: Arc<LossCounters>,
+    /// The track's totals at this packet.
+    pub after: Arc<LossCounters>,
+}
+
+/// What a source lost while it had readers. All encodings of a source report the same loss; here it
+/// is counted once.
+#[derive(Debug, Default)]
+pub(super) struct DedupedLosses {
+    total: LossCounters,
+    /// The end of the last hole that was counted.
+    counted_until: MonoNs,
+}
+
+impl DedupedLosses {
+    /// A hole that overlaps a counted one is the same loss, reported by another encoding, except for
+    /// what that encoding's own encoder and ring lost. (A frame that one encoder alone refused, within a hole of
+    /// the device, is attributed to that hole.)
+    pub(super) fn count(&mut self, losses: &NewLosses) {
+        let is_counted = losses.hole.start < self.counted_until;
+        for ((cause, then), (_, now)) in losses
+            .before
+            .iter()
+            .zip(losses.after.iter())
+            .filter(|(then, now)| then != now)
+        {
+            if !matches!(cause, Cause::Encoder | Cause::Ring) {
+                if is_counted {
+                    continue;
+                }
+                self.counted_until = losses.hole.end;
+            }
+            self.total
+                .add_packets(cause, now.packets.saturating_sub(then.packets));
+            self.total.add_outages(
+                cause,
+                now.outages.saturating_sub(then.outages),
+                now.outage_time.saturating_sub(then.outage_time),
+            );
+        }
+    }
+
+    pub(super) fn total(&self) -> &LossCounters {
+        &self.total
     }
 }

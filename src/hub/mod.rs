@@ -1,157 +1,137 @@
-//! The hub: one camera's packets, numbered and stamped once, given to whoever subscribed. Knows rings and workers only in
-//! `feed`, and no socket at all: an output knows the hub, the hub knows no output.
+//! The hub: one camera's packets, numbered and stamped once, given to whoever subscribed. It knows
+//! no output and no wire format; outputs know the hub.
 //!
 //! ```text
-//! ring ─► feed ─► Hub::publish: Intake (number, what is missing) ─► stamp ─► Packet ─┬─► Queue of a subscriber ─► take
-//!                                                                                   └─► Queue of another …
+//! ring ─► ring_reader_task ─► Hub::publish ─► Track (number, losses, stamp) ─► Packet ─┬─► Queue of a subscriber ─► take
+//!                                                                                     └─► Queue of another …
 //! ```
 //!
-//! A subscriber has a bounded [`queue`](queue::Queue) of references to shared packets, made by its own rules: newest frame
-//! only, half a second of sound, or all up to a limit. So a slow one loses packets, is told how many, and delays nobody.
+//! A subscriber has a bounded [`queue`] of references to shared packets, under its own rules: the
+//! newest frame only, half a second of audio, or everything up to a limit. A slow one loses packets,
+//! is told how many, and delays nobody.
 
-pub mod async_eventfd;
 pub mod audio_transcode;
-pub mod clock_steps;
-pub mod fps_meter;
+mod clock_steps;
+mod event;
+mod event_fd;
+mod fps_meter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-pub mod losses;
+mod hubs;
+mod keyframe_gate;
+mod losses;
 pub mod metrics;
-pub mod packet;
-pub mod queue;
-pub mod report;
+mod packet;
+mod plan;
+mod queue;
 pub mod ring_reader_task;
-pub mod sequencer;
-pub mod source;
-pub mod subscription;
+mod sequencer;
+mod snapshot;
+mod source;
+mod subscriber_queues;
+mod subscription;
 #[cfg(test)]
-pub mod tests;
-pub mod track;
+mod tests;
+mod track;
 
-pub use crate::media::Gap;
-pub use audio_transcode::View;
-pub use packet::Packet;
-pub use queue::{Item, Notice};
-pub use subscription::{Feed, Request, Subscription, Taken, TooManyViews};
+pub use audio_transcode::{AudioFormat, TooManyFormats};
+pub use event::{Event, StampedEvent};
+pub use event_fd::EventFd;
+pub use hubs::Hubs;
+pub use losses::{LossCounters, LossTotals};
+pub use packet::{Packet, RenderingKey};
+pub use plan::{Backlog, Demand, Plan, StreamPlan};
+pub use queue::Item;
+pub use snapshot::{DeliverySnapshot, Snapshot, StreamSnapshot, TrackSnapshot};
+pub use subscription::{Delivery, Peek, PeekedItem, Request, Subscription, TrackSelector};
 
-use crate::media::clock::{ClockMap, ClockStep, Sample};
-use crate::media::{Encoding, MediaKind, MonoNs, PacketMeta, StreamInfo, UnixNs, WorkerState};
-use crate::wire::Event;
-use audio_transcode::Conversion;
+use crate::media::clock::{Clock, ClockStep};
+use crate::media::{CameraId, Encoding, MediaKind, MonoNs, PacketMeta, StreamInfo, WorkerState};
+use audio_transcode::Transcoder;
 use bytes::Bytes;
-use metrics::{Figures, Histogram};
+use metrics::Histogram;
 use queue::Limit;
 use source::Source;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use subscription::Inbox;
+use subscriber_queues::SubscriberQueues;
 use tokio::sync::watch;
 use tracing::warn;
 use track::Track;
 
-/// What is kept for a live subscriber of sound, or of a picture that builds on the one before.
+/// The largest backlog of a live subscriber to audio, or to video whose frames depend on each other.
 const LIVE: Duration = Duration::from_millis(500);
 
-/// What a hub is made for.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub video: Option<StreamPlan>,
-    pub audio: Option<StreamPlan>,
-}
-
-#[derive(Clone, Debug)]
-pub struct StreamPlan {
-    pub encodings: Vec<Encoding>,
-    /// Frames per second asked of the camera; `None` for sound.
-    pub fps: Option<f64>,
-    /// The most that a subscriber with `delivery=all` may be behind.
-    pub backlog: Backlog,
-}
-
-/// Whichever is reached first; then the oldest goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Backlog {
-    pub packets: usize,
-    /// Payload bytes.
-    pub bytes: usize,
-}
-
-/// What the subscribers of one encoding, all together, want of its worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
-    /// Somebody reads.
-    pub wanted: bool,
-    /// Counts the requests for a keyframe; a change is a new one.
-    pub keyframes: u32,
-    /// Bits per second; 0: as the worker thinks best.
-    pub bitrate_bps: u32,
-}
-
-/// One camera and one microphone.
+/// The packets of one camera's streams.
 pub struct Hub {
+    camera: CameraId,
+    clock: Arc<Clock>,
     state: Mutex<State>,
-    video: Outputs,
-    audio: Outputs,
+    video: Deliveries,
+    audio: Deliveries,
 }
 
-/// What all outputs together did with one stream's packets.
+/// What all subscribers together did with one stream's packets.
 #[derive(Default)]
-struct Outputs {
-    /// Capture to the moment at which an output took the packet.
+struct Deliveries {
+    /// Capture to the moment at which a subscriber took the packet.
     age: Histogram,
     /// Payload of the packets taken.
     bytes: AtomicU64,
-    /// Packets that subscribers lost because they were slow.
-    missed: AtomicU64,
+    /// Packets dropped from the queues of slow subscribers.
+    dropped: AtomicU64,
 }
 
 struct State {
     sources: Vec<Source>,
     tracks: Vec<Track>,
-    views: Vec<Conversion>,
-    inboxes: Vec<Arc<Inbox>>,
-    clock: ClockMap,
-    last_step_seconds: Option<f64>,
+    transcoders: Vec<Transcoder>,
+    subscribers: Vec<Arc<SubscriberQueues>>,
     closed: bool,
 }
 
 impl Hub {
-    /// `clock`: a first look at the clocks, for the packets before the first [`observe`](Self::observe).
-    pub fn new(plan: Plan, clock: Sample) -> Self {
+    /// `clock`: the server's, which all hubs share.
+    pub fn new(camera: CameraId, plan: Plan, clock: Arc<Clock>) -> Self {
         let mut sources = Vec::new();
         let mut tracks = Vec::new();
-        for (kind, plan) in [
-            (MediaKind::Video, plan.video),
-            (MediaKind::Audio, plan.audio),
-        ] {
-            let Some(plan) = plan else { continue };
+        for (kind, plan) in plan.streams() {
             tracks.extend(plan.encodings.iter().map(|&encoding| Track::new(encoding)));
             sources.push(Source::new(kind, plan));
         }
         let state = State {
             sources,
             tracks,
-            views: Vec::new(),
-            inboxes: Vec::new(),
-            clock: ClockMap::new(clock),
-            last_step_seconds: None,
+            transcoders: Vec::new(),
+            subscribers: Vec::new(),
             closed: false,
         };
         Self {
+            camera,
+            clock,
             state: Mutex::new(state),
-            video: Outputs::default(),
-            audio: Outputs::default(),
+            video: Deliveries::default(),
+            audio: Deliveries::default(),
         }
     }
 
-    /// Whether there is such a stream, its device present or not.
+    pub fn camera(&self) -> &CameraId {
+        &self.camera
+    }
+
+    /// The clock that stamps the packets.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Whether there is such a track, its device present or not.
     pub fn has(&self, encoding: Encoding) -> bool {
         self.lock().track(encoding).is_some()
     }
 
-    /// One packet from a ring to everybody who wants it. `false` when the label was not plausible: it was then numbered
-    /// anew, and what is missing before it has an unknown length.
+    /// Gives one record from a ring to everybody who reads its track. Returns false when its metadata
+    /// was implausible: it was then renumbered, and the gap before it has an unknown length.
     pub fn publish(
         &self,
         encoding: Encoding,
@@ -160,203 +140,183 @@ impl Hub {
         now: MonoNs,
     ) -> bool {
         let mut state = self.lock();
-        let state = &mut *state;
-        let Some(track) = state.tracks.iter_mut().find(|t| t.encoding == encoding) else {
+        let State {
+            sources,
+            tracks,
+            transcoders,
+            subscribers,
+            ..
+        } = &mut *state;
+        let Some(track) = tracks.iter_mut().find(|t| t.encoding == encoding) else {
             return true;
         };
         let kind = encoding.kind();
-        let source = state.sources.iter_mut().find(|s| s.kind == kind);
+        let source = sources.iter_mut().find(|s| s.kind == kind);
         let interval = source.as_ref().map_or(Duration::ZERO, |s| s.interval);
-        let (before, since) = (track.missing().clone(), track.capture_time());
-        let accepted = track.accept(meta, &payload, interval, now);
-        // Nearly always nothing is missing, and the totals are the same ones.
-        if let Some(source) = source.filter(|_| !Arc::ptr_eq(&before, &accepted.missing)) {
-            source
-                .lost
-                .count(since..accepted.capture_time, &before, &accepted.missing);
+        let ingested = track.ingest(meta, payload, interval, &self.clock, now);
+        if let (Some(source), Some(losses)) = (source, &ingested.new_losses) {
+            source.losses.count(losses);
         }
-        while let Some(ClockStep { seconds, at }) = track.steps.due(accepted.capture_time) {
-            let notice = Notice {
-                stamp: state.clock.to_unix(at),
-                event: Event::ClockStep {
-                    stream: kind,
-                    seconds,
-                },
-            };
-            for inbox in &state.inboxes {
-                inbox.notify_readers_of(encoding, &notice);
-            }
-        }
-        let packet = track.packet(&accepted, meta, payload, &state.clock, now);
-        let give = |feed, packet: &Arc<Packet>| {
-            let missed: u64 = state
-                .inboxes
+        for step in ingested.due_steps {
+            let event = self.clock_step_event(kind, step);
+            subscribers
                 .iter()
-                .map(|inbox| inbox.offer(feed, packet))
+                .for_each(|queues| queues.push_track_event(encoding, event));
+        }
+        let give = |track, packet: &Arc<Packet>| {
+            let dropped: u64 = subscribers
+                .iter()
+                .map(|queues| queues.push(track, packet))
                 .sum();
-            self.outputs(kind).missed.fetch_add(missed, Relaxed);
+            self.deliveries(kind).dropped.fetch_add(dropped, Relaxed);
         };
-        give(Feed::Encoded(encoding), &packet);
-        for made in state.views.iter_mut().filter(|_| encoding == Encoding::Pcm) {
-            match made.convert(&packet) {
-                Ok(packets) => packets
-                    .iter()
-                    .flatten()
-                    .for_each(|packet| give(Feed::Viewed(made.view), packet)),
-                Err(e) => warn!("viewers that ask for {} get no sound: {e}", made.view),
+        give(TrackSelector::Encoded(encoding), &ingested.packet);
+        if encoding == Encoding::Pcm {
+            for transcoder in transcoders {
+                let track = TrackSelector::Transcoded(transcoder.format);
+                match transcoder.transcode(&ingested.packet) {
+                    Ok(packets) => packets
+                        .iter()
+                        .flatten()
+                        .for_each(|packet| give(track, packet)),
+                    Err(e) => warn!(
+                        "{}: viewers that ask for {} get no audio: {e}",
+                        self.camera, transcoder.format
+                    ),
+                }
             }
         }
-        accepted.plausible
+        ingested.plausible
     }
 
-    /// What the status page of a worker says now. `since`: when the state began, which tells two states that are alike but
-    /// not the same; `None` where it does not say. `interval`: time expected between packets.
-    pub fn set_source(
+    /// Takes over what a worker's status page says. `since`: when the state began, which tells two
+    /// equal states apart; `None` where the page does not say. `interval`: time expected between
+    /// packets.
+    pub fn set_source_state(
         &self,
         kind: MediaKind,
-        worker: WorkerState,
+        state: WorkerState,
         since: Option<MonoNs>,
         interval: Option<Duration>,
     ) {
-        let mut state = self.lock();
-        let stamp = state.clock.to_unix(since.unwrap_or_else(MonoNs::now));
-        let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) else {
+        let stamp = self.clock.unix(since.unwrap_or_else(MonoNs::now));
+        let mut hub = self.lock();
+        let Some(source) = hub.source_mut(kind) else {
             return;
         };
-        let events = source.is(worker, since, interval);
-        for inbox in &state.inboxes {
-            for event in &events {
-                inbox.notify_of(
-                    kind,
-                    &Notice {
-                        stamp,
-                        event: event.clone(),
-                    },
-                );
-            }
+        for event in source.set_state(state, since, interval) {
+            let event = StampedEvent { stamp, event };
+            hub.subscribers
+                .iter()
+                .for_each(|queues| queues.push_event(kind, event));
         }
     }
 
-    /// How often a source's worker was started again. Never fewer times than before, whatever stands in the page.
-    pub fn set_restarts(&self, kind: MediaKind, restarts: u32) {
-        let mut state = self.lock();
-        state
-            .sources
-            .iter_mut()
-            .filter(|s| s.kind == kind)
-            .for_each(|s| s.restarts = s.restarts.max(restarts));
+    /// Takes over how often a source's worker was restarted. The number never decreases, whatever the
+    /// page says.
+    pub fn set_source_restarts(&self, kind: MediaKind, restarts: u32) {
+        if let Some(source) = self.lock().source_mut(kind) {
+            source.restarts = source.restarts.max(restarts);
+        }
     }
 
-    pub fn describe_source(&self, kind: MediaKind, info: Option<StreamInfo>, message: String) {
-        let mut state = self.lock();
-        if let Some(source) = state.sources.iter_mut().find(|s| s.kind == kind) {
+    /// Takes over a worker's description of its device, and its last fault in one line, or empty.
+    pub fn set_source_description(
+        &self,
+        kind: MediaKind,
+        info: Option<StreamInfo>,
+        message: String,
+    ) {
+        if let Some(source) = self.lock().source_mut(kind) {
             source.info = info;
             source.message = message;
         }
     }
 
-    /// Takes a new look at the clocks into account. Where it proves that the UNIX clock was set, each stream's subscribers are
-    /// told just before the first packet with the new time; who asked for events alone, at once. Returns UNIX time less
-    /// CLOCK_MONOTONIC, ns.
-    pub fn observe(&self, clocks: Sample) -> i64 {
+    /// The UNIX clock was set. Each track's readers are told just before the first packet with the new
+    /// time; subscribers to events alone at once.
+    pub fn clock_stepped(&self, step: ClockStep) {
         let mut state = self.lock();
-        if let Some(step) = state.clock.observe(clocks) {
-            state.last_step_seconds = Some(step.seconds);
-            state
-                .tracks
-                .iter_mut()
-                .for_each(|track| track.clock_was_set(step));
-            let stamp = state.clock.to_unix(step.at);
-            for stream in state.sources.iter().map(|source| source.kind) {
-                let notice = Notice {
-                    stamp,
-                    event: Event::ClockStep {
-                        stream,
-                        seconds: step.seconds,
-                    },
-                };
-                state
-                    .inboxes
-                    .iter()
-                    .filter(|inbox| inbox.is_bare())
-                    .for_each(|inbox| inbox.notify_of(stream, &notice));
-            }
+        for track in &mut state.tracks {
+            track.clock_stepped(step);
         }
-        state.clock.offset_ns()
+        for source in &state.sources {
+            let event = self.clock_step_event(source.kind, step);
+            state
+                .subscribers
+                .iter()
+                .filter(|queues| queues.events_only())
+                .for_each(|queues| queues.push_event(source.kind, event));
+        }
     }
 
-    /// An instant by the mapping that stamps the packets.
-    pub fn unix(&self, at: MonoNs) -> UnixNs {
-        self.lock().clock.to_unix(at)
+    fn clock_step_event(&self, stream: MediaKind, step: ClockStep) -> StampedEvent {
+        StampedEvent {
+            stamp: self.clock.unix(step.at),
+            event: Event::ClockStep {
+                stream,
+                seconds: step.seconds,
+            },
+        }
     }
 
-    /// A keyframe, for a subscriber that has none yet or lost what it had. How often there is one is the encoder's to limit.
+    /// Requests a keyframe for a reader that lost what it had. The encoder limits how often it makes
+    /// one.
     pub fn request_keyframe(&self, encoding: Encoding) {
-        self.lock().change_demand(encoding, |demand| {
-            demand.keyframes = demand.keyframes.wrapping_add(1)
-        });
+        if let Some(track) = self.lock().track(encoding) {
+            subscriber_queues::request_keyframe(track.demand());
+        }
     }
 
-    /// Bits per second; 0: as the worker thinks best.
+    /// Bits per second; 0: the worker's default.
     pub fn set_bitrate(&self, encoding: Encoding, bps: u32) {
-        self.lock()
-            .change_demand(encoding, |demand| demand.bitrate_bps = bps);
+        if let Some(track) = self.lock().track(encoding) {
+            track.change_demand(|demand| demand.bitrate_bps = bps);
+        }
     }
 
-    /// What is wanted of this encoding's worker. `None` when the hub has no such stream.
+    /// What is wanted of this track's worker. `None`: the hub has no such track.
     pub fn demand(&self, encoding: Encoding) -> Option<watch::Receiver<Demand>> {
-        self.lock().track(encoding).map(Track::demand)
+        Some(self.lock().track(encoding)?.demand().subscribe())
     }
 
-    /// The newest packet, which is an old one where nobody reads this encoding any more; `None` when there was none.
+    /// The newest packet, which is an old one where nobody reads this track any more; `None` when
+    /// there was none.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
         self.lock().track(encoding)?.latest.clone()
     }
 
-    /// The time expected between two packets of a source; zero while its worker has not said.
+    /// The time expected between two packets of a source; zero until its worker reports it.
     pub fn interval(&self, kind: MediaKind) -> Duration {
         self.lock()
             .source(kind)
             .map_or(Duration::ZERO, |s| s.interval)
     }
 
-    pub fn figures(&self) -> Figures {
-        let state = self.lock();
-        let outputs = [MediaKind::Video, MediaKind::Audio].map(|kind| (kind, self.outputs(kind)));
-        let age = outputs.map(|(kind, outputs)| (kind, outputs.age.read()));
-        let sent_bytes = outputs.map(|(kind, outputs)| (kind, outputs.bytes.load(Relaxed)));
-        let restarts = state.sources.iter().map(|s| (s.kind, s.restarts)).collect();
-        Figures {
-            tracks: state.tracks.iter().map(Track::figures).collect(),
-            age,
-            sent_bytes,
-            restarts,
-        }
-    }
-
-    /// An output took a packet.
-    fn note_taken(&self, packet: &Packet) {
-        let outputs = self.outputs(packet.encoding.kind());
-        outputs.age.note(MonoNs::now().since(packet.capture_time));
-        outputs
-            .bytes
-            .fetch_add(packet.payload.len() as u64, Relaxed);
-    }
-
-    pub fn viewers(&self) -> usize {
-        self.lock().inboxes.len()
+    /// What a source's worker is doing; `None`: the camera has no such stream.
+    pub fn source_state(&self, kind: MediaKind) -> Option<WorkerState> {
+        self.lock().source(kind).map(|s| s.state)
     }
 
     /// Tells every subscriber, present and future, to end.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        for inbox in &state.inboxes {
-            inbox.close();
-        }
+        state.subscribers.iter().for_each(|queues| queues.close());
     }
 
-    fn outputs(&self, kind: MediaKind) -> &Outputs {
+    /// A subscriber took a packet.
+    fn record_delivery(&self, packet: &Packet) {
+        let deliveries = self.deliveries(packet.encoding.kind());
+        deliveries
+            .age
+            .record(MonoNs::now().since(packet.capture_time));
+        deliveries
+            .bytes
+            .fetch_add(packet.payload.len() as u64, Relaxed);
+    }
+
+    fn deliveries(&self, kind: MediaKind) -> &Deliveries {
         match kind {
             MediaKind::Video => &self.video,
             MediaKind::Audio => &self.audio,
@@ -364,9 +324,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("nothing panics while it holds the hub")
+        self.state.lock().expect("no panic while the hub is locked")
     }
 }
 
@@ -375,45 +333,64 @@ impl State {
         self.tracks.iter().find(|t| t.encoding == encoding)
     }
 
+    fn track_mut(&mut self, encoding: Encoding) -> Option<&mut Track> {
+        self.tracks.iter_mut().find(|t| t.encoding == encoding)
+    }
+
     fn source(&self, kind: MediaKind) -> Option<&Source> {
         self.sources.iter().find(|s| s.kind == kind)
     }
 
-    /// One more, or one fewer, reader of `feed`; tells the worker when the first comes and when the last goes.
-    fn count_reader(&mut self, feed: Feed, joins: bool) {
-        if let Feed::Viewed(view) = feed {
-            for made in self.views.iter_mut().filter(|made| made.view == view) {
-                made.readers = if joins {
-                    made.readers + 1
-                } else {
-                    made.readers.saturating_sub(1)
-                };
-            }
-            self.views.retain(|made| made.readers > 0);
-        }
-        let Some(track) = self
-            .tracks
-            .iter_mut()
-            .find(|t| t.encoding == feed.encoding())
-        else {
-            return;
-        };
-        track.count_reader(joins);
+    fn source_mut(&mut self, kind: MediaKind) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|s| s.kind == kind)
     }
 
-    fn change_demand(&self, encoding: Encoding, change: impl FnOnce(&mut Demand)) {
-        if let Some(track) = self.track(encoding) {
-            track.change_demand(change);
+    /// Makes sure that PCM is transcoded to this format.
+    fn add_transcoder(&mut self, format: AudioFormat) -> Result<(), TooManyFormats> {
+        if self.transcoders.iter().any(|t| t.format == format) {
+            return Ok(());
+        }
+        if self.transcoders.len() == audio_transcode::MAX_FORMATS {
+            let in_use = self.transcoders.iter().map(|t| t.format).collect();
+            return Err(TooManyFormats { in_use });
+        }
+        self.transcoders.push(Transcoder::new(format));
+        Ok(())
+    }
+
+    fn add_reader(&mut self, track: TrackSelector) {
+        if let TrackSelector::Transcoded(format) = track {
+            let transcoder = self.transcoders.iter_mut().find(|t| t.format == format);
+            transcoder
+                .into_iter()
+                .for_each(|transcoder| transcoder.readers += 1);
+        }
+        if let Some(track) = self.track_mut(track.encoding()) {
+            track.add_reader();
         }
     }
 
-    fn limit(&self, feed: Feed, delivery: crate::wire::Delivery) -> Limit {
-        let kind = feed.encoding().kind();
-        match (delivery, kind, self.source(kind)) {
-            (crate::wire::Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
-            // A unit of H.264 is of no use without those before it.
-            (_, MediaKind::Video, _) if feed.encoding() != Encoding::H264 => Limit::Newest,
-            _ => Limit::Recent(LIVE),
+    fn remove_reader(&mut self, track: TrackSelector) {
+        if let TrackSelector::Transcoded(format) = track {
+            self.transcoders.retain_mut(|transcoder| {
+                if transcoder.format == format {
+                    transcoder.readers = transcoder.readers.saturating_sub(1);
+                }
+                transcoder.readers > 0
+            });
+        }
+        if let Some(track) = self.track_mut(track.encoding()) {
+            track.remove_reader();
+        }
+    }
+
+    fn limit(&self, track: TrackSelector, delivery: Delivery) -> Limit {
+        let encoding = track.encoding();
+        match (delivery, encoding, self.source(encoding.kind())) {
+            (Delivery::All, _, Some(source)) => Limit::Backlog(source.plan.backlog),
+            (_, Encoding::Jpeg, _) => Limit::Newest,
+            // An access unit of H.264 is of no use without those before it.
+            (_, Encoding::H264 | Encoding::Pcm | Encoding::Opus, _) => Limit::Recent(LIVE),
         }
     }
 }

@@ -1,52 +1,69 @@
-//! One packet as every output sees it: numbered, stamped once, its bytes shared, and rendered at most once per format.
+//! One packet as every output sees it: numbered and stamped once, its payload shared.
 
-use super::losses::Tally;
-use super::sequencer::Accepted;
+use super::losses::LossCounters;
+use super::sequencer::SequencedMeta;
 use crate::media::{Encoding, MonoNs, OPUS_PACKET, PacketMeta, Shape, UnixNs};
-use crate::wire::{b64, text, websocket};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// A packet of one track.
 #[derive(Debug)]
 pub struct Packet {
     pub encoding: Encoding,
-    /// Counts what the source meant to send.
+    /// Counts what the source meant to send; strictly increasing per track.
     pub sequence: u64,
+    /// Strictly increasing per track.
     pub capture_time: MonoNs,
-    /// The one UNIX stamp that every output shows; strictly increasing per stream while the clock is not set.
+    /// The UNIX stamp that every output shows; strictly increasing per track while the clock is not
+    /// set.
     pub stamp: UnixNs,
     pub shape: Shape,
+    /// H.264: decodable without earlier packets. True for every other encoding.
     pub keyframe: bool,
+    /// Bytes as `encoding` says.
     pub payload: Bytes,
-    /// What the source lost before this packet, in all.
-    pub(super) missing: Arc<Tally>,
-    text_frame: OnceLock<Bytes>,
+    /// Everything lost before this packet since the server started.
+    pub(super) losses: Arc<LossCounters>,
+    renderings: OnceLock<Box<Rendering>>,
+}
+
+/// Identifies one way to render a packet. Each output that renders packets once for many readers has
+/// a key of its own; the hub knows none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenderingKey(pub &'static str);
+
+/// A list that only grows, so that a rendering can be borrowed for as long as its packet.
+#[derive(Debug)]
+struct Rendering {
+    key: RenderingKey,
+    bytes: Bytes,
+    next: OnceLock<Box<Rendering>>,
 }
 
 impl Packet {
     pub(super) fn new(
         encoding: Encoding,
-        accepted: &Accepted,
+        sequenced: &SequencedMeta,
         stamp: UnixNs,
         meta: &PacketMeta,
         payload: Bytes,
     ) -> Self {
         Self {
             encoding,
-            sequence: accepted.sequence,
-            capture_time: accepted.capture_time,
+            sequence: sequenced.sequence,
+            capture_time: sequenced.capture_time,
             stamp,
             shape: meta.shape,
             keyframe: meta.keyframe,
             payload,
-            missing: accepted.missing.clone(),
-            text_frame: OnceLock::new(),
+            losses: sequenced.losses.clone(),
+            renderings: OnceLock::new(),
         }
     }
 
-    /// The same stretch of sound in another shape.
-    pub(super) fn converted(
+    /// The same stretch of audio in another shape.
+    pub(super) fn transcoded(
         &self,
         sequence: u64,
         capture_time: MonoNs,
@@ -62,32 +79,41 @@ impl Packet {
             shape,
             keyframe: true,
             payload,
-            missing: self.missing.clone(),
-            text_frame: OnceLock::new(),
+            losses: self.losses.clone(),
+            renderings: OnceLock::new(),
         }
     }
 
-    /// The time that its sound covers; `None` for a picture.
+    /// The duration of its audio; `None` for video.
     pub fn duration(&self) -> Option<Duration> {
         duration(self.encoding, self.shape, self.payload.len())
     }
 
-    /// The packet in the text format as one whole WebSocket frame, header and all: the same bytes for every viewer.
-    pub fn text_frame(&self) -> &Bytes {
-        self.text_frame.get_or_init(|| {
-            let prefix = text::packet_prefix(self.stamp, self.shape);
-            let prefix = prefix.as_bytes();
-            let length = prefix.len() + b64::encoded_len(self.payload.len());
-            let mut frame = Vec::with_capacity(websocket::MAX_HEADER_LEN + length);
-            websocket::append_header(&mut frame, websocket::Opcode::Text, length);
-            frame.extend_from_slice(prefix);
-            b64::append(&mut frame, &self.payload);
-            frame.into()
-        })
+    /// The rendering of this packet under `key`, made by `render` at the first call and shared by all
+    /// later ones.
+    pub fn rendered(&self, key: RenderingKey, render: impl FnOnce() -> Bytes) -> &Bytes {
+        let mut slot = &self.renderings;
+        let mut render = Some(render);
+        loop {
+            let rendering = slot.get_or_init(|| {
+                let render = render
+                    .take()
+                    .expect("the list ends at the first empty slot");
+                Box::new(Rendering {
+                    key,
+                    bytes: render(),
+                    next: OnceLock::new(),
+                })
+            });
+            if rendering.key == key {
+                return &rendering.bytes;
+            }
+            slot = &rendering.next;
+        }
     }
 }
 
-/// The time that a packet of `bytes` bytes covers; `None` for a picture, or when the shape makes no sense.
+/// The duration of a packet of `bytes` bytes; `None` for video, and for a shape that is not valid.
 pub(super) fn duration(encoding: Encoding, shape: Shape, bytes: usize) -> Option<Duration> {
     match (encoding, shape) {
         (Encoding::Opus, _) => Some(OPUS_PACKET),

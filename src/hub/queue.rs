@@ -1,27 +1,29 @@
-//! What one subscriber has yet to be given of one stream, under its own rules. Pure: knows no lock and no task.
+//! What one subscriber has not been given yet of one stream, under its own rules. Pure.
 //!
-//! Bounded by its [`Limit`]; when that is reached the oldest packet goes and is counted, and the count stands as a gap
-//! before the next packet given.
+//! Bounded by its [`Limit`]: when that is exceeded the oldest packet is dropped and counted, and the
+//! count is reported as a gap before the next packet delivered.
 
-use super::losses::Tally;
+use super::event::StampedEvent;
+use super::keyframe_gate::{KeyframeGate, Verdict};
+use super::losses::LossCounters;
 use super::{Backlog, Packet};
-use crate::media::frame_rate::Pace;
-use crate::media::{Cause, Gap, Shape, UnixNs};
-use crate::wire::Event;
+use crate::media::frame_rate::FrameRateLimiter;
+use crate::media::{Cause, Gap, MonoNs, Shape};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Notices that wait at most; then the oldest goes. They are rare, and the present state matters more than the history.
-const MAX_NOTICES: usize = 32;
-/// Sound packets that wait at most, however short they claim to be.
+/// The largest number of waiting events; beyond it the oldest is dropped. They are rare, and the
+/// present state matters more than its history.
+const MAX_EVENTS: usize = 32;
+/// The largest number of waiting packets under [`Limit::Recent`], whatever their duration claims.
 const MAX_RECENT: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
-pub enum Limit {
+pub(super) enum Limit {
     /// The newest packet only.
     Newest,
-    /// The newest packets, as long as together they cover no more than this time.
+    /// The newest packets, as long as they cover no more than this time together.
     Recent(Duration),
     Backlog(Backlog),
 }
@@ -31,149 +33,192 @@ pub enum Limit {
 pub enum Item {
     Packet {
         packet: Arc<Packet>,
-        /// What is missing between the packet given before and this one; nothing is missing before the first.
+        /// What is missing between the packet delivered before and this one; empty before the first.
         gaps: Vec<Gap>,
-        /// The packet given before had another size or rate.
-        reshaped: bool,
+        /// The packet delivered before had another shape.
+        format_changed: bool,
     },
-    Notice(Notice),
-}
-
-/// Something that happened between two packets.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Notice {
-    pub stamp: UnixNs,
-    pub event: Event,
+    Event(StampedEvent),
 }
 
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     limit: Limit,
-    pace: Option<Pace>,
+    frame_rate: Option<FrameRateLimiter>,
+    /// Of H.264 only.
+    gate: Option<KeyframeGate>,
     entries: VecDeque<Entry>,
     packets: usize,
     bytes: usize,
-    /// Packets that went unread since the last one given.
-    missed: u64,
-    given: Option<Given>,
+    /// Packets dropped by the limit since the previous packet.
+    dropped: u64,
+    /// The previous packet in order, delivered or skipped by the gate: gaps are counted from here.
+    /// `None` before the first delivery.
+    previous: Option<Previous>,
+    /// What is missing between the packet delivered last and `previous`.
+    skipped: Vec<Gap>,
 }
 
 #[derive(Debug)]
 enum Entry {
     Packet(Arc<Packet>),
-    Notice(Notice),
+    Event(StampedEvent),
 }
 
-/// The packet given last: the next one's gaps are counted from here.
 #[derive(Debug)]
-struct Given {
-    missing: Arc<Tally>,
+struct Previous {
+    losses: Arc<LossCounters>,
+    /// Of the packet delivered last.
     shape: Shape,
 }
 
 impl Queue {
-    pub fn new(limit: Limit, max_fps: Option<f64>) -> Self {
+    /// `max_fps`: frames per second, > 0. It does not apply behind a gate: a frame left out would
+    /// break those that follow.
+    pub(super) fn new(limit: Limit, max_fps: Option<f64>, gate: Option<KeyframeGate>) -> Self {
         Self {
             limit,
-            pace: max_fps.map(Pace::new),
+            frame_rate: max_fps
+                .filter(|_| gate.is_none())
+                .map(FrameRateLimiter::new),
+            gate,
             entries: VecDeque::new(),
             packets: 0,
             bytes: 0,
-            missed: 0,
-            given: None,
+            dropped: 0,
+            previous: None,
+            skipped: Vec::new(),
         }
     }
 
-    /// Adds a packet, unless it is thinned. Returns how many had to go for it, `None` when it was thinned.
-    pub fn offer(&mut self, packet: &Arc<Packet>) -> Option<u64> {
-        if self
-            .pace
-            .as_mut()
-            .is_some_and(|pace| !pace.keeps(packet.capture_time))
+    /// Appends a packet, unless the frame rate is limited and it is too early. Returns how many
+    /// packets were dropped for it, `None` when it was not appended.
+    pub(super) fn push(&mut self, packet: &Arc<Packet>) -> Option<u64> {
+        if let Some(frame_rate) = &mut self.frame_rate
+            && !frame_rate.keep(packet.capture_time)
         {
             return None;
         }
         self.entries.push_back(Entry::Packet(packet.clone()));
         self.packets += 1;
         self.bytes += packet.payload.len();
-        let mut gone = 0;
+        let mut dropped = 0;
         while self.packets > 1 && self.is_over(packet) {
             self.drop_oldest();
-            gone += 1;
+            dropped += 1;
         }
-        self.missed += gone;
-        Some(gone)
+        self.dropped += dropped;
+        Some(dropped)
     }
 
-    pub fn notify(&mut self, notice: Notice) {
-        let notices = self.entries.len() - self.packets;
-        if notices == MAX_NOTICES {
+    pub(super) fn push_event(&mut self, event: StampedEvent) {
+        let events = self.entries.len() - self.packets;
+        if events == MAX_EVENTS {
             let oldest = self
                 .entries
                 .iter()
-                .position(|e| matches!(e, Entry::Notice(_)));
+                .position(|e| matches!(e, Entry::Event(_)));
             oldest.map(|at| self.entries.remove(at));
         }
-        self.entries.push_back(Entry::Notice(notice));
+        self.entries.push_back(Entry::Event(event));
     }
 
-    /// Whether something is in front; a packet does not count unless `packets_allowed`.
-    pub fn has_news(&self, packets_allowed: bool) -> bool {
+    /// Whether there is something to take; a packet counts only where `packets_allowed`.
+    pub(super) fn is_readable(&self, packets_allowed: bool) -> bool {
         match self.entries.front() {
             Some(Entry::Packet(_)) => packets_allowed,
-            Some(Entry::Notice(_)) => true,
+            Some(Entry::Event(_)) => true,
             None => false,
         }
     }
 
-    /// Shows the next item in order to `accept`, and returns it when it was taken; else it stays next.
-    pub fn take_if<E>(
-        &mut self,
-        accept: impl FnOnce(&Item) -> Result<bool, E>,
-    ) -> Result<Option<Item>, E> {
-        let item = match self.entries.pop_front() {
-            Some(Entry::Notice(notice)) => Item::Notice(notice),
-            Some(Entry::Packet(packet)) => self.with_gaps(packet),
-            None => return Ok(None),
-        };
-        let taken = accept(&item);
-        if !matches!(taken, Ok(true)) {
-            self.entries.push_front(match item {
-                Item::Notice(notice) => Entry::Notice(notice),
-                Item::Packet { packet, .. } => Entry::Packet(packet),
-            });
-            return taken.map(|_| None);
+    /// Drops the packets in front that a reader cannot decode. Returns whether a keyframe is to be
+    /// requested. To be called before [`is_readable`](Self::is_readable) and [`pop`](Self::pop).
+    pub(super) fn skip_undecodable(&mut self) -> bool {
+        if self.gate.is_none() || !matches!(self.entries.front(), Some(Entry::Packet(_))) {
+            return false;
         }
-        if let Item::Packet { packet, .. } = &item {
-            self.packets -= 1;
-            self.bytes -= packet.payload.len();
-            self.missed = 0;
-            self.given = Some(Given {
-                missing: packet.missing.clone(),
-                shape: packet.shape,
-            });
-        }
-        Ok(Some(item))
+        self.skip_undecodable_at(MonoNs::now())
     }
 
-    fn with_gaps(&self, packet: Arc<Packet>) -> Item {
-        let mut gaps = Vec::new();
-        let mut reshaped = false;
-        if let Some(before) = &self.given {
-            gaps = packet.missing.since(&before.missing);
-            if self.missed > 0 {
-                gaps.push(Gap {
-                    cause: Cause::ViewerQueue,
-                    count: Some(self.missed),
+    fn skip_undecodable_at(&mut self, now: MonoNs) -> bool {
+        let mut request = false;
+        while let (Some(gate), Some(Entry::Packet(packet))) = (&mut self.gate, self.entries.front())
+        {
+            let gaps = gaps_before(packet, self.previous.as_ref(), self.dropped);
+            let Verdict::Skip {
+                cause,
+                request_keyframe,
+            } = gate.examine(packet.keyframe, &gaps, now)
+            else {
+                break;
+            };
+            request |= request_keyframe;
+            self.packets -= 1;
+            self.bytes -= packet.payload.len();
+            self.dropped = 0;
+            // Nothing is missing before the first packet delivered.
+            if let Some(previous) = &mut self.previous {
+                previous.losses = packet.losses.clone();
+                let this = Gap {
+                    cause,
+                    count: Some(1),
                     seconds: None,
-                });
+                };
+                for gap in gaps.into_iter().chain([this]) {
+                    add(&mut self.skipped, gap);
+                }
             }
-            reshaped = before.shape != packet.shape;
+            self.entries.pop_front();
         }
-        Item::Packet {
-            packet,
-            gaps,
-            reshaped,
+        request
+    }
+
+    /// Takes out the next item. The caller either [puts it back](Self::put_back) or reports its
+    /// [delivery](Self::delivered), before anything else is done with this queue.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        match self.entries.pop_front()? {
+            Entry::Event(event) => Some(Item::Event(event)),
+            Entry::Packet(packet) => {
+                let mut gaps = self.skipped.clone();
+                for gap in gaps_before(&packet, self.previous.as_ref(), self.dropped) {
+                    add(&mut gaps, gap);
+                }
+                let format_changed = self
+                    .previous
+                    .as_ref()
+                    .is_some_and(|previous| previous.shape != packet.shape);
+                Some(Item::Packet {
+                    packet,
+                    gaps,
+                    format_changed,
+                })
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, item: Item) {
+        self.entries.push_front(match item {
+            Item::Event(event) => Entry::Event(event),
+            Item::Packet { packet, .. } => Entry::Packet(packet),
+        });
+    }
+
+    /// The item that was taken out reached the reader.
+    pub(super) fn delivered(&mut self, item: &Item) {
+        let Item::Packet { packet, .. } = item else {
+            return;
+        };
+        self.packets -= 1;
+        self.bytes -= packet.payload.len();
+        self.dropped = 0;
+        self.skipped.clear();
+        self.previous = Some(Previous {
+            losses: packet.losses.clone(),
+            shape: packet.shape,
+        });
+        if let Some(gate) = &mut self.gate {
+            gate.delivered();
         }
     }
 
@@ -184,7 +229,7 @@ impl Queue {
             Limit::Recent(most) => {
                 let oldest = self.entries.iter().find_map(|e| match e {
                     Entry::Packet(packet) => Some(packet.capture_time),
-                    Entry::Notice(_) => None,
+                    Entry::Event(_) => None,
                 });
                 let end = newest.capture_time + newest.duration().unwrap_or_default();
                 self.packets > MAX_RECENT || oldest.is_some_and(|start| end.since(start) > most)
@@ -204,5 +249,36 @@ impl Queue {
             self.packets -= 1;
             self.bytes -= packet.payload.len();
         }
+    }
+}
+
+/// What is missing between `previous` and `packet`. `dropped`: packets between them that the queue's
+/// limit dropped.
+fn gaps_before(packet: &Packet, previous: Option<&Previous>, dropped: u64) -> Vec<Gap> {
+    let Some(previous) = previous else {
+        return Vec::new();
+    };
+    let mut gaps = packet.losses.since(&previous.losses);
+    if dropped > 0 {
+        gaps.push(Gap {
+            cause: Cause::ViewerQueue,
+            count: Some(dropped),
+            seconds: None,
+        });
+    }
+    gaps
+}
+
+/// Adds a gap to one of the same cause and sort, or else to the end.
+fn add(gaps: &mut Vec<Gap>, new: Gap) {
+    let same = gaps
+        .iter_mut()
+        .find(|gap| gap.cause == new.cause && gap.count.is_some() == new.count.is_some());
+    match same {
+        Some(gap) => {
+            gap.count = gap.count.zip(new.count).map(|(a, b)| a + b);
+            gap.seconds = gap.seconds.zip(new.seconds).map(|(a, b)| a + b);
+        }
+        None => gaps.push(new),
     }
 }

@@ -1,23 +1,28 @@
-//! Feeds the hub from the rings and status pages of the workers, one task for each. Knows rings; knows no network.
+//! The tasks that feed the hub: one for each ring and one for each status page of a worker.
 
 use super::Hub;
-use super::async_eventfd::Wake;
+use super::event_fd::EventFd;
 use crate::ipc::ring::{RingFault, RingReader, StatusReader};
-use crate::media::{Encoding, MediaKind, MonoNs};
+use crate::media::{Encoding, MediaKind, MonoNs, StreamId, TrackId};
 use std::io;
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-/// Records taken in one go; then the viewers get their turn, however much a hostile worker pushes.
+/// Records read in one go. Then the subscribers get their turn, however much a hostile worker pushes.
 const BATCH: usize = 64;
-/// How often a ring is told again what is wanted of it.
-const SAY_AGAIN: Duration = Duration::from_secs(1);
-/// How often a page is looked at although nothing rang. The supervisor waits on the same eventfd, so a ring can be missed.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often the demand is written to a ring again.
+const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a status page is read without a notification. The supervisor waits for the same eventfd,
+/// so a notification may be missed.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Passes every record of a ring to the hub, and the hub's demand to the ring. Ends only with an error of the eventfd.
-/// `page` is the worker's.
-pub async fn pump(
+/// Passes every record of a ring to the hub, and the hub's demand to the ring. `page`: the worker's.
+/// Ends at once where the hub has no such track.
+///
+/// # Errors
+/// The eventfd cannot be waited for.
+pub async fn read_ring(
     hub: &Hub,
     encoding: Encoding,
     mut ring: RingReader,
@@ -26,111 +31,126 @@ pub async fn pump(
     let Some(mut demand) = hub.demand(encoding) else {
         return Ok(());
     };
-    let rung = Wake::on(ring.event_fd())?;
-    let mut faults = Faults::new(encoding);
-    let mut stretch = None;
+    let event = EventFd::new(ring.event_fd())?;
+    let mut reader = Reader {
+        hub,
+        page,
+        encoding,
+        period: None,
+        faults: FaultLog::new(hub, encoding),
+    };
     let mut keyframes = demand.borrow().keyframes;
-    // What is wanted stands in memory that the worker may write: said again and again, it is right again soon.
-    let mut again = tokio::time::interval(SAY_AGAIN);
-    again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    // The demand is in memory that the worker may write: repeated, so that it is soon right again.
+    let mut repeat = tokio::time::interval(DEMAND_INTERVAL);
+    repeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        // Before the records, so that what came for an old demand is numbered as such.
-        let wants = *demand.borrow_and_update();
-        ring.set_demand(wants.wanted);
-        ring.set_bitrate(wants.bitrate_bps);
-        if std::mem::replace(&mut keyframes, wants.keyframes) != wants.keyframes {
+        // Before the records are read, so that those made for an old demand are numbered as such.
+        let wanted = *demand.borrow_and_update();
+        ring.set_demand(wanted.wanted);
+        ring.set_bitrate(wanted.bitrate_bps);
+        if std::mem::replace(&mut keyframes, wanted.keyframes) != wanted.keyframes {
             ring.request_keyframe();
         }
         tokio::select! {
-            rung = rung.rung() => {
-                rung?;
+            notified = event.notified() => {
+                notified?;
                 ring.drain_event();
-                while drain(hub, encoding, &mut ring, page, &mut stretch, &mut faults) == Drained::More {
+                while reader.read_batch(&mut ring) == Batch::Full {
                     ring.set_demand(demand.borrow().wanted);
                     tokio::task::yield_now().await;
                 }
             }
-            _ = again.tick() => {}
-            // The senders live as long as the hub; were they gone, no demand could come any more.
+            _ = repeat.tick() => {}
+            // The senders live as long as the hub; without them no demand could arrive any more.
             changed = demand.changed() => if changed.is_err() { return Ok(()) },
         }
     }
 }
 
-#[derive(PartialEq)]
-enum Drained {
-    Empty,
-    More,
-}
-
-/// Of a stream without a break: the worker's life, and how often its device had been away in it.
-type Stretch = (u32, u32);
-
-fn drain(
-    hub: &Hub,
+struct Reader<'a> {
+    hub: &'a Hub,
+    page: &'a StatusReader,
     encoding: Encoding,
-    ring: &mut RingReader,
-    page: &StatusReader,
-    stretch: &mut Option<Stretch>,
-    faults: &mut Faults,
-) -> Drained {
-    let mut told = false;
-    for _ in 0..BATCH {
-        let mut payload = Vec::new();
-        match ring.pop(&mut payload) {
-            Ok(Some(meta)) => {
-                let this = (meta.generation, meta.losses.source_away);
-                // A worker says that its device is back before it hands over what comes from it. Once in a batch: one that lies
-                // in each record is not to cost a look for each.
-                if stretch.replace(this) != Some(this) && !std::mem::replace(&mut told, true) {
-                    tell_state(hub, encoding.kind(), page);
+    /// Of the last record.
+    period: Option<Period>,
+    faults: FaultLog,
+}
+
+/// An uninterrupted period of a source: the worker's generation, and how often its device had been
+/// unavailable in it.
+type Period = (u32, u32);
+
+#[derive(PartialEq)]
+enum Batch {
+    /// The ring is empty.
+    Last,
+    /// There may be more.
+    Full,
+}
+
+impl Reader<'_> {
+    fn read_batch(&mut self, ring: &mut RingReader) -> Batch {
+        let mut state_is_read = false;
+        for _ in 0..BATCH {
+            let mut payload = Vec::new();
+            let fault = match ring.pop(&mut payload) {
+                Ok(None) => return Batch::Last,
+                Err(fault) => Some(Fault::Ring(fault)),
+                Ok(Some(meta)) => {
+                    let period = (meta.generation, meta.losses.source_away);
+                    // A worker reports that its device is back before it pushes the first packet.
+                    // Once in a batch: a worker that lies in each record must not cost a look at the
+                    // page for each.
+                    if self.period.replace(period) != Some(period)
+                        && !std::mem::replace(&mut state_is_read, true)
+                    {
+                        read_state(self.hub, self.encoding.kind(), self.page);
+                    }
+                    let plausible =
+                        self.hub
+                            .publish(self.encoding, &meta, payload.into(), MonoNs::now());
+                    (!plausible).then_some(Fault::Metadata)
                 }
-                let plausible = hub.publish(encoding, &meta, payload.into(), MonoNs::now());
-                faults.note((!plausible).then_some(Fault::Label));
-            }
-            Ok(None) => return Drained::Empty,
-            Err(fault) => faults.note(Some(Fault::Ring(fault))),
+            };
+            self.faults.record(fault);
         }
+        Batch::Full
     }
-    Drained::More
 }
 
-fn tell_state(hub: &Hub, kind: MediaKind, page: &StatusReader) {
-    let snapshot = page.snapshot();
-    hub.set_source(
-        kind,
-        snapshot.state,
-        snapshot.state_since,
-        snapshot.interval,
-    );
-    hub.set_restarts(kind, snapshot.generation.saturating_sub(1));
+fn read_state(hub: &Hub, kind: MediaKind, page: &StatusReader) {
+    let status = page.snapshot();
+    hub.set_source_state(kind, status.state, status.state_since, status.interval);
+    hub.set_source_restarts(kind, status.generation.saturating_sub(1));
 }
 
-/// Tells the hub what a worker says of itself, whenever that changes. Ends only with an error of the eventfd.
-pub async fn watch_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io::Result<()> {
-    let rung = Wake::on(page.event_fd())?;
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+/// Passes what a worker reports about itself to the hub, whenever it changes.
+///
+/// # Errors
+/// The eventfd cannot be waited for.
+pub async fn read_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io::Result<()> {
+    let event = EventFd::new(page.event_fd())?;
+    let mut look = tokio::time::interval(STATUS_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            rung = rung.rung() => {
-                rung?;
+            notified = event.notified() => {
+                notified?;
                 page.drain_event();
             }
             _ = look.tick() => {}
         }
-        tell_state(hub, kind, page);
-        match page.description() {
-            Some(said) => hub.describe_source(kind, said.info, said.message),
-            // Being written just now, or not yet: the next look finds it.
-            None => continue,
+        read_state(hub, kind, page);
+        // `None`: being written right now, or not written yet. The next look finds it.
+        if let Some(description) = page.description() {
+            hub.set_source_description(kind, description.info, description.message);
         }
     }
 }
 
-/// Logs a fault that repeats once, and its end once: when enough records in a row were good.
-struct Faults {
-    encoding: Encoding,
+/// Logs a repeated fault once, and its end once: when enough records in a row were good.
+struct FaultLog {
+    track: TrackId,
     last: Option<std::mem::Discriminant<Fault>>,
     good: u32,
 }
@@ -138,41 +158,47 @@ struct Faults {
 #[derive(Debug)]
 enum Fault {
     Ring(RingFault),
-    Label,
+    Metadata,
 }
 
-impl Faults {
+impl FaultLog {
     const RECOVERED: u32 = 100;
 
-    fn new(encoding: Encoding) -> Self {
+    fn new(hub: &Hub, encoding: Encoding) -> Self {
+        let stream = StreamId {
+            camera: hub.camera().clone(),
+            kind: encoding.kind(),
+        };
         Self {
-            encoding,
+            track: TrackId { stream, encoding },
             last: None,
             good: 0,
         }
     }
 
-    fn note(&mut self, fault: Option<Fault>) {
+    fn record(&mut self, fault: Option<Fault>) {
         let Some(fault) = fault else {
             self.good = self.good.saturating_add(1);
             if self.good == Self::RECOVERED && self.last.take().is_some() {
-                info!("the {:?} ring is in order again", self.encoding);
+                info!("ring {}: valid again", self.track);
             }
             return;
         };
         self.good = 0;
-        if self.last.replace(std::mem::discriminant(&fault)) == Some(std::mem::discriminant(&fault))
-        {
+        let kind = std::mem::discriminant(&fault);
+        if self.last.replace(kind) == Some(kind) {
             return;
         }
         match fault {
-            Fault::Ring(fault) => warn!(
-                "the {:?} ring holds what its worker cannot have written: {fault}",
-                self.encoding
-            ),
-            Fault::Label => warn!(
-                "the {:?} ring's numbers jump without reason; numbered anew from here",
-                self.encoding
+            Fault::Ring(fault) => {
+                warn!(
+                    "ring {}: not written by a working worker: {fault}",
+                    self.track
+                )
+            }
+            Fault::Metadata => warn!(
+                "ring {}: implausible sequence numbers or times; packets are renumbered from here",
+                self.track
             ),
         }
     }
@@ -181,15 +207,15 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Backlog, Feed, Item, Plan, Request, StreamPlan};
+    use crate::hub::{Backlog, Delivery, Event, Item, Plan, Request, StreamPlan, TrackSelector};
     use crate::ipc::ring::{RingLimits, SharedRing, SharedStatus};
-    use crate::media::{Losses, PacketMeta, Shape, WorkerState};
-    use crate::wire::Delivery;
+    use crate::media::clock::Clock;
+    use crate::media::{CameraId, Losses, PacketMeta, Shape, WorkerState};
     use std::sync::Arc;
 
-    /// The page is looked at here only because a record tells of a break: no other task does.
+    /// The page is read only because a record reveals an interruption: no other task reads it.
     #[tokio::test]
-    async fn a_source_that_is_back_is_told_between_its_last_packet_and_its_first() {
+    async fn read_ring_source_that_is_back_is_reported_before_its_first_packet() {
         let backlog = Backlog {
             packets: 8,
             bytes: 1 << 20,
@@ -200,11 +226,12 @@ mod tests {
             backlog,
         };
         let hub = Arc::new(Hub::new(
+            CameraId::main(),
             Plan {
                 video: Some(plan),
                 audio: None,
             },
-            crate::media::clock::Sample::take(),
+            Arc::new(Clock::start()),
         ));
         let ring = SharedRing::create(
             "test",
@@ -216,7 +243,7 @@ mod tests {
         .expect("memory");
         let page = SharedStatus::create("test", &[]).expect("memory");
         let (mut records, mut status, read) = (ring.writer(), page.writer(), page.reader());
-        let video = Some(Feed::Encoded(Encoding::Jpeg));
+        let video = Some(TrackSelector::Encoded(Encoding::Jpeg));
         let viewer = hub
             .subscribe(&Request {
                 video,
@@ -248,14 +275,17 @@ mod tests {
         let next = async || loop {
             match viewer.take(true) {
                 Some(Item::Packet { packet, .. }) => return format!("packet {}", packet.sequence),
-                Some(Item::Notice(notice)) => return notice.event.to_json(),
-                None => viewer.news().await,
+                Some(Item::Event(event)) => {
+                    return match event.event {
+                        Event::SourceLost { stream } => format!("{} lost", stream.name()),
+                        Event::SourceBack { stream } => format!("{} back", stream.name()),
+                        other => panic!("{other:?}"),
+                    };
+                }
+                None => viewer.readable().await,
             }
         };
-        let (lost, back) = (
-            r#"{"event":"source_lost","stream":"video"}"#,
-            r#"{"event":"source_back","stream":"video"}"#,
-        );
+        let (lost, back) = ("video lost", "video back");
         let story = async {
             status.set_state(WorkerState::Streaming);
             push(0, 1, 0);
@@ -278,8 +308,8 @@ mod tests {
             assert_eq!(next().await, "packet 3");
         };
         tokio::select! {
-            told = tokio::time::timeout(Duration::from_secs(60), story) => told.expect("all is told"),
-            ended = pump(&hub, Encoding::Jpeg, ring.reader(), &read) => panic!("{ended:?}"),
+            done = tokio::time::timeout(Duration::from_secs(60), story) => done.expect("all is reported"),
+            ended = read_ring(&hub, Encoding::Jpeg, ring.reader(), &read) => panic!("{ended:?}"),
         }
     }
 }

@@ -1,13 +1,14 @@
-//! The packets of one encoding on their way through the hub: numbered, stamped, counted; and who wants them. Pure: knows no
-//! ring and no queue.
+//! One encoding of one stream: numbers, stamps and counts its packets, and knows whether anybody
+//! wants them. Pure.
 
-use super::clock_steps::Steps;
-use super::fps_meter::Meter;
-use super::losses::Tally;
-use super::metrics::{Histogram, TrackFigures};
-use super::sequencer::{Accepted, Intake};
+use super::clock_steps::ClockSteps;
+use super::fps_meter::FpsMeter;
+use super::losses::NewLosses;
+use super::metrics::Histogram;
+use super::sequencer::Sequencer;
+use super::snapshot::TrackSnapshot;
 use super::{Demand, Packet, packet};
-use crate::media::clock::{ClockMap, ClockStep};
+use crate::media::clock::{Clock, ClockStep};
 use crate::media::{Encoding, MonoNs, PacketMeta, UnixNs};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -17,83 +18,92 @@ use tokio::sync::watch;
 /// Far more than rounding can make, far less than the smallest clock step.
 const ROUNDING_NS: u64 = 1_000;
 
-pub struct Track {
+pub(super) struct Track {
     pub encoding: Encoding,
-    intake: Intake,
+    sequencer: Sequencer,
     last_stamp: Option<UnixNs>,
-    /// Its readers get them with the packets.
-    pub steps: Steps,
+    /// Its readers are told with the packets.
+    steps: ClockSteps,
     pub last_sequence: Option<u64>,
-    /// For whoever asks for a picture and not for the stream. It stays when the last reader leaves: its age says whether it
-    /// will do.
+    /// For snapshots. Kept when the last reader leaves: its age says whether it is of use.
     pub latest: Option<Arc<Packet>>,
     packets: u64,
     bytes: u64,
-    /// Capture to here.
+    /// Capture to hub.
     latency: Histogram,
-    meter: Meter,
-    /// Subscribers that read this encoding, or a view made of it.
+    fps: FpsMeter,
+    /// Subscribers that read this track, or audio transcoded from it.
     readers: usize,
     demand: watch::Sender<Demand>,
 }
 
+/// A record that became a packet.
+pub(super) struct Ingested {
+    pub packet: Arc<Packet>,
+    /// What was lost between the previous packet and this one.
+    pub new_losses: Option<NewLosses>,
+    /// Clock steps to report before this packet, oldest first.
+    pub due_steps: Vec<ClockStep>,
+    /// False: the metadata was implausible and was replaced.
+    pub plausible: bool,
+}
+
 impl Track {
-    pub fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
-            intake: Intake::default(),
+            sequencer: Sequencer::default(),
             last_stamp: None,
-            steps: Steps::default(),
+            steps: ClockSteps::default(),
             last_sequence: None,
             latest: None,
             packets: 0,
             bytes: 0,
             latency: Histogram::default(),
-            meter: Meter::default(),
+            fps: FpsMeter::default(),
             readers: 0,
             demand: watch::Sender::new(Demand::default()),
         }
     }
 
-    /// The next record from the ring. `interval`: the time expected until the next, where its own length does not tell.
-    pub fn accept(
+    /// Takes the next record from the ring. `interval`: the time expected until the next one, where
+    /// the packet itself has no duration.
+    pub(super) fn ingest(
         &mut self,
-        meta: &PacketMeta,
-        payload: &Bytes,
-        interval: Duration,
-        now: MonoNs,
-    ) -> Accepted {
-        let length = packet::duration(self.encoding, meta.shape, payload.len()).unwrap_or(interval);
-        let accepted = self.intake.accept(meta, length, now);
-        if self.readers == 0 {
-            // It was under way when the last one left.
-            self.intake.pause();
-        }
-        accepted
-    }
-
-    /// The packet that an accepted record makes.
-    pub fn packet(
-        &mut self,
-        accepted: &Accepted,
         meta: &PacketMeta,
         payload: Bytes,
-        clock: &ClockMap,
+        interval: Duration,
+        clock: &Clock,
         now: MonoNs,
-    ) -> Arc<Packet> {
-        let stamp = self.stamp(clock.to_unix(accepted.capture_time));
-        self.last_sequence = Some(accepted.sequence);
-        self.meter.note(accepted.capture_time);
+    ) -> Ingested {
+        let duration =
+            packet::duration(self.encoding, meta.shape, payload.len()).unwrap_or(interval);
+        let mut sequenced = self.sequencer.accept(meta, duration, now);
+        if self.readers == 0 {
+            // It was in the ring when the last reader left.
+            self.sequencer.pause();
+        }
+        let due_steps = std::iter::from_fn(|| self.steps.pop_due(sequenced.capture_time)).collect();
+        let stamp = self.next_stamp(clock.unix(sequenced.capture_time));
+        self.last_sequence = Some(sequenced.sequence);
+        self.fps.record(sequenced.capture_time);
         self.packets += 1;
         self.bytes += payload.len() as u64;
-        self.latency.note(now.since(accepted.capture_time));
-        let packet = Arc::new(Packet::new(self.encoding, accepted, stamp, meta, payload));
+        self.latency.record(now.since(sequenced.capture_time));
+        let new_losses = sequenced.new_losses.take();
+        let packet = Arc::new(Packet::new(self.encoding, &sequenced, stamp, meta, payload));
         self.latest = Some(packet.clone());
-        packet
+        Ingested {
+            packet,
+            new_losses,
+            due_steps,
+            plausible: sequenced.plausible,
+        }
     }
 
-    fn stamp(&mut self, mut stamp: UnixNs) -> UnixNs {
-        // Two instants a nanosecond apart may be rounded to one stamp. A stamp further back is a clock that was set.
+    fn next_stamp(&mut self, mut stamp: UnixNs) -> UnixNs {
+        // Two instants a nanosecond apart may be rounded to one stamp. A stamp that is further back
+        // is due to a clock that was set.
         if let Some(last) = self
             .last_stamp
             .filter(|last| stamp <= *last && last.0 - stamp.0 < ROUNDING_NS)
@@ -104,50 +114,42 @@ impl Track {
         stamp
     }
 
-    /// The UNIX clock was set. Only who has had packets with the old time is to be told.
-    pub fn clock_was_set(&mut self, step: ClockStep) {
+    /// The UNIX clock was set. Only readers that had packets with the old time are told.
+    pub(super) fn clock_stepped(&mut self, step: ClockStep) {
         if self.readers > 0 {
-            self.steps.add(step);
+            self.steps.push(step);
         }
-    }
-
-    /// All that is missing since the server's start.
-    pub fn missing(&self) -> &Arc<Tally> {
-        self.intake.missing()
-    }
-
-    /// When the last packet was captured; zero before the first.
-    pub fn capture_time(&self) -> MonoNs {
-        self.intake.latest()
     }
 
     /// Packets per second; `interval`: the time expected between two.
-    pub fn rate(&self, now: MonoNs, interval: Duration) -> Option<f64> {
-        self.meter.rate(now, interval)
+    pub(super) fn rate(&self, now: MonoNs, interval: Duration) -> Option<f64> {
+        self.fps.rate(now, interval)
     }
 
-    /// One reader more, or one fewer; tells the worker when the first comes and when the last goes.
-    pub fn count_reader(&mut self, joins: bool) {
-        self.readers = if joins {
-            self.readers + 1
-        } else {
-            self.readers.saturating_sub(1)
-        };
-        if !joins && self.readers == 0 {
-            // What is not encoded for want of a reader is not missing.
-            self.intake.pause();
-            self.steps.clear();
-            self.meter = Meter::default();
+    /// Counts a new reader; the worker is told when the first one arrives.
+    pub(super) fn add_reader(&mut self) {
+        self.readers += 1;
+        self.change_demand(|demand| demand.wanted = true);
+    }
+
+    /// Counts off a reader; the worker is told when the last one leaves.
+    pub(super) fn remove_reader(&mut self) {
+        self.readers = self.readers.saturating_sub(1);
+        if self.readers > 0 {
+            return;
         }
-        let wanted = self.readers > 0;
-        self.change_demand(|demand| demand.wanted = wanted);
+        // What is not encoded because nobody reads it is not missing.
+        self.sequencer.pause();
+        self.steps.clear();
+        self.fps = FpsMeter::default();
+        self.change_demand(|demand| demand.wanted = false);
     }
 
-    pub fn demand(&self) -> watch::Receiver<Demand> {
-        self.demand.subscribe()
+    pub(super) fn demand(&self) -> &watch::Sender<Demand> {
+        &self.demand
     }
 
-    pub fn change_demand(&self, change: impl FnOnce(&mut Demand)) {
+    pub(super) fn change_demand(&self, change: impl FnOnce(&mut Demand)) {
         self.demand.send_if_modified(|demand| {
             let before = *demand;
             change(demand);
@@ -155,12 +157,12 @@ impl Track {
         });
     }
 
-    pub fn figures(&self) -> TrackFigures {
-        TrackFigures {
+    pub(super) fn snapshot(&self) -> TrackSnapshot {
+        TrackSnapshot {
             encoding: self.encoding,
             packets: self.packets,
             bytes: self.bytes,
-            latency: self.latency.read(),
+            latency: self.latency.snapshot(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What requests of outputs and of the API are refused with.
 
-use super::hubs::Hubs;
 use crate::http::error::error_response;
+use crate::hub::Hubs;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -41,7 +41,7 @@ pub(crate) enum ApiError {
 impl ApiError {
     /// `name`: as the client wrote it.
     pub(super) fn unknown_camera(name: &str, hubs: &Hubs) -> Self {
-        let names: Vec<_> = hubs.iter().map(|(id, _)| id.as_str()).collect();
+        let names: Vec<_> = hubs.names().collect();
         Self::UnknownCamera {
             name: name.chars().take(40).collect(),
             names: names.join(", "),

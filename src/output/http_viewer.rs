@@ -2,9 +2,8 @@
 
 use super::{ApiError, Context};
 use crate::http::ClientAddr;
-use crate::hub::{Feed, Hub, Item, Packet, Request, Subscription};
+use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
 use crate::media::MediaKind;
-use crate::wire::Delivery;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
@@ -34,15 +33,15 @@ impl HttpViewer {
     pub(super) fn subscribe(
         cx: &Context,
         hub: &Arc<Hub>,
-        feed: Feed,
+        track: TrackSelector,
         delivery: Delivery,
         max_fps: Option<f64>,
     ) -> Result<Self, ApiError> {
-        let encoding = feed.encoding();
-        let feed = Some(feed);
+        let encoding = track.encoding();
+        let track = Some(track);
         let (video, audio, absent) = match encoding.kind() {
-            MediaKind::Video => (feed, None, ApiError::NoVideo),
-            MediaKind::Audio => (None, feed, ApiError::NoAudio),
+            MediaKind::Video => (track, None, ApiError::NoVideo),
+            MediaKind::Audio => (None, track, ApiError::NoAudio),
         };
         if !hub.has(encoding) {
             return Err(absent);
@@ -83,9 +82,9 @@ impl HttpViewer {
         loop {
             match self.subscription.take(true) {
                 Some(Item::Packet { packet, .. }) => return Some(packet),
-                Some(Item::Notice(_)) => {}
+                Some(Item::Event(_)) => {}
                 None if self.subscription.is_closed() => return None,
-                None => self.subscription.news().await,
+                None => self.subscription.readable().await,
             }
         }
     }

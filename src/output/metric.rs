@@ -1,6 +1,6 @@
 //! Rows of `/metrics`: one metric with the values of all its labels, for the library's encoders.
 
-use crate::hub::metrics::{BOUNDS_S, Counted};
+use crate::hub::metrics::{BOUNDS_S, HistogramSnapshot};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -67,20 +67,20 @@ pub(crate) fn histograms<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = (Labels<'a>, &'a Counted)>,
+    values: impl IntoIterator<Item = (Labels<'a>, &'a HistogramSnapshot)>,
 ) -> fmt::Result {
     let mut metric =
         out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-    for (labels, counted) in values {
+    for (labels, histogram) in values {
         let buckets: Vec<(f64, u64)> = BOUNDS_S
             .into_iter()
             .chain([f64::INFINITY])
-            .zip(counted.counts)
+            .zip(histogram.counts)
             .collect();
-        let total = counted.counts.iter().sum();
+        let total = histogram.counts.iter().sum();
         metric
             .encode_family(&labels)?
-            .encode_histogram::<NoLabelSet>(counted.sum_s, total, &buckets, None)?;
+            .encode_histogram::<NoLabelSet>(histogram.sum_s, total, &buckets, None)?;
     }
     Ok(())
 }

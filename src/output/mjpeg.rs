@@ -11,9 +11,8 @@ use super::snapshot::LIVE_HEADERS;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
 use crate::http::ClientAddr;
-use crate::hub::{Feed, Packet};
+use crate::hub::{Delivery, Packet, TrackSelector};
 use crate::media::Encoding;
-use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -71,8 +70,8 @@ pub(crate) async fn mjpeg(
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(ApiError::BadMaxFps);
     }
-    let feed = Feed::Encoded(Encoding::Jpeg);
-    let frames = HttpViewer::subscribe(&cx, &hub, feed, Delivery::Live, max_fps)?;
+    let track = TrackSelector::Encoded(Encoding::Jpeg);
+    let frames = HttpViewer::subscribe(&cx, &hub, track, Delivery::Live, max_fps)?;
     let content_type =
         HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.

@@ -4,7 +4,6 @@
 pub(crate) mod camera;
 mod error;
 mod http_viewer;
-pub mod hubs;
 pub(crate) mod metric;
 pub mod mjpeg;
 pub mod snapshot;
@@ -18,11 +17,11 @@ pub mod whip;
 pub(crate) use error::ApiError;
 
 use crate::config::{CameraConfig, Config};
+use crate::hub::Hubs;
 use crate::media::{Encoding, MediaKind};
 use axum::Router;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hubs::Hubs;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use std::io;

@@ -4,9 +4,8 @@ use super::camera::{self, CameraHub};
 use super::http_viewer::HttpViewer;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
-use crate::hub::{Feed, Hub, Packet};
+use crate::hub::{Delivery, Packet, TrackSelector};
 use crate::media::{Encoding, MediaKind, MonoNs, WorkerState};
-use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +15,6 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -92,9 +90,9 @@ pub(crate) async fn snapshot(
     if let Some(packet) = latest.filter(|packet| packet.capture_time >= oldest) {
         return Ok(image(&packet));
     }
-    let feed = Feed::Encoded(Encoding::Jpeg);
-    let frames = HttpViewer::subscribe(&cx, &hub, feed, Delivery::Live, None)?;
-    if is_unavailable(&hub) {
+    let track = TrackSelector::Encoded(Encoding::Jpeg);
+    let frames = HttpViewer::subscribe(&cx, &hub, track, Delivery::Live, None)?;
+    if hub.source_state(MediaKind::Video) == Some(WorkerState::WaitingForDevice) {
         return Err(ApiError::CameraUnavailable);
     }
     let fresh = async {
@@ -110,11 +108,6 @@ pub(crate) async fn snapshot(
         Ok(Some(packet)) => Ok(image(&packet)),
         _ => Err(ApiError::NoFrame),
     }
-}
-
-fn is_unavailable(hub: &Arc<Hub>) -> bool {
-    let video = hub.info(MonoNs::now()).video;
-    video.is_some_and(|video| video.state == WorkerState::WaitingForDevice)
 }
 
 /// How long to wait for a frame of a camera that gives one every `interval`.

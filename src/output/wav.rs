@@ -7,9 +7,8 @@ use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
 use crate::http::ClientAddr;
 use crate::http::access::Scope;
-use crate::hub::{Feed, Packet};
+use crate::hub::{Delivery, Packet, TrackSelector};
 use crate::media::{Encoding, MonoNs, Shape};
-use crate::wire::Delivery;
 use crate::wire::stamp::Seconds;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -78,8 +77,8 @@ async fn wav(
     if seconds.is_some_and(|s| !(s > 0.0 && s <= 86_400.0)) {
         return Err(ApiError::BadSeconds);
     }
-    let feed = Feed::Encoded(Encoding::Pcm);
-    let packets = HttpViewer::subscribe(&cx, &hub, feed, Delivery::All, None)?;
+    let track = TrackSelector::Encoded(Encoding::Pcm);
+    let packets = HttpViewer::subscribe(&cx, &hub, track, Delivery::All, None)?;
     let first = timeout(FIRST_PACKET, packets.next())
         .await
         .ok()

@@ -1,6 +1,6 @@
 //! Receives cameras that the supervisor adds while the server runs.
 
-use crate::hub::async_eventfd::Wake;
+use crate::hub::EventFd;
 use crate::ipc::descriptors::{ChannelError, DescriptorReceiver, Request};
 use std::io;
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ pub(super) async fn receive(channel: DescriptorReceiver) -> io::Result<()> {
 }
 
 async fn receive_until_end(mut channel: DescriptorReceiver) -> ChannelError {
-    let readable = match Wake::on(channel.as_fd()) {
+    let readable = match EventFd::new(channel.as_fd()) {
         Ok(readable) => readable,
         Err(e) => return ChannelError::Io(e),
     };
@@ -35,7 +35,7 @@ async fn receive_until_end(mut channel: DescriptorReceiver) -> ChannelError {
                 }
             }
             Ok(None) => {
-                if let Err(e) = readable.rung().await {
+                if let Err(e) = readable.notified().await {
                     return ChannelError::Io(e);
                 }
             }

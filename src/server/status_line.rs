@@ -1,114 +1,135 @@
-//! The status line: one now and then for a person who watches the terminal; a log file is spared it. Knows the hub.
+//! The status line: logged now and then for a person who watches a terminal.
 
-use crate::hub::Hub;
+use crate::hub::{Hubs, Snapshot};
 use crate::media::{MonoNs, WorkerState};
-use crate::wire::Info;
-use crate::wire::info::Shape;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-const TELL_STATE_EVERY: Duration = Duration::from_secs(10);
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Never ends.
-pub async fn tell_state(hub: Arc<Hub>) -> io::Result<()> {
+pub(super) async fn log_status(hubs: Hubs) -> io::Result<()> {
     let mut status = StatusLine::default();
-    let mut looked = Instant::now();
+    let mut last = Instant::now();
     loop {
-        tokio::time::sleep(TELL_STATE_EVERY).await;
-        let (info, bytes) = (
-            hub.info(MonoNs::now()),
-            hub.figures().tracks.iter().map(|t| t.bytes).sum(),
-        );
+        sleep(STATUS_INTERVAL).await;
+        let snapshots: Vec<_> = hubs.iter().map(|hub| hub.snapshot(MonoNs::now())).collect();
         let now = Instant::now();
-        if let Some(line) = status.next(&info, bytes, now - std::mem::replace(&mut looked, now)) {
+        if let Some(line) = status.next(&snapshots, now - std::mem::replace(&mut last, now)) {
             tracing::info!("{line}");
         }
     }
 }
 
-/// What the last look saw. Pure.
+/// What the last call saw. Pure.
 #[derive(Debug, Default)]
 struct StatusLine {
     bytes: u64,
-    alone: bool,
+    idle_reported: bool,
 }
 
 impl StatusLine {
-    /// `bytes`: encoded since the server started; `took`: since the last look. `None`: it was said once that the last viewer
-    /// has gone.
-    fn next(&mut self, info: &Info, bytes: u64, took: Duration) -> Option<String> {
+    /// The line for all cameras. `elapsed`: since the last call. `None`: nobody watches, which was
+    /// reported.
+    fn next(&mut self, cameras: &[Snapshot], elapsed: Duration) -> Option<String> {
+        let bytes = cameras
+            .iter()
+            .flat_map(|camera| &camera.tracks)
+            .map(|track| track.bytes)
+            .sum();
         let encoded = bytes - std::mem::replace(&mut self.bytes, bytes);
-        if std::mem::replace(&mut self.alone, info.viewers == 0) && self.alone {
+        let viewers: usize = cameras.iter().map(|camera| camera.subscribers).sum();
+        if std::mem::replace(&mut self.idle_reported, viewers == 0) && self.idle_reported {
             return None;
         }
-        let fps = match info.video.as_ref().map(|v| (v.state, &v.shape)) {
-            Some((WorkerState::Starting, _)) => "the camera starts".into(),
-            Some((WorkerState::WaitingForDevice, _)) => "the camera is away".into(),
-            Some((WorkerState::Streaming, Shape::Video { fps, .. })) => fps
-                .measured
-                .map_or("- fps".into(), |fps| format!("{fps:.1} fps")),
-            _ => "no camera".into(),
+        let fps: Vec<_> = match cameras {
+            [camera] => vec![video(camera)],
+            _ => cameras
+                .iter()
+                .map(|camera| format!("{}: {}", camera.camera, video(camera)))
+                .collect(),
         };
-        let dropped: u64 = info
-            .video
-            .iter()
-            .chain(&info.audio)
-            .flat_map(|s| s.drops.values())
-            .map(|d| d.packets)
-            .sum();
-        let kbits = encoded as f64 * 8e-3 / took.as_secs_f64();
-        let viewers = if info.viewers == 1 {
+        let dropped: u64 = cameras.iter().map(dropped).sum();
+        let kbits = encoded as f64 * 8e-3 / elapsed.as_secs_f64();
+        let viewers = if viewers == 1 {
             "1 viewer".into()
         } else {
-            format!("{} viewers", info.viewers)
+            format!("{viewers} viewers")
         };
         Some(format!(
-            "{viewers}, {fps}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far"
+            "{viewers}, {}, {kbits:.0} kbit/s encoded, {dropped} packets dropped so far",
+            fps.join(", ")
         ))
     }
+}
+
+fn video(camera: &Snapshot) -> String {
+    let Some(video) = &camera.video else {
+        return "no camera".into();
+    };
+    match video.state {
+        WorkerState::Starting => "the camera starts".into(),
+        WorkerState::WaitingForDevice => "the camera is away".into(),
+        WorkerState::Streaming => video
+            .measured_fps
+            .map_or("- fps".into(), |fps| format!("{fps:.1} fps")),
+    }
+}
+
+fn dropped(camera: &Snapshot) -> u64 {
+    camera
+        .streams()
+        .map(|stream| {
+            let lost: u64 = stream.losses.iter().map(|(_, totals)| totals.packets).sum();
+            lost + stream.dropped
+        })
+        .sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Plan;
-    use crate::media::clock::Sample;
+    use crate::hub::{Hub, Plan};
+    use crate::media::clock::Clock;
+    use crate::media::{CameraId, Encoding};
+    use std::sync::Arc;
 
     #[test]
-    fn the_rate_is_that_of_the_time_since_the_last_look() {
-        let with = |viewers| Info {
-            viewers,
-            ..Hub::new(
-                Plan {
-                    video: None,
-                    audio: None,
-                },
-                Sample::take(),
-            )
-            .info(MonoNs::now())
+    fn status_line_rate_is_that_of_the_time_since_the_last_line() {
+        let hub = Hub::new(CameraId::main(), Plan::default(), Arc::new(Clock::start()));
+        let snapshot = |viewers, bytes| {
+            let mut snapshot = hub.snapshot(MonoNs::now());
+            snapshot.subscribers = viewers;
+            let latency = snapshot.deliveries[0].age.clone();
+            snapshot.tracks = vec![crate::hub::TrackSnapshot {
+                encoding: Encoding::Jpeg,
+                packets: 1,
+                bytes,
+                latency,
+            }];
+            snapshot
         };
         let mut status = StatusLine::default();
-        let mut said = |viewers, bytes, seconds| {
+        let mut line = |viewers, bytes, seconds| {
             status
-                .next(&with(viewers), bytes, Duration::from_secs(seconds))
+                .next(&[snapshot(viewers, bytes)], Duration::from_secs(seconds))
                 .unwrap_or_default()
         };
         assert_eq!(
-            said(1, 125_000, 10),
+            line(1, 125_000, 10),
             "1 viewer, no camera, 100 kbit/s encoded, 0 packets dropped so far"
         );
         assert!(
-            said(2, 375_000, 20).starts_with("2 viewers, no camera, 100 kbit/s"),
-            "a look may be late"
+            line(2, 375_000, 20).starts_with("2 viewers, no camera, 100 kbit/s"),
+            "a line may be late"
         );
-        assert!(said(0, 375_000, 10).starts_with("0 viewers"));
-        // Viewers that came and went between two looks.
-        assert_eq!(said(0, 625_000, 10), "");
+        assert!(line(0, 375_000, 10).starts_with("0 viewers"));
+        // Viewers that came and went between two lines.
+        assert_eq!(line(0, 625_000, 10), "");
         assert!(
-            said(1, 750_000, 10).contains("100 kbit/s"),
-            "what was encoded before the last look does not count"
+            line(1, 750_000, 10).contains("100 kbit/s"),
+            "what was encoded before the last line does not count"
         );
     }
 }

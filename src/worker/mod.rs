@@ -2,7 +2,6 @@
 //! workers share is here; [`video`] and [`audio`] are their loops. Knows no network.
 
 pub mod audio;
-pub mod frame_decimator;
 pub mod retry;
 pub mod ring_publisher;
 pub mod video;

@@ -1,6 +1,5 @@
 //! The video worker's loop: camera to rings, one frame at a time, nothing kept waiting.
 
-use super::frame_decimator::Thinner;
 use super::{Description, End, GRAB, Lane, Worker};
 use crate::config::VideoConfig;
 #[cfg(feature = "webrtc")]
@@ -9,6 +8,7 @@ use crate::encode::pipeline::{Frame, Picture, PictureError};
 use crate::ipc::ring::TooLarge;
 use crate::log::Told;
 use crate::media::frame::RawFrame;
+use crate::media::frame_rate::FrameDecimator;
 use crate::media::{Encoding, MonoNs, Shape, StreamInfo, WorkerState};
 use crate::source;
 use crate::source::{Capture, SourceError, SourceIdentity, VideoSource};
@@ -112,7 +112,7 @@ fn stream(
 /// The frames of one camera on their way to the rings: thinned, and each made into what somebody reads.
 struct Frames {
     outlets: Vec<Outlet>,
-    thinner: Thinner,
+    thinner: FrameDecimator,
     video: VideoConfig,
     /// Made anew with each source, which may do part of the work itself.
     picture: Option<Picture>,
@@ -131,7 +131,7 @@ impl Frames {
                 .into_iter()
                 .map(|lane| Outlet::new(lane, video))
                 .collect(),
-            thinner: Thinner::new(video.fps),
+            thinner: FrameDecimator::new(video.fps),
             video: video.clone(),
             picture: None,
             size: None,
@@ -141,7 +141,7 @@ impl Frames {
     }
 
     fn source_is_new(&mut self, source: &dyn VideoSource) -> Result<(), SourceError> {
-        self.thinner = Thinner::new(self.video.fps);
+        self.thinner = FrameDecimator::new(self.video.fps);
         self.size = None;
         let picture = Picture::new(&source.remaining(&self.video));
         self.picture = Some(picture.map_err(|e| SourceError::Unsupported {

@@ -1,4 +1,4 @@
-//! The map against simulated clocks, whose truth is known.
+//! The mapping against simulated clocks, whose true offset is known.
 
 use super::*;
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ impl Machine {
         self.random % limit.max(1)
     }
 
-    fn sample(&mut self) -> Sample {
+    fn sample(&mut self) -> ClockSample {
         // One sample in five is interrupted, and the UNIX clock may be read anywhere in its bracket.
         let longest = if self.below(5) == 0 {
             self.interrupted
@@ -64,7 +64,7 @@ impl Machine {
         self.run(read_at);
         let unix = UnixNs(self.unix);
         self.run(width - read_at);
-        Sample {
+        ClockSample {
             before,
             unix,
             after: MonoNs(self.mono),
@@ -99,7 +99,7 @@ fn busy() -> (Machine, ClockMap) {
 }
 
 #[test]
-fn noise_of_scheduling_moves_a_steady_clock_by_less_than_a_microsecond() {
+fn clock_map_scheduling_noise_moves_a_steady_clock_by_less_than_a_microsecond() {
     let (mut machine, mut map) = busy();
     follow(&mut machine, &mut map, 2 * SECOND);
     let (worst, steps) = follow(&mut machine, &mut map, HOUR);
@@ -109,9 +109,9 @@ fn noise_of_scheduling_moves_a_steady_clock_by_less_than_a_microsecond() {
 }
 
 #[test]
-fn interruptions_at_the_very_start_are_made_good_for() {
+fn clock_map_interrupted_first_samples_are_corrected() {
     let mut machine = Machine::new(200, 200);
-    let wide = Sample {
+    let wide = ClockSample {
         before: MonoNs(machine.mono),
         unix: UnixNs(machine.unix),
         after: MonoNs(machine.mono + 9_000_000),
@@ -132,7 +132,7 @@ fn interruptions_at_the_very_start_are_made_good_for() {
 }
 
 #[test]
-fn steps_of_an_hour_are_seen_at_the_next_sample_with_their_size() {
+fn clock_map_step_of_an_hour_is_found_at_the_next_sample_with_its_size() {
     for (quiet, interrupted, precision) in [
         (200, 200, 1e-6),
         (200, 20_000_000, 0.011),
@@ -165,7 +165,7 @@ fn steps_of_an_hour_are_seen_at_the_next_sample_with_their_size() {
 }
 
 #[test]
-fn a_step_of_three_milliseconds_is_a_step_and_one_of_a_millisecond_is_caught_up_with() {
+fn clock_map_error_of_3_ms_is_a_step_and_of_1_ms_is_slewed() {
     for (jump, expected) in [
         (3_000_000, 1),
         (-3_000_000, 1),
@@ -184,7 +184,7 @@ fn a_step_of_three_milliseconds_is_a_step_and_one_of_a_millisecond_is_caught_up_
 }
 
 #[test]
-fn a_slew_of_500_ppm_is_followed_within_microseconds_and_is_no_step() {
+fn clock_map_slew_of_500_ppm_is_followed_within_microseconds_without_a_step() {
     let (mut machine, mut map) = busy();
     follow(&mut machine, &mut map, 5 * SECOND);
     for ppm in [500, 0, -500, 500, -500, 0] {
@@ -200,7 +200,7 @@ fn a_slew_of_500_ppm_is_followed_within_microseconds_and_is_no_step() {
 }
 
 #[test]
-fn an_undisturbed_machine_follows_a_slew_within_a_microsecond_after_half_a_second() {
+fn clock_map_undisturbed_slew_is_followed_within_a_microsecond_after_half_a_second() {
     let mut machine = Machine::new(100, 100);
     let mut map = ClockMap::new(machine.sample());
     follow(&mut machine, &mut map, 5 * SECOND);
@@ -212,7 +212,7 @@ fn an_undisturbed_machine_follows_a_slew_within_a_microsecond_after_half_a_secon
 }
 
 #[test]
-fn a_suspend_is_a_step_of_its_length() {
+fn clock_map_suspend_is_a_step_of_its_duration() {
     let (mut machine, mut map) = busy();
     follow(&mut machine, &mut map, 5 * SECOND);
     // CLOCK_MONOTONIC does not count the time asleep.
@@ -225,7 +225,7 @@ fn a_suspend_is_a_step_of_its_length() {
 }
 
 #[test]
-fn a_process_that_was_stopped_for_a_minute_sees_no_step_in_a_slewing_clock() {
+fn clock_map_stopped_process_finds_no_step_in_a_slewing_clock() {
     let mut machine = Machine::new(200, 200);
     let mut map = ClockMap::new(machine.sample());
     follow(&mut machine, &mut map, 5 * SECOND);
@@ -237,7 +237,7 @@ fn a_process_that_was_stopped_for_a_minute_sees_no_step_in_a_slewing_clock() {
 }
 
 #[test]
-fn a_packet_captured_before_a_step_keeps_the_old_time_whenever_it_is_mapped() {
+fn clock_map_capture_before_a_step_keeps_the_old_time() {
     let mut machine = Machine::new(200, 200);
     let mut map = ClockMap::new(machine.sample());
     follow(&mut machine, &mut map, 5 * SECOND);
@@ -252,7 +252,7 @@ fn a_packet_captured_before_a_step_keeps_the_old_time_whenever_it_is_mapped() {
 }
 
 #[test]
-fn samples_that_are_out_of_order_or_impossible_change_nothing() {
+fn clock_map_implausible_samples_change_nothing() {
     let mut machine = Machine::new(200, 200);
     let first = machine.sample();
     let mut map = ClockMap::new(first);
@@ -261,21 +261,21 @@ fn samples_that_are_out_of_order_or_impossible_change_nothing() {
     let stamp = map.to_unix(now);
     let (early, late) = (MonoNs(machine.mono), MonoNs(machine.mono + 100));
     for nonsense in [
-        Sample {
+        ClockSample {
             unix: UnixNs(5),
             ..first
         },
-        Sample {
+        ClockSample {
             before: late,
             unix: UnixNs(5),
             after: early,
         },
-        Sample {
+        ClockSample {
             before: early,
             unix: UnixNs(u64::MAX),
             after: late,
         },
-        Sample {
+        ClockSample {
             before: early,
             unix: UnixNs(5),
             after: MonoNs(u64::MAX),
@@ -290,8 +290,8 @@ fn samples_that_are_out_of_order_or_impossible_change_nothing() {
 }
 
 #[test]
-fn the_machine_s_own_clocks_are_read_and_agree() {
-    let sample = Sample::take();
+fn clock_sample_reads_this_machine_s_clocks() {
+    let sample = ClockSample::read();
     assert!(sample.before <= sample.after);
     let map = ClockMap::new(sample);
     assert_eq!(
@@ -307,7 +307,7 @@ proptest! {
     /// Whatever the slew and the noise: between steps stamps keep the order of the captures, and a stamp given once is
     /// given again.
     #[test]
-    fn stamps_only_grow_and_never_change(
+    fn clock_map_stamps_only_grow_and_never_change(
         slews in proptest::collection::vec(-500i64..=500, 1..20),
         quiet in 50u64..100_000,
         interrupted in 50u64..30_000_000,
@@ -337,4 +337,25 @@ proptest! {
             prop_assert_eq!(map.to_unix(capture_time), stamp);
         }
     }
+}
+
+#[test]
+fn clock_observed_step_is_in_the_snapshot_and_old_captures_keep_their_time() {
+    let sample = |mono: u64, unix: u64| ClockSample {
+        before: MonoNs(mono),
+        unix: UnixNs(unix),
+        after: MonoNs(mono),
+    };
+    let clock = Clock::new(sample(SECOND, START_UNIX));
+    assert_eq!(clock.observe(sample(2 * SECOND, START_UNIX + SECOND)), None);
+    let before = clock.unix(MonoNs(2 * SECOND));
+    let step = clock
+        .observe(sample(3 * SECOND, START_UNIX + 2 * SECOND + HOUR))
+        .expect("an hour is a step");
+    assert!((step.seconds - 3_600.0).abs() < 1e-6, "{step:?}");
+    assert_eq!(clock.unix(MonoNs(2 * SECOND)), before);
+    assert_eq!(clock.unix(step.at).0, START_UNIX + 2 * SECOND + HOUR);
+    let snapshot = clock.snapshot();
+    assert_eq!((snapshot.steps, snapshot.last_step), (1, Some(step)));
+    assert_eq!(snapshot.offset_ns, clock.offset_ns());
 }

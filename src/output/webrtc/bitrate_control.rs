@@ -161,7 +161,11 @@ mod tests {
             }),
             audio: None,
         };
-        let hub = Arc::new(Hub::new(plan, crate::media::clock::Sample::take()));
+        let hub = Arc::new(Hub::new(
+            crate::media::CameraId::main(),
+            plan,
+            Arc::new(crate::media::clock::Clock::start()),
+        ));
         let demand = hub.demand(Encoding::H264).expect("there is a picture");
         let rates = Rates::new(hub.clone(), 1_000_000);
         let (mut good, mut bad) = (rates.share(), rates.share());

@@ -32,7 +32,7 @@ pub use signalling::{BadOffer, MAX_OFFER};
 
 use crate::config;
 use crate::hub::Hub;
-use crate::media::{Encoding, MonoNs};
+use crate::media::Encoding;
 use bitrate_control::Rates;
 use clock_shift::{Epoch, Shift};
 use demux::Routes;
@@ -189,7 +189,7 @@ impl Server {
         }
         // str0m reads its clocks at its first use, which this is.
         drop(RtcConfig::new().build(Instant::now()));
-        let epoch = Epoch::new(Instant::now(), hub.unix(MonoNs::now()));
+        let epoch = Epoch::new(Instant::now(), hub.clock().unix_now());
         let rates = Rates::new(hub.clone(), config.bitrate_bps);
         let reflexive = Arc::new(Reflexive::new(port.clone(), config.stun.as_deref()));
         let (born, births) = mpsc::unbounded_channel();
@@ -419,11 +419,11 @@ impl Server {
 
     /// UNIX seconds, by the hub's clock.
     pub(crate) fn unix_now(&self) -> f64 {
-        self.hub.unix(MonoNs::now()).0 as f64 / 1e9
+        self.hub.clock().unix_now().0 as f64 / 1e9
     }
 
     fn shift(&self, now: Instant) -> Shift {
-        self.epoch.shift(now, self.hub.unix(MonoNs::now()))
+        self.epoch.shift(now, self.hub.clock().unix_now())
     }
 
     /// `now`: by str0m's clock.

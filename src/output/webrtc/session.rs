@@ -7,10 +7,9 @@ use super::clock_shift::Shift;
 use super::demux::Routes;
 use super::sessions::{Kind, Place};
 use super::udp_mux::{Datagram, Port};
-use crate::hub::{Feed, Gap, Hub, Item, Packet, Request, Subscription};
+use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
 use crate::media::rtp_time::{SoundClock, ticks};
-use crate::media::{Cause, Encoding, MonoNs};
-use crate::wire::Delivery;
+use crate::media::{Encoding, MonoNs};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::format::Codec;
@@ -25,8 +24,6 @@ use tokio::time::sleep_until;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often the two are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// While a keyframe is missing it is asked for again: the request or the frame may have been lost.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +75,6 @@ pub struct Session {
     video: Option<Track>,
     audio: Option<Track>,
     subscription: Option<Subscription>,
-    /// Units are of no use until the next keyframe; when one was asked for.
-    keyframe_asked: Option<Instant>,
     sound_clock: SoundClock,
 }
 
@@ -111,7 +106,6 @@ impl Session {
             video: None,
             audio: None,
             subscription: None,
-            keyframe_asked: None,
             sound_clock: SoundClock::default(),
         }
     }
@@ -171,7 +165,7 @@ impl Session {
         let subscription = &self.subscription;
         let news = async {
             match subscription {
-                Some(subscription) => subscription.news().await,
+                Some(subscription) => subscription.readable().await,
                 None => std::future::pending().await,
             }
         };
@@ -279,7 +273,7 @@ impl Session {
         let feed = |track: Option<Track>, encoding| {
             track
                 .filter(|_| self.ends.hub.has(encoding))
-                .map(|_| Feed::Encoded(encoding))
+                .map(|_| TrackSelector::Encoded(encoding))
         };
         let request = Request {
             video: feed(self.video, Encoding::H264),
@@ -290,12 +284,6 @@ impl Session {
         };
         // Fails for resampled sound only, which is not asked for.
         self.subscription = self.ends.hub.subscribe(&request).ok();
-        self.ask_for_keyframe();
-    }
-
-    fn ask_for_keyframe(&mut self) {
-        self.keyframe_asked = Some(Instant::now());
-        self.ends.hub.request_keyframe(Encoding::H264);
     }
 
     fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
@@ -322,31 +310,17 @@ impl Session {
             .subscription
             .as_ref()
             .and_then(|subscription| subscription.take(true));
-        let Some(Item::Packet { packet, gaps, .. }) = item else {
+        let Some(Item::Packet { packet, .. }) = item else {
             return Ok(());
         };
         match packet.encoding {
-            Encoding::H264 => self.send_picture(&packet, &gaps),
+            Encoding::H264 => self.send_picture(&packet),
             Encoding::Opus => self.send_sound(&packet),
             Encoding::Jpeg | Encoding::Pcm => Ok(()),
         }
     }
 
-    fn send_picture(&mut self, packet: &Packet, gaps: &[Gap]) -> Result<(), RtcError> {
-        // What the camera did not give was never encoded, so nothing builds on it; what was lost on the way is missed.
-        if gaps.iter().any(|gap| !matches!(gap.cause, Cause::Driver)) && !packet.keyframe {
-            self.ask_for_keyframe();
-        }
-        match self.keyframe_asked {
-            Some(_) if packet.keyframe => self.keyframe_asked = None,
-            Some(asked) => {
-                if asked.elapsed() > ASK_AGAIN {
-                    self.ask_for_keyframe();
-                }
-                return Ok(());
-            }
-            None => {}
-        }
+    fn send_picture(&mut self, packet: &Packet) -> Result<(), RtcError> {
         let at = ticks(packet.capture_time, 90_000);
         self.send(
             self.video,

@@ -5,7 +5,8 @@ use super::signalling::{BadOffer, MAX_OFFER, check};
 use super::stun_client::Mapping;
 use super::{Hearing, Kind, Refusal, Server, candidates};
 use crate::hub::{Hub, Plan};
-use crate::media::clock::Sample;
+use crate::media::CameraId;
+use crate::media::clock::Clock;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -186,13 +187,8 @@ fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
 }
 
 fn server(max_sessions: usize) -> Server {
-    let hub = Arc::new(Hub::new(
-        Plan {
-            video: None,
-            audio: None,
-        },
-        Sample::take(),
-    ));
+    let hub = Hub::new(CameraId::main(), Plan::default(), Arc::new(Clock::start()));
+    let hub = Arc::new(hub);
     let config = crate::config::Webrtc {
         port: 0,
         public_ip: None,

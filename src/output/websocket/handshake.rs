@@ -6,11 +6,11 @@ use super::writer::StreamOptions;
 use crate::http::access::Scope;
 use crate::http::error::error_response;
 use crate::http::{ClientAddr, UpgradeSlot};
-use crate::hub::{Feed, Hub, Request, TooManyViews, View};
+use crate::hub::{AudioFormat, Delivery, Hub, Request, TooManyFormats, TrackSelector};
 use crate::media::Encoding;
 use crate::output::camera::CameraHub;
 use crate::output::{ApiError, Context, mjpeg};
-use crate::wire::{Query, QueryError};
+use crate::wire::{self, Query, QueryError};
 use axum::body::Body;
 use axum::extract::{self, Extension, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -38,8 +38,12 @@ enum HandshakeError {
     Version,
     #[error("the Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
-    #[error(transparent)]
-    TooManyViews(#[from] TooManyViews),
+    #[error(
+        "this server makes {} kinds of resampled sound at a time, and all are taken; ask for the \
+         source's own, or for {}",
+        .0.in_use.len(), formats(&.0.in_use)
+    )]
+    TooManyFormats(#[from] TooManyFormats),
 }
 
 pub(super) async fn stream(
@@ -118,15 +122,15 @@ fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Handsh
     let video = query
         .video
         .unwrap_or(has_video)
-        .then_some(Feed::Encoded(Encoding::Jpeg));
-    let view = View {
+        .then_some(TrackSelector::Encoded(Encoding::Jpeg));
+    let format = AudioFormat {
         rate_hz: query.audio_rate,
         channels: query.audio_channels,
     };
-    let audio = if view == View::default() {
-        Feed::Encoded(Encoding::Pcm)
+    let audio = if format == AudioFormat::default() {
+        TrackSelector::Encoded(Encoding::Pcm)
     } else {
-        Feed::Viewed(view)
+        TrackSelector::Transcoded(format)
     };
     let audio = query.audio.unwrap_or(has_audio).then_some(audio);
     // The page, while it plays by WebRTC, reads gaps and lost devices here, and asks for the time.
@@ -137,10 +141,28 @@ fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Handsh
     Ok(Request {
         video,
         audio,
-        delivery: query.delivery,
+        delivery: match query.delivery {
+            wire::Delivery::Live => Delivery::Live,
+            wire::Delivery::All => Delivery::All,
+        },
         max_fps: query.max_fps,
         events: query.events,
     })
+}
+
+/// The formats as queries, sorted.
+fn formats(formats: &[AudioFormat]) -> String {
+    let query = |format: &AudioFormat| {
+        let rate = format.rate_hz.map(|rate| format!("audio_rate={rate}"));
+        let channels = format
+            .channels
+            .map(|channels| format!("audio_channels={channels}"));
+        let words: Vec<_> = rate.into_iter().chain(channels).collect();
+        words.join("&")
+    };
+    let mut queries: Vec<_> = formats.iter().map(query).collect();
+    queries.sort();
+    queries.join(", ")
 }
 
 /// What tungstenite says of the client's side of the handshake (RFC 6455, section 4.2.1).
@@ -163,7 +185,7 @@ impl IntoResponse for HandshakeError {
             Self::Api(ApiError::NoVideo | ApiError::NoAudio) => StatusCode::BAD_REQUEST,
             Self::Api(error) => return error.into_response(),
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyViews(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyFormats(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = error_response(status, &self);

@@ -9,8 +9,7 @@ use super::reader::{CloseReason, ReadOutcome, Reader};
 use super::writer::{StreamOptions, Writer};
 use crate::config::Limits;
 use crate::http::{Upgraded, UpgradedStream};
-use crate::hub::{Hub, Request, Subscription, Taken};
-use crate::media::MonoNs;
+use crate::hub::{Hub, Peek, Request, Subscription};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -155,7 +154,7 @@ impl Session {
             if !self.reader.may_read() {
                 return Ok(Progress::Blocked);
             }
-            match self.reader.read(|| self.hub.unix(MonoNs::now()))? {
+            match self.reader.read(|| self.hub.clock().unix_now())? {
                 ReadOutcome::Ack => self.writer.acknowledged(),
                 ReadOutcome::Other | ReadOutcome::Nothing => {}
                 ReadOutcome::Yield => return Ok(Progress::Yielded),
@@ -175,22 +174,23 @@ impl Session {
         for _ in 0..TURN {
             let mut room = writer.send(reader.stream())?;
             if room {
-                reader.take_answers(writer.head(), || hub.unix(MonoNs::now()));
+                reader.take_answers(writer.head(), || hub.clock().unix_now());
                 let video_allowed = writer.window_is_open();
-                match subscription.take_if(cx, video_allowed, |item| {
-                    writer.begin(item, reader.stream())
-                })? {
-                    Taken::Yes { more } => {
-                        room = writer.send(reader.stream())?;
-                        if room && !more {
-                            return Ok(Progress::Idle);
+                match subscription.peek(cx, video_allowed) {
+                    Peek::Item(next) => {
+                        room = writer.begin(next.item(), reader.stream())?;
+                        if room {
+                            let more = next.commit();
+                            room = writer.send(reader.stream())?;
+                            if room && !more {
+                                return Ok(Progress::Idle);
+                            }
                         }
                     }
-                    Taken::Refused => room = false,
-                    Taken::Closed => return Err(CloseReason::refused(1001, STOPS)),
-                    Taken::Nothing if writer.is_empty() => return Ok(Progress::Idle),
+                    Peek::Closed => return Err(CloseReason::refused(1001, STOPS)),
+                    Peek::Empty if writer.is_empty() => return Ok(Progress::Idle),
                     // Answers alone.
-                    Taken::Nothing => {}
+                    Peek::Empty => {}
                 }
             }
             if !room && reader.stream().poll_writable(cx)?.is_pending() {
@@ -237,7 +237,7 @@ impl Session {
                 timeout_at(deadline, reader.stream().writable()).await??;
                 continue;
             }
-            reader.take_answers(writer.head(), || hub.unix(MonoNs::now()));
+            reader.take_answers(writer.head(), || hub.clock().unix_now());
             if writer.is_empty() {
                 break;
             }

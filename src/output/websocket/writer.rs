@@ -2,10 +2,10 @@
 //! kernel has taken.
 
 use crate::http::UpgradedStream;
-use crate::hub::{Gap, Item, Packet};
-use crate::media::{MediaKind, UnixNs};
+use crate::hub::{self, Item, Packet, RenderingKey};
+use crate::media::{Gap, MediaKind, UnixNs};
 use crate::wire::websocket::{Opcode, append_header, append_message};
-use crate::wire::{Event, Format, Label, binary, text};
+use crate::wire::{Event, Format, Label, b64, binary, text, websocket};
 use bytes::{Buf, Bytes};
 use std::io::{self, ErrorKind};
 
@@ -78,15 +78,15 @@ impl Writer {
     pub(super) fn begin(&mut self, item: &Item, stream: &UpgradedStream) -> io::Result<bool> {
         let (mark, events) = (self.head.len(), self.events);
         let body = match item {
-            Item::Notice(notice) => {
-                self.compose_event(notice.stamp, &notice.event);
+            Item::Event(event) => {
+                self.compose_event(event.stamp, &wire_event(event.event));
                 None
             }
             Item::Packet {
                 packet,
                 gaps,
-                reshaped,
-            } => Some(self.compose_packet(packet, gaps, *reshaped)),
+                format_changed,
+            } => Some(self.compose_packet(packet, gaps, *format_changed)),
         };
         // Only borrowed: nearly always the kernel takes all of it, and then nothing has to be
         // counted or kept.
@@ -149,7 +149,7 @@ impl Writer {
         &mut self,
         packet: &'a Packet,
         gaps: &[Gap],
-        reshaped: bool,
+        format_changed: bool,
     ) -> &'a Bytes {
         let stream = packet.encoding.kind();
         if self.options.events {
@@ -157,7 +157,7 @@ impl Writer {
                 let gap = gap.map_cause(Into::into);
                 self.compose_event(packet.stamp, &Event::Gap { stream, gap });
             }
-            if reshaped {
+            if format_changed {
                 self.compose_event(
                     packet.stamp,
                     &Event::Format {
@@ -168,7 +168,7 @@ impl Writer {
             }
         }
         match self.options.format {
-            Format::Text => packet.text_frame(),
+            Format::Text => text_frame(packet),
             Format::Binary => {
                 append_header(
                     &mut self.head,
@@ -209,6 +209,32 @@ impl Writer {
                 self.events = self.events.wrapping_add(1);
             }
         }
+    }
+}
+
+/// Packets in the text format, rendered once for all viewers.
+const TEXT_FRAME: RenderingKey = RenderingKey("websocket text frame");
+
+/// The packet in the text format as one whole WebSocket frame with its header.
+fn text_frame(packet: &Packet) -> &Bytes {
+    packet.rendered(TEXT_FRAME, || {
+        let prefix = text::packet_prefix(packet.stamp, packet.shape);
+        let prefix = prefix.as_bytes();
+        let length = prefix.len() + b64::encoded_len(packet.payload.len());
+        let mut frame = Vec::with_capacity(websocket::MAX_HEADER_LEN + length);
+        append_header(&mut frame, Opcode::Text, length);
+        frame.extend_from_slice(prefix);
+        b64::append(&mut frame, &packet.payload);
+        frame.into()
+    })
+}
+
+/// A hub's event in the words of the wire.
+fn wire_event(event: hub::Event) -> Event {
+    match event {
+        hub::Event::SourceLost { stream } => Event::SourceLost { stream },
+        hub::Event::SourceBack { stream } => Event::SourceBack { stream },
+        hub::Event::ClockStep { stream, seconds } => Event::ClockStep { stream, seconds },
     }
 }
 

@@ -103,26 +103,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Imports that break the table still, as (file, path). One that is no longer there must be taken
 /// off this list.
-const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
-    ("hub/mod.rs", "wire::Delivery"),
-    ("hub/mod.rs", "wire::Delivery::All"),
-    ("hub/mod.rs", "wire::Event"),
-    ("hub/packet.rs", "wire::b64"),
-    ("hub/packet.rs", "wire::text"),
-    ("hub/packet.rs", "wire::websocket"),
-    ("hub/queue.rs", "wire::Event"),
-    ("hub/report.rs", "wire::Cause"),
-    ("hub/report.rs", "wire::info::Clock"),
-    ("hub/report.rs", "wire::info::Drops"),
-    ("hub/report.rs", "wire::info::Fps"),
-    ("hub/report.rs", "wire::info::Info"),
-    ("hub/report.rs", "wire::info::Shape"),
-    ("hub/report.rs", "wire::info::Stamp"),
-    ("hub/report.rs", "wire::info::Stream"),
-    ("hub/source.rs", "wire::Event"),
-    ("hub/subscription.rs", "wire::Delivery"),
-    ("hub/subscription.rs", "wire::Event"),
-];
+const KNOWN_VIOLATIONS: &[(&str, &str)] = &[];
 
 /// Files without a header still.
 const KNOWN_WITHOUT_HEADER: &[&str] = &[];
