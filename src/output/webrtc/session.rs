@@ -306,10 +306,14 @@ impl Session {
     }
 
     fn take_packet(&mut self) -> Result<(), RtcError> {
-        let item = self
-            .subscription
-            .as_ref()
-            .and_then(|subscription| subscription.take(true));
+        let Some(subscription) = &self.subscription else {
+            return Ok(());
+        };
+        let item = subscription.take(true);
+        if item.is_none() && subscription.is_closed() {
+            // A closed subscription is always readable: waiting for it would never yield.
+            self.subscription = None;
+        }
         let Some(Item::Packet { packet, .. }) = item else {
             return Ok(());
         };
