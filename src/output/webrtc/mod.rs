@@ -10,6 +10,7 @@
 pub mod bitrate_control;
 pub mod clock_shift;
 pub mod demux;
+pub mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 #[cfg(feature = "webrtc")]

@@ -1,8 +1,8 @@
 //! The checks of an offer or an answer before str0m sees it, and our answer's last touch. Pure; what a stranger sends is bounded
 //! here.
 
+use super::fields::{self, BadField};
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
 use str0m::change::{SdpAnswer, SdpOffer};
 
 /// The media type of both.
@@ -16,6 +16,8 @@ const MAX_MEDIA: usize = 4;
 /// Each is sent checks wherever it points to, for as long as a peer has to connect, so a stranger's word is believed so often and no
 /// more. Whoever reaches us is answered in any case.
 const MAX_CANDIDATES: usize = 16;
+/// RFC 8853, RFC 8851, draft-hancke-tsvwg-snap.
+const UNUSED: [&str; 3] = ["a=simulcast:", "a=rid:", "a=sctp-init:"];
 
 /// Why an offer is not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +26,8 @@ pub enum BadOffer {
     TooLarge,
     #[error("the offer is no SDP of WebRTC")]
     Malformed,
+    #[error("the offer's {0}")]
+    Field(#[from] BadField),
     #[error("the offer has more than {MAX_MEDIA} media or {MAX_LINES} lines")]
     TooMuch,
     #[error(
@@ -38,6 +42,7 @@ pub enum BadOffer {
 /// Reads an offer that has something for us, as one that receives and sends nothing.
 pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
     check_size(text)?;
+    fields::check(text)?;
     let text = tamed(text);
     if !is_sound(&text) {
         return Err(BadOffer::Malformed);
@@ -62,16 +67,16 @@ fn check_size(text: &str) -> Result<(), BadOffer> {
     }
 }
 
-/// An offer without what the peer would send, which str0m would keep for nobody to take, and with few candidates.
+/// A pruned offer without what the peer would send, which str0m would keep for nobody to take.
 fn tamed(offer: &str) -> String {
-    let few = few_candidates(offer);
-    let (directions, session): (Vec<&str>, Vec<&str>) = few
+    let pruned = pruned(offer);
+    let (directions, session): (Vec<&str>, Vec<&str>) = pruned
         .lines()
         .take_while(|line| !line.starts_with("m="))
         .partition(is_direction);
     // RFC 8866, section 6.7.
     let default = directions.first().copied().unwrap_or("a=sendrecv");
-    let media = sections(&few).flat_map(|section| receiving(section, default));
+    let media = sections(&pruned).flat_map(|section| receiving(section, default));
     session
         .into_iter()
         .chain(media)
@@ -110,23 +115,19 @@ fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
     section
 }
 
-/// Leaves the first addresses of UDP: over TCP the peer connects to us.
-fn few_candidates(text: &str) -> String {
+/// Removes what str0m would act on and nobody uses: simulcast layers, each of which would become a stream of its own (one is
+/// sent), an SCTP handshake within SDP, and all but the first addresses of UDP. Over TCP the peer connects to us.
+fn pruned(text: &str) -> String {
     let mut kept = HashSet::new();
     let mut stays = |line: &&str| {
-        let Some(candidate) = line.strip_prefix("a=candidate:") else {
+        if UNUSED.iter().any(|unused| line.starts_with(unused)) {
+            return false;
+        }
+        let Some(candidate) = line.trim_end().strip_prefix("a=candidate:") else {
             return true;
         };
-        let fields: Vec<&str> = candidate.split(' ').collect();
-        let &[_, _, protocol, _, ip, port, ..] = &fields[..] else {
-            return false;
-        };
-        let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.parse()) else {
-            return false;
-        };
-        protocol.eq_ignore_ascii_case("udp")
-            && kept.len() < MAX_CANDIDATES
-            && kept.insert(SocketAddr::new(ip, port))
+        fields::address(candidate)
+            .is_some_and(|address| kept.len() < MAX_CANDIDATES && kept.insert(address))
     };
     text.split_inclusive('\n')
         .filter(|line| stays(line))
@@ -140,6 +141,8 @@ pub enum BadAnswer {
     TooMuch,
     #[error("it is no SDP of WebRTC")]
     Malformed,
+    #[error(transparent)]
+    Field(#[from] BadField),
     #[error("it takes neither H.264 nor Opus")]
     NothingInCommon,
     /// str0m's words, which quote the server's: not for a log line.
@@ -150,10 +153,11 @@ pub enum BadAnswer {
 /// Reads an answer.
 pub fn check_answer(text: &str) -> Result<SdpAnswer, BadAnswer> {
     check_size(text).map_err(|_| BadAnswer::TooMuch)?;
+    fields::check(text)?;
     if !is_sound(text) {
         return Err(BadAnswer::Malformed);
     }
-    SdpAnswer::from_sdp_string(&few_candidates(text)).map_err(|_| BadAnswer::Malformed)
+    SdpAnswer::from_sdp_string(&pruned(text)).map_err(|_| BadAnswer::Malformed)
 }
 
 /// Whether a payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and repeats one other at most: str0m may panic
@@ -235,12 +239,14 @@ mod tests {
             )
         };
         let many: String = (0..40).map(|n| line(n, "udp", "192.0.2.7")).collect();
-        let others =
-            line(50, "tcp", "192.0.2.7") + &line(51, "udp", "0f9a.local") + "a=candidate:52\r\n";
+        let others = "a=rid:a recv\r\na=simulcast:recv a;b\r\na=sctp-init:AAAA\r\n".to_owned()
+            + &line(50, "tcp", "192.0.2.7")
+            + &line(51, "udp", "0f9a.local")
+            + "a=candidate:52\r\n";
         let text = format!("v=0\r\n{others}{many}{many}a=mid:0\r\n");
         let expected: String = (0..16).map(|n| line(n, "udp", "192.0.2.7")).collect();
         assert_eq!(
-            few_candidates(&text),
+            pruned(&text),
             format!("v=0\r\n{expected}{expected}a=mid:0\r\n").replacen(&expected, "", 1)
         );
     }
