@@ -1,7 +1,7 @@
 //! What a hostile offer can do: nothing.
 
 use super::fuzz::{OFFER, answer};
-use super::signalling::{BadOffer, MAX_OFFER, check};
+use super::signalling::{BadAnswer, BadOffer, MAX_OFFER, check, check_answer};
 use super::stun_client::Mapping;
 use super::{Hearing, Kind, Refusal, Server, candidates};
 use crate::hub::{Hub, Plan};
@@ -54,6 +54,34 @@ fn offers_are_taken_or_refused_for_what_they_are() {
         BadOffer::TooMuch
     );
     assert_eq!(refused(&"x".repeat(MAX_OFFER + 1)), BadOffer::TooLarge);
+}
+
+/// Wherever they stand: in the session part, and in any m-section. `fields` has all bounds.
+#[test]
+fn fields_out_of_bounds_are_refused_in_offers_and_answers() {
+    let ufrag = "a=ice-ufrag:abcd\r\n";
+    let long = format!("a=ice-ufrag:{}\r\n", "u".repeat(112));
+    let (first, last) = (OFFER.find(ufrag), OFFER.rfind(ufrag));
+    let replaced = |at: Option<usize>| {
+        let mut sdp = OFFER.to_owned();
+        let at = at.expect("it is there");
+        sdp.replace_range(at..at + ufrag.len(), &long);
+        sdp
+    };
+    let in_session = OFFER.replacen("a=group", &format!("{long}a=group"), 1);
+    for sdp in [replaced(first), replaced(last), in_session] {
+        let BadOffer::Field(field) = refused(&sdp) else {
+            panic!("{:?}", refused(&sdp))
+        };
+        assert_eq!(field.name, "a=ice-ufrag");
+        let answer = sdp.replace("actpass", "active");
+        assert!(
+            matches!(check_answer(&answer), Err(BadAnswer::Field(said)) if said == field),
+            "{answer}"
+        );
+    }
+    let longest = OFFER.replace("ufrag:abcd", &format!("ufrag:{}", "u".repeat(111)));
+    assert!(check(&longest).is_ok());
 }
 
 /// At some of these str0m panics.
@@ -186,7 +214,7 @@ fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
     assert!(matches!(&named(&seen, None)[..], [one] if one.starts_with("203.0.113.9 40123 ")));
 }
 
-fn server(max_sessions: usize) -> Server {
+pub fn server(max_sessions: usize) -> Server {
     let hub = Hub::new(CameraId::main(), Plan::default(), Arc::new(Clock::start()));
     let hub = Arc::new(hub);
     let config = crate::config::Webrtc {
