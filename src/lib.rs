@@ -41,6 +41,7 @@ pub mod malloc_trim;
 pub mod media;
 pub mod net;
 pub mod output;
+mod panics;
 pub mod server;
 pub mod signals;
 pub mod source;
@@ -58,6 +59,7 @@ pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, St
         whip.check().map_err(|e| e.to_string())?;
     }
     log::init(config.logging.format, config.logging.level);
+    panics::install();
     if !config.ignored_options.is_empty() {
         tracing::warn!(
             "without effect with the other options: {}",

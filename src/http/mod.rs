@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, warn};
+use tracing::{debug, warn};
 
 /// Time for requests and upgraded connections to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -114,11 +114,13 @@ pub async fn serve(
     }
 }
 
+/// A connection's panic ends that connection: requests, WebSocket messages and offers are read in its task.
 fn log_join_error(ended: Result<(), JoinError>) {
     if let Err(e) = ended
         && !e.is_cancelled()
     {
-        error!("a connection's task failed: {e}");
+        // The panic hook has logged it.
+        debug!("a connection's task panicked");
     }
 }
 

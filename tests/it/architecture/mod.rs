@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("log", &["media"]),
     ("malloc_trim", &[]),
+    ("panics", &[]),
     ("signals", &[]),
     ("wire", &["media"]),
     ("ipc", &["media"]),
