@@ -153,6 +153,6 @@ mod tests {
         let file =
             "/home/x/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/is-0.12.0/src/a.rs";
         assert_eq!(in_crate(file), "is-0.12.0/src/a.rs");
-        assert_eq!(in_crate("src/webrtc/mod.rs"), "src/webrtc/mod.rs");
+        assert_eq!(in_crate("src/log.rs"), "src/log.rs");
     }
 }

@@ -24,8 +24,11 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tracing::error;
+
+/// Of a task. The panic hook has logged where; its message, which may quote anything, is not repeated.
+const PANICKED: &str = "a task panicked";
 
 /// What the supervisor hands to the server, all of it made before the fork.
 pub struct ServeInputs {
@@ -159,9 +162,10 @@ pub async fn serve(
             while running.join_next().await.is_some() {}
             Ok(())
         }
-        e = first_panic(&mut running) => Err(ServeError::Failed {
+        // Whatever reads a peer's bytes is a task of its own within an output, so its panic does not end up here.
+        () = any_panic(&mut running) => Err(ServeError::Failed {
             doing: "serve its outputs",
-            source: io::Error::other(e),
+            source: io::Error::other(PANICKED),
         }),
         // None of these tasks ends by itself: the server is of no use without it, and the supervisor
         // restarts the server.
@@ -170,17 +174,17 @@ pub async fn serve(
             source: match ended {
                 Ok(Ok(())) => io::ErrorKind::UnexpectedEof.into(),
                 Ok(Err(e)) => e,
-                Err(e) => { error!("a task of the server failed: {e}"); io::Error::other(e) }
+                Err(_) => io::Error::other(PANICKED),
             },
         }),
     }
 }
 
 /// Returns when an output's task panics; never where none does.
-async fn first_panic(outputs: &mut JoinSet<()>) -> JoinError {
+async fn any_panic(outputs: &mut JoinSet<()>) {
     loop {
         match outputs.join_next().await {
-            Some(Err(e)) => return e,
+            Some(Err(_)) => return,
             Some(Ok(())) => {}
             None => std::future::pending().await,
         }

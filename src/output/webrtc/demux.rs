@@ -52,9 +52,11 @@ impl Routes {
 
     /// Hands a datagram to its session; false: there is none. One that is nobody's, or for which there is no room, is dropped.
     pub fn give(&self, datagram: Datagram) -> bool {
+        // What a stranger sent is read without the lock.
+        let named = named_session(&datagram.bytes);
         let mut table = self.lock();
         let from = (datagram.protocol, datagram.source);
-        let inbox = match named_session(&datagram.bytes) {
+        let inbox = match named {
             Some(ufrag) => table.learn(ufrag, from),
             None => table
                 .addresses

@@ -36,7 +36,8 @@ struct Stranger {
     is_known: Arc<AtomicBool>,
 }
 
-/// Accepts on one listener of the port, for ever. When all places are taken, the stranger who came first gives way; where there is
+/// Accepts on one listener of the port, for ever. Nothing that a peer sends is read here but in a task for each connection, so a
+/// panic ends that connection alone. When all places are taken, the stranger who came first gives way; where there is
 /// none, the newcomer is closed.
 pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_sessions: usize) {
     let mut connections = JoinSet::new();

@@ -22,6 +22,7 @@ pub mod sessions;
 pub mod signalling;
 pub mod stun;
 pub mod stun_client;
+pub mod task;
 #[cfg(test)]
 pub mod tests;
 pub mod udp_mux;
@@ -52,7 +53,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use stun_client::{Mapping, Reflexive};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 use udp_mux::Port;
 
 /// Datagrams that wait for one session; what comes beyond them is lost, as on the way.
@@ -490,8 +491,8 @@ fn say(left: Result<Left, tokio::task::JoinError>) {
         Ok(Left { why, joined: false }) => {
             debug!("a WebRTC viewer did not join: {}", crate::log::chain(&why))
         }
-        // Its place in the lists went with it.
-        Err(e) => error!("a WebRTC session's task failed: {e}"),
+        // It panicked, which the panic hook has logged. Its place in the lists went with it.
+        Err(_) => debug!("a WebRTC session's task panicked"),
     }
 }
 

@@ -207,13 +207,15 @@ impl Reflexive {
         let Some(message) = Message::read(&datagram.bytes) else {
             return false;
         };
+        // What a stranger sent is read without the lock.
+        let mapped = message.mapped_address();
         let mut state = self.lock();
         let is_ours = state
             .waiting
             .get(&message.id)
             .is_some_and(|(server, _)| *server == datagram.source);
         if is_ours
-            && let Some(public) = message.mapped_address()
+            && let Some(public) = mapped
             && let Some((_, waits)) = state.waiting.remove(&message.id)
         {
             // Whoever waited has given up.

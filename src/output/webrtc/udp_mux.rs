@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use str0m::net::Protocol;
@@ -158,19 +159,23 @@ impl Port {
         Some(SocketAddr::new(ip, self.number))
     }
 
-    /// Gives each datagram of a socket to `take`, for ever.
+    /// Gives each datagram of a socket to `take`, for ever. A panic in `take` drops that datagram: every session is behind this task.
     pub async fn receive(&self, socket: usize, take: impl Fn(Datagram)) {
         let socket = &self.udp[socket];
         let mut buffer = [0; MAX_DATAGRAM];
         loop {
             match socket.receive(&mut buffer).await {
-                Ok((length, source, ip)) => take(Datagram {
-                    protocol: Protocol::Udp,
-                    source,
-                    destination: SocketAddr::new(ip, self.number),
-                    at: Instant::now(),
-                    bytes: buffer[..length].to_vec(),
-                }),
+                Ok((length, source, ip)) => {
+                    let datagram = Datagram {
+                        protocol: Protocol::Udp,
+                        source,
+                        destination: SocketAddr::new(ip, self.number),
+                        at: Instant::now(),
+                        bytes: buffer[..length].to_vec(),
+                    };
+                    // The panic hook logs it. What `take` shares with others, it changes under a lock, and reads the datagram before.
+                    let _ = catch_unwind(AssertUnwindSafe(|| take(datagram)));
+                }
                 // An ICMP error of a peer that went away is told here too.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(e) => {

@@ -6,7 +6,8 @@ mod output;
 
 pub use output::Whip;
 
-use super::webrtc::session::Ended;
+use super::webrtc::session::{Ended, Left, Session};
+use super::webrtc::task::{Panicked, apart};
 use super::webrtc::{Draft, Server, signalling};
 use super::whip::link_header::{IceServer, ice_servers};
 use crate::config;
@@ -103,6 +104,8 @@ enum WhipError {
     NeverConnected,
     #[error("the session ended")]
     Ended(#[source] Ended),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 /// How an attempt ended.
@@ -113,6 +116,12 @@ enum Outcome {
         error: WhipError,
         connected_for: Duration,
     },
+}
+
+impl From<Panicked> for Outcome {
+    fn from(panicked: Panicked) -> Self {
+        WhipError::from(panicked).into()
+    }
 }
 
 impl From<WhipError> for Outcome {
@@ -137,6 +146,10 @@ pub struct Publisher {
     url: Uri,
     config: config::Whip,
     report: Arc<Mutex<Report>>,
+    told: Mutex<Told>,
+    /// So many attempts are to panic.
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicU32,
 }
 
 impl Publisher {
@@ -164,16 +177,20 @@ impl Publisher {
             url,
             config,
             report,
+            told: Mutex::default(),
+            #[cfg(test)]
+            panics: 0.into(),
         })
     }
 
-    /// Publishes until `stopping` says so, which the server is then told.
-    pub async fn run(&self, mut stopping: watch::Receiver<bool>) {
+    /// Publishes until `stopping` says so, which the server is then told. Here is read nothing that the server sends: an attempt is a
+    /// task of its own, and its panic a failed attempt.
+    pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut back_off = BackOff::default();
-        let mut told = Told::default();
         loop {
             self.set(|report| report.state = State::Connecting);
-            let (error, connected_for) = match self.attempt(&mut stopping, &mut told).await {
+            let outcome = apart(self.clone().attempt(stopping.clone())).await;
+            let (error, connected_for) = match outcome.unwrap_or_else(Outcome::from) {
                 Outcome::Stopped => return,
                 Outcome::Failed {
                     error,
@@ -187,14 +204,14 @@ impl Publisher {
                 } => wait.min(LONGEST_WISH),
                 _ => back_off.next(connected_for, random_share()),
             };
-            if told.failure.as_ref() == Some(&line) {
+            if self.told().failure.as_ref() == Some(&line) {
                 debug!("WHIP: {line}; trying again in {:.1} s", wait.as_secs_f64());
             } else {
                 warn!(
                     "WHIP: {}: {line}; trying again until it works",
                     name(&self.url)
                 );
-                told.failure = Some(line.clone());
+                self.told().failure = Some(line.clone());
             }
             self.set(|report| {
                 report.state = State::Waiting;
@@ -209,7 +226,9 @@ impl Publisher {
     }
 
     /// One session, from the offer to its end.
-    async fn attempt(&self, stopping: &mut watch::Receiver<bool>, told: &mut Told) -> Outcome {
+    async fn attempt(self: Arc<Self>, mut stopping: watch::Receiver<bool>) -> Outcome {
+        #[cfg(test)]
+        self.panic_if_told();
         let token = match self.token() {
             Ok(token) => token,
             Err(e) => return e.into(),
@@ -229,9 +248,10 @@ impl Publisher {
         let session = http_client::location(&answer)
             .map_err(|e| debug!("WHIP: the session's end will not be told: {}", chain(&e)))
             .ok();
-        self.note_ice_servers(&answer, told);
+        self.note_ice_servers(&answer);
         let outcome = match self.accept(draft, &answer) {
-            Ok((media, connected)) => self.keep(media, connected, stopping, told).await,
+            // A task of its own once more: after its panic the server is still told of the session's end.
+            Ok((session, connected)) => self.keep(apart(session.run()), connected, &stopping).await,
             Err(e) => e.into(),
         };
         let Some(session) = session else {
@@ -253,42 +273,42 @@ impl Publisher {
         &self,
         draft: Draft,
         answer: &Answer,
-    ) -> Result<(impl Future<Output = Ended>, watch::Receiver<bool>), WhipError> {
+    ) -> Result<(Session, watch::Receiver<bool>), WhipError> {
         let sdp = std::str::from_utf8(&answer.body)
             .map_err(|_| WhipError::BadAnswer("it is no text".into()))?;
         let answer =
             signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
-        let (session, connected) = draft.accept(answer).map_err(|e| {
+        draft.accept(answer).map_err(|e| {
             debug!("WHIP: {e:?}");
             WhipError::BadAnswer(e.to_string())
-        })?;
-        Ok((async { session.run().await.why }, connected))
+        })
     }
 
     async fn keep(
         &self,
-        media: impl Future<Output = Ended>,
+        session: impl Future<Output = Result<Left, Panicked>>,
         mut connected: watch::Receiver<bool>,
-        stopping: &mut watch::Receiver<bool>,
-        told: &mut Told,
+        stopping: &watch::Receiver<bool>,
     ) -> Outcome {
-        let mut media = std::pin::pin!(media);
+        let mut session = std::pin::pin!(session);
         let mut since = None;
         loop {
             tokio::select! {
-                ended = &mut media => {
+                left = &mut session => {
                     let connected_for = since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
-                    return match ended {
-                        Ended::Asked if *stopping.borrow() => Outcome::Stopped,
-                        Ended::NeverConnected => WhipError::NeverConnected.into(),
-                        ended => Outcome::Failed { error: WhipError::Ended(ended), connected_for },
+                    let error = match left.map(|left| left.why) {
+                        Ok(Ended::Asked) if *stopping.borrow() => return Outcome::Stopped,
+                        Ok(Ended::NeverConnected) => WhipError::NeverConnected,
+                        Ok(ended) => WhipError::Ended(ended),
+                        Err(panicked) => panicked.into(),
                     };
+                    return Outcome::Failed { error, connected_for };
                 }
                 is = connected.wait_for(|is| *is), if since.is_none() => {
                     since = Some(Instant::now());
                     if is.is_ok() {
                         info!("WHIP: publishing to {}", name(&self.url));
-                        told.failure = None;
+                        self.told().failure = None;
                         self.set(|report| {
                             report.state = State::Connected;
                             report.sessions += 1;
@@ -353,11 +373,11 @@ impl Publisher {
     }
 
     /// A STUN server's word is in the next offer; for this one it comes too late.
-    fn note_ice_servers(&self, answer: &Answer, told: &mut Told) {
+    fn note_ice_servers(&self, answer: &Answer) {
         for server in ice_servers(&answer.headers) {
             match server {
                 IceServer::Stun(server) => self.server.reflexive.ask_too(server),
-                IceServer::Relay if !std::mem::replace(&mut told.relays, true) => {
+                IceServer::Relay if !std::mem::replace(&mut self.told().relays, true) => {
                     info!(
                         "WHIP: the server offers relays (TURN), which stampcast does not use: UDP must get through to it"
                     );
@@ -379,6 +399,21 @@ impl Publisher {
                 .transpose()
                 .map_err(WhipError::Lost),
         }
+    }
+
+    #[cfg(test)]
+    fn panic_if_told(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let is_to = self
+            .panics
+            .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+        assert!(is_to.is_err(), "injected");
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told
+            .lock()
+            .expect("nothing panics while it holds what was told")
     }
 
     fn set(&self, change: impl FnOnce(&mut Report)) {
@@ -444,6 +479,67 @@ fn name(url: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::webrtc::tests::server;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    /// Where its bytes go does not matter: nothing listens there.
+    fn publisher() -> Arc<Publisher> {
+        let config = config::Whip {
+            url: Secret::new("http://127.0.0.1:9/whip").expect("it fits"),
+            token: None,
+            token_file: None,
+            ca: None,
+        };
+        Arc::new(Publisher::new(Arc::new(server(1)), config).expect("an address"))
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_session_is_a_failed_attempt() {
+        let (publisher, (connected, is_connected)) = (publisher(), watch::channel(true));
+        let (_stop, stopping) = watch::channel(false);
+        let session = apart(async move {
+            tokio::task::yield_now().await;
+            drop(connected);
+            panic!("injected")
+        });
+        let outcome = publisher.keep(session, is_connected, &stopping).await;
+        let Outcome::Failed { error, .. } = outcome else {
+            panic!("nobody stopped it")
+        };
+        assert!(matches!(error, WhipError::Panicked(_)), "{error:?}");
+    }
+
+    /// What panics here is the attempt itself: signalling, HTTP.
+    #[tokio::test]
+    async fn a_panic_in_an_attempt_is_reported_and_followed_by_another() {
+        let publisher = publisher();
+        publisher.panics.store(2, Relaxed);
+        let (stop, stopping) = watch::channel(false);
+        let watching = async {
+            loop {
+                let report = lock(&publisher.report).clone();
+                if report.failures >= 3 {
+                    return report;
+                }
+                if report.failures > 0 && publisher.panics.load(Relaxed) > 0 {
+                    let error = report.error.unwrap_or_default();
+                    assert!(error.contains("panicked"), "{error}");
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let report = tokio::select! {
+            () = publisher.clone().run(stopping) => panic!("it runs until it is stopped"),
+            report = timeout(Duration::from_secs(20), watching) => report.expect("three attempts"),
+        };
+        assert_eq!(publisher.panics.load(Relaxed), 0);
+        let error = report.error.expect("it failed");
+        assert!(
+            !error.contains("panicked"),
+            "the third one fails for what it is: {error}"
+        );
+        drop(stop);
+    }
 
     #[test]
     fn a_secret_path_is_not_named() {

@@ -14,7 +14,7 @@ pub struct Whip {
     /// `None`: off.
     config: Option<config::Whip>,
     webrtc: Arc<WebRtc>,
-    publisher: OnceLock<Publisher>,
+    publisher: OnceLock<Arc<Publisher>>,
 }
 
 impl Whip {
@@ -46,7 +46,7 @@ impl Output for Whip {
     fn open(&self, _: &Context) -> Result<(), OutputError> {
         if let (Some(config), Some(server)) = (&self.config, self.webrtc.server()) {
             let publisher = Publisher::new(server.clone(), config.clone())?;
-            let _ = self.publisher.set(publisher);
+            let _ = self.publisher.set(Arc::new(publisher));
         }
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Output for Whip {
     fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Result<(), OutputError>> {
         async move {
             if let Some(publisher) = self.publisher.get() {
-                publisher.run(cx.stop).await;
+                publisher.clone().run(cx.stop).await;
             }
             Ok(())
         }

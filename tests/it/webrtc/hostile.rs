@@ -225,6 +225,59 @@ fn webrtc_addresses_and_sdp_are_not_logged() {
     }
 }
 
+/// An offer of `peer`'s media with this user fragment and one address.
+fn offer_from(peer: &Peer, ufrag: &str, address: SocketAddr) -> String {
+    let mut offer = peer
+        .offer
+        .replace(attribute(&peer.offer, "a=ice-ufrag:"), ufrag);
+    let (ip, port) = (address.ip(), address.port());
+    let candidate = format!("a=candidate:1 1 udp 2113937151 {ip} {port} typ host\r\n");
+    offer = offer
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("a=candidate:"))
+        .collect();
+    offer.replacen("a=rtcp-mux\r\n", &format!("a=rtcp-mux\r\n{candidate}"), 1)
+}
+
+/// str0m's ICE panics where a check's USERNAME, both user fragments and a colon, is longer than 128 bytes.
+#[test]
+fn webrtc_ice_ufrag_too_long_for_a_check_is_refused() {
+    let program = Program::start(&TEST);
+    let port = program.port();
+    let serve = program.child("stampcast-serve", None);
+    let mut peer = Peer::play(port);
+    assert!(peer.watch(|_| true));
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout is settable");
+    let address = socket.local_addr().expect("it is bound");
+    for length in [3, 112, 256, 1000] {
+        let offer = offer_from(&peer, &"u".repeat(length), address);
+        let answer = request(port, "POST", "/whep", "application/sdp", &offer);
+        assert_eq!(answer.status, 400, "{length}: {}", answer.body);
+        assert!(answer.body.contains("a=ice-ufrag"), "{}", answer.body);
+    }
+    // The longest is checked.
+    let longest = "u".repeat(111);
+    let offer = offer_from(&peer, &longest, address);
+    let answer = request(port, "POST", "/whep", "application/sdp", &offer);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let username = format!("{longest}:{}", attribute(&answer.body, "a=ice-ufrag:"));
+    assert_eq!(username.len(), 128);
+    let mut check = [0; 2048];
+    let length = socket.recv(&mut check).expect("a check comes");
+    assert!(
+        check[..length]
+            .windows(username.len())
+            .any(|part| part == username.as_bytes())
+    );
+    assert!(peer.watch(|_| true), "who plays plays on");
+    assert_eq!(program.child("stampcast-serve", None), serve);
+    let log = program.lines().join("\n");
+    assert!(!log.contains("panicked") && !log.contains("uuu"), "{log}");
+}
+
 /// Those of some connections that the server has not closed.
 fn open(connections: &mut Vec<TcpStream>) -> usize {
     connections.retain_mut(

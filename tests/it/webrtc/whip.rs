@@ -2,9 +2,11 @@
 //! those that refuse.
 
 use super::peer::{Peer, request};
+use crate::common::viewer::Viewer;
 use crate::common::{PATIENCE, Program, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 const TEST: [&str; 6] = [
     "--camera-type",
@@ -152,6 +154,48 @@ fn whip_media_server_gets_the_stream_with_timestamps_and_a_bye() {
 #[test]
 fn whip_media_server_without_feedback_gets_the_stream() {
     is_published(true);
+}
+
+/// With such a user fragment str0m's ICE would panic at its first check.
+#[test]
+fn an_answer_out_of_bounds_is_a_failed_attempt_and_viewers_do_not_notice() {
+    let sink = Sink::new();
+    let url = sink.url();
+    let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
+    let serve = program.child("stampcast-serve", None);
+    let mut viewer = Viewer::connect(&program.url(""));
+    viewer.frame();
+    let mut attempts = Vec::new();
+    while attempts.len() < 4 {
+        let asked = sink.next();
+        if asked.head.starts_with("DELETE ") {
+            asked.answer("200 OK", "", "");
+            continue;
+        }
+        attempts.push(Instant::now());
+        let peer = Peer::serve(&asked.body, false);
+        let ufrag = peer
+            .answer
+            .lines()
+            .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+            .expect("it has one");
+        // Candidates name it too: those of another are left out.
+        let answer = peer.answer.replace(ufrag, &"U".repeat(300));
+        assert!(answer.contains("a=candidate:") && answer.contains("UUU"));
+        let headers = "Location: /1\r\nContent-Type: application/sdp\r\n";
+        asked.answer("201 Created", headers, &answer);
+        viewer.frame();
+    }
+    // At least half of 1, 2 and 4 s.
+    let waits: Duration = attempts.windows(2).map(|w| w[1] - w[0]).sum();
+    assert!(waits >= Duration::from_millis(3500), "{attempts:?}");
+    viewer.frame();
+    assert_eq!(program.child("stampcast-serve", None), serve);
+    program.line(&["WARN", "WHIP", "answer cannot be used", "a=ice-ufrag"]);
+    let log = program.lines();
+    let lines = log.iter().filter(|line| line.contains("WHIP: http"));
+    assert_eq!(lines.count(), 1, "{log:?}");
+    assert!(!log.join("\n").contains("panicked"), "{log:?}");
 }
 
 #[test]
