@@ -1,6 +1,8 @@
 //! Fuzzed: what strangers send to the one port, over UDP and TCP, up to str0m; and what comes as text: offers, answers, `Link`
 //! and `Location` headers. (What is within DTLS, str0m takes apart, fuzzed by its project; HTTP's syntax is hyper's.)
 
+mod peer;
+
 use super::demux::Routes;
 use super::ice_tcp;
 use super::signalling::{check, check_answer};
@@ -89,8 +91,8 @@ impl Shared {
             .enable_opus(true, false)
     }
 
-    /// A session that has answered and waits for its peer.
-    fn session(&self) -> Rtc {
+    /// A session with our addresses, before any offer.
+    fn ours(&self) -> Rtc {
         let credentials = IceCreds {
             ufrag: NAMES[0].into(),
             pass: PASSWORD.into(),
@@ -105,6 +107,12 @@ impl Shared {
         ] {
             rtc.add_local_candidate(candidate.expect("an address"));
         }
+        rtc
+    }
+
+    /// A session that has answered and waits for its peer.
+    fn session(&self) -> Rtc {
+        let mut rtc = self.ours();
         rtc.sdp_api()
             .accept_offer(check(OFFER).expect("an offer"))
             .expect("it is answered");
@@ -117,11 +125,15 @@ pub fn datagrams(bytes: &[u8]) {
     SHARED.with(|shared| World::new(shared).run(bytes));
 }
 
-/// What str0m does with strangers' words; the first byte says which: an offer, an answer, or datagrams, as above.
+/// What str0m does with strangers' words; the first byte says which: a peer made of fields, an offer, an answer, or datagrams, as
+/// above.
 pub fn session(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else {
         return;
     };
+    if kind & 0xc0 == 0x40 {
+        return SHARED.with(|shared| peer::run(shared, &mut Input(bytes)));
+    }
     match (kind % 4, std::str::from_utf8(bytes)) {
         (0, Ok(offer)) => drop(answer(offer)),
         (1, Ok(answer)) => accept(answer),
