@@ -8,6 +8,7 @@
 //! ```
 
 pub mod bitrate_control;
+pub mod checks;
 pub mod clock_shift;
 pub mod demux;
 pub mod fields;

@@ -3,6 +3,7 @@
 
 use super::Hearing;
 use super::bitrate_control::Share;
+use super::checks::Checks;
 use super::clock_shift::Shift;
 use super::demux::Routes;
 use super::sessions::{Kind, Place};
@@ -76,6 +77,7 @@ pub struct Session {
     audio: Option<Track>,
     subscription: Option<Subscription>,
     sound_clock: SoundClock,
+    checks: Checks,
 }
 
 /// One medium on its way to the peer.
@@ -107,6 +109,7 @@ impl Session {
             audio: None,
             subscription: None,
             sound_clock: SoundClock::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -199,6 +202,7 @@ impl Session {
             match self.rtc.poll_output()? {
                 Output::Timeout(deadline) => return Ok(self.ends.shift.undo(deadline)),
                 Output::Transmit(out) => {
+                    self.checks.sent(&out.contents);
                     if self.ends.place.kind == Kind::Whip {
                         // A media server with ICE-lite (RFC 8445, section 2.5) asks nothing, so only its answers show where it is.
                         // A viewer's candidates are a stranger's word: one that named another viewer's address would get what
@@ -287,8 +291,8 @@ impl Session {
     }
 
     fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
-        if is_media(&datagram.bytes) {
-            // Nothing is received, whatever a peer sends.
+        // Of media nothing is received, whatever a peer sends.
+        if is_media(&datagram.bytes) || !self.checks.accept(&datagram.bytes) {
             return Ok(());
         }
         // What is neither STUN nor DTLS nor RTCP is not for us.

@@ -43,6 +43,11 @@ impl<'a> Message<'a> {
         self.kind & 0x0110 == 0
     }
 
+    /// Whether it answers: success or error.
+    pub fn is_response(&self) -> bool {
+        self.kind & 0x0100 != 0
+    }
+
     /// Types and values, up to the first that does not fit.
     pub fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
         let mut rest = self.attributes;
