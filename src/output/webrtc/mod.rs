@@ -431,7 +431,7 @@ impl Server {
 
     /// `now`: by str0m's clock.
     fn rtc(&self, config: RtcConfig, now: Instant) -> Rtc {
-        let mut config = config
+        let mut config = without_transport_feedback(config)
             .set_dtls_cert(self.certificate.clone())
             .set_stats_interval(Some(REPORTS))
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
@@ -446,6 +446,21 @@ impl Server {
         }
         rtc
     }
+}
+
+/// Nothing here uses transport-wide feedback, the rate follows receiver reports; and str0m 0.25 panics at such a report that has a
+/// run of no packets (`TwccIter::next`) once it has numbered packets for it.
+fn without_transport_feedback(mut config: RtcConfig) -> RtcConfig {
+    let kept: Vec<_> = config
+        .extension_map()
+        .iter()
+        .map(|(id, extension)| (id, extension.clone()))
+        .filter(|(_, extension)| *extension != Extension::TransportSequenceNumber)
+        .collect();
+    kept.into_iter()
+        .fold(config.clear_extension_map(), |config, (id, extension)| {
+            config.set_extension(id, extension)
+        })
 }
 
 /// Where a peer can find us: over UDP and, for those whom UDP does not reach, TCP. `addresses` are those of the port.
