@@ -1,7 +1,7 @@
-//! The log line of a panic: where it happened, however often it happens. Knows nothing of what panicked.
+//! The panic hook: one log line with the location, rate-limited per location.
 //!
-//! A panic in a task ends that task alone: tokio catches it, and whoever owns the task sees it end. The line here is the only one
-//! about the panic itself; owners do not log it again.
+//! A panic in a task ends only that task: tokio catches it, and the task's owner sees it end. The hook's line is the only one about
+//! the panic itself; owners do not log it again.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
@@ -53,13 +53,13 @@ pub fn install() {
 struct Repeats(HashMap<String, Repeat>);
 
 struct Repeat {
-    told: Instant,
-    /// Since then.
-    untold: u64,
+    logged: Instant,
+    /// Panics since then.
+    suppressed: u64,
 }
 
 impl Repeats {
-    /// Counts a panic. `Some`: a line is due, and so many panics of this location had none.
+    /// Counts a panic. `Some(n)`: a line is due, and n panics at this location were not logged since the last one.
     fn is_due(&mut self, location: &str, now: Instant) -> Option<u64> {
         let is_known = self.0.contains_key(location);
         let key = if is_known || self.0.len() < LOCATIONS {
@@ -69,22 +69,22 @@ impl Repeats {
         };
         let Some(repeat) = self.0.get_mut(key) else {
             let first = Repeat {
-                told: now,
-                untold: 0,
+                logged: now,
+                suppressed: 0,
             };
             self.0.insert(key.to_owned(), first);
             return Some(0);
         };
-        if now.saturating_duration_since(repeat.told) < AGAIN {
-            repeat.untold += 1;
+        if now.saturating_duration_since(repeat.logged) < AGAIN {
+            repeat.suppressed += 1;
             return None;
         }
-        repeat.told = now;
-        Some(std::mem::take(&mut repeat.untold))
+        repeat.logged = now;
+        Some(std::mem::take(&mut repeat.suppressed))
     }
 }
 
-/// A file of a dependency from its crate's name on: where the registry was when the program was built says nothing.
+/// Removes the registry's path on the build machine from a dependency's file name.
 fn in_crate(file: &str) -> &str {
     let beyond = file.split_once("/registry/src/").map(|(_, file)| file);
     beyond

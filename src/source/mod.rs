@@ -128,7 +128,9 @@ pub fn open_audio(
                 Some(SourceIdentity::Alsa(microphone)) => Some(microphone),
                 _ => None,
             };
-            Box::new(alsa::microphone::MicrophoneSource::open(which, audio, known)?)
+            Box::new(alsa::microphone::MicrophoneSource::open(
+                which, audio, known,
+            )?)
         }
         AudioSourceConfig::Test => Box::new(test_pattern::tone::ToneSource::open(
             audio.rate_hz.unwrap_or(TONE_HZ),

@@ -1,10 +1,10 @@
-//! Work that reads what a peer sends, in a task of its own: its panic ends that work and nothing else. Knows no work.
+//! Runs work that parses a peer's input in a task of its own: a panic ends that work and nothing else.
 
 use tokio::task::JoinSet;
 
 /// The panic hook has logged where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task panicked; please report the log line that says where")]
+#[error("the task panicked; please report the log line with the location")]
 pub struct Panicked;
 
 /// Runs `work` in a task, which is aborted when this is dropped.
