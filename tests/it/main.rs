@@ -1,5 +1,5 @@
 //! The integration tests, as one program: each program more would be linked with the whole library
-//! once more. Tests that need a process of their own are programs of their own (`ring_kill`), as
+//! once more. Tests that need a process of their own are programs of their own (`forks`), as
 //! are those for the test machine (`vm`).
 //!
 //! Each test starts the servers that it asks, on ports of their own; none changes this process's

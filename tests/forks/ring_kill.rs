@@ -1,7 +1,6 @@
 //! A ring whose writer process is killed (SIGKILL) 1,000 times at random points while a reader
 //! reads: every packet that arrives is whole, numbers only grow, and the ring goes on after each
-//! restart. Its own `main`: it forks, so it must be a process with one thread.
-#![allow(unsafe_code)]
+//! restart.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +14,7 @@ const KILLS: u32 = 1_000;
 /// For a life to deliver its first packet: far more than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn main() {
+pub fn writer_killed_anywhere_leaves_whole_records() {
     // Short of packets, short of bytes, and as roomy as a video ring in small.
     let mut rings = [(3, 1 << 20), (1_000, 20_000), (50, 1 << 20)].map(|(packets, bytes)| {
         let ring = SharedRing::create("kill", RingLimits { packets, bytes }).expect("a small ring");
