@@ -113,24 +113,11 @@ impl Config {
             .flatten()
     }
 
-    /// Files that the server reads again while it runs; its sandbox leaves them readable.
-    pub fn server_files(&self) -> Vec<&Path> {
-        let tls = self
-            .tls
-            .iter()
-            .flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
-        let whip = self
-            .webrtc
-            .iter()
-            .flat_map(|webrtc| &webrtc.whip)
-            .flat_map(|whip| [whip.token_file.as_deref(), whip.ca.as_deref()]);
-        self.access
-            .token_file
-            .as_deref()
-            .into_iter()
-            .chain(tls)
-            .chain(whip.flatten())
-            .collect()
+    /// Files that the server reads again while it runs. Outputs may have further ones.
+    pub fn server_files(&self) -> impl Iterator<Item = PathBuf> {
+        let tls = self.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+        let files = self.access.token_file.iter().chain(tls);
+        files.cloned()
     }
 }
 

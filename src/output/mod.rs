@@ -96,7 +96,9 @@ pub struct Address {
 /// Files of an output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
+    /// Readable, also after they were replaced.
     pub read: Vec<PathBuf>,
+    /// Directories in which files may be read, made, written and removed.
     pub write: Vec<PathBuf>,
 }
 
@@ -142,13 +144,17 @@ fn webrtc_outputs(_: &Config) -> [Arc<dyn Output>; 0] {
     []
 }
 
-/// What all outputs together read of one stream: each encoding has a ring, and an encoder while
-/// somebody reads it. In the order of [`all`].
-pub fn encodings(config: &Config, camera: &CameraConfig, kind: MediaKind) -> Vec<Encoding> {
+/// What all outputs together read of a camera's streams: each encoding has a ring, and an encoder
+/// while somebody reads it. In the order of [`all`].
+pub fn encodings(config: &Config, camera: &CameraConfig) -> Vec<Encoding> {
     let mut encodings = Vec::new();
     for output in all(config) {
         for &encoding in output.needs(camera) {
-            if encoding.kind() == kind && !encodings.contains(&encoding) {
+            let has_stream = match encoding.kind() {
+                MediaKind::Video => camera.video.is_some(),
+                MediaKind::Audio => camera.audio.is_some(),
+            };
+            if has_stream && !encodings.contains(&encoding) {
                 encodings.push(encoding);
             }
         }

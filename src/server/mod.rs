@@ -6,6 +6,8 @@ mod new_cameras;
 mod status_line;
 mod tasks;
 
+pub use crate::output::Files;
+
 use crate::api::Api;
 use crate::config::Config;
 use crate::http;
@@ -15,8 +17,9 @@ use crate::http::tls::Tls;
 use crate::ipc::ServerEnds;
 use crate::ipc::descriptors::DescriptorReceiver;
 use crate::ipc::ring::StatusWriter;
-use crate::media::StreamId;
+use crate::config::CameraConfig;
 use crate::media::clock::Clock;
+use crate::media::{Encoding, StreamId};
 use crate::output;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -63,6 +66,18 @@ impl ServeError {
     pub fn is_unusable_file(&self) -> bool {
         !matches!(self, Self::Failed { .. } | Self::NoCamera)
     }
+}
+
+/// The encodings of a camera's streams that the outputs read: a ring is made for each.
+pub fn encodings(config: &Config, camera: &CameraConfig) -> Vec<Encoding> {
+    output::encodings(config, camera)
+}
+
+/// Files that the server uses while it runs: its sandbox leaves them accessible.
+pub fn files(config: &Config) -> Files {
+    let mut files = output::files(config);
+    files.read.extend(config.server_files());
+    files
 }
 
 /// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread: measured, one beat two on CPU.

@@ -75,7 +75,7 @@ impl ChildContext {
         let enter = || {
             let memory = capabilities::keep_memory_private().map_err(SandboxError::Memory);
             let capabilities = capabilities::keep_only(&SERVER_CAPABILITIES);
-            let files = sandbox::without_files(&self.config.server_files());
+            let files = sandbox::without_files(&crate::server::files(&self.config));
             memory
                 .and(capabilities.map_err(SandboxError::Capabilities))
                 .and(files)

@@ -5,6 +5,7 @@
 //! Best effort: without Landlock (Linux 5.13), without seccomp, or on an architecture without a
 //! filter, a child keeps its rights, and the caller logs that.
 
+use crate::server::Files;
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
@@ -62,27 +63,37 @@ impl SandboxError {
     }
 }
 
-/// Enters the server's sandbox: it can open no files except those in the directories of `files` (the
-/// token, the certificate) and those of name resolution, no device; it starts no program, connects
-/// to no UNIX socket, signals no process outside, and gains no privilege. What is open stays open.
+/// Enters the server's sandbox: it can open no files except those in the directories of `files.read`
+/// (the token, the certificate), in `files.write`, and those of name resolution, no device; it
+/// starts no program, connects to no UNIX socket, signals no process outside, and gains no
+/// privilege. What is open stays open.
 ///
 /// The directories, not the files: a renewed file is put in place by rename, and is another file.
 ///
 /// # Errors
 /// A part is not available; the others are in force.
-pub fn without_files(files: &[&Path]) -> Result<(), SandboxError> {
+pub fn without_files(files: &Files) -> Result<(), SandboxError> {
     let services = local_filter()
         .map_err(SandboxError::from)
         .and_then(|filter| Ok(apply_filter(&filter)?));
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let ours: BTreeSet<PathBuf> = files.iter().flat_map(|f| directories(f)).collect();
+    let write = read
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    let ours: BTreeSet<PathBuf> = files.read.iter().flat_map(|f| directories(f)).collect();
     let theirs = RESOLVER_AND_CA.into_iter().map(PathBuf::from);
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_CHECKED))?
         .scope(Scope::from_all(ABI_CHECKED))?
         .create()?
-        .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?;
+        .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?
+        .add_rules(path_beneath_rules(&files.write, write))?;
     let files = rules
         .restrict_self()
         .map_err(SandboxError::from)

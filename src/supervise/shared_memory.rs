@@ -3,10 +3,10 @@
 
 use super::child_id::ChildId;
 use super::restart_policy::Health;
-use crate::config::{CameraConfig, Config};
+use crate::config::Config;
 use crate::ipc::StreamMemory;
 use crate::ipc::ring::{RingLimits, SharedStatus, StatusReader};
-use crate::media::{CameraId, Encoding, MediaKind, StreamId, WorkerState};
+use crate::media::{CameraId, MediaKind, StreamId, WorkerState};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -21,27 +21,13 @@ pub struct SharedMemory {
     pub(super) streams: BTreeMap<StreamId, StreamMemory>,
 }
 
-/// The encodings of a camera's streams: a ring is made for each.
-pub fn encodings(config: &Config, camera: &CameraConfig) -> Vec<Encoding> {
-    let with_webrtc = |encoding| config.webrtc.is_some().then_some(encoding);
-    let video = camera
-        .video
-        .iter()
-        .flat_map(|_| [Some(Encoding::Jpeg), with_webrtc(Encoding::H264)]);
-    let audio = camera
-        .audio
-        .iter()
-        .flat_map(|_| [Some(Encoding::Pcm), with_webrtc(Encoding::Opus)]);
-    video.chain(audio).flatten().collect()
-}
-
 impl SharedMemory {
     /// # Errors
     /// Those of memfd_create(2), mmap(2) and eventfd(2).
     pub fn create(config: &Config) -> io::Result<Self> {
         let mut streams = BTreeMap::new();
         for camera in &config.cameras {
-            let encodings = encodings(config, camera);
+            let encodings = crate::server::encodings(config, camera);
             let video = camera
                 .video
                 .iter()

@@ -12,6 +12,7 @@ mod access;
 mod architecture;
 mod autobahn;
 mod bytes;
+mod cameras;
 mod failing_camera;
 mod hostile;
 mod limits;

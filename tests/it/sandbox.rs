@@ -4,6 +4,7 @@
 
 use crate::common::viewer::Viewer;
 use crate::common::{Program, until};
+use stampcast::server::Files;
 use stampcast::supervise::sandbox::{without_files, without_network};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -126,7 +127,7 @@ fn sandbox_server_reaches_no_unix_socket_and_keeps_the_network() {
     let service = std::os::unix::net::UnixListener::bind(&path).expect("it is new");
     apart(move || {
         assert!(UnixStream::connect(&path).is_ok(), "before");
-        without_files(&[]).expect("this kernel has what it takes");
+        without_files(&Files::default()).expect("this kernel has what it takes");
         assert!(denied(UnixStream::connect(&path)));
         assert!(denied(UnixDatagram::unbound()));
         assert!(
@@ -165,7 +166,7 @@ fn sandbox_children_cannot_inject_terminal_input() {
     let said = move |request| {
         Errno::result(unsafe { libc::ioctl(null.as_raw_fd(), request, c"x".as_ptr()) }).err()
     };
-    for enter in [|| without_network(), || without_files(&[])] {
+    for enter in [|| without_network(), || without_files(&Files::default())] {
         let said = said.clone();
         apart(move || {
             assert_eq!(
@@ -250,7 +251,11 @@ fn sandbox_server_reads_only_its_files_including_renewed_ones() {
         .expect("sleep starts");
     let other_pid = nix::unistd::Pid::from_raw(other.id() as i32);
     let server = std::thread::spawn(move || {
-        without_files(&[&own]).expect("this kernel has what it takes");
+        without_files(&Files {
+            read: vec![own.clone()],
+            ..Files::default()
+        })
+        .expect("this kernel has what it takes");
         let signalled = nix::sys::signal::kill(other_pid, nix::sys::signal::Signal::SIGKILL);
         assert_eq!(
             signalled,

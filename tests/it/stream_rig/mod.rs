@@ -41,8 +41,11 @@ pub const QUEUE: u32 = 50;
 
 pub struct Rig {
     pub address: SocketAddr,
+    /// Of the first camera.
     pub video: Source,
     pub audio: Source,
+    /// The video of the other cameras.
+    pub others: Vec<Source>,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
 }
@@ -71,13 +74,20 @@ impl Rig {
         let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
         let status = SharedStatus::create("server", &[]).unwrap().writer();
-        let stream = |kind| StreamId {
-            camera: CameraId::main(),
+        let stream = |camera: &CameraConfig, kind| StreamId {
+            camera: camera.id.clone(),
             kind,
         };
-        let mut streams = BTreeMap::from([(stream(MediaKind::Video), video_worker)]);
+        let first = &config.cameras[0];
+        let mut streams = BTreeMap::from([(stream(first, MediaKind::Video), video_worker)]);
         if sound {
-            streams.insert(stream(MediaKind::Audio), audio_worker);
+            streams.insert(stream(first, MediaKind::Audio), audio_worker);
+        }
+        let mut others = Vec::new();
+        for camera in &config.cameras[1..] {
+            let (video, worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
+            streams.insert(stream(camera, MediaKind::Video), worker);
+            others.push(video);
         }
         let inputs = ServeInputs {
             listener,
@@ -95,13 +105,18 @@ impl Rig {
             address,
             video,
             audio,
+            others,
             stop: Some(stop),
             server: Some(server),
         }
     }
 
     pub async fn connect(&self, query: &str) -> Viewer {
-        let url = format!("ws://{}/stream{query}", self.address);
+        self.connect_to(&format!("/stream{query}")).await
+    }
+
+    pub async fn connect_to(&self, path: &str) -> Viewer {
+        let url = format!("ws://{}{path}", self.address);
         let (socket, _) = patient(tokio_tungstenite::connect_async(url))
             .await
             .unwrap();

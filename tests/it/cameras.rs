@@ -1,0 +1,98 @@
+//! Several cameras in one server: each has its addresses, and all have one clock.
+
+use crate::stream_rig::{Rig, config, until};
+use serde_json::Value;
+use stampcast::config::{CameraConfig, Config, Limits, VideoConfig};
+use stampcast::media::{CameraId, MonoNs};
+use stampcast::wire::{self, Message};
+
+fn two_cameras() -> Config {
+    let mut config = config(true);
+    let camera = |name| CameraId::new(name).expect("a camera's name");
+    config.cameras[0].id = camera("left");
+    config.cameras.push(CameraConfig {
+        id: camera("right"),
+        video: Some(VideoConfig::default()),
+        audio: None,
+    });
+    config
+}
+
+async fn json(rig: &Rig, path: &str) -> Value {
+    serde_json::from_str(&rig.get(path).await.1).expect("JSON")
+}
+
+async fn wait_for_viewers(rig: &Rig, path: &str, count: u64) {
+    until(async || json(rig, path).await["viewers"] == count).await;
+}
+
+#[tokio::test]
+async fn cameras_each_has_its_stream_and_the_first_has_the_plain_one() {
+    let mut rig = Rig::of(two_cameras(), Limits::default()).await;
+    let mut viewers = Vec::new();
+    for path in ["/left/stream?audio=0", "/right/stream", "/stream?audio=0"] {
+        viewers.push(rig.connect_to(path).await);
+    }
+    wait_for_viewers(&rig, "/info", 2).await;
+    wait_for_viewers(&rig, "/right/info", 1).await;
+    let now = MonoNs::now();
+    rig.video.push_at(now, b"of the left");
+    rig.others[0].push_at(now, b"of the right");
+    let mut frames = Vec::new();
+    for viewer in &mut viewers {
+        let text = viewer.text().await;
+        let Ok(Message::Video { stamp, jpeg, .. }) = wire::text::decode(&text) else {
+            panic!("no frame: {text}");
+        };
+        frames.push((stamp, String::from_utf8_lossy(&jpeg).into_owned()));
+    }
+    let (stamp, _) = frames[0];
+    let expected = ["of the left", "of the right", "of the left"];
+    assert_eq!(
+        frames,
+        expected.map(|text| (stamp, text.to_owned())),
+        "captured at one instant"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn cameras_unknown_name_is_404_with_the_names() {
+    let mut rig = Rig::of(two_cameras(), Limits::default()).await;
+    for path in [
+        "/nope/stream",
+        "/nope/stream.mjpg",
+        "/nope/snapshot.jpg",
+        "/nope/audio.wav",
+        "/nope/info",
+        "/nope/state",
+        "/nope/",
+    ] {
+        let (status, body) = rig.get(path).await;
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        let error = body["error"].as_str().expect("an error");
+        assert_eq!(status, 404, "{path}");
+        assert!(
+            error.contains("\"nope\"") && error.contains("left, right"),
+            "{path}: {error}"
+        );
+    }
+    assert_eq!(rig.get("/right/audio.wav").await.0, 404, "it has no audio");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn cameras_metrics_are_labelled_with_their_names() {
+    let mut rig = Rig::of(two_cameras(), Limits::default()).await;
+    let (_, metrics) = rig.get("/metrics").await;
+    for row in [
+        "stampcast_viewers{camera=\"left\"} 0",
+        "stampcast_viewers{camera=\"right\"} 0",
+        "stampcast_source_up{camera=\"right\",stream=\"video\"} 1",
+        "stampcast_source_up{camera=\"left\",stream=\"audio\"} 1",
+        "stampcast_packets_total{camera=\"right\",encoding=\"jpeg\"} 0",
+    ] {
+        assert!(metrics.contains(row), "{row} is not in\n{metrics}");
+    }
+    rig.stop().await;
+}
