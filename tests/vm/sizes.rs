@@ -102,7 +102,7 @@ fn hdmi_input_signal_change_reopens_the_device() {
         "input's signal changed, to next picture",
         seconds_since(began),
     );
-    program.wait_for_line(line, &["changed its size", "opened anew"]);
+    program.wait_for_line(line, &["size of its input signal changed", "reopening"]);
     assert_eq!(program.worker("stampcast-video"), worker);
     program.stop();
 }
