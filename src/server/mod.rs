@@ -9,6 +9,7 @@ mod tasks;
 pub use crate::output::Files;
 
 use crate::api::Api;
+use crate::config::CameraConfig;
 use crate::config::Config;
 use crate::http;
 use crate::http::HttpConfig;
@@ -17,7 +18,6 @@ use crate::http::tls::Tls;
 use crate::ipc::ServerEnds;
 use crate::ipc::descriptors::DescriptorReceiver;
 use crate::ipc::ring::StatusWriter;
-use crate::config::CameraConfig;
 use crate::media::clock::Clock;
 use crate::media::{Encoding, StreamId};
 use crate::output;
