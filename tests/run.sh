@@ -144,8 +144,8 @@ stage_test() {
 }
 
 stage_doc() {
-    # The rooms' own headers speak of their private files, and `--help` shows addresses as they are typed. With the examples, because
-    # they need the tests' dependencies: without, thirty crates would be checked anew with fewer features.
+    # Headers of folders link to private items, and `--help` shows addresses as they are typed. With the examples: they need the
+    # tests' dependencies, without which thirty crates would be checked again with fewer features.
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links -A rustdoc::bare-urls" \
         cargo doc --locked --no-deps --document-private-items --lib --examples
     cargo test --locked --doc
@@ -161,7 +161,7 @@ stage_miri() {
     cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ipc::ring::core_tests
 }
 
-# What a mutation of the corpora finds in a fixed number of runs; longer: tests/fuzz.sh 10000000.
+# A fixed number of mutations of the corpora; longer: tests/fuzz.sh 10000000.
 stage_fuzz() {
     tests/fuzz.sh 20000
 }
@@ -187,12 +187,12 @@ stage_examples() {
     tests/examples.sh "$(released_program)" target/debug/examples/read_stream
 }
 
-# The programs that people point at such a server: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
+# Clients that people use with such a server: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
 stage_clients() {
     tests/clients.sh "$(released_program)"
 }
 
-# Other makers' WebRTC: aiortc, GStreamer.
+# WebRTC with other implementations: aiortc, GStreamer.
 stage_peers() {
     tests/peers.sh "$(released_program)"
 }

@@ -1,4 +1,4 @@
-//! Sound arrives whole: every sample that was played, at its frequency.
+//! Audio is complete: every sample that was played, at its frequency.
 
 use crate::cameras::Vivid;
 use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
@@ -7,8 +7,7 @@ use crate::viewer::{Body, Sound, Viewer};
 use crate::{figure, unix_ns};
 use std::process::{Child, Command, Stdio};
 
-/// Not a divisor of the rate: no number of lost samples below a second leaves the wave where it
-/// was.
+/// Not a divisor of the rate: no loss of less than a second leaves the phase unchanged.
 const TONE_HZ: f64 = 997.0;
 const SECONDS: usize = 10;
 
@@ -64,8 +63,8 @@ fn audio_tone_keeps_its_frequency_with_no_sample_lost() {
         "the wave is broken by {worst}: samples are missing or altered"
     );
 
-    // What is left is the clock: so many samples, each a known part of a cycle, in so much time by
-    // the stamps.
+    // Last, the clock: the number of samples, each a known part of a cycle, in the time between the
+    // timestamps.
     let last = &packets[packets.len() - 1];
     let seconds = (last.stamp_ns - packets[0].stamp_ns) as f64 / 1e9;
     let frequency =
@@ -132,7 +131,7 @@ impl Drop for Busy {
 fn audio_busy_machine_for_a_minute_has_no_overrun() {
     const MINUTE: usize = 60;
     let _camera = Vivid::ready(0);
-    // Silence: the player itself may fall behind, and then the loopback's other end is silent too.
+    // Silence is accepted: the player may fall behind, and then the loopback delivers silence.
     let program = Program::start(&format!(
         "--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));

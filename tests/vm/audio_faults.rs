@@ -1,5 +1,5 @@
-//! Microphones that vanish, stall, overrun or are taken; and that the loss of the one stream never
-//! touches the other.
+//! Microphones that are unplugged, stall, overrun or are busy; and that a fault of one stream never
+//! affects the other.
 
 use crate::cameras::{Usb, Vivid};
 use crate::continuity::{ContinuityMonitor, Stream};
@@ -10,11 +10,11 @@ use crate::{figure, seconds_since, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::time::{Duration, Instant};
 
-/// A camera that an emulated processor serves without losing a frame, whatever else it has to do.
+/// A camera slow enough for an emulated processor never to lose a frame.
 const EASY_CAMERA: &str = "--camera-type usb --device-id 0 --width 320 --height 180 --fps 10";
 
-/// A program with that camera and this microphone, a viewer that both streams have reached, and
-/// somebody who watches the picture alone.
+/// A program with that camera and this microphone, a viewer of both streams, and a monitor of the
+/// video.
 fn watched(microphone: &str) -> (Program, Viewer, ContinuityMonitor) {
     let program = Program::start(&format!(
         "{EASY_CAMERA} --enable-audio --audio-name {microphone}"
@@ -49,7 +49,7 @@ fn microphone_unplugged_recovers_and_video_is_continuous() {
     program.stop();
 }
 
-/// A silent stall: the driver reports no error, there is just no sound.
+/// A stall without an error: the driver just delivers no audio.
 #[test]
 fn microphone_stalled_recovers_and_video_is_continuous() {
     let _camera = Vivid::ready(0);
@@ -100,8 +100,8 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
     program.stop();
 }
 
-/// The worker is frozen until the kernel says that its ring of a second has overflowed, and not for
-/// so long that it is replaced.
+/// The worker is frozen until the kernel reports an overrun of its buffer of a second, but not so
+/// long that it is replaced.
 #[test]
 fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     let _camera = Vivid::ready(0);
@@ -115,7 +115,7 @@ fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     kill(worker, Signal::SIGCONT).expect("the worker is there");
     let healed = Instant::now();
 
-    // The gap stands before the first packet after it.
+    // The gap event precedes the first packet after it.
     let mut before = viewer.sound();
     let mut told = None;
     let after = viewer.wait("sound after the overrun", |packet| {

@@ -61,7 +61,7 @@ impl Vivid {
     }
 }
 
-/// A test that panics leaves the camera as the next one needs it.
+/// A test that panics leaves the camera usable for the next one.
 impl Drop for Vivid {
     fn drop(&mut self) {
         if !self.node().exists() {

@@ -1,4 +1,4 @@
-//! The system's clock set for real, by an hour, under a running program.
+//! The system clock really set, by an hour, while the program runs.
 
 use crate::cameras::Vivid;
 use crate::microphones::{LOOPBACK_MICROPHONE, Player};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 /// The target is 1 s.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
-/// What came of one stream.
+/// What was received of one stream.
 #[derive(Default)]
 struct Stream {
     packets: u32,
     last_ns: Option<i64>,
-    /// The steps that were told, seconds.
+    /// The reported steps, seconds.
     steps: Vec<f64>,
-    /// The last of them, until the packet behind it has come.
+    /// The last of them, until the packet after it has arrived.
     told: Option<f64>,
 }
 
@@ -60,7 +60,7 @@ fn watch(viewer: &mut Viewer, streams: &mut [Stream; 2], done: impl Fn(&Stream) 
     }
 }
 
-/// Back again, too, so that later tests find the time as it was.
+/// Set back, too, for the tests that follow.
 #[test]
 fn clock_step_of_an_hour_is_reported_within_a_second_and_viewers_stay() {
     let _camera = Vivid::ready(0);

@@ -1,5 +1,5 @@
-//! Devices as their users choose and set them: what `--list-devices` says of real ones, a
-//! microphone by its number there, a camera's controls.
+//! Choosing and setting devices: `--list-devices`, a microphone by its number there, a camera's
+//! controls.
 
 use crate::cameras::{Usb, Vivid};
 use crate::microphones::{AlsaProgram, LOOPBACK_MICROPHONE, Player, RATE_HZ};
@@ -88,8 +88,8 @@ fn microphone_chosen_by_number_has_the_requested_rate_and_channels() {
         "--camera-type none --enable-audio --audio-device {} --audio-channels 2 --audio-samplerate 16000",
         loopback_number(&list_devices())
     );
-    // The loopback captures as is played into it. First one channel at 48 kHz, of which the program
-    // makes what is asked.
+    // The loopback captures in the player's format. First one channel at 48 kHz, which the program
+    // converts.
     let player = Player::play(move |n| wave(n, RATE_HZ));
     let program = Program::start(&options);
     let (left, right) = a_second_of_it(&program);
@@ -105,7 +105,7 @@ fn microphone_chosen_by_number_has_the_requested_rate_and_channels() {
     program.stop();
     drop(player);
 
-    // Then just that, with nothing on the right.
+    // Then the requested format, with silence on the right.
     let stereo = (0..16_000 * 120)
         .flat_map(|n| [wave(n, 16_000), 0])
         .flat_map(i16::to_le_bytes)
@@ -124,8 +124,8 @@ fn microphone_chosen_by_number_has_the_requested_rate_and_channels() {
     program.stop();
 }
 
-/// A second of what the program gives from when the tone is heard, left and right; another where
-/// the emulator stood still, so that the player ran dry or the program lost sound.
+/// A second of the program's audio from the tone's begin on, left and right; another one where the
+/// emulator stood still, so that the player underran or the program lost audio.
 fn a_second_of_it(program: &Program) -> (Vec<i16>, Vec<i16>) {
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     // In each 5 ms, which are two periods of it.

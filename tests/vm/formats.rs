@@ -1,5 +1,5 @@
-//! Every pixel format of a camera gives the right picture, turned and mirrored as asked: four
-//! quarters of known colours come out where they belong.
+//! Pixel formats, rotation and flipping: four quarters of known colours come out in the right
+//! places.
 
 use crate::cameras::LoopbackCamera;
 use crate::jpegs;
@@ -14,16 +14,14 @@ const RED: [u8; 3] = [81, 90, 240];
 const GREEN: [u8; 3] = [145, 54, 34];
 const BLUE: [u8; 3] = [41, 240, 110];
 const WHITE: [u8; 3] = [235, 128, 128];
-/// Above left and right, below left and right.
+/// Top left, top right, bottom left, bottom right.
 const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
 const QUARTERS_RGB: [[u8; 3]; 4] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
-/// What `--rotate 90` makes of them: their places before the turn. Then that mirrored top to
-/// bottom.
+/// Their places after `--rotate 90`, and after an additional vertical flip.
 const TURNED: [usize; 4] = [2, 0, 3, 1];
 const TURNED_AND_MIRRORED: [usize; 4] = [3, 1, 2, 0];
 
-/// Each is what it should be, or very near: coded and decoded again, and the range of what comes is
-/// the driver's word.
+/// Each is as expected or near: it was encoded and decoded, and the driver decides on its range.
 fn look_like(seen: [[u8; 3]; 4], expected: [[u8; 3]; 4]) -> bool {
     seen.iter()
         .flatten()
@@ -61,7 +59,7 @@ fn nv12() -> Vec<u8> {
     [luma, chroma].concat()
 }
 
-/// The loopback's first picture is of that size and looks like that.
+/// Checks size and colours of the loopback's first frame.
 fn gives(format: &str, options: &str, size: (usize, usize), expected: [[u8; 3]; 4]) {
     let device = LoopbackCamera::SHARED_NODE;
     let program = Program::start(&format!(

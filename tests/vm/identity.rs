@@ -1,5 +1,5 @@
-//! A camera is found again as what it is, wherever it is plugged in and whatever number it gets;
-//! its twin is not taken for it.
+//! A camera is found again on any port and under any device number; an identical one is not
+//! mistaken for it.
 
 use crate::cameras::Usb;
 use crate::faults::picture_back;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Two sets of images that have none in common.
+/// Two disjoint sets of images.
 fn two_sets() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut first = jpegs::distinct(8, 640, 480);
     let second = first.split_off(4);
@@ -27,7 +27,7 @@ fn usb_camera_on_another_port_is_found_by_serial_number() {
     assert!(ours.contains(&viewer.picture().jpeg));
     camera.unplug();
     viewer.event("source_lost");
-    // An identical camera takes the first number that is free, which was ours.
+    // An identical camera takes the first free number, which was ours.
     let _other = Usb::camera(1, "OTHER", &others);
     let camera = Usb::camera(2, "OURS", &ours);
     let healed = Instant::now();
@@ -44,9 +44,9 @@ fn usb_camera_on_another_port_is_found_by_serial_number() {
     program.stop();
 }
 
-/// Cameras of one kind that differ in their serial number, or in nothing at all, as cheap ones do:
-/// then in their port alone. Both are unplugged and come back in the other order, so that each has
-/// the other's number.
+/// Cameras of one model that differ in their serial number, or, as cheap ones do, only in their
+/// port. Both are unplugged and come back in the other order, so that each has the other's device
+/// number.
 #[test]
 fn usb_cameras_identical_stay_distinct_when_renumbered() {
     let (left, right) = two_sets();
@@ -97,7 +97,7 @@ fn usb_cameras_identical_stay_distinct_when_renumbered() {
         }
         left_program.stop();
         right_program.stop();
-        // The next pair is to find the lowest numbers free, in this order.
+        // The next pair must find the lowest numbers free, in this order.
         let nodes = [
             left_camera.node().to_owned(),
             right_camera.node().to_owned(),

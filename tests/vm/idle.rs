@@ -1,8 +1,8 @@
-//! What the program costs while nobody watches: its camera runs, so that the first picture is there
-//! at once.
+//! The program's CPU use without viewers: its camera runs, so that the first frame is there at
+//! once.
 //!
-//! A share of an emulated processor says nothing of a real one. So it stands beside that of
-//! v4l2-ctl in the same machine, which takes each frame and gives it back, and does no more.
+//! A share of an emulated processor means nothing for a real one, so it is compared with that of
+//! v4l2-ctl in the same machine, which only dequeues and requeues each frame.
 
 use crate::cameras::Vivid;
 use crate::figure;
@@ -56,7 +56,7 @@ fn camera_without_viewers_runs_and_is_not_encoded() {
     );
 }
 
-/// What these processes take of one processor, once they have begun.
+/// These processes' share of one processor, once they run.
 fn share_of_a_core(pids: &[u32]) -> f64 {
     const BEGUN: Duration = Duration::from_secs(5);
     std::thread::sleep(BEGUN);
@@ -65,7 +65,7 @@ fn share_of_a_core(pids: &[u32]) -> f64 {
     (cpu(pids) - before).as_secs_f64() / began.elapsed().as_secs_f64()
 }
 
-/// Of all their threads since their start.
+/// CPU time of all their threads since their start.
 fn cpu(pids: &[u32]) -> Duration {
     let tasks = pids
         .iter()

@@ -1,4 +1,4 @@
-//! JPEG images for the fake camera to send, and what to make of those that come back.
+//! JPEG images for the fake camera, and decoding of those received.
 
 use jpeg_encoder::{ColorType, Encoder};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub fn without_huffman_tables(jpeg: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Decodes it whole, without a warning, and returns its size and its mean brightness (0 to 255).
+/// Decodes it completely and without warnings; returns its size and mean brightness (0 to 255).
 pub fn decode(jpeg: &[u8]) -> (usize, usize, f64) {
     let image =
         turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).expect("the picture decodes");

@@ -2,9 +2,8 @@
 //! snd-usb-audio.
 //!
 //! Runs in the test machine (boot.sh), as root, one test at a time; `tests/run.sh vm` does that.
-//! The program under test is the release build; it is watched as its users watch it: over its
-//! socket and by its log. Times that a test measures are added to /mnt/figures, which boot.sh
-//! prints.
+//! The program under test is the release build, observed over its socket and by its log. Measured
+//! times are added to /mnt/figures, which boot.sh prints.
 
 mod audio;
 mod audio_faults;
@@ -33,7 +32,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Many times what the program aims at: the host may be busy, and the machine is emulated.
+/// Many times the program's targets: the host may be busy, and the machine is emulated.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program built by cargo, found from this one's own place: target/debug/deps.
@@ -77,7 +76,7 @@ fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Keeps a measured figure beside the machine's result.
+/// Writes a measured figure to the machine's results.
 fn figure(name: &str, value: impl std::fmt::Display) {
     let line = format!("{name}: {value}\n");
     let file = std::fs::OpenOptions::new()

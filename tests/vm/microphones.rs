@@ -1,5 +1,5 @@
-//! The test machine's sound: snd-aloop, which hands what is played into one of its devices to
-//! whoever captures the other; and a program that is in the way of ours.
+//! The test machine's audio: snd-aloop, whose capture device delivers what is played into the
+//! other; and a program that keeps a microphone busy.
 
 use crate::viewer::Sound;
 use crate::{unix_minus_monotonic_ns, wait_for};
@@ -19,11 +19,11 @@ const LOOPBACK_SPEAKER: &str = "hw:CARD=Loopback,DEV=0";
 /// Two seconds of them.
 const LOOKS: usize = 100;
 
-/// A sound being played, one channel at 48 kHz, until this is dropped.
+/// A player of one channel at 48 kHz, until this is dropped.
 pub struct Player {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// What the last looks at the device said, see [`began_ns`](Self::began_ns).
+    /// The last readings of the device's position, see [`began_ns`](Self::began_ns).
     looks: Arc<Mutex<VecDeque<i64>>>,
 }
 
@@ -70,7 +70,7 @@ impl Player {
             .expect("there was a look")
     }
 
-    /// How late a [`click`] of this player was heard, nanoseconds.
+    /// How late a [`click`] of this player was captured, nanoseconds.
     pub fn click_error_ns(&self, click: &Click) -> i64 {
         const SECOND_NS: i64 = 1_000_000_000;
         click.unix_ns
@@ -89,7 +89,7 @@ const BITS: usize = 12;
 const CELLS: usize = 1 + 2 * BITS;
 
 /// A click at each whole second after the start, numbered from 0 (for more than an hour), so that
-/// each is known by itself.
+/// each is identified.
 pub fn click(n: u64) -> i16 {
     let (second, at) = (n / u64::from(RATE_HZ), (n % u64::from(RATE_HZ)) as usize);
     let loud =
@@ -104,15 +104,15 @@ fn is_loud(number: u64, cell: usize) -> bool {
     (number >> (cell / 2) & 1 == 1) != (cell % 2 == 1)
 }
 
-/// A click that was heard.
+/// A click that was captured.
 pub struct Click {
     /// The second after the player's start at which it was played.
     pub number: u32,
-    /// When it began, by the stamp of its packet.
+    /// When it began, by the timestamp of its packet.
     pub unix_ns: i64,
 }
 
-/// Hears clicks in sound that comes in packets.
+/// Finds clicks in audio packets.
 #[derive(Default)]
 pub struct Ear {
     /// Samples since the last loud one.
@@ -122,7 +122,7 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// The clicks that end in this packet. One of which a part is missing is none.
+    /// The clicks that end in this packet. Incomplete ones are ignored.
     pub fn clicks(&mut self, sound: &Sound) -> Vec<Click> {
         let mut clicks = Vec::new();
         for (n, sample) in sound.samples.iter().enumerate() {
@@ -168,7 +168,7 @@ impl Drop for Player {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A player that failed has already said so; the test sees that the sound is missing.
+            // A player that failed has printed why; the test notices that audio is missing.
             let _ = thread.join();
         }
     }
@@ -212,7 +212,7 @@ fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) 
     *next += written as u64;
 }
 
-/// What the kernel says of the loopback's capturing end: an independent record of what the program
+/// The kernel's state of the loopback's capture device: an independent record of what the program
 /// does with it.
 #[derive(Debug, PartialEq)]
 pub struct LoopbackState {
@@ -251,7 +251,7 @@ impl LoopbackState {
 pub struct AlsaProgram(Child);
 
 impl AlsaProgram {
-    /// Records from the USB microphone, as another program would that came first.
+    /// Records from the USB microphone, like another program that came first.
     pub fn holding_the_usb_microphone() -> Self {
         Self::running(
             "arecord",

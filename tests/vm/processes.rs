@@ -56,8 +56,8 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
         microphone,
         "the kernel knows of one start of the microphone only"
     );
-    // The ring still held a picture for the next server: the viewer may have it before the camera
-    // has given another.
+    // The ring still held a frame for the next server: the viewer may get it before the camera
+    // delivers another.
     let after_the_fault = || {
         tracepoint
             .buffers()
@@ -65,7 +65,7 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
             .is_some_and(|b| b.stamp_ns > killed_ns)
     };
     wait_for("buffer after the fault", || after_the_fault().then_some(()));
-    // A stream that is started counts from 0.
+    // A restarted stream counts from 0.
     let numbers: Vec<u32> = tracepoint.buffers().iter().map(|b| b.sequence).collect();
     assert!(numbers[0] > 0, "{numbers:?}");
     assert!(numbers.is_sorted(), "the camera streamed on: {numbers:?}");
@@ -133,7 +133,7 @@ fn supervisor_killed_leaves_no_process_and_frees_devices() {
     viewer.ended();
 }
 
-/// A zombie holds nothing; the machine's first process reaps it in its own time.
+/// A zombie holds nothing; init reaps it later.
 fn has_ended(pid: &Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")

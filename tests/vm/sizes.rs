@@ -1,5 +1,5 @@
-//! A camera that changes the size of its picture while it streams: the viewer stays, is told, and
-//! gets the new size.
+//! A camera that changes its frame size while it streams: the viewer stays, gets a `format` event
+//! and the new size.
 
 use crate::cameras::{Hdmi, LoopbackCamera, Usb};
 use crate::program::Program;
@@ -7,8 +7,7 @@ use crate::viewer::{Body, Picture, Viewer};
 use crate::{figure, jpegs, seconds_since};
 use std::time::Instant;
 
-/// The next `format` event of that size, and the picture of that size that must stand right behind
-/// it.
+/// The next `format` event of that size, and the frame of that size that must follow directly.
 fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
     viewer.wait(&format!("format event of {width}x{height}"), |packet| {
         let Body::Event(event) = packet.body else {
@@ -29,7 +28,7 @@ fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
     picture
 }
 
-/// Two sizes in turn within one stream, which no driver forbids a camera.
+/// Two alternating sizes within one stream, which drivers let a camera do.
 fn sizes_in_turn(device: &str, large: &[Vec<u8>], small: &[Vec<u8>]) {
     let program = Program::start(&format!("--camera-type usb --device {device}"));
     let mut viewer = Viewer::connect(program.port, "events=1&delivery=all");
@@ -82,8 +81,7 @@ fn loopback_next_writer_may_use_another_frame_size() {
     program.stop();
 }
 
-/// An HDMI input whose signal changes says so (V4L2_EVENT_SOURCE_CHANGE); its stream is then of no
-/// use any more.
+/// An HDMI input reports a changed signal (V4L2_EVENT_SOURCE_CHANGE); its stream is then unusable.
 #[test]
 fn hdmi_input_signal_change_reopens_the_device() {
     let input = Hdmi::ready();

@@ -1,6 +1,6 @@
-//! Speech recognition on its whole way: a sentence is played into the loopback microphone, the
-//! program captures it and resamples it, a tunnel that carries nothing but TCP's bytes leads to
-//! examples/speech.py, and each word is printed with the UNIX time at which it was said.
+//! Speech recognition end to end: a sentence is played into the loopback microphone, the program
+//! captures and resamples it, a TCP tunnel leads to examples/speech.py, and each word is printed
+//! with the UNIX time at which it was spoken.
 
 use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
@@ -14,19 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// In this order at this pace the recogniser hears them wherever its frames of 10 ms begin.
+/// In this order and at this speed they are recognised wherever the recogniser's frames of 10 ms
+/// begin.
 const WORDS: [&str; 4] = ["forward", "stop", "left", "right"];
 /// What the recogniser listens for.
 const VOCABULARY: [&str; 5] = ["left", "right", "stop", "forward", "back"];
-/// An emulated processor hears many times more slowly than a real one.
+/// On an emulated processor recognition is many times slower.
 const HEARING: Duration = Duration::from_secs(90);
 /// An emulator that stands still for seconds breaks the player's sound, or the connection: the
 /// program replaces a server that does not move.
 const ATTEMPTS: usize = 3;
 /// At 16 kHz.
 const SECOND_BYTES: usize = 32_000;
-/// How far a word's beginning by the recogniser may be from the first sample that sounds. It counts
-/// in hundredths of a second, and a soft beginning is any model's guess.
+/// How far a recognised beginning may be from the first audible sample: the recogniser counts in
+/// hundredths of a second, and a soft beginning is a guess of any model.
 const BEGIN_NS: i64 = 100_000_000;
 /// A word ends with a burst of air, which the recogniser may take for silence: 0.2 s of "right".
 const END_NS: i64 = 250_000_000;
@@ -74,7 +75,7 @@ fn words_in(samples: &[i16]) -> Vec<(usize, usize)> {
 /// Carries one connection's bytes, as `ssh -L` does.
 struct Tunnel {
     port: u16,
-    /// Told when a second of sound has gone through.
+    /// Notified when a second of audio has passed.
     flows: Receiver<()>,
 }
 
@@ -119,7 +120,7 @@ struct Recogniser {
     lines: Receiver<String>,
 }
 
-/// A word that was heard, with its UNIX times in nanoseconds.
+/// A recognised word, with its UNIX times in nanoseconds.
 struct Word {
     begin_ns: i64,
     end_ns: i64,
@@ -128,8 +129,8 @@ struct Word {
 
 impl Recogniser {
     fn listening_to(port: u16) -> Self {
-        // Behind everybody else: it keeps an emulated processor busy, and sound and server must not
-        // stand still meanwhile.
+        // At the lowest priority: it keeps an emulated processor busy, and audio and server must
+        // not stall.
         let mut child = Command::new("nice")
             .args(["-n", "19"])
             .arg(built("examples-python/bin/python3"))
@@ -174,11 +175,11 @@ impl Drop for Recogniser {
     }
 }
 
-/// Says the sentence once: the words that were heard, and the UNIX time of the sentence's first
-/// sample, nanoseconds. `None`: not all came, or others.
+/// Plays the sentence once: the recognised words, and the UNIX time of the sentence's first sample,
+/// nanoseconds. `None`: words were missing or wrong.
 fn say(sentence: &[i16]) -> Option<(Vec<Word>, i64)> {
     const NOT_YET: u64 = u64::MAX;
-    // Silence, until the sentence's turn comes.
+    // Silence until the sentence begins.
     let first_sample = Arc::new(AtomicU64::new(NOT_YET));
     let next_sample = Arc::new(AtomicU64::new(0));
     let (first, next, samples) = (

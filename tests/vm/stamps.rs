@@ -1,5 +1,5 @@
-//! Stamps are the devices' own: each compared with what the kernel says of that very video buffer,
-//! and each click's with the instant at which that very click was played.
+//! Timestamps are the devices' own: each frame's is compared with the kernel's of the same buffer,
+//! each click's with the time at which that click was played.
 
 use crate::cameras::{Usb, Vivid};
 use crate::microphones::{Ear, LOOPBACK_MICROPHONE, Player, click};
@@ -16,24 +16,23 @@ fn quantile(sorted: &[i64], share: f64) -> i64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-/// Pictures that are compared for each camera.
+/// Frames compared for each camera.
 const PICTURES: usize = 300;
-/// More frames per second than a camera of these tests has, so that none is thinned out and the
-/// packets' numbers grow as the driver's do.
+/// More frames per second than any camera of these tests has, so that none is dropped and the
+/// sequence numbers follow the driver's.
 const ALL: &str = "--fps 240";
 
-/// Compares the stamps of [`PICTURES`] packets with those that the driver gave to their buffers.
-/// Which buffer became which packet is told by the numbers alone: the camera loses frames while
-/// `lossy` makes it, and what is missing in the one row of numbers must be missing in the other.
-/// Were each stamp that of the frame before, it would be seen.
+/// Compares the timestamps of [`PICTURES`] packets with those of their buffers. Packets and buffers
+/// are matched by sequence numbers alone: the camera loses frames while `lossy` makes it, and both
+/// sequences must have the same holes. So timestamps that are one frame off would be noticed.
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl Fn(bool)) {
     let program = Program::start(&format!("{options} {ALL}"));
     let tracepoint = Tracepoint::of(node);
     crate::wait_for("buffer in the kernel's trace", || {
         tracepoint.buffers().first().map(|_| ())
     });
-    // From here on only: what comes to this viewer was dequeued later, as nothing is encoded while
-    // nobody watches.
+    // Only from here on: this viewer's frames were dequeued later, as nothing is encoded without
+    // viewers.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut pictures = Vec::new();
     for part in 0..3 {
@@ -84,8 +83,8 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     );
 }
 
-/// The buffers' numbers and stamps, counted on where the driver's own number did not grow: vivid
-/// gives one number twice at times, and a stream that is started anew counts from 0.
+/// The buffers' sequence numbers and timestamps; where the driver's number did not grow, counted
+/// on: vivid sometimes repeats a number, and a restarted stream counts from 0.
 fn counted(buffers: &[Buffer]) -> impl Iterator<Item = (u32, i64)> {
     let mut last: Option<(u32, u32)> = None;
     buffers.iter().map(move |buffer| {
@@ -115,7 +114,7 @@ fn timestamps_of_a_raw_camera_are_the_driver_ones() {
 #[test]
 fn timestamps_of_a_usb_camera_are_the_driver_ones() {
     let camera = Usb::camera(0, "STAMPS", &jpegs::distinct(8, 640, 480));
-    // uvcvideo discards what carries the error bit, and numbers on.
+    // uvcvideo discards frames with the error bit, and continues its numbers.
     let lossy = |on| camera.mode(if on { "corrupt" } else { "go" });
     compare_with_the_kernel(
         "USB camera MJPEG",
@@ -125,12 +124,12 @@ fn timestamps_of_a_usb_camera_are_the_driver_ones() {
     );
 }
 
-/// Plays a click each second and finds each in the sound by the packets' stamps: how late each was
-/// heard, nanoseconds.
+/// Plays a click each second and locates each in the audio by the packets' timestamps: how late
+/// each was, nanoseconds.
 ///
-/// When its other side is opened, snd-aloop may set the player's clock anew, by up to its half
-/// second of buffer. So the clicks of the first seconds, which are judged by looks at the player
-/// from before, only have to be as far apart as their samples are.
+/// When its other side is opened, snd-aloop may shift the player's clock by up to its buffer of
+/// half a second. So for the clicks of the first seconds, whose reference was taken before, only
+/// the distances are checked.
 fn clicks(seconds: usize) -> Vec<i64> {
     const SETTLING_SAMPLES: u64 = 3 * 48_000;
     let player = Player::play(click);
@@ -146,7 +145,7 @@ fn clicks(seconds: usize) -> Vec<i64> {
         let sound = viewer.sound();
         let length_ns = |samples: u64| (samples * 1_000_000_000 / u64::from(sound.rate_hz)) as i64;
         let began = *stream.get_or_insert(sound.stamp_ns);
-        // The player's clock and the host's are one in snd-aloop, but its timer is a coarse one.
+        // In snd-aloop the player's clock is the host's, but its timer is coarse.
         let off = sound.stamp_ns - began - length_ns(samples);
         assert!(
             off.abs() < 5_000_000,

@@ -1,5 +1,5 @@
-//! An independent record of the drivers' stamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`, which
-//! prints every buffer's stamp as the driver set it, whoever dequeues it. (A second open of a
+//! An independent record of the drivers' timestamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`
+//! prints every buffer's timestamp as the driver set it, whoever dequeues it. (A second open of a
 //! streaming camera is refused, so the test cannot ask the driver itself.)
 
 use std::path::{Path, PathBuf};
@@ -48,12 +48,13 @@ impl Tracepoint {
     }
 }
 
-/// What the driver says of a buffer.
+/// A buffer as the driver filled it.
 #[derive(Debug)]
 pub struct Buffer {
     /// CLOCK_MONOTONIC nanoseconds.
     pub stamp_ns: i64,
-    /// Counts from 0 when the stream is started; what the driver could not deliver is numbered too.
+    /// Counts from 0 at the start of the stream; frames that the driver could not deliver are
+    /// numbered too.
     pub sequence: u32,
 }
 

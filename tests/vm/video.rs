@@ -1,5 +1,5 @@
-//! Pictures arrive whole, of the asked size, at the asked rate; a camera's own JPEG arrives byte
-//! for byte.
+//! Video frames are complete, of the requested size, at the requested rate; a camera's own JPEG is
+//! unchanged.
 
 use crate::cameras::{LoopbackCamera, Usb, Vivid};
 use crate::program::Program;
@@ -59,7 +59,7 @@ fn video_yuyv_of_a_usb_camera_is_encoded() {
     program.stop();
 }
 
-/// What did not arrive (an emulated processor may be too slow for all) must have been told.
+/// Missing frames (an emulated processor may be too slow for all) must have been reported.
 #[test]
 fn video_15_fps_by_timestamps_and_no_silent_loss() {
     const TEN_SECONDS_NS: i64 = 10_000_000_000;
@@ -69,7 +69,7 @@ fn video_15_fps_by_timestamps_and_no_silent_loss() {
     let mut pictures = vec![viewer.picture()];
     let mut told = 0;
     while pictures[pictures.len() - 1].stamp_ns - pictures[0].stamp_ns < TEN_SECONDS_NS {
-        // A gap stands before the picture that follows it.
+        // A gap event precedes the frame that follows it.
         let picture = viewer.wait("picture", |packet| {
             if let Body::Event(event) = &packet.body
                 && event["event"] == "gap"
@@ -157,7 +157,7 @@ fn video_jpeg_without_huffman_tables_is_repaired_and_reported() {
         .iter()
         .map(|j| jpegs::without_huffman_tables(j))
         .collect();
-    // The encoder that made them uses the standard's own tables, so nothing but those is missing.
+    // Their encoder uses the standard's tables, so only those are missing.
     let _camera = Usb::camera(0, "BARE", &bare);
     let program = Program::start("--camera-type usb --device BARE");
     let mut viewer = Viewer::connect(program.port, "");
