@@ -133,11 +133,11 @@ build_test() {
 stage_test() {
     local program
     while read -r program; do
-        "$program" --test-threads 4
+        "$program" --test-threads=4
     done <$programs/test
     while read -r program; do
         case $program in
-        */it-*) "$program" --test-threads 4 program:: ;;
+        */it-*) "$program" --test-threads=4 program:: ;;
         *) "$program" ;;
         esac
     done <$programs/smallest
