@@ -7,8 +7,8 @@ use crate::media::{MonoNs, Shape, UnixNs};
 use std::fmt;
 use std::sync::Arc;
 
-/// Different formats at a time. Each costs the server a filter, so that a client must not be able to
-/// ask for one of its own again and again.
+/// Different formats at a time. Each costs the server a filter, so that a client must not be able
+/// to ask for one of its own again and again.
 pub(super) const MAX_FORMATS: usize = 8;
 
 /// The format that a subscriber asks for; `None`: as the source has it.
@@ -82,10 +82,10 @@ impl Transcoder {
         }
     }
 
-    /// The output for the next packet of the source. First: what was left in the filter before a gap.
-    /// Second: the packet, the source's own where nothing is to be done; `None` while the filter
-    /// fills (less than 20 ms at the start and after each gap, where the filter restarts so that no
-    /// audio is smeared across the gap).
+    /// The output for the next packet of the source. First: what was left in the filter before a
+    /// gap. Second: the packet, the source's own where nothing is to be done; `None` while the
+    /// filter fills (less than 20 ms at the start and after each gap, where the filter restarts so
+    /// that no audio is smeared across the gap).
     ///
     /// # Errors
     /// This shape cannot be resampled; returned once for each shape of the source.
@@ -151,7 +151,8 @@ impl Transcoder {
         Some(self.output(&previous, &samples, duration_ns - before_end_ns, to))
     }
 
-    /// A packet of `samples`, the first of which was captured `offset_ns` after the first of `packet`.
+    /// A packet of `samples`, the first of which was captured `offset_ns` after the first of
+    /// `packet`.
     fn output(
         &self,
         packet: &Packet,

@@ -23,8 +23,8 @@ impl EventFd {
         Ok(Self(fd))
     }
 
-    /// Returns when the descriptor became readable since the last return. The caller then clears it, before
-    /// it looks for what is new.
+    /// Returns when the descriptor became readable since the last return. The caller then clears
+    /// it, before it looks for what is new.
     ///
     /// # Errors
     /// The runtime is shutting down.

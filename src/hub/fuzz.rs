@@ -1,5 +1,5 @@
-//! Fuzzed: metadata that no correct worker writes. Numbers and times only grow, and every jump of the
-//! numbers is accounted for.
+//! Fuzzed: metadata that no correct worker writes. Numbers and times only grow, and every jump of
+//! the numbers is accounted for.
 
 use super::sequencer::{SequencedMeta, Sequencer};
 use crate::fuzz::Input;

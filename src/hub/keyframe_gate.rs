@@ -84,8 +84,8 @@ impl KeyframeGate {
     }
 }
 
-/// What the camera did not deliver, and what the encoder did not take, was never encoded, so nothing
-/// refers to it. Everything else may have been encoded.
+/// What the camera did not deliver, and what the encoder did not take, was never encoded, so
+/// nothing refers to it. Everything else may have been encoded.
 fn breaks_decoding(cause: Cause) -> bool {
     match cause {
         Cause::Driver | Cause::Encoder => false,

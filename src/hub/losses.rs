@@ -107,9 +107,9 @@ pub(super) struct DedupedLosses {
 }
 
 impl DedupedLosses {
-    /// A hole that overlaps a counted one is the same loss, reported by another encoding, except for
-    /// what that encoding's own encoder and ring lost. (A frame that one encoder alone refused, within a hole of
-    /// the device, is attributed to that hole.)
+    /// A hole that overlaps a counted one is the same loss, reported by another encoding, except
+    /// for what that encoding's own encoder and ring lost. (A frame that one encoder alone refused,
+    /// within a hole of the device, is attributed to that hole.)
     pub(super) fn count(&mut self, losses: &NewLosses) {
         let is_counted = losses.hole.start < self.counted_until;
         for ((cause, then), (_, now)) in losses

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A subscriber has a bounded [`queue`] of references to shared packets, under its own rules: the
-//! newest frame only, half a second of audio, or everything up to a limit. A slow one loses packets,
-//! is told how many, and delays nobody.
+//! newest frame only, half a second of audio, or everything up to a limit. A slow one loses
+//! packets, is told how many, and delays nobody.
 
 pub mod audio_transcode;
 mod clock_steps;
@@ -60,7 +60,8 @@ use tokio::sync::watch;
 use tracing::warn;
 use track::Track;
 
-/// The largest backlog of a live subscriber to audio, or to video whose frames depend on each other.
+/// The largest backlog of a live subscriber to audio, or to video whose frames depend on each
+/// other.
 const LIVE: Duration = Duration::from_millis(500);
 
 /// The packets of one camera's streams.
@@ -130,8 +131,9 @@ impl Hub {
         self.lock().track(encoding).is_some()
     }
 
-    /// Gives one record from a ring to everybody who reads its track. Returns false when its metadata
-    /// was implausible: it was then renumbered, and the gap before it has an unknown length.
+    /// Gives one record from a ring to everybody who reads its track. Returns false when its
+    /// metadata was implausible: it was then renumbered, and the gap before it has an unknown
+    /// length.
     pub fn publish(
         &self,
         encoding: Encoding,
@@ -212,8 +214,8 @@ impl Hub {
         }
     }
 
-    /// Takes over how often a source's worker was restarted. The number never decreases, whatever the
-    /// page says.
+    /// Takes over how often a source's worker was restarted. The number never decreases, whatever
+    /// the page says.
     pub fn set_source_restarts(&self, kind: MediaKind, restarts: u32) {
         if let Some(source) = self.lock().source_mut(kind) {
             source.restarts = source.restarts.max(restarts);
@@ -233,8 +235,8 @@ impl Hub {
         }
     }
 
-    /// The UNIX clock was set. Each track's readers are told just before the first packet with the new
-    /// time; subscribers to events alone at once.
+    /// The UNIX clock was set. Each track's readers are told just before the first packet with the
+    /// new time; subscribers to events alone at once.
     pub fn clock_stepped(&self, step: ClockStep) {
         let mut state = self.lock();
         for track in &mut state.tracks {
@@ -260,8 +262,8 @@ impl Hub {
         }
     }
 
-    /// Requests a keyframe for a reader that lost what it had. The encoder limits how often it makes
-    /// one.
+    /// Requests a keyframe for a reader that lost what it had. The encoder limits how often it
+    /// makes one.
     pub fn request_keyframe(&self, encoding: Encoding) {
         if let Some(track) = self.lock().track(encoding) {
             subscriber_queues::request_keyframe(track.demand());

@@ -28,8 +28,8 @@ pub struct Packet {
     renderings: OnceLock<Box<Rendering>>,
 }
 
-/// Identifies one way to render a packet. Each output that renders packets once for many readers has
-/// a key of its own; the hub knows none of them.
+/// Identifies one way to render a packet. Each output that renders packets once for many readers
+/// has a key of its own; the hub knows none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderingKey(pub &'static str);
 
@@ -89,8 +89,8 @@ impl Packet {
         duration(self.encoding, self.shape, self.payload.len())
     }
 
-    /// The rendering of this packet under `key`, made by `render` at the first call and shared by all
-    /// later ones.
+    /// The rendering of this packet under `key`, made by `render` at the first call and shared by
+    /// all later ones.
     pub fn rendered(&self, key: RenderingKey, render: impl FnOnce() -> Bytes) -> &Bytes {
         let mut slot = &self.renderings;
         let mut render = Some(render);

@@ -1,7 +1,7 @@
 //! What one subscriber has not been given yet of one stream, under its own rules. Pure.
 //!
-//! Bounded by its [`Limit`]: when that is exceeded the oldest packet is dropped and counted, and the
-//! count is reported as a gap before the next packet delivered.
+//! Bounded by its [`Limit`]: when that is exceeded the oldest packet is dropped and counted, and
+//! the count is reported as a gap before the next packet delivered.
 
 use super::event::StampedEvent;
 use super::keyframe_gate::{KeyframeGate, Verdict};
@@ -33,7 +33,8 @@ pub(super) enum Limit {
 pub enum Item {
     Packet {
         packet: Arc<Packet>,
-        /// What is missing between the packet delivered before and this one; empty before the first.
+        /// What is missing between the packet delivered before and this one; empty before the
+        /// first.
         gaps: Vec<Gap>,
         /// The packet delivered before had another shape.
         format_changed: bool,
@@ -252,8 +253,8 @@ impl Queue {
     }
 }
 
-/// What is missing between `previous` and `packet`. `dropped`: packets between them that the queue's
-/// limit dropped.
+/// What is missing between `previous` and `packet`. `dropped`: packets between them that the
+/// queue's limit dropped.
 fn gaps_before(packet: &Packet, previous: Option<&Previous>, dropped: u64) -> Vec<Gap> {
     let Some(previous) = previous else {
         return Vec::new();

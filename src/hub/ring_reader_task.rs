@@ -9,16 +9,17 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-/// Records read in one go. Then the subscribers get their turn, however much a hostile worker pushes.
+/// Records read in one go. Then the subscribers get their turn, however much a hostile worker
+/// pushes.
 const BATCH: usize = 64;
 /// How often the demand is written to a ring again.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a status page is read without a notification. The supervisor waits for the same eventfd,
-/// so a notification may be missed.
+/// How often a status page is read without a notification. The supervisor waits for the same
+/// eventfd, so a notification may be missed.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Passes every record of a ring to the hub, and the hub's demand to the ring. `page`: the worker's.
-/// Ends at once where the hub has no such track.
+/// Passes every record of a ring to the hub, and the hub's demand to the ring. `page`: the
+/// worker's. Ends at once where the hub has no such track.
 ///
 /// # Errors
 /// The eventfd cannot be waited for.
@@ -99,8 +100,8 @@ impl Reader<'_> {
                 Ok(Some(meta)) => {
                     let period = (meta.generation, meta.losses.source_away);
                     // A worker reports that its device is back before it pushes the first packet.
-                    // Once in a batch: a worker that lies in each record must not cost a look at the
-                    // page for each.
+                    // Once in a batch: a worker that lies in each record must not cost a look at
+                    // the page for each.
                     if self.period.replace(period) != Some(period)
                         && !std::mem::replace(&mut state_is_read, true)
                     {
@@ -308,7 +309,9 @@ mod tests {
             assert_eq!(next().await, "packet 3");
         };
         tokio::select! {
-            done = tokio::time::timeout(Duration::from_secs(60), story) => done.expect("all is reported"),
+            done = tokio::time::timeout(Duration::from_secs(60), story) => {
+                done.expect("all is reported")
+            }
             ended = read_ring(&hub, Encoding::Jpeg, ring.reader(), &read) => panic!("{ended:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Validates and renumbers the records of one ring, and says what was lost before each, by cause.
-//! The input is untrusted: no metadata may cause a panic, an endless jump, or numbers and times that
-//! run backwards. Pure: `now` is an argument.
+//! The input is untrusted: no metadata may cause a panic, an endless jump, or numbers and times
+//! that run backwards. Pure: `now` is an argument.
 
 use super::losses::{LossCounters, NewLosses};
 use crate::ipc::ring::MAX_SEQUENCE;
@@ -140,8 +140,8 @@ impl Sequencer {
         }
     }
 
-    /// Called while nobody reads. The last packet's number is kept: a worker that is killed meanwhile
-    /// may use it again.
+    /// Called while nobody reads. The last packet's number is kept: a worker that is killed
+    /// meanwhile may use it again.
     pub(super) fn pause(&mut self) {
         self.paused = true;
     }
@@ -195,9 +195,9 @@ impl Sequencer {
     }
 }
 
-/// How many numbers a new generation uses again: a worker that is killed between pushing packets and
-/// storing their numbers leaves these to the next generation. Its packets are renumbered to continue
-/// the sequence.
+/// How many numbers a new generation uses again: a worker that is killed between pushing packets
+/// and storing their numbers leaves these to the next generation. Its packets are renumbered to
+/// continue the sequence.
 fn repeated(last: &LastRecord, meta: &PacketMeta) -> u64 {
     let repeated = last.sequence.wrapping_add(1).wrapping_sub(meta.sequence);
     if meta.generation > last.generation && repeated <= MAX_REPEATED {
@@ -207,8 +207,8 @@ fn repeated(last: &LastRecord, meta: &PacketMeta) -> u64 {
     }
 }
 
-/// What was lost between two records; `None` when no correct worker can have written the second after
-/// the first.
+/// What was lost between two records; `None` when no correct worker can have written the second
+/// after the first.
 fn loss_delta(last: &LastRecord, meta: &PacketMeta, capture_time: MonoNs) -> Option<LossDelta> {
     let skipped = meta
         .sequence

@@ -1,4 +1,5 @@
-//! The hub's state at one moment, as plain data, for `/info`, `/state`, metrics and the status line.
+//! The hub's state at one moment, as plain data, for `/info`, `/state`, metrics and the status
+//! line.
 
 use super::losses::LossCounters;
 use super::metrics::HistogramSnapshot;

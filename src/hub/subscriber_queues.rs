@@ -21,8 +21,8 @@ pub(super) struct Queues {
     pub audio: Option<Queue>,
     /// Asks the worker of an H.264 track for keyframes.
     pub keyframes: Option<watch::Sender<Demand>>,
-    /// When both queues have something, they take turns, so that neither starves the other on a slow
-    /// connection.
+    /// When both queues have something, they take turns, so that neither starves the other on a
+    /// slow connection.
     pub video_was_last: bool,
     pub closed: bool,
     /// The reading task. Kept when it was woken: it is the same one every time.

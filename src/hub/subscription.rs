@@ -202,8 +202,8 @@ impl Subscription {
         }
     }
 
-    /// Takes the next item; `None` when there is nothing (then wait for [`readable`](Self::readable)).
-    /// Video packets stay queued while `video_allowed` is false.
+    /// Takes the next item; `None` when there is nothing (then wait for
+    /// [`readable`](Self::readable)). Video packets stay queued while `video_allowed` is false.
     pub fn take(&self, video_allowed: bool) -> Option<Item> {
         self.peek_locked(self.queues.lock(), video_allowed)?.take()
     }

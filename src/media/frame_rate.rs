@@ -1,5 +1,5 @@
-//! Frame-rate reduction by capture time, never by sleeping: a camera's frames to `--fps`, a viewer's
-//! to `max_fps`. Pure.
+//! Frame-rate reduction by capture time, never by sleeping: a camera's frames to `--fps`, a
+//! viewer's to `max_fps`. Pure.
 
 use super::MonoNs;
 use std::time::Duration;
@@ -83,9 +83,9 @@ impl FrameDecimator {
         }
     }
 
-    /// Takes the frame captured at `capture_time` and the `missed` frames that the camera made since
-    /// the last one and did not deliver, assumed evenly spaced between the two. Returns whether the
-    /// frame is kept, and how many of the missed ones would have been.
+    /// Takes the frame captured at `capture_time` and the `missed` frames that the camera made
+    /// since the last one and did not deliver, assumed evenly spaced between the two. Returns
+    /// whether the frame is kept, and how many of the missed ones would have been.
     pub fn take(&mut self, capture_time: MonoNs, missed: u32) -> (bool, u32) {
         let Some(last) = self.last.replace(capture_time) else {
             return (self.limiter.keep(capture_time), 0);
@@ -111,7 +111,8 @@ impl FrameDecimator {
 mod tests {
     use super::*;
 
-    /// How many of `frames` frames, one each `interval_ms` with some jitter, a limiter keeps, and the longest wait between two.
+    /// How many of `frames` frames, one each `interval_ms` with some jitter, a limiter keeps, and
+    /// the longest wait between two.
     fn kept(max_fps: f64, interval_ms: f64, frames: u32) -> (usize, f64) {
         let mut limiter = FrameRateLimiter::new(max_fps);
         let times: Vec<f64> = (0..frames)
@@ -167,7 +168,8 @@ mod tests {
         assert!(steps.windows(2).all(|pair| pair[0] != pair[1]), "{steps:?}");
     }
 
-    /// Stamps kept of `seconds` of a camera at `camera` fps with the given jitter, when `asked` fps are wanted.
+    /// Stamps kept of `seconds` of a camera at `camera` fps with the given jitter, when `asked` fps
+    /// are wanted.
     fn kept_stamps(camera: f64, asked: f64, jitter_ms: f64, seconds: f64) -> Vec<f64> {
         let mut decimator = FrameDecimator::new(asked);
         let mut noise = 1u32;

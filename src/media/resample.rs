@@ -1,5 +1,5 @@
-//! Sound at another sample rate, with every frame's place in the input known, so that stamps stay exact through the
-//! filter. Knows neither devices nor clocks.
+//! Audio at another sample rate. The position of every output frame in the input is known, so that
+//! stamps stay exact through the filter. Pure.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{
@@ -7,16 +7,16 @@ use rubato::{
     WindowFunction,
 };
 
-/// Filter length, frames at the lower of the two rates. Passes 0.9 of the narrower band; what lies beyond the Nyquist
-/// frequency is more than 90 dB down.
+/// Filter length, frames at the lower of the two rates. Passes 0.9 of the narrower band;
+/// frequencies beyond its Nyquist frequency are attenuated by more than 90 dB.
 const FILTER_FRAMES: usize = 128;
-/// How many positions between two input frames the filter is computed for; rubato interpolates between them.
+/// Positions between two input frames for which the filter is computed; rubato interpolates.
 const PHASES: usize = 256;
-/// Input frames are filtered in lots of this share of a second.
-const LOTS_PER_SECOND: u32 = 100;
+/// Input frames are filtered in blocks of one part in this of a second.
+const BLOCKS_PER_SECOND: u32 = 100;
 
 #[derive(Debug, thiserror::Error)]
-#[error("sound of {channels} channels cannot be resampled from {from_hz} to {to_hz} Hz: {why}")]
+#[error("audio of {channels} channels cannot be resampled from {from_hz} to {to_hz} Hz: {why}")]
 pub struct ResampleError {
     from_hz: u32,
     to_hz: u32,
@@ -24,26 +24,30 @@ pub struct ResampleError {
     why: String,
 }
 
-/// Converts signed 16-bit interleaved sound from one rate to another with a windowed-sinc filter of linear phase.
+/// Converts signed 16-bit interleaved samples from one rate to another with a windowed-sinc filter
+/// of linear phase.
 ///
-/// Holds back less than one lot (10 ms) of input plus half the filter (64 frames of the lower rate).
+/// Holds back less than one block (10 ms) of input plus half the filter (64 frames of the lower
+/// rate).
 pub struct Resampler {
     inner: Async<f32>,
     from_hz: u32,
     to_hz: u32,
     channels: usize,
-    /// Input not filtered yet, interleaved, shorter than one lot.
+    /// Input not filtered yet, interleaved, shorter than one block.
     waiting: Vec<f32>,
     filtered: Vec<f32>,
-    /// Frames taken in and given out since the start or the last reset.
+    /// Input and output frames since the start or the last reset.
     taken: u64,
     given: u64,
-    /// Frames that the filter still makes of what came before the first input frame; they are not given out.
+    /// Frames that the filter still makes of what lies before the first input frame; discarded.
     lead: usize,
 }
 
 impl Resampler {
-    /// Rates of 1,000 to 768,000 Hz, 1 to 32 channels, and a ratio of at most 1 to 100 either way.
+    /// # Errors
+    /// A rate is not within 1,000 to 768,000 Hz, the rates differ by more than 100 times, or the
+    /// channels are not 1 to 32.
     pub fn new(from_hz: u32, to_hz: u32, channels: u16) -> Result<Self, ResampleError> {
         let refuse = |why: String| ResampleError {
             from_hz,
@@ -55,7 +59,7 @@ impl Resampler {
         if !rates.contains(&from_hz) || !rates.contains(&to_hz) {
             return Err(refuse("rates are 1000 to 768000 Hz".into()));
         }
-        // At 100 the filter's table takes 13 MB, once for all who listen.
+        // At 100 the filter's table takes 13 MB, shared by all subscribers of the format.
         if from_hz > to_hz.saturating_mul(100) || to_hz > from_hz.saturating_mul(100) {
             return Err(refuse("the rates differ by more than 100 times".into()));
         }
@@ -69,12 +73,12 @@ impl Resampler {
         )
         .oversampling_factor(PHASES)
         .interpolation(SincInterpolationType::Linear);
-        let lot = (from_hz / LOTS_PER_SECOND) as usize;
+        let block = (from_hz / BLOCKS_PER_SECOND) as usize;
         let inner = Async::new_sinc(
             ratio,
             1.0,
             &filter,
-            lot,
+            block,
             usize::from(channels),
             FixedAsync::Input,
         )
@@ -94,7 +98,7 @@ impl Resampler {
         Ok(it)
     }
 
-    /// Forgets all sound; the next input frame is frame 0 again.
+    /// Discards everything held back; the next input frame is frame 0 again.
     pub fn reset(&mut self) {
         self.inner.reset();
         self.waiting.clear();
@@ -103,34 +107,35 @@ impl Resampler {
         self.lead = self.lead_frames();
     }
 
-    /// Takes the whole frames of `input` and appends what they make to `output`. Returns how much later (negative: earlier)
-    /// the first frame appended was captured than the first frame of `input`, in nanoseconds at the nominal rate.
+    /// Takes the whole frames of `input` and appends their output to `output`. Returns how much
+    /// later (negative: earlier) the first frame appended was captured than the first frame of
+    /// `input`, in nanoseconds at the nominal rate.
     pub fn process(&mut self, input: &[i16], output: &mut Vec<i16>) -> i64 {
         let frames = self.source_frame(self.given) - self.taken as f64;
         let offset_ns = (frames * 1e9 / f64::from(self.from_hz)).round() as i64;
-        let lot = self.inner.input_frames_next();
+        let block = self.inner.input_frames_next();
         let whole = input.len() / self.channels;
         self.taken += whole as u64;
-        for part in input[..whole * self.channels].chunks(lot * self.channels) {
+        for part in input[..whole * self.channels].chunks(block * self.channels) {
             self.waiting.extend(part.iter().map(|s| f32::from(*s)));
-            while self.waiting.len() >= lot * self.channels {
-                self.filter_lot(lot, output);
+            while self.waiting.len() >= block * self.channels {
+                self.filter_block(block, output);
             }
         }
         offset_ns
     }
 
-    /// Appends to `output` what is still held back, and begins anew as [`Self::reset`] does. Returns when the first frame
+    /// Appends what is still held back to `output`, then resets. Returns when the first frame
     /// appended was captured, in nanoseconds before the end of the input.
     pub fn finish(&mut self, output: &mut Vec<i16>) -> i64 {
         let before_end = |it: &Self| it.taken as f64 - it.source_frame(it.given);
         let held = before_end(self);
-        let lot = self.inner.input_frames_next() * self.channels;
+        let block = self.inner.input_frames_next() * self.channels;
         while before_end(self) > 0.0 && self.taken > 0 {
-            self.waiting.resize(lot, 0.0);
-            self.filter_lot(lot / self.channels, output);
+            self.waiting.resize(block, 0.0);
+            self.filter_block(block / self.channels, output);
         }
-        // Beyond the end there is only what the filter makes of silence.
+        // Beyond the end of the input there is only filtered silence.
         while before_end(self) <= -f64::from(self.from_hz) / f64::from(self.to_hz)
             && output.len() >= self.channels
         {
@@ -141,10 +146,10 @@ impl Resampler {
         (held * 1e9 / f64::from(self.from_hz)).round() as i64
     }
 
-    /// Which input frame, counted from the start or the last reset, the output frame `frame` was captured with.
-    /// Fractional; never negative.
+    /// The input frame, counted from the start or the last reset, that the output frame `frame` was
+    /// captured with. Fractional; never negative.
     pub fn source_frame(&self, frame: u64) -> f64 {
-        // In whole numbers as far as they go: an f64 product would lose the fraction after days.
+        // In integers as far as possible: an f64 product would lose the fraction after days.
         // The filter steps before it computes, so its first frame is one step in.
         let steps = frame + self.lead_frames() as u64 + 1;
         let numerator = u128::from(steps) * u128::from(self.from_hz);
@@ -153,18 +158,18 @@ impl Resampler {
         whole as f64 - self.delay_frames() + rest
     }
 
-    fn filter_lot(&mut self, lot: usize, output: &mut Vec<i16>) {
+    fn filter_block(&mut self, block: usize, output: &mut Vec<i16>) {
         let room = self.inner.output_frames_max();
         self.filtered.resize(room * self.channels, 0.0);
-        let source = InterleavedSlice::new(&self.waiting, self.channels, lot)
-            .expect("one lot at least is waiting");
+        let source = InterleavedSlice::new(&self.waiting, self.channels, block)
+            .expect("at least one block is waiting");
         let mut sink = InterleavedSlice::new_mut(&mut self.filtered, self.channels, room)
             .expect("resized to this just now");
         let (_, made) = self
             .inner
             .process_into_buffer(&source, &mut sink, None)
             .expect("both buffers have the size that the filter asks for");
-        self.waiting.drain(..lot * self.channels);
+        self.waiting.drain(..block * self.channels);
         let lead = self.lead.min(made);
         self.lead -= lead;
         self.given += (made - lead) as u64;
@@ -172,13 +177,14 @@ impl Resampler {
         output.extend(kept.iter().map(|s| s.round() as i16));
     }
 
-    /// The filter's delay, input frames: half its length (it is symmetric), but that rubato's table of phases begins one
-    /// phase in (measured; `every_frame_is_where_source_frame_says` holds it to 0.01 frames).
+    /// The filter's delay, input frames: half its length (it is symmetric), less one phase, since
+    /// rubato's table begins one phase in (measured; `resampler_source_frame_matches_the_output`
+    /// holds it to 0.01 frames).
     fn delay_frames(&self) -> f64 {
         filter_frames(self.from_hz, self.to_hz) as f64 / 2.0 - 1.0 / PHASES as f64
     }
 
-    /// The first step that does not lie before input frame 0 is the first frame given out.
+    /// The first step at or after input frame 0 is the first frame of output.
     fn lead_frames(&self) -> usize {
         let steps =
             (self.delay_frames() * f64::from(self.to_hz) / f64::from(self.from_hz)).ceil() as usize;
@@ -186,7 +192,8 @@ impl Resampler {
     }
 }
 
-/// Length in input frames: longer when the rate falls, for the pass band is then a smaller part of the input's.
+/// Length in input frames: longer when the rate falls, since the pass band is then a smaller part
+/// of the input's.
 fn filter_frames(from_hz: u32, to_hz: u32) -> usize {
     let stretch = f64::from(from_hz.max(to_hz)) / f64::from(to_hz);
     ((FILTER_FRAMES as f64 * stretch) as usize).next_multiple_of(8)
@@ -202,20 +209,26 @@ mod tests {
         10_000.0 * (TAU * hz * n / f64::from(rate_hz)).sin()
     }
 
-    fn resampled(from: u32, to: u32, hz: f64, frames: usize, lot: usize) -> (Resampler, Vec<i16>) {
+    fn resampled(
+        from: u32,
+        to: u32,
+        hz: f64,
+        frames: usize,
+        block: usize,
+    ) -> (Resampler, Vec<i16>) {
         let input: Vec<i16> = (0..frames)
             .map(|n| tone(hz, from, n as f64).round() as i16)
             .collect();
         let mut r = Resampler::new(from, to, 1).unwrap();
         let mut out = Vec::new();
-        for part in input.chunks(lot) {
+        for part in input.chunks(block) {
             r.process(part, &mut out);
         }
         (r, out)
     }
 
     #[test]
-    fn every_frame_is_where_source_frame_says() {
+    fn resampler_source_frame_matches_the_output() {
         for (from, to) in [
             (48_000, 16_000),
             (44_100, 48_000),
@@ -234,7 +247,8 @@ mod tests {
                 "{from} to {to}: {} frames",
                 out.len()
             );
-            // The tone's steepest slope per input frame turns a difference of value into one of place.
+            // The tone's steepest slope per input frame turns a difference of value into one of
+            // place.
             let slope = 10_000.0 * TAU * 440.0 / f64::from(from);
             for (k, &s) in out.iter().enumerate().skip(from_here) {
                 let off = (f64::from(s) - expected(k)).abs();
@@ -248,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn output_starts_with_the_first_input_frame_and_lacks_no_more_than_the_delay() {
+    fn resampler_output_starts_with_the_first_input_frame_and_lacks_at_most_the_delay() {
         let (r, out) = resampled(48_000, 16_000, 440.0, 48_000, 960);
         assert!(
             (0.0..3.0).contains(&r.source_frame(0)),
@@ -263,20 +277,20 @@ mod tests {
     }
 
     #[test]
-    fn process_returns_the_offset_of_what_it_appends() {
+    fn resampler_process_returns_the_offset_of_the_output() {
         let mut r = Resampler::new(48_000, 16_000, 1).unwrap();
         let (mut all, mut fed) = (Vec::new(), 0u64);
-        for lot in [960usize, 100, 1, 3000, 479, 480, 481] {
+        for block in [960usize, 100, 1, 3000, 479, 480, 481] {
             let before = all.len() as u64;
-            let offset = r.process(&vec![0; lot], &mut all);
+            let offset = r.process(&vec![0; block], &mut all);
             let expected = (r.source_frame(before) - fed as f64) / 48_000.0 * 1e9;
             assert!((offset as f64 - expected).abs() < 1.0);
-            fed += lot as u64;
+            fed += block as u64;
         }
     }
 
     #[test]
-    fn finishing_gives_all_that_was_taken_in_and_nothing_more() {
+    fn resampler_finish_gives_all_input_and_nothing_more() {
         for (from, to) in [
             (48_000, 16_000),
             (44_100, 48_000),
@@ -301,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_above_the_new_band_is_gone_and_full_scale_does_not_wrap() {
+    fn resampler_tone_above_the_band_is_removed_and_full_scale_does_not_wrap() {
         let (_, out) = resampled(48_000, 16_000, 11_000.0, 48_000, 960);
         assert!(
             out.iter().skip(200).all(|s| s.abs() <= 2),
@@ -325,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_stay_apart_and_a_reset_begins_anew() {
+    fn resampler_channels_are_separate_and_reset_restarts() {
         let stereo: Vec<i16> = (0..4800).flat_map(|_| [8000, -4000]).collect();
         let mut r = Resampler::new(48_000, 24_000, 2).unwrap();
         let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -342,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn days_of_sound_keep_the_fraction() {
+    fn resampler_source_frame_is_exact_after_days() {
         let r = Resampler::new(44_100, 48_000, 1).unwrap();
         let day = 48_000u64 * 86_400;
         let step = r.source_frame(day + 1) - r.source_frame(day);
@@ -350,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_requests_are_refused() {
+    fn resampler_invalid_formats_are_refused() {
         for (from, to, ch) in [
             (0, 48_000, 1),
             (48_000, 0, 1),

@@ -1,5 +1,5 @@
-//! The server process: started in order, stopped in reverse. It reads the rings that it is given and
-//! serves the network; it opens no device.
+//! The server process: started in order, stopped in reverse. It reads the rings that it is given
+//! and serves the network; it opens no device.
 
 mod cameras;
 mod new_cameras;
@@ -9,8 +9,7 @@ mod tasks;
 pub use crate::output::Files;
 
 use crate::api::Api;
-use crate::config::CameraConfig;
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::http;
 use crate::http::HttpConfig;
 use crate::http::access::Access;
@@ -30,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::error;
 
-/// Of a task. The panic hook has logged where; its message, which may quote anything, is not repeated.
+/// The panic hook has logged where. The message, which may quote anything, is not repeated.
 const PANICKED: &str = "a task panicked";
 
 /// What the supervisor hands to the server, all of it made before the fork.
@@ -80,7 +79,10 @@ pub fn files(config: &Config) -> Files {
     files
 }
 
-/// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread: measured, one beat two on CPU.
+/// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread.
+///
+/// # Errors
+/// The server cannot start, or one of its tasks ended.
 pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
     let failed = |doing| move |source| ServeError::Failed { doing, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,12 +100,15 @@ pub fn run(inputs: ServeInputs) -> Result<(), ServeError> {
         };
         serve(inputs, shutdown).await
     });
-    // A name that is being resolved blocks a thread, which nothing can end and nobody is to wait for.
+    // Name resolution blocks a thread that cannot be interrupted: not waited for.
     runtime.shutdown_background();
     served
 }
 
 /// Serves until `shutdown`. Must run on a tokio runtime with I/O and time.
+///
+/// # Errors
+/// The server cannot start, or one of its tasks ended.
 pub async fn serve(
     inputs: ServeInputs,
     shutdown: impl Future<Output = ()>,
@@ -146,7 +151,7 @@ pub async fn serve(
     let outputs: Arc<[Arc<dyn output::Output>]> = output::all(&cx.config).into();
     for output in outputs.iter() {
         if let Err(e) = output.open(&cx) {
-            // Such as when the address of --host has gone: the others must not lose what they have.
+            // Such as when the address of --host was removed: the other outputs go on.
             let (name, error) = (output.name(), crate::log::chain(&e));
             tracing::warn!("output {name} is not available: {error}; all others are served");
         }
@@ -177,13 +182,14 @@ pub async fn serve(
             while running.join_next().await.is_some() {}
             Ok(())
         }
-        // Whatever reads a peer's bytes is a task of its own within an output, so its panic does not end up here.
+        // What reads a peer's bytes is a task of its own within an output, so its panic does not
+        // end the server.
         () = any_panic(&mut running) => Err(ServeError::Failed {
             doing: "serve its outputs",
             source: io::Error::other(PANICKED),
         }),
-        // None of these tasks ends by itself: the server is of no use without it, and the supervisor
-        // restarts the server.
+        // None of these tasks ends by itself: the server is of no use without it, and the
+        // supervisor restarts the server.
         Some(ended) = tasks.join_next() => Err(ServeError::Failed {
             doing: "read from its workers",
             source: match ended {

@@ -5,7 +5,7 @@ use crate::ipc::descriptors::{ChannelError, DescriptorReceiver, Request};
 use std::io;
 use std::os::fd::AsFd;
 
-/// Receives until the channel ends, which is logged once; then waits for ever, since the server goes
+/// Receives until the channel ends, which is logged once; then never returns, since the server goes
 /// on without it.
 pub(super) async fn receive(channel: DescriptorReceiver) -> io::Result<()> {
     match receive_until_end(channel).await {

@@ -31,8 +31,8 @@ pub(super) async fn trim_memory() -> io::Result<()> {
     std::future::pending().await
 }
 
-/// Samples the clocks: for the stamps, for the hubs, which report steps, and for the time that workers
-/// draw into test images.
+/// Samples the clocks: for the stamps, for the hubs, which report steps, and for the time that
+/// workers draw into test images.
 ///
 /// The clock and the hubs change together as the rest of the server sees it: there is no `await`
 /// between them, and the runtime has one thread.

@@ -155,7 +155,8 @@ fn sequencer_numbers_repeated_after_a_pause_are_continued() {
     assert_eq!((same.sequence, same.plausible), (11, false));
 }
 
-/// Found by the fuzzer: ours less the worker's is negative here, and the sum of a small number and it wrapped around.
+/// Found by the fuzzer: the difference to the worker's numbers is negative here, and the sum with a
+/// small number wrapped around.
 #[test]
 fn sequencer_number_that_falls_after_a_pause_is_renumbered() {
     let mut sequencer = Sequencer::default();
@@ -235,16 +236,29 @@ fn sequencer_losses_during_a_pause_are_not_a_gap() {
     assert_eq!((after.sequence, after.losses), (50, before.losses));
 }
 
+/// A record's generation, sequence, capture time, losses, and whether nobody read before it.
+type Record = (u8, u64, u64, (u32, u32, u32, u32, u32), bool);
+
 proptest! {
-    /// Whatever a worker that was broken into writes.
+    /// Whatever a compromised worker writes.
     #[test]
-    fn sequencer_numbers_and_times_only_grow(labels in prop::collection::vec(any::<(u8, u64, u64, (u32, u32, u32, u32, u32), bool)>(), 1..40), now: u64) {
+    fn sequencer_numbers_and_times_only_grow(
+        records in prop::collection::vec(any::<Record>(), 1..40),
+        now: u64,
+    ) {
         let now = MonoNs(now / 2);
         let mut sequencer = Sequencer::default();
         let mut last: Option<SequencedMeta> = None;
-        for (generation, sequence, capture_time, (driver, corrupt, encoder, xrun, source_away), pause) in labels {
-            let losses = Losses { driver, corrupt, encoder, xrun, source_away };
-            let meta = PacketMeta { generation: generation.into(), sequence: sequence >> 11, capture_time: MonoNs(capture_time), shape: FRAME, keyframe: true, losses };
+        for (generation, sequence, capture_time, losses, pause) in records {
+            let (driver, corrupt, encoder, xrun, source_away) = losses;
+            let meta = PacketMeta {
+                generation: generation.into(),
+                sequence: sequence >> 11,
+                capture_time: MonoNs(capture_time),
+                shape: FRAME,
+                keyframe: true,
+                losses: Losses { driver, corrupt, encoder, xrun, source_away },
+            };
             if pause {
                 sequencer.pause();
             }
@@ -252,7 +266,8 @@ proptest! {
             if let Some(last) = last {
                 prop_assert!(accepted.sequence > last.sequence);
                 prop_assert!(accepted.capture_time > last.capture_time);
-                let counted: u64 = accepted.losses.since(&last.losses).iter().filter_map(|g| g.count).sum();
+                let gaps = accepted.losses.since(&last.losses);
+                let counted: u64 = gaps.iter().filter_map(|gap| gap.count).sum();
                 if !pause && accepted.plausible {
                     prop_assert_eq!(accepted.sequence - last.sequence, 1 + counted);
                 }

@@ -123,7 +123,7 @@ fn subscription_to_a_lost_source_is_told_so() {
     assert!(late.take(true).is_none());
 }
 
-/// The page does while its picture comes by WebRTC. No packet will come that the step could stand before.
+/// The page does so while it plays by WebRTC. No packet arrives that the step could precede.
 #[test]
 fn subscription_events_only_gets_a_clock_step_at_once_for_both_streams() {
     let hub = hub();
@@ -202,7 +202,8 @@ fn stamps_grow_between_steps_and_follow_a_step() {
     );
 }
 
-/// Pictures are told 130 ms after their capture, sound 30 ms after; the clock is looked at each 100 ms and set now and then.
+/// Video arrives 130 ms after its capture, audio 30 ms after; the clock is sampled every 100 ms and
+/// set now and then.
 #[test]
 fn clock_step_is_delivered_between_the_last_old_and_the_first_new_stamp() {
     let offset_ms = |at_ms: u64| match at_ms {
@@ -239,7 +240,7 @@ fn clock_step_is_delivered_between_the_last_old_and_the_first_new_stamp() {
             ..ask(Delivery::All)
         })
         .unwrap();
-    // Per viewer and stream: the stamp less the capture instant, ms, of each packet, and the steps told of.
+    // Per viewer and stream: stamp minus capture time, ms, of each packet, and the reported steps.
     type Seen = BTreeMap<&'static str, (Vec<i64>, Vec<i64>)>;
     let mut seen: [Seen; 4] = Default::default();
     for at_ms in 0..6_000 {
@@ -312,7 +313,8 @@ fn clock_step_is_delivered_between_the_last_old_and_the_first_new_stamp() {
     for (stream, (offsets, steps)) in both.iter().chain(&alone).chain(&resampled) {
         assert_eq!(*steps, told, "{stream}");
         assert!(offsets.len() > 40, "{stream}: {} packets", offsets.len());
-        // With all steps told so far taken off, nothing is left of them: no packet is on the wrong side of any.
+        // Minus all steps reported so far, every difference is the same: no packet is on the wrong
+        // side of a step.
         let wrong: Vec<_> = offsets.iter().filter(|left| **left != 1_000_000).collect();
         assert!(wrong.is_empty(), "{stream}: {wrong:?}");
     }

@@ -1,5 +1,5 @@
-//! The mapping from CLOCK_MONOTONIC to UNIX time, a pure core that is given clock readings. Why it is
-//! built this way: `docs/time.md`.
+//! The mapping from CLOCK_MONOTONIC to UNIX time, a pure core that is given clock readings. Why it
+//! is built this way: `docs/time.md`.
 
 use super::{ClockSample, ClockStep};
 use crate::media::{MonoNs, UnixNs};
@@ -27,10 +27,10 @@ const SEGMENTS: usize = 256;
 
 /// CLOCK_MONOTONIC to UNIX time, for one machine, from samples 100 to 250 ms apart.
 ///
-/// A piecewise linear function of the *capture* instant. It bends where a sample contradicts it, and
-/// jumps where the clock was set. Between two steps it is continuous and its slope is above 0.9, so
-/// the order of stamps a microsecond apart is kept; and what lies before the last sample never
-/// changes.
+/// A piecewise linear function of the *capture* instant. It bends where a sample contradicts it,
+/// and jumps where the clock was set. Between two steps it is continuous and its slope is above
+/// 0.9, so the order of stamps a microsecond apart is kept; and what lies before the last sample
+/// never changes.
 #[derive(Clone, Debug)]
 pub struct ClockMap {
     /// Oldest first, never empty.
@@ -193,7 +193,8 @@ impl ClockMap {
         self.trusted = Some(*sample);
     }
 
-    /// Keeps the rate unless this sample and the last trusted one prove that it was a different one.
+    /// Keeps the rate unless this sample and the last trusted one prove that it was a different
+    /// one.
     fn learn_rate(&mut self, sample: &ClockSample) {
         let best = self.widths.iter().min().copied().unwrap_or(0);
         if sample.width() > best.max(1) * WIDE {

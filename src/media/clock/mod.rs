@@ -1,6 +1,6 @@
 //! The server's clock: one mapping from CLOCK_MONOTONIC to UNIX time, shared by all hubs.
-//! [`ClockMap`] is the pure core, [`ClockSample::read`] the edge that reads the clocks, [`Clock`] the
-//! shared value.
+//! [`ClockMap`] is the pure core, [`ClockSample::read`] the edge that reads the clocks, [`Clock`]
+//! the shared value.
 
 mod map;
 #[cfg(test)]

@@ -52,7 +52,8 @@ impl Machine {
     }
 
     fn sample(&mut self) -> ClockSample {
-        // One sample in five is interrupted, and the UNIX clock may be read anywhere in its bracket.
+        // One sample in five is interrupted, and the UNIX clock may be read anywhere in its
+        // bracket.
         let longest = if self.below(5) == 0 {
             self.interrupted
         } else {
@@ -77,7 +78,8 @@ impl Machine {
     }
 }
 
-/// Samples every 100 ms for `ns`, looking at the error each 10 ms. The worst error, and the steps that were seen.
+/// Samples every 100 ms for `ns`, looking at the error each 10 ms. The worst error, and the steps
+/// that were seen.
 fn follow(machine: &mut Machine, map: &mut ClockMap, ns: u64) -> (i64, Vec<ClockStep>) {
     let (mut worst, mut steps) = (0, Vec::new());
     for _ in 0..ns / EVERY {
@@ -121,7 +123,8 @@ fn clock_map_interrupted_first_samples_are_corrected() {
     assert!(machine.error(&map).abs() > 1_000_000);
     assert!(map.uncertainty_ns() >= 4_500_000);
     let (_, steps) = follow(&mut machine, &mut map, SECOND);
-    // It was within what may be caught up with, or else a step; either way it is right a second later.
+    // It was within what may be caught up with, or else a step; either way it is right a second
+    // later.
     assert!(steps.len() <= 1);
     assert!(
         machine.error(&map).abs() < 1_000,
@@ -189,8 +192,8 @@ fn clock_map_slew_of_500_ppm_is_followed_within_microseconds_without_a_step() {
     follow(&mut machine, &mut map, 5 * SECOND);
     for ppm in [500, 0, -500, 500, -500, 0] {
         machine.slew_ppm = ppm;
-        // Until the next samples the new rate cannot be known: 100 ms, or a few of them when they are interrupted, at up to
-        // 1,000 ppm.
+        // Until the next samples the new rate cannot be known: 100 ms, or a few of them when they
+        // are interrupted, at up to 1,000 ppm.
         let (transient, steps) = follow(&mut machine, &mut map, 2 * SECOND);
         assert!(transient < 600_000, "{ppm} ppm: {transient} ns");
         let (worst, more) = follow(&mut machine, &mut map, 60 * SECOND);
@@ -304,8 +307,8 @@ fn clock_sample_reads_this_machine_s_clocks() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the slew and the noise: between steps stamps keep the order of the captures, and a stamp given once is
-    /// given again.
+    /// Whatever the slew and the noise: between steps stamps keep the order of the captures, and a
+    /// stamp given once is given again.
     #[test]
     fn clock_map_stamps_only_grow_and_never_change(
         slews in proptest::collection::vec(-500i64..=500, 1..20),

@@ -9,7 +9,7 @@ use super::demux::Routes;
 use super::sessions::{Kind, Place};
 use super::udp_mux::{Datagram, Port};
 use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
-use crate::media::rtp_time::{SoundClock, ticks};
+use crate::media::rtp_time::{AudioRtpClock, rtp_timestamp};
 use crate::media::{Encoding, MonoNs};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -76,7 +76,7 @@ pub struct Session {
     video: Option<Track>,
     audio: Option<Track>,
     subscription: Option<Subscription>,
-    sound_clock: SoundClock,
+    audio_clock: AudioRtpClock,
     checks: Checks,
 }
 
@@ -108,7 +108,7 @@ impl Session {
             video: None,
             audio: None,
             subscription: None,
-            sound_clock: SoundClock::default(),
+            audio_clock: AudioRtpClock::default(),
             checks: Checks::default(),
         }
     }
@@ -329,7 +329,7 @@ impl Session {
     }
 
     fn send_picture(&mut self, packet: &Packet) -> Result<(), RtcError> {
-        let at = ticks(packet.capture_time, 90_000);
+        let at = rtp_timestamp(packet.capture_time, 90_000);
         self.send(
             self.video,
             packet,
@@ -339,8 +339,8 @@ impl Session {
 
     fn send_sound(&mut self, packet: &Packet) -> Result<(), RtcError> {
         let at = self
-            .sound_clock
-            .place(ticks(packet.capture_time, SoundClock::RATE_HZ));
+            .audio_clock
+            .next(rtp_timestamp(packet.capture_time, AudioRtpClock::RATE_HZ));
         self.send(
             self.audio,
             packet,
