@@ -158,7 +158,7 @@ fn whip_media_server_without_feedback_gets_the_stream() {
 
 /// With such a user fragment str0m's ICE would panic at its first check.
 #[test]
-fn an_answer_out_of_bounds_is_a_failed_attempt_and_viewers_do_not_notice() {
+fn whip_answer_out_of_bounds_is_a_failed_attempt() {
     let sink = Sink::new();
     let url = sink.url();
     let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
