@@ -37,7 +37,7 @@ pub mod http;
 pub mod hub;
 pub mod ipc;
 pub mod log;
-pub mod malloc_trim;
+pub(crate) mod malloc_trim;
 pub mod media;
 pub mod net;
 pub mod output;
@@ -51,8 +51,11 @@ pub mod worker;
 
 use config::Config;
 
-/// Runs the program until it is told to stop. The exit code, or one line that says why it cannot start.
-/// `tokens`: what [`config::secrets::take`] found before the options were read.
+/// Runs the program until it is told to stop; returns its exit code. `tokens`: what
+/// [`config::secrets::take`] found before the options were read.
+///
+/// # Errors
+/// One line for the user: why it cannot start.
 pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, String> {
     config.unmask(tokens);
     if let Some(whip) = config.webrtc.iter().flat_map(|webrtc| &webrtc.whip).next() {
@@ -70,8 +73,8 @@ pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, St
     supervise::run(config).map_err(|e| log::chain(&e))
 }
 
-/// As many descriptors as the system lets us have: shells and service files often begin with 1024, which is also how many
-/// viewers that would be.
+/// Raises the limit of open descriptors as far as allowed: shells and service files often set 1024,
+/// which would limit the number of viewers.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
@@ -81,8 +84,10 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Prints the cameras and microphones of this machine. In a process of its own, so that no driver's library lives in the
-/// supervisor.
+/// Prints the cameras and microphones of this machine, instead of running.
+///
+/// # Errors
+/// One line for the user: standard output cannot be written.
 pub fn list_devices() -> Result<u8, String> {
     let cameras = source::v4l2::list_cameras()
         .into_iter()
@@ -109,10 +114,10 @@ pub fn list_devices() -> Result<u8, String> {
     Ok(0)
 }
 
-/// Writes to standard output. A reader that has seen enough and closed the pipe (`| head`) is no error.
+/// Writes to standard output. A reader that has closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
-/// One line for the user: a full disk, say.
+/// One line for the user, such as for a full disk.
 pub fn print(text: &str) -> Result<(), String> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();

@@ -1,4 +1,4 @@
-//! Parses the command line, runs the program, turns the outcome into an exit code. Nothing else.
+//! Parses the command line, runs the program, and maps the outcome to an exit code.
 
 use stampcast::cli;
 use stampcast::cli::{CliError, Command};

@@ -158,7 +158,8 @@ stage_miri() {
         say "Miri is missing; get it with: rustup toolchain install nightly --component miri,rust-src"
         return 1
     }
-    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri ipc::ring::core_tests
+    cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri \
+        -- ipc::ring::core_tests ipc::seqlock ipc::control
 }
 
 # A fixed number of mutations of the corpora; longer: tests/fuzz.sh 10000000.

@@ -2,17 +2,17 @@
 //! validated type that the other folders get, side by side. `cli` parses and reports; this folder
 //! neither reads the command line nor prints.
 
-pub mod access;
-pub mod audio;
-pub mod limits;
-pub mod logging;
-pub mod network;
-pub mod option_table;
-pub mod process;
+pub(crate) mod access;
+pub(crate) mod audio;
+pub(crate) mod limits;
+pub(crate) mod logging;
+pub(crate) mod network;
+pub(crate) mod option_table;
+pub(crate) mod process;
 pub mod secrets;
-pub mod values;
-pub mod video;
-pub mod webrtc;
+pub(crate) mod values;
+pub(crate) mod video;
+pub(crate) mod webrtc;
 
 pub use access::Access;
 pub use audio::{AudioConfig, AudioSourceConfig, Microphone};

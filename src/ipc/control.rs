@@ -242,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "makes a memfd")]
     fn control_keep_writes_only_changes_and_mends_damage() {
         let page = SharedControl::create("test").expect("memory");
         let (writer, mut reader) = (page.writer(), page.reader());

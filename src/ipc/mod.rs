@@ -6,11 +6,11 @@
 
 pub mod control;
 pub mod descriptors;
-pub mod mapping;
-pub mod memory;
+pub(crate) mod mapping;
+pub(crate) mod memory;
 pub mod ring;
-pub mod seqlock;
+pub(crate) mod seqlock;
 pub mod status;
-pub mod stream_memory;
+mod stream_memory;
 
-pub use stream_memory::{ServerEnds, StreamMemory, WorkerEnds};
+pub use stream_memory::{ServerEnds, StreamMemory, StreamMemoryError, WorkerEnds};

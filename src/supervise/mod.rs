@@ -5,14 +5,14 @@
 //! [`restart_policy`] decides, [`process`] acts, [`shared_memory`] and [`child`] are what the
 //! children inherit and run.
 
-pub mod capabilities;
-pub mod child;
-pub mod child_id;
-pub mod process;
-pub mod restart_policy;
+mod capabilities;
+mod child;
+mod child_id;
+mod process;
+mod restart_policy;
 pub mod sandbox;
-pub mod shared_memory;
-pub mod startup_banner;
+mod shared_memory;
+mod startup_banner;
 
 use crate::config::Config;
 use crate::ipc::descriptors;
@@ -252,7 +252,10 @@ impl Supervisor {
                 None
             }
             Err(e) => {
-                tracing::error!("cannot start {}: {e}", child.name());
+                let line = format!("cannot start {}: {e}", child.name());
+                if self.log_once(child).first_time(&line) {
+                    tracing::error!("{line}");
+                }
                 self.handle(Event::Exited(child.clone(), ExitReason::ForkFailed))
             }
         }

@@ -1,6 +1,7 @@
 //! The log lines at start: the addresses of the program, ready to paste, and what is open to everyone.
 
 use crate::config::Access;
+use crate::net::interfaces;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,17 +51,10 @@ fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
     if !ip.is_unspecified() {
         return [ip].into();
     }
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let all = interfaces.filter_map(|i| {
-        let address = i.address?;
-        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
-    });
-    // A link-local IPv6 address is useless without its interface, which browsers do not accept.
-    let shown = |a: &IpAddr| {
-        (ip.is_ipv6() || a.is_ipv4()) && !matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local())
-    };
-    let found: BTreeSet<IpAddr> = all.filter(shown).collect();
+    let found: BTreeSet<IpAddr> = interfaces::addresses()
+        .into_iter()
+        .filter(|a| ip.is_ipv6() || a.is_ipv4())
+        .collect();
     if found.is_empty() { [ip].into() } else { found }
 }
 

@@ -1,5 +1,5 @@
-//! The ring's core on the heap: against a plain queue, killed at every store, scribbled on, under two threads. Also for
-//! Miri: `cargo +nightly miri test --lib ring::core_tests`.
+//! The ring's core on the heap: compared with a plain queue, killed at every store, with damaged
+//! memory, under two threads. Also for Miri: `cargo +nightly miri test --lib ipc::`.
 
 use super::allocator::{Allocator, Extent};
 use super::layout::Geometry;
@@ -61,7 +61,7 @@ proptest! {
 
     /// With bytes to spare, the ring is a queue of `packets` records that loses its oldest.
     #[test]
-    fn behaves_as_a_queue_that_drops_its_oldest(
+    fn ring_with_bytes_to_spare_is_a_queue_that_drops_its_oldest(
         packets in 1u32..6,
         steps in proptest::collection::vec(proptest::option::weighted(0.6, 0usize..200), 1..80),
     ) {
@@ -90,7 +90,7 @@ proptest! {
 
     /// Short of bytes: nothing is torn, nothing is out of order, nothing vanishes uncounted, through restarts of both halves.
     #[test]
-    fn every_record_is_read_or_counted(
+    fn ring_short_of_bytes_every_record_is_read_or_counted(
         packets in 1u32..6,
         lines in 1usize..12,
         steps in proptest::collection::vec((0u8..10, 0usize..400), 1..120),
@@ -129,7 +129,7 @@ proptest! {
     /// Words scribbled anywhere, at any time: faults perhaps, but no panic, no payload beyond the ring, and both halves
     /// are at work again after a restart of the writer.
     #[test]
-    fn scribbled_memory_never_panics_and_heals(
+    fn ring_hostile_memory_never_panics_and_is_mended(
         steps in proptest::collection::vec((0u8..6, any::<prop::sample::Index>(), scribble()), 1..60),
     ) {
         let geometry = geometry(3, 6);
@@ -161,7 +161,7 @@ proptest! {
 
     /// No two live extents overlap, and what is placed takes the lowest gap that fits.
     #[test]
-    fn extents_never_overlap_and_lie_as_low_as_they_can(
+    fn allocator_extents_never_overlap_and_are_as_low_as_possible(
         steps in proptest::collection::vec((any::<bool>(), 1usize..40), 1..100),
     ) {
         let mut space = Allocator::new(256);
@@ -231,7 +231,7 @@ impl Memory for Mortal {
 }
 
 #[test]
-fn a_writer_killed_at_any_store_leaves_whole_records_and_a_ring_that_goes_on() {
+fn writer_killed_at_any_store_leaves_whole_records() {
     let immortal = u64::MAX;
     let lengths = [30, 64, 0, 120, 200, 7, 90];
     // Under Miri, which is slow, every eleventh store.
@@ -287,7 +287,7 @@ fn a_writer_killed_at_any_store_leaves_whole_records_and_a_ring_that_goes_on() {
 }
 
 #[test]
-fn unread_records_survive_the_writer() {
+fn writer_recovered_keeps_unread_records() {
     let geometry = geometry(4, 8);
     let (memory, mut writer, mut reader) = pair(geometry);
     for n in 0..3 {
@@ -303,7 +303,7 @@ fn unread_records_survive_the_writer() {
 }
 
 #[test]
-fn a_new_reader_starts_at_the_head() {
+fn reader_new_starts_at_the_head() {
     let geometry = geometry(4, 8);
     let (memory, mut writer, _) = pair(geometry);
     writer.push([0], b"old").unwrap();
@@ -315,7 +315,7 @@ fn a_new_reader_starts_at_the_head() {
 }
 
 #[test]
-fn each_kind_of_scribble_is_named_and_the_next_call_begins_afresh() {
+fn reader_each_kind_of_damage_is_named_and_the_next_call_continues() {
     use super::layout::{HEAD, SLOT_INDEX, SLOT_PLACE, TAIL};
     let geometry = geometry(4, 8);
     let slot = geometry.slot(0);
@@ -360,7 +360,7 @@ fn each_kind_of_scribble_is_named_and_the_next_call_begins_afresh() {
 }
 
 #[test]
-fn memory_touched_is_the_backlog_not_the_capacity() {
+fn allocator_memory_touched_is_the_backlog_not_the_capacity() {
     let geometry = geometry(16, 1000);
     let (memory, mut writer, mut reader) = pair(geometry);
     for n in 1..if cfg!(miri) { 60 } else { 500 } {
@@ -381,7 +381,7 @@ fn memory_touched_is_the_backlog_not_the_capacity() {
 }
 
 #[test]
-fn a_reader_beside_a_fast_writer_sees_whole_records_in_order() {
+fn reader_beside_a_fast_writer_gets_whole_records_in_order() {
     let pushes = if cfg!(miri) { 60 } else { 200_000 };
     let (_, mut writer, mut reader) = pair(geometry(3, 7));
     let pushing = std::thread::spawn(move || {
@@ -415,7 +415,7 @@ fn a_reader_beside_a_fast_writer_sees_whole_records_in_order() {
 }
 
 #[test]
-fn a_text_whose_writer_was_killed_half_way_is_not_read_until_the_next_one() {
+fn text_writer_killed_half_way_is_not_read_until_the_next_write() {
     let text = Text {
         at: 0,
         capacity: 24,
@@ -449,7 +449,7 @@ fn a_text_whose_writer_was_killed_half_way_is_not_read_until_the_next_one() {
 }
 
 #[test]
-fn a_text_with_a_scribbled_length_is_not_read() {
+fn text_with_a_damaged_length_is_not_read() {
     let text = Text {
         at: 0,
         capacity: 24,

@@ -1,8 +1,7 @@
 //! The one port that all sessions share, on UDP and, with the same number, on TCP. A socket for every interface tells by
 //! IP_PKTINFO (ip(7)) which address a datagram came to, so an address that appears later is served too. Knows no session.
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use crate::net::interfaces;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
@@ -362,21 +361,13 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     })
 }
 
-/// Of the interfaces that are up. Link-local ones are left out: without the interface's name nobody can use them.
+/// Candidates: of the interfaces that are up, without link-local ones.
 fn interface_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else {
-        return vec![Ipv4Addr::LOCALHOST.into()];
-    };
-    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-    let mut ips: Vec<IpAddr> = up
-        .filter_map(|interface| address(interface.address.as_ref()?))
-        .map(|a| a.ip())
-        .collect();
-    ips.retain(|ip| match ip {
-        IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_unspecified(),
-        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-    });
-    ips.sort();
-    ips.dedup();
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
+    let mut ips = interfaces::addresses();
+    ips.retain(|ip| !is_link_local(ip));
+    if ips.is_empty() {
+        ips.push(Ipv4Addr::LOCALHOST.into());
+    }
     ips
 }
