@@ -435,7 +435,7 @@ fn http_state_metrics_and_page_are_served() {
         "stampcast_viewers{camera=\"main\"} 1",
         "stampcast_packets_total{camera=\"main\",encoding=\"jpeg\"}",
         "stampcast_packets_dropped_total{camera=\"main\",stream=\"video\",cause=\"viewer_queue\"}",
-        "stampcast_capture_latency_seconds_bucket{le=\"0.001\"",
+        "stampcast_capture_latency_seconds_bucket{camera=\"main\",encoding=\"jpeg\",le=\"0.001\"}",
         "stampcast_packet_age_seconds_sum{camera=\"main\",stream=\"audio\"}",
         "stampcast_worker_restarts_total{camera=\"main\",worker=\"audio\"} 0",
         "stampcast_build_info{version=",
