@@ -69,6 +69,7 @@ pub struct Hub {
     camera: CameraId,
     clock: Arc<Clock>,
     state: Mutex<State>,
+    default_audio: AudioFormat,
     video: Deliveries,
     audio: Deliveries,
 }
@@ -112,8 +113,32 @@ impl Hub {
             camera,
             clock,
             state: Mutex::new(state),
+            default_audio: AudioFormat::default(),
             video: Deliveries::default(),
             audio: Deliveries::default(),
+        }
+    }
+
+    /// Sets the format of PCM audio for requests that name none (`--audio-samplerate`,
+    /// `--audio-channels`).
+    pub fn with_default_audio(self, default_audio: AudioFormat) -> Self {
+        Self {
+            default_audio,
+            ..self
+        }
+    }
+
+    /// The track of PCM audio in the format that is asked for; what is `None` is the default's, else
+    /// the source's own.
+    pub fn audio_track(&self, asked: AudioFormat) -> TrackSelector {
+        let format = AudioFormat {
+            rate_hz: asked.rate_hz.or(self.default_audio.rate_hz),
+            channels: asked.channels.or(self.default_audio.channels),
+        };
+        if format == AudioFormat::default() {
+            TrackSelector::Encoded(Encoding::Pcm)
+        } else {
+            TrackSelector::Transcoded(format)
         }
     }
 

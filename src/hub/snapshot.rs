@@ -5,7 +5,7 @@ use super::losses::LossCounters;
 use super::metrics::HistogramSnapshot;
 use super::source::Source;
 use super::{Hub, State};
-use crate::media::{CameraId, Encoding, MediaKind, MonoNs, StreamInfo, WorkerState};
+use crate::media::{CameraId, Encoding, MediaKind, MonoNs, Shape, StreamInfo, WorkerState};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// One camera.
@@ -36,7 +36,7 @@ pub struct StreamSnapshot {
     pub state: WorkerState,
     /// The last fault in one line; empty when there is none.
     pub message: String,
-    /// `None` while the device is unavailable.
+    /// `None` while the device is unavailable. Audio's shape is that of requests that name none.
     pub info: Option<StreamInfo>,
     /// Frames per second asked of the camera; `None` for audio.
     pub fps: Option<f64>,
@@ -92,10 +92,25 @@ impl Hub {
             camera: self.camera.clone(),
             subscribers: state.subscribers.len(),
             video: stream(MediaKind::Video),
-            audio: stream(MediaKind::Audio),
+            audio: stream(MediaKind::Audio).map(|audio| StreamSnapshot {
+                info: audio.info.map(|info| self.with_default_format(info)),
+                ..audio
+            }),
             deliveries,
             tracks: state.tracks.iter().map(|track| track.snapshot()).collect(),
         }
+    }
+
+    /// With the format that requests get which name none.
+    fn with_default_format(&self, info: StreamInfo) -> StreamInfo {
+        let shape = match info.shape {
+            Shape::Audio { rate_hz, channels } => Shape::Audio {
+                rate_hz: self.default_audio.rate_hz.unwrap_or(rate_hz),
+                channels: self.default_audio.channels.unwrap_or(channels),
+            },
+            video => video,
+        };
+        StreamInfo { shape, ..info }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
 use crate::http::ClientAddr;
 use crate::http::access::Scope;
-use crate::hub::{Delivery, Packet, TrackSelector};
+use crate::hub::{AudioFormat, Delivery, Packet};
 use crate::media::{Encoding, MonoNs, Shape};
 use crate::wire::stamp::Seconds;
 use axum::body::Body;
@@ -77,7 +77,7 @@ async fn wav(
     if seconds.is_some_and(|s| !(s > 0.0 && s <= 86_400.0)) {
         return Err(ApiError::BadSeconds);
     }
-    let track = TrackSelector::Encoded(Encoding::Pcm);
+    let track = hub.audio_track(AudioFormat::default());
     let packets = HttpViewer::subscribe(&cx, &hub, track, Delivery::All, None)?;
     let first = timeout(FIRST_PACKET, packets.next())
         .await

@@ -1,7 +1,7 @@
 //! The cameras' hubs, and the tasks that feed them.
 
-use crate::config::{CameraConfig, Config};
-use crate::hub::{Backlog, Hub, Hubs, Plan, StreamPlan, ring_reader_task};
+use crate::config::{AudioConfig, CameraConfig, Config};
+use crate::hub::{AudioFormat, Backlog, Hub, Hubs, Plan, StreamPlan, ring_reader_task};
 use crate::ipc::ServerEnds;
 use crate::ipc::control::ControlWriter;
 use crate::media::clock::Clock;
@@ -23,9 +23,19 @@ pub(super) fn hubs(
 ) -> Option<Hubs> {
     let mut hubs = config.cameras.iter().map(|camera| {
         let plan = plan(camera, streams);
-        Arc::new(Hub::new(camera.id.clone(), plan, clock.clone()))
+        let hub = Hub::new(camera.id.clone(), plan, clock.clone());
+        Arc::new(hub.with_default_audio(default_audio(camera)))
     });
     Some(Hubs::new(hubs.next()?, hubs))
+}
+
+/// The format of `/stream`'s and `/audio.wav`'s audio for requests that name none.
+fn default_audio(camera: &CameraConfig) -> AudioFormat {
+    let format = |audio: &AudioConfig| AudioFormat {
+        rate_hz: audio.rate_hz,
+        channels: Some(audio.channels),
+    };
+    camera.audio.as_ref().map(format).unwrap_or_default()
 }
 
 /// The plan of a camera's hub: the streams that there is memory for.

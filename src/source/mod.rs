@@ -14,8 +14,9 @@ use crate::media::{MonoNs, StreamInfo};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The rate of the test tone, Hz.
-const TONE_HZ: u32 = 48_000;
+/// The rate of the test tone, Hz, where no higher one is asked for.
+const TONE_RATE_HZ: u32 = 48_000;
+const TONE_CHANNELS: u16 = 1;
 
 /// An open device. Dropping it releases the device.
 pub trait Source {
@@ -133,8 +134,8 @@ pub fn open_audio(
             )?)
         }
         AudioSourceConfig::Test => Box::new(test_pattern::tone::ToneSource::open(
-            audio.rate_hz.unwrap_or(TONE_HZ),
-            audio.channels,
+            TONE_RATE_HZ.max(audio.rate_hz.unwrap_or(0)),
+            TONE_CHANNELS,
         )?),
     })
 }

@@ -123,15 +123,10 @@ fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Handsh
         .video
         .unwrap_or(has_video)
         .then_some(TrackSelector::Encoded(Encoding::Jpeg));
-    let format = AudioFormat {
+    let audio = hub.audio_track(AudioFormat {
         rate_hz: query.audio_rate,
         channels: query.audio_channels,
-    };
-    let audio = if format == AudioFormat::default() {
-        TrackSelector::Encoded(Encoding::Pcm)
-    } else {
-        TrackSelector::Transcoded(format)
-    };
+    });
     let audio = query.audio.unwrap_or(has_audio).then_some(audio);
     // The page, while it plays by WebRTC, reads gaps and lost devices here, and asks for the time.
     let only_events = query.events && query.video == Some(false) && query.audio == Some(false);

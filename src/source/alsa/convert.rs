@@ -1,7 +1,8 @@
-//! A device's sample format and channels to what is sent: signed 16-bit, 1 or 2 channels. Pure; knows no device.
+//! A device's sample format and channels to signed 16-bit samples of 1 or 2 channels. Pure; knows no
+//! device.
 
-/// The formats that are understood, as ALSA names them, in the order of preference: the cheapest that loses nothing of
-/// 16 bits first.
+/// The sample formats that are read, under ALSA's names, in order of preference: the cheapest that has
+/// all of 16 bits first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
     /// S16_LE.
@@ -36,7 +37,7 @@ impl SampleFormat {
         }
     }
 
-    /// One sample's.
+    /// Bytes of one sample.
     pub fn bytes(self) -> usize {
         match self {
             Self::S16 => 2,
@@ -53,7 +54,7 @@ impl SampleFormat {
                 i32::from_le_bytes([0, a, b, c])
             }
             (Self::S32, &[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]),
-            // The cast saturates, and makes silence of what is no number.
+            // The cast saturates, and turns NaN into silence.
             (Self::Float, &[a, b, c, d]) => {
                 (f32::from_le_bytes([a, b, c, d]) * 2_147_483_648.0) as i32
             }
@@ -62,44 +63,37 @@ impl SampleFormat {
     }
 }
 
-/// Mixes `channels_in` to `channels_out` channels:
-/// to one, the mean of all; from one, a copy in each; else the first ones (front left and right).
+/// Takes the first channels (front left and right) of each frame, as 16-bit samples. Mixing and
+/// resampling are the server's, for each listener as asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Converter {
+pub(crate) struct Converter {
     pub format: SampleFormat,
     pub channels_in: usize,
+    /// At most `channels_in`.
     pub channels_out: usize,
 }
 
 impl Converter {
-    /// Bytes of one of the device's frames.
-    pub fn frame_bytes(&self) -> usize {
+    /// Bytes of one of the device's sample frames.
+    pub(crate) fn frame_bytes(&self) -> usize {
         self.format.bytes() * self.channels_in
     }
 
     /// Appends what the whole frames of `raw` (the device's bytes, interleaved) become.
-    pub fn convert(&self, raw: &[u8], out: &mut Vec<i16>) {
+    pub(crate) fn convert(&self, raw: &[u8], out: &mut Vec<i16>) {
         let frames = raw.chunks_exact(self.frame_bytes().max(1));
         out.reserve(frames.len() * self.channels_out);
+        let bytes = self.format.bytes();
         for frame in frames {
-            let sample = |channel: usize| -> i64 {
-                let bytes = self.format.bytes();
-                frame
-                    .get(channel * bytes..(channel + 1) * bytes)
-                    .map_or(0, |raw| i64::from(self.format.widen(raw)))
-            };
-            match (self.channels_in, self.channels_out) {
-                (n, 1) if n > 1 => out.push(narrow((0..n).map(sample).sum::<i64>() / n as i64)),
-                (1, n) => out.extend(std::iter::repeat_n(narrow(sample(0)), n)),
-                (_, n) => out.extend((0..n).map(|channel| narrow(sample(channel)))),
-            }
+            let samples = frame.chunks_exact(bytes).take(self.channels_out);
+            out.extend(samples.map(|raw| narrow(self.format.widen(raw))));
         }
     }
 }
 
 /// 32 bits to 16, rounded.
-fn narrow(wide: i64) -> i16 {
-    ((wide + 0x8000) >> 16).clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+fn narrow(wide: i32) -> i16 {
+    (wide.saturating_add(0x8000) >> 16) as i16
 }
 
 #[cfg(test)]
@@ -123,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_gives_the_same_sound() {
+    fn converter_every_format_gives_the_same_samples() {
         let values = [0i16, 1, -1, 1000, -1000, i16::MAX, i16::MIN];
         for format in SampleFormat::ALL {
             let raw: Vec<u8> = values
@@ -146,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_full_scale_saturates_and_what_is_no_number_is_silence() {
+    fn converter_beyond_full_scale_saturates_and_nan_is_silence() {
         let raw: Vec<u8> = [2.0f32, -2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
             .iter()
             .flat_map(|v| v.to_le_bytes())
@@ -162,28 +156,22 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_mixed_copied_or_chosen() {
+    fn converter_more_channels_than_wanted_takes_the_first() {
         let raw: Vec<u8> = [100i16, 300, -100, -301]
             .iter()
             .flat_map(|v| v.to_le_bytes())
             .collect();
-        assert_eq!(converted(SampleFormat::S16, 2, 1, &raw), [200, -200]);
         assert_eq!(
             converted(SampleFormat::S16, 2, 2, &raw),
             [100, 300, -100, -301]
         );
-        assert_eq!(
-            converted(SampleFormat::S16, 1, 2, &raw[..4]),
-            [100, 100, 300, 300]
-        );
         assert_eq!(converted(SampleFormat::S16, 4, 2, &raw), [100, 300]);
-        assert_eq!(converted(SampleFormat::S16, 4, 1, &raw), [0]);
         let loud: Vec<u8> = [i16::MIN; 8].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(converted(SampleFormat::S16, 8, 1, &loud), [i16::MIN]);
     }
 
     #[test]
-    fn part_of_a_frame_is_left_out() {
+    fn converter_incomplete_frame_is_ignored() {
         assert_eq!(converted(SampleFormat::S24Packed, 2, 1, &[0; 11]), [0]);
     }
 }

@@ -1,16 +1,15 @@
-//! A microphone through ALSA: opens the PCM, reads it without ever waiting longer than asked, and stamps packets of 20 ms
-//! by the fit of `fit.rs`. Owns the PCM; knows no encoder, no network and no policy of retries.
+//! A microphone through ALSA: opens the PCM, reads it without waiting longer than asked, and stamps
+//! chunks of 20 ms by the sample clock. Owns the PCM; knows no encoder, no network and no retries.
 
 use super::convert::Converter;
 use super::find;
 pub use super::find::Identity;
 use super::find::{CapturePcm, Choice, SystemDefault, choose, errno, list_microphones, open};
-use super::sample_clock::{Continuity, Fit};
-use super::setup::{channels, configure, io_error, lines, missing, open_error, unsupported};
+use super::sample_clock::{Continuity, SampleClock};
+use super::setup::{MAX_CHANNELS, channels, configure, io_error, lines, missing, open_error};
 use crate::config;
 use crate::config::Microphone;
 use crate::media::frame::AudioChunk;
-use crate::media::resample::Resampler;
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::source::{AudioSource, Source, SourceError, SourceIdentity};
 use alsa::pcm::{PCM, State};
@@ -18,22 +17,23 @@ use alsa::poll::{Descriptors, Flags, pollfd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Packets per second where the rate can be divided so; else they are longer by a part of a frame.
-const PACKETS: u32 = 50;
-/// More sound than this without a stamp for it is no backlog: frames and time do not fit at all. Twice the ring.
+/// Chunks per second where the rate divides evenly; otherwise they are longer by part of a frame.
+const CHUNKS: u32 = 50;
+/// More audio than this without a stamp is not a backlog: frames and time do not fit at all. Twice the
+/// ring.
 const WAITING_S: u32 = 2;
-/// A wake-up that brought nothing is not repeated sooner.
+/// The shortest time between two wake-ups of which the first brought nothing.
 const PAUSE: Duration = Duration::from_millis(2);
-/// A PCM has one or two descriptors; a count beyond this is no count.
+/// A PCM has one or two descriptors; a count beyond this is not plausible.
 const DESCRIPTORS: usize = 16;
-/// A driver's stamp that is further from the clock than this is in another clock.
+/// A driver's stamp that is further from CLOCK_MONOTONIC than this is in another clock.
 const CLOCK_TOLERANCE_NS: u64 = 2_000_000_000;
 
 /// An open, running microphone.
 ///
-/// The device's ring holds one second: a reader that is later than that loses what was in it, and the next chunk says so
-/// ([`AudioChunk::after_xrun`]). Here at most two seconds wait to be handed out; when a device is faster than that with
-/// sound that cannot be stamped, the stream is restarted.
+/// The device's ring holds one second: a reader that is later than that loses what was in it, and the
+/// next chunk says so ([`AudioChunk::after_xrun`]). At most two seconds wait here to be handed out; when
+/// a device delivers more that cannot be stamped, the stream is restarted.
 pub struct MicrophoneSource {
     pcm: PCM,
     fds: Vec<pollfd>,
@@ -41,53 +41,54 @@ pub struct MicrophoneSource {
     identity: Option<Identity>,
     notes: Vec<String>,
     converter: Converter,
-    device_rate_hz: u32,
     rate_hz: u32,
     stamp_source: StampSource,
-    fit: Fit,
+    sample_clock: SampleClock,
     /// Device frames read since the (re)start.
     read: u64,
     raw: Vec<u8>,
-    converted: Vec<i16>,
-    resampler: Option<Resampler>,
-    /// What is to be sent and is no packet yet, interleaved; its first frame's number since the (re)start.
+    /// Samples that are not in a chunk yet, interleaved; the number of their first frame since the
+    /// (re)start.
     waiting: Vec<i16>,
     waiting_from: u64,
-    /// After a gap: device frames before this one have no known instant and are left out.
-    resume: f64,
-    packet_frames: usize,
-    packet: Vec<i16>,
-    /// The stream broke; it is restarted when the whole packets from before are handed out.
+    /// After a gap: frames before this one have no known capture time and are discarded.
+    resume: u64,
+    chunk_frames: usize,
+    chunk: Vec<i16>,
+    /// The stream broke; it is restarted when the complete chunks from before are handed out.
     broken: bool,
     lost: bool,
 }
 
-/// What a look at the device brought.
-enum Look {
-    Sound,
+/// What reading the device without waiting brought.
+enum PollResult {
+    Samples,
     Nothing,
     Broken,
 }
 
 impl MicrophoneSource {
-    /// Opens the microphone that `which` names, or, after it was open before, the one with the identity `known`: then
-    /// under whatever card number it has now, and no other device.
+    /// Opens the microphone that `which` names or, where it was open before, the one with the
+    /// identity `known`: then under whatever card number it has now, and no other device.
+    ///
+    /// # Errors
+    /// The device is missing, in use, or cannot be set up.
     pub fn open(
         which: &Microphone,
-        sound: &config::AudioConfig,
+        audio: &config::AudioConfig,
         known: Option<&Identity>,
     ) -> Result<Self, SourceError> {
         let list = list_microphones();
         let missing = || missing(which, known, &list);
         match choose(&list, which, known, SystemDefault::read).ok_or_else(missing)? {
-            Choice::Listed(n) => Self::open_listed(sound, list.get(n).ok_or_else(missing)?, &list),
-            Choice::Named(name) => match Self::open_named(sound, &name, &list) {
+            Choice::Listed(n) => Self::open_listed(audio, list.get(n).ok_or_else(missing)?, &list),
+            Choice::Named(name) => match Self::open_named(audio, &name, &list) {
                 // The sound server that is the default does not run, or not for this user.
                 Err(e)
                     if *which == Microphone::Default && !matches!(e, SourceError::Busy { .. }) =>
                 {
                     let first = list.first().ok_or_else(missing)?;
-                    let mut source = Self::open_listed(sound, first, &list)?;
+                    let mut source = Self::open_listed(audio, first, &list)?;
                     source.notes.push(format!(
                         "the system's default microphone does not answer; {} is used",
                         source.title
@@ -100,7 +101,7 @@ impl MicrophoneSource {
     }
 
     fn open_listed(
-        sound: &config::AudioConfig,
+        audio: &config::AudioConfig,
         chosen: &CapturePcm,
         list: &[CapturePcm],
     ) -> Result<Self, SourceError> {
@@ -126,45 +127,32 @@ impl MicrophoneSource {
                 available: lines(list),
             });
         }
-        Self::start(sound, pcm, title, Some(chosen.identity.clone()))
+        Self::start(audio, pcm, title, Some(chosen.identity.clone()))
     }
 
     fn open_named(
-        sound: &config::AudioConfig,
+        audio: &config::AudioConfig,
         name: &str,
         list: &[CapturePcm],
     ) -> Result<Self, SourceError> {
         let pcm = open(name).map_err(|e| open_error(name, &e, list))?;
-        Self::start(sound, pcm, name.to_string(), None)
+        Self::start(audio, pcm, name.to_string(), None)
     }
 
     fn start(
-        sound: &config::AudioConfig,
+        audio: &config::AudioConfig,
         pcm: PCM,
         title: String,
         identity: Option<Identity>,
     ) -> Result<Self, SourceError> {
-        let set = configure(&pcm, sound, &title)?;
-        let rate_hz = sound.rate_hz.unwrap_or(set.rate_hz);
+        let set = configure(&pcm, audio, &title)?;
         let mut notes = Vec::new();
-        if set.channels != u32::from(sound.channels) {
+        if set.channels > MAX_CHANNELS {
             notes.push(format!(
-                "{title} records in {}, which becomes {}",
-                channels(set.channels),
-                channels(sound.channels.into())
+                "{title} records {}; the first two are used",
+                channels(set.channels)
             ));
         }
-        let resampler = if rate_hz == set.rate_hz {
-            None
-        } else {
-            notes.push(format!(
-                "{title} does not offer {rate_hz} Hz; its {} Hz are resampled",
-                set.rate_hz
-            ));
-            let refuse =
-                |e: crate::media::resample::ResampleError| unsupported(&title, e.to_string());
-            Some(Resampler::new(set.rate_hz, rate_hz, sound.channels).map_err(refuse)?)
-        };
         if !(1..=DESCRIPTORS).contains(&pcm.count()) {
             return Err(SourceError::Failed {
                 device: title,
@@ -173,7 +161,7 @@ impl MicrophoneSource {
         }
         let fds = pcm
             .get()
-            .map_err(|e| io_error(&title, "preparing to wait for sound", &e))?;
+            .map_err(|e| io_error(&title, "preparing to wait for samples", &e))?;
         pcm.start().map_err(|e| io_error(&title, "starting", &e))?;
         Ok(Self {
             fds,
@@ -182,21 +170,18 @@ impl MicrophoneSource {
             converter: Converter {
                 format: set.format,
                 channels_in: set.channels as usize,
-                channels_out: usize::from(sound.channels),
+                channels_out: set.channels.min(MAX_CHANNELS) as usize,
             },
-            device_rate_hz: set.rate_hz,
-            rate_hz,
+            rate_hz: set.rate_hz,
             stamp_source: set.stamp_source,
-            fit: Fit::new(set.rate_hz),
+            sample_clock: SampleClock::new(set.rate_hz),
             read: 0,
             raw: Vec::new(),
-            converted: Vec::new(),
-            resampler,
             waiting: Vec::new(),
             waiting_from: 0,
-            resume: 0.0,
-            packet_frames: rate_hz.div_ceil(PACKETS) as usize,
-            packet: Vec::new(),
+            resume: 0,
+            chunk_frames: set.rate_hz.div_ceil(CHUNKS) as usize,
+            chunk: Vec::new(),
             broken: false,
             lost: false,
             pcm,
@@ -204,30 +189,32 @@ impl MicrophoneSource {
         })
     }
 
-    /// Looks at the device once: takes its time, reads all that is there.
-    fn look(&mut self) -> Result<Look, SourceError> {
+    /// Reads the device's clock and all samples that are there. Never waits.
+    fn poll_device(&mut self) -> Result<PollResult, SourceError> {
         match self.pcm.state_raw() {
-            s if s == State::Disconnected as i32 || s == -libc::ENODEV => return Err(self.gone()),
+            s if s == State::Disconnected as i32 || s == -libc::ENODEV => {
+                return Err(self.disconnected());
+            }
             s if s == State::Running as i32 => {}
-            _ => return Ok(Look::Broken),
+            _ => return Ok(PollResult::Broken),
         }
         if self.waiting.len() > (self.rate_hz * WAITING_S) as usize * self.converter.channels_out {
-            return Ok(Look::Broken);
+            return Ok(PollResult::Broken);
         }
         let status = match self.pcm.status() {
             Ok(status) => status,
-            Err(e) => return self.judge(&e, "asking for its time"),
+            Err(e) => return self.classify_error(&e, "asking for its time"),
         };
         let now = MonoNs::now();
         let available = u64::try_from(status.get_avail())
             .unwrap_or(0)
-            .min(u64::from(self.device_rate_hz) * 4);
+            .min(u64::from(self.rate_hz) * 4);
         if available == 0 {
-            return Ok(Look::Nothing);
+            return Ok(PollResult::Nothing);
         }
         let at = self.observed_at(&status, now);
-        if let Continuity::Gap { resume } = self.fit.observe(self.read + available, at) {
-            (self.resume, self.lost) = (resume as f64, true);
+        if let Continuity::Gap { resume } = self.sample_clock.observe(self.read + available, at) {
+            (self.resume, self.lost) = (resume, true);
         }
         self.read_frames(available as usize)
     }
@@ -247,45 +234,42 @@ impl MicrophoneSource {
         now
     }
 
-    fn read_frames(&mut self, frames: usize) -> Result<Look, SourceError> {
+    fn read_frames(&mut self, frames: usize) -> Result<PollResult, SourceError> {
         self.raw.resize(frames * self.converter.frame_bytes(), 0);
         let read = match self.pcm.io_bytes().readi(&mut self.raw) {
-            Ok(0) => return Ok(Look::Nothing),
+            Ok(0) => return Ok(PollResult::Nothing),
             Ok(read) => read.min(frames),
-            Err(e) => return self.judge(&e, "reading sound"),
+            Err(e) => return self.classify_error(&e, "reading samples"),
         };
         self.read += read as u64;
         let raw = &self.raw[..read * self.converter.frame_bytes()];
-        match &mut self.resampler {
-            None => self.converter.convert(raw, &mut self.waiting),
-            Some(resampler) => {
-                self.converted.clear();
-                self.converter.convert(raw, &mut self.converted);
-                resampler.process(&self.converted, &mut self.waiting);
-            }
-        }
-        Ok(Look::Sound)
+        self.converter.convert(raw, &mut self.waiting);
+        Ok(PollResult::Samples)
     }
 
     /// What an error of the running stream means.
-    fn judge(&self, e: &alsa::Error, doing: &'static str) -> Result<Look, SourceError> {
+    fn classify_error(
+        &self,
+        e: &alsa::Error,
+        doing: &'static str,
+    ) -> Result<PollResult, SourceError> {
         match errno(e) {
-            libc::EAGAIN | libc::EINTR => Ok(Look::Nothing),
-            // An overrun; a suspended machine; a state that the next look explains.
-            libc::EPIPE | libc::ESTRPIPE | libc::EBADFD => Ok(Look::Broken),
-            libc::ENODEV | libc::ENXIO => Err(self.gone()),
+            libc::EAGAIN | libc::EINTR => Ok(PollResult::Nothing),
+            // An overrun; a suspended machine; a state that the next call explains.
+            libc::EPIPE | libc::ESTRPIPE | libc::EBADFD => Ok(PollResult::Broken),
+            libc::ENODEV | libc::ENXIO => Err(self.disconnected()),
             _ => Err(io_error(&self.title, doing, e)),
         }
     }
 
-    fn gone(&self) -> SourceError {
+    fn disconnected(&self) -> SourceError {
         SourceError::Missing {
             device: self.title.clone(),
             available: lines(&list_microphones()),
         }
     }
 
-    /// After an overrun or a suspend: all counts begin anew, the rate that was learned stays.
+    /// After an overrun or a suspend: counts restart from 0, the learned rate stays.
     fn restart(&mut self) -> Result<(), SourceError> {
         let again = self
             .pcm
@@ -293,28 +277,25 @@ impl MicrophoneSource {
             .and_then(|()| self.pcm.prepare())
             .and_then(|()| self.pcm.start());
         again.map_err(|e| match errno(&e) {
-            libc::ENODEV | libc::ENXIO | libc::EBADFD => self.gone(),
+            libc::ENODEV | libc::ENXIO | libc::EBADFD => self.disconnected(),
             _ => io_error(&self.title, "starting again", &e),
         })?;
-        self.fit.restart();
-        if let Some(resampler) = &mut self.resampler {
-            resampler.reset();
-        }
-        (self.read, self.waiting_from, self.resume) = (0, 0, 0.0);
+        self.sample_clock.restart();
+        (self.read, self.waiting_from, self.resume) = (0, 0, 0);
         self.waiting.clear();
         self.lost = true;
         Ok(())
     }
 
-    /// Moves the next packet out of what waits, if it is whole and can be stamped.
-    fn next_packet(&mut self) -> Option<MonoNs> {
-        self.leave_out_unknown();
-        while self.fit.may_stamp()
-            && self.waiting.len() >= self.packet_frames * self.converter.channels_out
+    /// Moves the next chunk out of the waiting samples, if it is complete and can be stamped.
+    fn take_chunk(&mut self) -> Option<MonoNs> {
+        self.discard_unknown();
+        while self.sample_clock.may_stamp()
+            && self.waiting.len() >= self.chunk_frames * self.converter.channels_out
         {
-            let stamp = self.fit.stamp(self.device_frame(self.waiting_from));
-            self.take(self.packet_frames);
-            // Else that time has been told already, with other sound.
+            let stamp = self.sample_clock.stamp(self.waiting_from as f64);
+            self.take(self.chunk_frames);
+            // Otherwise that time was covered already, by other samples.
             if let Some(stamp) = stamp {
                 self.lost |= stamp.jumped;
                 return Some(stamp.at);
@@ -324,48 +305,39 @@ impl MicrophoneSource {
         None
     }
 
-    fn leave_out_unknown(&mut self) {
+    fn discard_unknown(&mut self) {
         let waiting = (self.waiting.len() / self.converter.channels_out) as u64;
-        let known = (0..waiting)
-            .find(|n| self.device_frame(self.waiting_from + n) >= self.resume)
-            .unwrap_or(waiting);
-        if known > 0 {
-            self.take(known as usize);
+        let unknown = self.resume.saturating_sub(self.waiting_from).min(waiting);
+        if unknown > 0 {
+            self.take(unknown as usize);
         }
     }
 
-    /// Which of the device's frames (fractional) the frame `n` of what is sent was captured with.
-    fn device_frame(&self, n: u64) -> f64 {
-        self.resampler
-            .as_ref()
-            .map_or(n as f64, |resampler| resampler.source_frame(n))
-    }
-
-    /// Moves the first `frames` of what waits to `packet`.
+    /// Moves the first `frames` of the waiting samples to `chunk`.
     fn take(&mut self, frames: usize) {
-        self.packet.clear();
-        self.packet
+        self.chunk.clear();
+        self.chunk
             .extend(self.waiting.drain(..frames * self.converter.channels_out));
         self.waiting_from += frames as u64;
     }
 
-    /// Waits for the device; true when it has something to say.
+    /// Waits for the device; true when it has an event.
     fn wait(&mut self, at_most: Duration) -> Result<bool, SourceError> {
         // Rounded up: a wait of no milliseconds would spin.
         let ms = at_most.as_micros().div_ceil(1000).min(60_000) as i32;
-        let failed = |e| io_error(&self.title, "waiting for sound", &e);
+        let failed = |e| io_error(&self.title, "waiting for samples", &e);
         match alsa::poll::poll(&mut self.fds, ms) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
             Err(e) if errno(&e) == libc::EINTR => return Ok(false),
             Err(e) => return Err(failed(e)),
         }
-        let said = self.pcm.revents(&self.fds).map_err(failed)?;
+        let events = self.pcm.revents(&self.fds).map_err(failed)?;
         let disconnected = self.pcm.state_raw() == State::Disconnected as i32;
-        if disconnected || said.contains(Flags::NVAL) {
-            return Err(self.gone());
+        if disconnected || events.contains(Flags::NVAL) {
+            return Err(self.disconnected());
         }
-        Ok(!said.is_empty())
+        Ok(!events.is_empty())
     }
 }
 
@@ -380,7 +352,7 @@ impl Source for MicrophoneSource {
             device_format: format!(
                 "{}, {} Hz, {}",
                 self.converter.format.name(),
-                self.device_rate_hz,
+                self.rate_hz,
                 channels(self.converter.channels_in as u32),
             ),
             shape: Shape::Audio {
@@ -391,8 +363,8 @@ impl Source for MicrophoneSource {
             stamp_marks: StampMark::FirstSample,
             stamp_source: self.stamp_source,
             stamp_clock: "CLOCK_MONOTONIC".into(),
-            uncertainty_ns: self.fit.uncertainty_ns(),
-            drift_ppm: self.fit.drift_ppm(),
+            uncertainty_ns: self.sample_clock.uncertainty_ns(),
+            drift_ppm: self.sample_clock.drift_ppm(),
         }
     }
 
@@ -402,38 +374,38 @@ impl Source for MicrophoneSource {
 }
 
 impl AudioSource for MicrophoneSource {
-    /// `None` after `timeout` (to the millisecond) without a packet: the device may be silent for good, or its first
-    /// packets wait for their stamp (0.1 s from the start, and while frames and time disagree).
+    /// `None` after `timeout` (to the millisecond) without a chunk: the device may have stalled, or its
+    /// first chunks wait for their stamp (0.1 s from the start, and while frames and time disagree).
     fn next_chunk(&mut self, timeout: Duration) -> Result<Option<AudioChunk<'_>>, SourceError> {
         let deadline = Instant::now() + timeout;
         let mut woken = false;
         let first_sample = loop {
-            if let Some(stamp) = self.next_packet() {
+            if let Some(stamp) = self.take_chunk() {
                 break stamp;
             }
             if std::mem::take(&mut self.broken) {
                 self.restart()?;
             }
-            let found = self.look()?;
-            if let Look::Sound = found
-                && let Some(stamp) = self.next_packet()
+            let found = self.poll_device()?;
+            if let PollResult::Samples = found
+                && let Some(stamp) = self.take_chunk()
             {
                 break stamp;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            self.broken = matches!(found, Look::Broken);
+            self.broken = matches!(found, PollResult::Broken);
             if left.is_zero() {
                 return Ok(None);
             }
-            // A device that breaks at once again, or wakes us for nothing, must not keep a core busy.
-            if self.broken || (woken && matches!(found, Look::Nothing)) {
+            // A device that breaks again at once, or wakes us for nothing, must not keep a core busy.
+            if self.broken || (woken && matches!(found, PollResult::Nothing)) {
                 std::thread::sleep(PAUSE.min(left));
             }
             woken = !self.broken && self.wait(left)?;
         };
         let after_xrun = std::mem::take(&mut self.lost);
         Ok(Some(AudioChunk {
-            samples: &self.packet,
+            samples: &self.chunk,
             channels: self.converter.channels_out as u16,
             rate_hz: self.rate_hz,
             first_sample,
@@ -460,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_is_missing() {
+    fn microphone_unknown_name_is_missing() {
         for name in [
             "hw:CARD=NoSuchCard,DEV=0",
             "no such microphone",
@@ -483,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_known_is_not_replaced_by_another() {
+    fn microphone_known_device_is_not_replaced_by_another() {
         let known = Identity {
             model: "ffff:ffff".into(),
             device: 0,
@@ -499,7 +471,7 @@ mod tests {
 
     /// alsa-lib's `null` device delivers a full ring of silence at once and at every look: no clock fits that.
     #[test]
-    fn a_device_faster_than_time_neither_blocks_nor_fills_the_memory() {
+    fn microphone_faster_than_time_neither_blocks_nor_fills_the_memory() {
         for rate_hz in [None, Some(16_000)] {
             let mut source = MicrophoneSource::open(
                 &named("null"),
@@ -510,7 +482,10 @@ mod tests {
             let began = Instant::now();
             for _ in 0..20 {
                 if let Some(chunk) = source.next_chunk(Duration::from_millis(20)).unwrap() {
-                    assert_eq!(chunk.samples.len() as u32, chunk.rate_hz / 50);
+                    assert_eq!(
+                        chunk.samples.len() as u32,
+                        chunk.rate_hz / 50 * u32::from(chunk.channels)
+                    );
                 }
             }
             assert!(
@@ -519,7 +494,7 @@ mod tests {
             );
             // At most one ring more than the bound.
             assert!(
-                source.waiting.len() <= 48_000 * 2 + 192_000,
+                source.waiting.len() <= 2 * (48_000 * 2 + 192_000),
                 "{}",
                 source.waiting.len()
             );

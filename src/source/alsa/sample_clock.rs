@@ -67,7 +67,7 @@ struct Point {
 ///
 /// Memory is bounded: 120 blocks, whatever the length of the stream.
 #[derive(Debug)]
-pub struct Fit {
+pub struct SampleClock {
     frame_ns: f64,
     /// Device time of frame 0 if the first observation was exact; everything else is counted from here.
     origin_ns: Option<i64>,
@@ -84,29 +84,29 @@ pub struct Fit {
     /// The slope that an earlier life of the stream learned; a restarted one begins with it.
     learned_ns: Option<f64>,
     spread_ns: f64,
-    off: Option<Off>,
+    outliers: Option<Outliers>,
     off_blocks: usize,
-    emitted: Option<Emitted>,
+    last_output: Option<LastOutput>,
     /// Stamps only rise, through restarts too.
     last_stamp: MonoNs,
 }
 
 /// The observations off the line since the last one on it.
 #[derive(Clone, Debug)]
-struct Off {
+struct Outliers {
     since_ns: f64,
     seen: Vec<(u64, MonoNs)>,
 }
 
 /// The last stamp given out, and how far it was from the line.
 #[derive(Clone, Copy, Debug)]
-struct Emitted {
+struct LastOutput {
     frame: f64,
     at_ns: f64,
     behind_ns: f64,
 }
 
-impl Fit {
+impl SampleClock {
     pub fn new(rate_hz: u32) -> Self {
         Self {
             frame_ns: 1e9 / f64::from(rate_hz.max(1)),
@@ -122,9 +122,9 @@ impl Fit {
             pivot: 0.0,
             learned_ns: None,
             spread_ns: 0.0,
-            off: None,
+            outliers: None,
             off_blocks: 0,
-            emitted: None,
+            last_output: None,
             last_stamp: MonoNs(0),
         }
     }
@@ -150,7 +150,7 @@ impl Fit {
     pub fn observe(&mut self, frames: u64, at: MonoNs) -> Continuity {
         if self.last_frames.is_some_and(|last| frames <= last) {
             // The device has not moved; when it last did has been seen.
-            return if self.off.is_some() {
+            return if self.outliers.is_some() {
                 Continuity::Doubtful
             } else {
                 Continuity::Steady
@@ -169,22 +169,22 @@ impl Fit {
         };
 
         if self.ready() && (point.excess_ns - self.line(frame)).abs() > GAP_NS {
-            let off = self.off.get_or_insert_with(|| Off {
+            let outliers = self.outliers.get_or_insert_with(|| Outliers {
                 since_ns: elapsed_ns,
                 seen: Vec::new(),
             });
-            if off.seen.len() < GAP_OBSERVATIONS {
-                off.seen.push((frames, at));
+            if outliers.seen.len() < GAP_OBSERVATIONS {
+                outliers.seen.push((frames, at));
             }
-            let proven =
-                elapsed_ns - off.since_ns >= GAP_PROOF_NS && off.seen.len() >= WARM_UP_OBSERVATIONS;
+            let proven = elapsed_ns - outliers.since_ns >= GAP_PROOF_NS
+                && outliers.seen.len() >= WARM_UP_OBSERVATIONS;
             return if proven {
                 self.begin_after_gap()
             } else {
                 Continuity::Doubtful
             };
         }
-        self.off = None;
+        self.outliers = None;
         self.observations = self.observations.saturating_add(1);
         self.span_ns = self.span_ns.max(elapsed_ns);
         self.keep(point);
@@ -193,7 +193,11 @@ impl Fit {
 
     /// What was off the line is the new one's beginning.
     fn begin_after_gap(&mut self) -> Continuity {
-        let seen = self.off.take().map(|off| off.seen).unwrap_or_default();
+        let seen = self
+            .outliers
+            .take()
+            .map(|outliers| outliers.seen)
+            .unwrap_or_default();
         self.restart();
         for &(frames, at) in &seen {
             self.observe(frames, at);
@@ -206,7 +210,7 @@ impl Fit {
     /// False during the first 0.1 s, when the earliest observation may still be a late one, and while observations are
     /// doubtful.
     pub fn may_stamp(&self) -> bool {
-        self.ready() && self.off.is_none()
+        self.ready() && self.outliers.is_none()
     }
 
     /// The capture instant of `frame` (fractional: a resampled stream has frames between the device's). Frames must be
@@ -215,7 +219,7 @@ impl Fit {
     /// jump back puts before one that has its stamp: that time has been told already.
     pub fn stamp(&mut self, frame: f64) -> Option<Stamp> {
         let target_ns = frame * self.frame_ns + self.line(frame);
-        let followed = self.emitted.and_then(|last| {
+        let followed = self.last_output.and_then(|last| {
             let frames = (frame - last.frame).max(0.0);
             let straight_ns = last.at_ns + frames * (self.frame_ns + self.slope_ns);
             let slew_ns = SLEW * frames * self.frame_ns;
@@ -228,8 +232,8 @@ impl Fit {
         if at <= self.last_stamp {
             return None;
         }
-        let jumped = followed.is_none() && self.emitted.is_some();
-        self.emitted = Some(Emitted {
+        let jumped = followed.is_none() && self.last_output.is_some();
+        self.last_output = Some(LastOutput {
             frame,
             at_ns,
             behind_ns: target_ns - at_ns,
@@ -241,7 +245,7 @@ impl Fit {
     /// What nine of ten blocks differ from the line at most, plus what the stamps still have to slew; `None` in the first
     /// 2 s. The device's own constant delay (converter, USB transfer) cannot be seen from here and is not in it.
     pub fn uncertainty_ns(&self) -> Option<u64> {
-        let behind_ns = self.emitted.map_or(0.0, |e| e.behind_ns.abs());
+        let behind_ns = self.last_output.map_or(0.0, |e| e.behind_ns.abs());
         (self.blocks.len() >= BLOCKS_TO_KNOW).then_some((self.spread_ns + behind_ns) as u64)
     }
 

@@ -1,5 +1,5 @@
-//! What is agreed with a PCM before it runs (format, channels, rate, periods, clock), and the words for what goes wrong. Owns
-//! no device.
+//! Sets up a PCM before it runs (format, channels, rate, periods, clock), and names what goes wrong.
+//! Owns no device.
 
 use super::convert::SampleFormat;
 use super::find;
@@ -11,10 +11,12 @@ use crate::source::SourceError;
 use alsa::ValueOr;
 use alsa::pcm::{Access, Frames, HwParams, PCM, TstampType};
 
-/// The device interrupts so often a second: each interrupt is one observation for the fit.
+/// The device interrupts so often a second: each interrupt is one observation for the sample clock.
 const PERIODS: u32 = 100;
+/// The channels that are captured, at most.
+pub(super) const MAX_CHANNELS: u32 = 2;
 
-/// What the device agreed to.
+/// The settings that the device accepted.
 pub(super) struct Setting {
     pub format: SampleFormat,
     pub channels: u32,
@@ -24,17 +26,17 @@ pub(super) struct Setting {
 
 pub(super) fn configure(
     pcm: &PCM,
-    sound: &config::AudioConfig,
+    audio: &config::AudioConfig,
     title: &str,
 ) -> Result<Setting, SourceError> {
     let failed = |doing| move |e| io_error(title, doing, &e);
     let setting = {
         let hw = HwParams::any(pcm).map_err(failed("asking what it can do"))?;
-        // A plugin's own resampling would delay the sound by an unknown time. `hw:` PCMs do not have any.
+        // A plugin's own resampling would delay the audio by an unknown time. `hw:` PCMs do not have any.
         hw.set_rate_resample(false)
             .map_err(failed("asking for its own rate"))?;
         hw.set_access(Access::RWInterleaved)
-            .map_err(|_| unsupported(title, "it offers no interleaved sound".into()))?;
+            .map_err(|_| unsupported(title, "it offers no interleaved samples".into()))?;
         let format = SampleFormat::ALL
             .into_iter()
             .find(|f| hw.test_format(alsa_format(*f)).is_ok());
@@ -47,9 +49,8 @@ pub(super) fn configure(
         })?;
         hw.set_format(alsa_format(format))
             .map_err(failed("setting its sample format"))?;
-        let channels = device_channels(&hw, u32::from(sound.channels))
-            .map_err(failed("setting its channels"))?;
-        let rate_hz = device_rate(&hw, sound.rate_hz).map_err(failed("setting its rate"))?;
+        let channels = device_channels(&hw).map_err(failed("setting its channels"))?;
+        let rate_hz = device_rate(&hw, audio.rate_hz).map_err(failed("setting its rate"))?;
         let period = (rate_hz / PERIODS) as Frames;
         hw.set_period_size_near(period, ValueOr::Nearest)
             .map_err(failed("setting its period"))?;
@@ -71,8 +72,8 @@ pub(super) fn configure(
     let software = || -> alsa::Result<bool> {
         let period = pcm.hw_params_current()?.get_period_size()?;
         let sw = pcm.sw_params_current()?;
-        // Less than a period: a device that interrupts by a coarse timer (snd-aloop: 12 ms, 8 ms) would else be seen only at
-        // every other interrupt.
+        // Less than a period: otherwise a device that interrupts by a coarse timer (snd-aloop: 12 ms,
+        // 8 ms) is seen only at every other interrupt.
         sw.set_avail_min((period / 4).max(1))?;
         sw.set_tstamp_mode(true)?;
         sw.set_tstamp_type(TstampType::Monotonic)?;
@@ -91,34 +92,31 @@ pub(super) fn configure(
     })
 }
 
-/// The asked number of channels, else the next higher, else the most that there are.
-fn device_channels(hw: &HwParams, asked: u32) -> alsa::Result<u32> {
+/// Two channels where the device has them, else the next higher number, else the most that there are.
+fn device_channels(hw: &HwParams) -> alsa::Result<u32> {
     let most = hw.get_channels_max()?;
-    let fitting = (asked..=most.min(64))
+    let chosen = (MAX_CHANNELS..=most.min(64))
         .find(|n| hw.test_channels(*n).is_ok())
         .unwrap_or(most);
-    hw.set_channels(fitting)?;
-    Ok(fitting)
+    hw.set_channels(chosen)?;
+    Ok(chosen)
 }
 
-/// The asked rate, else the next higher that is common, else the nearest; without one, 48 kHz, 44.1 kHz or the nearest.
+/// The rate that serves all encoders: 48 kHz, which Opus takes as it is, or `asked` where that is
+/// higher; else the next higher common one; else 44.1 kHz, else the nearest. What is asked below 48 kHz
+/// the server resamples for those who asked.
 fn device_rate(hw: &HwParams, asked: Option<u32>) -> alsa::Result<u32> {
-    let good = match asked {
-        Some(asked) => [asked, 16_000, 32_000, 44_100, 48_000, 88_200, 96_000]
-            .into_iter()
-            .filter(|r| *r >= asked)
-            .collect(),
-        None => vec![48_000, 44_100],
-    };
-    let target = good
+    let wanted = asked.unwrap_or(0).max(48_000);
+    let target = [wanted, 88_200, 96_000, 176_400, 192_000]
         .into_iter()
+        .filter(|rate| *rate == wanted || (wanted > 48_000 && *rate > wanted))
+        .chain((wanted == 48_000).then_some(44_100))
         .find(|rate| hw.test_rate(*rate).is_ok())
-        .or(asked)
-        .unwrap_or(48_000);
+        .unwrap_or(wanted);
     hw.set_rate_near(target, ValueOr::Nearest)
 }
 
-/// The microphone that is meant is not among `list`, or no microphone can be seen at all.
+/// The wanted microphone is not among `list`, or this user may not open any.
 pub(super) fn missing(
     which: &Microphone,
     known: Option<&Identity>,

@@ -8,7 +8,8 @@ use crate::source::{AudioSource, Source, SourceError};
 use std::time::Duration;
 
 const DEVICE: &str = "test beep";
-const TONE_HZ: f64 = 1_000.0;
+/// The frequency of the tone.
+const FREQUENCY_HZ: f64 = 1_000.0;
 /// Half of full scale.
 const AMPLITUDE: f64 = 16_384.0;
 /// Packets per second where the rate can be divided so; else they are longer by a part of a sample.
@@ -33,7 +34,22 @@ pub struct ToneSource {
 
 impl ToneSource {
     /// `rate_hz` is 8000 to 192000, `channels` 1 or 2.
+    ///
+    /// # Errors
+    /// Other values.
     pub fn open(rate_hz: u32, channels: u16) -> Result<Self, SourceError> {
+        Self::with_frequency(rate_hz, channels, FREQUENCY_HZ)
+    }
+
+    /// The same with a tone of another frequency, Hz.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with_frequency(
+        rate_hz: u32,
+        channels: u16,
+        frequency_hz: f64,
+    ) -> Result<Self, SourceError> {
         if !(8_000..=192_000).contains(&rate_hz) || !(1..=2).contains(&channels) {
             let why = format!(
                 "{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels"
@@ -44,7 +60,7 @@ impl ToneSource {
             });
         }
         let length = u64::from(rate_hz.div_ceil(PACKETS));
-        let angle = std::f64::consts::TAU * TONE_HZ / f64::from(rate_hz);
+        let angle = std::f64::consts::TAU * frequency_hz / f64::from(rate_hz);
         let count = (u64::from(rate_hz) * sync_pulse::ON_NS).div_ceil(sync_pulse::PERIOD_NS);
         let mut source = Self {
             rate_hz,

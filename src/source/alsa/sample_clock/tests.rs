@@ -117,7 +117,7 @@ struct Found {
 }
 
 /// Runs `card` for `seconds`, stamping packets as soon as they are complete. Ends early at a gap, which it returns.
-fn run(fit: &mut Fit, card: &mut Card, seconds: f64) -> (Found, Option<f64>) {
+fn run(fit: &mut SampleClock, card: &mut Card, seconds: f64) -> (Found, Option<f64>) {
     let mut found = Found::default();
     let (mut next_packet, mut last) = (0u64, None::<MonoNs>);
     while card.next_ns < seconds * 1e9 {
@@ -150,12 +150,12 @@ fn run(fit: &mut Fit, card: &mut Card, seconds: f64) -> (Found, Option<f64>) {
     (found, None)
 }
 
-fn stamped(fit: &mut Fit, frame: f64) -> u64 {
+fn stamped(fit: &mut SampleClock, frame: f64) -> u64 {
     fit.stamp(frame).expect("stamps rise").at.0
 }
 
 fn check_an_hour(mut card: Card, what: &str) {
-    let mut fit = Fit::new(RATE);
+    let mut fit = SampleClock::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 3600.0);
     println!(
         "{what}, {:+} ppm: {found:?}, drift {:?}, ±{:?} ns",
@@ -191,7 +191,7 @@ fn an_hour_of_drift_stays_within_a_millisecond() {
 
 #[test]
 fn a_day_loses_no_precision() {
-    let (mut card, mut fit) = (Card::aloop(100.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::aloop(100.0), SampleClock::new(RATE));
     let (found, gap) = run(&mut fit, &mut card, 86_400.0);
     assert_eq!(gap, None);
     assert!(
@@ -213,7 +213,7 @@ fn late_wake_ups_do_not_move_the_stamps() {
 
 #[test]
 fn ten_busy_seconds_do_not_move_the_stamps() {
-    let (mut card, mut fit) = (Card::new(-80.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::new(-80.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 60.0);
     // Every observation of ten seconds 1.5 ms late or more.
     while card.next_ns < 70e9 {
@@ -230,7 +230,7 @@ fn ten_busy_seconds_do_not_move_the_stamps() {
 #[test]
 fn a_late_start_is_slewed_away_without_a_jump() {
     // The first 100 ms are all seen 4 ms late.
-    let (mut card, mut fit) = (Card::new(0.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::new(0.0), SampleClock::new(RATE));
     for _ in 0..12 {
         let (frames, at, _) = card.look();
         fit.observe(frames, MonoNs(at.0 + 4_000_000));
@@ -258,7 +258,7 @@ fn sound_lost_without_a_word_is_a_gap_within_a_second() {
         lost: Some((20e9, 0.5e9)),
         ..Card::aloop(30.0)
     };
-    let mut fit = Fit::new(RATE);
+    let mut fit = SampleClock::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 60.0);
     let at_ns = gap.expect("the gap is seen");
     assert!((20.5e9..21.5e9).contains(&at_ns), "{at_ns}");
@@ -278,7 +278,7 @@ fn sound_lost_without_a_word_is_a_gap_within_a_second() {
 #[test]
 fn a_line_that_was_far_too_late_jumps_and_no_time_is_told_twice() {
     // The first 0.3 s are all seen 120 ms late, as when the host is too busy to serve the device.
-    let (mut card, mut fit) = (Card::new(0.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::new(0.0), SampleClock::new(RATE));
     for _ in 0..30 {
         let (frames, at, _) = card.look();
         fit.observe(frames, MonoNs(at.0 + 120_000_000));
@@ -311,7 +311,7 @@ fn a_small_slip_is_followed_without_a_jump() {
         lost: Some((100e9, 6.0 * MS)),
         ..Card::new(30.0)
     };
-    let mut fit = Fit::new(RATE);
+    let mut fit = SampleClock::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 200.0);
     assert_eq!(gap, None);
     assert!(found.worst_seam_ns < 0.1 * MS, "{found:?}");
@@ -322,7 +322,7 @@ fn a_small_slip_is_followed_without_a_jump() {
 
 #[test]
 fn after_a_restart_the_rate_is_kept_and_stamps_go_on_rising() {
-    let (mut card, mut fit) = (Card::new(100.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::new(100.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 30.0);
     let before = stamped(&mut fit, 30.0 * f64::from(RATE));
     fit.restart();
@@ -344,7 +344,7 @@ fn after_a_restart_the_rate_is_kept_and_stamps_go_on_rising() {
 
 #[test]
 fn a_pause_of_the_reader_alone_changes_nothing() {
-    let (mut card, mut fit) = (Card::new(10.0), Fit::new(RATE));
+    let (mut card, mut fit) = (Card::new(10.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 20.0);
     card.next_ns += 0.9e9; // The program was stopped; the card and its ring were not.
     let (frames, at, _) = card.look();
@@ -354,7 +354,7 @@ fn a_pause_of_the_reader_alone_changes_nothing() {
 #[test]
 fn wild_times_and_counts_do_not_panic() {
     let mut random = Random(3);
-    let mut fit = Fit::new(RATE);
+    let mut fit = SampleClock::new(RATE);
     for round in 0..20_000u64 {
         let frames = if round % 7 == 0 {
             u64::MAX
