@@ -17,7 +17,7 @@ use base64::engine::{Engine, Simd};
 use common::{interleaved, median};
 use scene::textured_yuyv;
 use stampcast::config::VideoConfig;
-use stampcast::encode::pipeline::Picture;
+use stampcast::encode::pipeline::PixelPipeline;
 use stampcast::media::frame::{PixelFormat, RawFrame};
 use stampcast::media::{MonoNs, Shape, UnixNs};
 use stampcast::wire::{b64, text};
@@ -135,7 +135,7 @@ fn timed(what: &str, ours: Duration, reference: Duration, most: f64) {
 /// The program's own way: picture, record (the copy into the ring), message (as the hub makes it,
 /// in memory of its own).
 struct Ours {
-    picture: Picture,
+    picture: PixelPipeline,
     record: Vec<u8>,
     size: (usize, usize),
 }
@@ -151,7 +151,7 @@ impl Ours {
             quality: QUALITY,
             ..VideoConfig::default()
         };
-        let picture = Picture::new(&video).expect("the size is a usual one");
+        let picture = PixelPipeline::new(&video).expect("the size is a usual one");
         let size = (width as usize, height as usize);
         Self {
             picture,

@@ -10,6 +10,13 @@ pub(crate) fn fps(text: &str) -> Result<f64, String> {
     }
 }
 
+pub(crate) fn keyframe_interval(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if (0.5..=60.0).contains(&s) => Ok(s),
+        _ => Err("seconds must be a number from 0.5 to 60".into()),
+    }
+}
+
 pub(crate) fn secret(text: &str) -> Result<Secret, String> {
     if text.trim().is_empty() {
         return Err("a token has at least one character".into());

@@ -1,16 +1,19 @@
 //! The video of one camera: where frames come from, their size, rate and orientation.
 
 use super::option_table::{Effective, OptionFacts};
-use super::values::{control, fps};
+use super::values::{control, fps, keyframe_interval};
+use crate::media::default_h264_bps;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
 const FPS: f64 = 15.0;
 const QUALITY: u8 = 70;
 const QUEUE_PACKETS: u32 = 50;
+const KEYFRAME_INTERVAL_S: f64 = 2.0;
 
 pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("camera_type", Effective::Always),
@@ -25,6 +28,8 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("rotate", Effective::Video),
     OptionFacts::new("flip", Effective::Video),
     OptionFacts::new("camera_control", Effective::DeviceCamera),
+    OptionFacts::new("keyframe_interval", Effective::Video),
+    OptionFacts::new("h264_bitrate", Effective::Video),
     OptionFacts::new("video_queue_size", Effective::Video),
 ];
 
@@ -47,8 +52,20 @@ pub struct VideoConfig {
     pub flip: Flip,
     /// `--camera-control NAME=VALUE`, in the order given.
     pub controls: Vec<(String, String)>,
+    /// The longest time from one H.264 keyframe to the next, in capture time.
+    pub keyframe_interval: Duration,
+    /// H.264's bit rate, bits per second. `None`: by the size of the video, see [`default_h264_bps`].
+    pub h264_bitrate_bps: Option<u32>,
     /// Capacity of a ring, packets.
     pub queue_packets: u32,
+}
+
+impl VideoConfig {
+    /// H.264's bit rate for video of `size`, pixels: the given one, else by the size.
+    pub fn h264_bps(&self, size: (usize, usize)) -> u32 {
+        self.h264_bitrate_bps
+            .unwrap_or_else(|| default_h264_bps(size, self.keyframe_interval))
+    }
 }
 
 /// The defaults of the command line, with the test pattern.
@@ -66,6 +83,8 @@ impl Default for VideoConfig {
             rotate: Rotate::default(),
             flip: Flip::default(),
             controls: Vec::new(),
+            keyframe_interval: Duration::from_secs_f64(KEYFRAME_INTERVAL_S),
+            h264_bitrate_bps: None,
             queue_packets: QUEUE_PACKETS,
         }
     }
@@ -189,6 +208,15 @@ pub(crate) struct VideoArgs {
     #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control)]
     camera_control: Vec<(String, String)>,
 
+    /// Longest time between two H.264 keyframes, seconds (0.5 to 60)
+    #[arg(long, env = "STAMPCAST_KEYFRAME_INTERVAL", value_name = "SECONDS", default_value_t = KEYFRAME_INTERVAL_S, value_parser = keyframe_interval)]
+    keyframe_interval: f64,
+
+    /// Bit rate of H.264, bits per second (100000 to 100000000) [default: by the size of the video,
+    /// 1440000 at 640x480]. WebRTC lowers it where a viewer's line needs it, see --webrtc-bitrate
+    #[arg(long, env = "STAMPCAST_H264_BITRATE", value_name = "BPS", value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
+    h264_bitrate: Option<u32>,
+
     /// Frames queued between camera and network, and per viewer with delivery=all; when full, the
     /// oldest is dropped (1 to 10000)
     #[arg(long, env = "STAMPCAST_VIDEO_QUEUE_SIZE", default_value_t = QUEUE_PACKETS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -223,6 +251,8 @@ impl VideoArgs {
             rotate: self.rotate,
             flip: self.flip,
             controls: self.camera_control,
+            keyframe_interval: Duration::from_secs_f64(self.keyframe_interval),
+            h264_bitrate_bps: self.h264_bitrate,
             queue_packets: self.video_queue_size,
         })
     }

@@ -95,7 +95,7 @@ pub(crate) struct WebrtcArgs {
     #[arg(long, env = "STAMPCAST_WEBRTC_PUBLIC_IP", value_name = "IP")]
     webrtc_public_ip: Option<IpAddr>,
 
-    /// Bit rate of WebRTC's video, kbit/s (100 to 50000) [default: by its size, 1200 at 640x480]
+    /// Bit rate of WebRTC's video, kbit/s (100 to 50000) [default: --h264-bitrate]
     #[arg(long, env = "STAMPCAST_WEBRTC_BITRATE", value_name = "KBPS", value_parser = clap::value_parser!(u32).range(100..=50_000))]
     webrtc_bitrate: Option<u32>,
 

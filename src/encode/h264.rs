@@ -1,8 +1,11 @@
-//! H.264 from planes, by OpenH264: constrained baseline, one slice, no B frames, so that a frame goes out when it comes in.
-//! Owns the encoder's life and its keyframes; knows no device, no ring, no viewer.
-#![allow(unsafe_code)] // an option that the crate sets too late
+//! H.264 by OpenH264: constrained baseline, one slice, no B frames, so that each frame is output at
+//! once. Owns the encoder, its keyframes and its bit rate. Knows no device, no ring and no viewer.
+#![allow(unsafe_code)] // options that the crate does not offer, or sets too late
 
+use super::pipeline::{Frame, PipelineError};
 use super::planes::{Plane, PlaneBuffer, Planes};
+use super::{EncodeRequest, EncodedFrame, VideoEncoder};
+use crate::config::VideoConfig;
 use crate::media::{MonoNs, default_h264_bps};
 use openh264::OpenH264API;
 use openh264::encoder::{
@@ -10,40 +13,35 @@ use openh264::encoder::{
     RateControlMode, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSlices;
+use std::ffi::{c_int, c_uint};
 use std::time::Duration;
 
 /// Viewers that join or lose packets together are served by one keyframe.
-const KEYFRAMES_APART: Duration = Duration::from_millis(300);
-/// A keyframe nobody asked for, so that a stream that is only recorded can be entered too.
-const KEYFRAME_SECONDS: f64 = 10.0;
+const KEYFRAME_REQUESTS_APART: Duration = Duration::from_millis(300);
 /// OpenH264 accepts frame rates in this range.
 const FRAME_RATES: (f64, f64) = (1.0, 60.0);
 
+/// An image that OpenH264 does not encode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("H.264 cannot be made of {width}x{height} pixels: {why}")]
+#[error("H.264 of {width}x{height} pixels failed: {why}")]
 pub struct H264Error {
     width: usize,
     height: usize,
     why: String,
 }
 
-/// What viewers ask of the encoder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Counts requests for a keyframe; a change is a new one.
-    pub keyframes: u32,
-    /// Bits per second; 0: by the picture's size.
-    pub bitrate_bps: u32,
-}
-
-/// Makes access units of pictures. Has an OpenH264 encoder only between the first [`encode`](Self::encode) and
-/// [`rest`](Self::rest): it is a few MB.
+/// Encodes access units. Holds an OpenH264 encoder (a few MB) only between the first
+/// [`encode_planes`](Self::encode_planes) and [`reset`](VideoEncoder::reset).
 pub struct H264Encoder {
     fps: f64,
+    keyframe_interval: Duration,
+    /// Bits per second where a request names none; `None`: by the size of the image.
+    bitrate_bps: Option<u32>,
     encoder: Option<Box<Running>>,
-    /// A size that OpenH264 does not take: not tried again with every frame.
+    /// A size that OpenH264 refused: not tried again with every frame.
     refused: Option<(usize, usize)>,
     chroma: [PlaneBuffer; 2],
+    access_unit: Vec<u8>,
 }
 
 struct Running {
@@ -56,41 +54,39 @@ struct Running {
 }
 
 impl H264Encoder {
-    /// `fps`: about how many frames per second will come, for the rate control.
-    pub fn new(fps: f64) -> Self {
+    pub fn new(video: &VideoConfig) -> Self {
         Self {
-            fps: fps.clamp(FRAME_RATES.0, FRAME_RATES.1),
+            // Only the rate control uses it, so a rate out of range is no error.
+            fps: video.fps.clamp(FRAME_RATES.0, FRAME_RATES.1),
+            keyframe_interval: video.keyframe_interval,
+            bitrate_bps: video.h264_bitrate_bps,
             encoder: None,
             refused: None,
             chroma: Default::default(),
+            access_unit: Vec::new(),
         }
     }
 
-    /// Nobody watches: gives the encoder's memory back. The next picture will be a keyframe.
-    pub fn rest(&mut self) {
-        self.encoder = None;
-        self.refused = None;
-    }
-
-    /// One picture as one access unit (Annex B, parameter sets before each keyframe) in `unit`, whatever that held before.
-    /// Returns whether it is a keyframe; `None` when the encoder made nothing of it. A side of odd length loses its last line.
+    /// One image as one access unit (Annex B, parameter sets before each keyframe), which replaces
+    /// what `access_unit` held. Returns whether it is a keyframe; `None` when the encoder made
+    /// nothing of it. A side of odd length loses its last line.
     ///
     /// # Errors
-    /// OpenH264's, such as a size beyond 3840x2160; said once for each size.
-    pub fn encode(
+    /// OpenH264's, such as a size beyond 3840x2160; returned once for each size.
+    pub fn encode_planes(
         &mut self,
         planes: &Planes<'_>,
         capture_time: MonoNs,
-        wish: Wish,
-        unit: &mut Vec<u8>,
+        request: EncodeRequest,
+        access_unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, H264Error> {
-        unit.clear();
+        access_unit.clear();
         let (width, height) = planes.size();
         let size = (width & !1, height & !1);
         if self.refused == Some(size) {
             return Ok(None);
         }
-        self.try_encode(planes, size, capture_time, wish, unit)
+        self.try_encode(planes, size, capture_time, request, access_unit)
             .map_err(|e| {
                 self.encoder = None;
                 self.refused = Some(size);
@@ -107,37 +103,38 @@ impl H264Encoder {
         planes: &Planes<'_>,
         size: (usize, usize),
         capture_time: MonoNs,
-        wish: Wish,
-        unit: &mut Vec<u8>,
+        request: EncodeRequest,
+        access_unit: &mut Vec<u8>,
     ) -> Result<Option<bool>, openh264::Error> {
-        let bitrate_bps = if wish.bitrate_bps == 0 {
-            default_h264_bps(size)
-        } else {
-            wish.bitrate_bps
+        let bitrate_bps = match (request.bitrate_bps, self.bitrate_bps) {
+            (0, Some(configured)) => configured,
+            (0, None) => default_h264_bps(size, self.keyframe_interval),
+            (asked, _) => asked,
         };
-        let fits = |running: &Running| running.size == size && running.bitrate_bps == bitrate_bps;
-        if !self.encoder.as_deref().is_some_and(fits) {
+        if self.encoder.as_ref().is_none_or(|e| e.size != size) {
             let mut encoder = Encoder::with_api_config(
                 OpenH264API::from_source(),
                 settings(self.fps, bitrate_bps),
             )?;
             silence(&mut encoder);
-            let running = Running {
+            self.encoder = Some(Box::new(Running {
                 encoder,
                 size,
                 bitrate_bps,
-                keyframes: wish.keyframes,
+                keyframes: request.keyframes,
                 last_keyframe: capture_time,
-            };
-            self.encoder = Some(Box::new(running));
+            }));
         }
         let Some(running) = &mut self.encoder else {
             return Ok(None);
         };
-        if wish.keyframes != running.keyframes
-            && capture_time.since(running.last_keyframe) >= KEYFRAMES_APART
-        {
-            running.keyframes = wish.keyframes;
+        running.set_bitrate(bitrate_bps);
+        let age = capture_time.since(running.last_keyframe);
+        let is_requested = request.keyframes != running.keyframes && age >= KEYFRAME_REQUESTS_APART;
+        // The frame that is nearest to the interval's end: capture times have jitter.
+        let half_frame = Duration::from_secs_f64(0.5 / self.fps);
+        if is_requested || age + half_frame >= self.keyframe_interval {
+            running.keyframes = request.keyframes;
             running.encoder.force_intra_frame();
         }
         let (half_width, half_height) = (size.0 / 2, size.1 / 2);
@@ -145,7 +142,7 @@ impl H264Encoder {
         let u = halved(&planes.u, (half_width, half_height), u_buffer);
         let v = halved(&planes.v, (half_width, half_height), v_buffer);
         let lines = |plane: &Plane<'_>, count: usize| count * plane.stride();
-        let picture = YUVSlices::new(
+        let image = YUVSlices::new(
             (
                 &planes.y.data()[..lines(&planes.y, size.1)],
                 &u.data()[..lines(&u, half_height)],
@@ -154,32 +151,111 @@ impl H264Encoder {
             size,
             (planes.y.stride(), u.stride(), v.stride()),
         );
-        let coded = running.encoder.encode(&picture)?;
+        let coded = running.encoder.encode(&image)?;
         let keyframe = match coded.frame_type() {
             FrameType::IDR | FrameType::I => true,
             FrameType::Skip | FrameType::Invalid => return Ok(None),
             _ => false,
         };
-        coded.write_vec(unit);
+        coded.write_vec(access_unit);
         if keyframe {
             running.last_keyframe = capture_time;
         }
-        Ok((!unit.is_empty()).then_some(keyframe))
+        Ok((!access_unit.is_empty()).then_some(keyframe))
     }
 }
 
-/// Keeps OpenH264 from writing lines of its own to stderr, such as its warning that it leaves out no frames. The crate asks for the
-/// same, but only after the encoder was set up and has said it.
-fn silence(encoder: &mut Encoder) {
-    /// ENCODER_OPTION_TRACE_LEVEL and WELS_LOG_QUIET of OpenH264's codec_app_def.h.
-    const TRACE_LEVEL: std::ffi::c_int = 25;
-    let mut quiet: std::ffi::c_int = 0;
-    // SAFETY: the encoder is there as long as `encoder`; this option can be set before it is set up, and reads an int, which outlives
-    // the call. The crate relies on no level. Should it fail, a line more is on stderr.
+impl VideoEncoder for H264Encoder {
+    fn encode<'a>(
+        &'a mut self,
+        frame: &'a mut Frame<'_>,
+        capture_time: MonoNs,
+        request: EncodeRequest,
+    ) -> Result<Option<EncodedFrame<'a>>, PipelineError> {
+        let planes = frame.planes()?;
+        let mut access_unit = std::mem::take(&mut self.access_unit);
+        let coded = self.encode_planes(&planes, capture_time, request, &mut access_unit);
+        self.access_unit = access_unit;
+        let keyframe = coded.map_err(|e| PipelineError::Encoder(e.to_string()))?;
+        let side = |side: usize| u16::try_from(side).ok();
+        let (width, height) = frame.size();
+        Ok(keyframe
+            .zip(side(width).zip(side(height)))
+            .map(|(keyframe, (width, height))| EncodedFrame {
+                bytes: &self.access_unit,
+                width,
+                height,
+                keyframe,
+            }))
+    }
+
+    fn reset(&mut self) {
+        self.encoder = None;
+        self.refused = None;
+        self.access_unit = Vec::new();
+    }
+}
+
+impl Running {
+    /// Changes the rate between two frames; the next one is no keyframe for it. The maximum moves
+    /// with the target, and never lies below it. Where OpenH264 refuses, the rate stays as it was
+    /// and is not tried again.
+    fn set_bitrate(&mut self, bps: u32) {
+        if bps == self.bitrate_bps {
+            return;
+        }
+        /// ENCODER_OPTION_BITRATE and ENCODER_OPTION_MAX_BITRATE of OpenH264's codec_app_def.h.
+        const BITRATE: c_int = 5;
+        const MAX_BITRATE: c_int = 6;
+        let order = if bps > self.bitrate_bps {
+            [MAX_BITRATE, BITRATE]
+        } else {
+            [BITRATE, MAX_BITRATE]
+        };
+        for option in order {
+            set_layer_bitrate(&mut self.encoder, option, bps);
+        }
+        self.bitrate_bps = bps;
+    }
+}
+
+/// SBitrateInfo of OpenH264's codec_app_def.h.
+#[repr(C)]
+struct LayerBitrate {
+    layer: c_uint,
+    bps: c_int,
+}
+
+fn set_layer_bitrate(encoder: &mut Encoder, option: c_int, bps: u32) {
+    /// SPATIAL_LAYER_0: the only one.
+    const LAYER: c_uint = 0;
+    let mut info = LayerBitrate {
+        layer: LAYER,
+        bps: c_int::try_from(bps).unwrap_or(c_int::MAX),
+    };
+    // SAFETY: the encoder exists as long as `encoder`; SetOption reads an SBitrateInfo, an enum and an
+    // int, for these options, and `info` outlives the call. Before the first frame it is refused
+    // (cmInitExpected), and the rate of `settings` holds.
     unsafe {
         encoder
             .raw_api()
-            .set_option(TRACE_LEVEL, (&raw mut quiet).cast())
+            .set_option(option as _, (&raw mut info).cast())
+    };
+}
+
+/// Keeps OpenH264 from writing to stderr, such as its warning that it skips no frames. The crate sets
+/// the same option, but only after the encoder was set up and has written.
+fn silence(encoder: &mut Encoder) {
+    /// ENCODER_OPTION_TRACE_LEVEL and WELS_LOG_QUIET of OpenH264's codec_app_def.h.
+    const TRACE_LEVEL: c_int = 25;
+    let mut quiet: c_int = 0;
+    // SAFETY: the encoder exists as long as `encoder`; this option can be set before it is set up, and
+    // reads an int, which outlives the call. The crate relies on no level. Should it fail, there is one
+    // more line on stderr.
+    unsafe {
+        encoder
+            .raw_api()
+            .set_option(TRACE_LEVEL as _, (&raw mut quiet).cast())
     };
 }
 
@@ -191,14 +267,14 @@ fn settings(fps: f64, bitrate_bps: u32) -> EncoderConfig {
         .usage_type(UsageType::CameraVideoRealTime)
         .profile(Profile::Baseline)
         .complexity(Complexity::Low)
-        // Threads of its own would each cut the picture into slices, and this process has frames to fetch meanwhile.
+        // Threads of its own would each cut the image into slices, and this process has frames to
+        // fetch meanwhile.
         .num_threads(1)
-        // A frame that is left out looks to a viewer as a fault of the camera.
+        // A skipped frame looks to a viewer like a fault of the camera.
         .skip_frames(false)
         .scene_change_detect(false)
-        .intra_frame_period(IntraFramePeriod::from_num_frames(
-            (fps * KEYFRAME_SECONDS).round() as u32,
-        ))
+        // Keyframes are forced by capture time, not counted in frames.
+        .intra_frame_period(IntraFramePeriod::from_num_frames(0))
         // The planes are JPEG's: BT.601, 0 to 255.
         .vui(VuiConfig::bt601().full_range(true))
 }
@@ -236,6 +312,19 @@ mod tests {
 
     const FRAME: u64 = 1_000_000_000 / 30;
 
+    fn encoder_with_interval(seconds: u64) -> H264Encoder {
+        H264Encoder::new(&VideoConfig {
+            fps: 30.0,
+            keyframe_interval: Duration::from_secs(seconds),
+            ..VideoConfig::default()
+        })
+    }
+
+    /// Without keyframes of its own but the first.
+    fn encoder() -> H264Encoder {
+        encoder_with_interval(60)
+    }
+
     /// A gradient that moves, `(luma, chroma)` in planes of the given chroma size.
     struct Scene {
         y: Vec<u8>,
@@ -267,28 +356,33 @@ mod tests {
         }
     }
 
-    fn encode(encoder: &mut H264Encoder, scene: &Scene, n: u64, wish: Wish) -> (bool, Vec<u8>) {
+    fn encode(
+        encoder: &mut H264Encoder,
+        scene: &Scene,
+        n: u64,
+        request: EncodeRequest,
+    ) -> (bool, Vec<u8>) {
         let mut unit = Vec::new();
         let key = encoder
-            .encode(&scene.planes(), MonoNs(n * FRAME), wish, &mut unit)
+            .encode_planes(&scene.planes(), MonoNs(n * FRAME), request, &mut unit)
             .expect("it encodes")
             .expect("no frame is left out");
         (key, unit)
     }
 
     #[test]
-    fn pictures_of_any_chroma_and_odd_sizes_decode_to_what_they_were() {
+    fn h264_any_chroma_or_odd_size_decodes_to_the_image() {
         for (size, chroma) in [
             ((64, 48), (32, 24)),
             ((64, 48), (32, 48)),
             ((64, 48), (64, 48)),
             ((65, 49), (33, 25)),
         ] {
-            let mut encoder = H264Encoder::new(30.0);
+            let mut encoder = encoder();
             let mut decoder = Decoder::new().expect("there is a decoder");
             for n in 0..5 {
                 let scene = Scene::new(size, chroma, n);
-                let (key, unit) = encode(&mut encoder, &scene, n as u64, Wish::default());
+                let (key, unit) = encode(&mut encoder, &scene, n as u64, EncodeRequest::default());
                 assert_eq!(key, n == 0, "only the first is a keyframe");
                 assert!(unit.starts_with(&[0, 0, 0, 1]), "Annex B");
                 let picture = decoder
@@ -313,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn keyframes_come_on_demand_but_not_more_often_than_every_300_ms() {
-        let mut encoder = H264Encoder::new(30.0);
+    fn h264_keyframe_requests_are_answered_at_most_every_300_ms() {
+        let mut encoder = encoder();
         let scene = Scene::new((64, 48), (32, 24), 0);
         let keys: Vec<u64> = (0..60)
             .filter(|&n| {
@@ -322,7 +416,7 @@ mod tests {
                     &mut encoder,
                     &scene,
                     n,
-                    Wish {
+                    EncodeRequest {
                         keyframes: n as u32 / 2,
                         bitrate_bps: 0,
                     },
@@ -337,38 +431,38 @@ mod tests {
                     .all(|w| (w[1] - w[0]) * FRAME >= 300_000_000),
             "{keys:?}"
         );
-        let wish = Wish {
+        let request = EncodeRequest {
             keyframes: 29,
             bitrate_bps: 0,
         };
         let later: Vec<u64> = (60..120)
-            .filter(|&n| encode(&mut encoder, &scene, n, wish).0)
+            .filter(|&n| encode(&mut encoder, &scene, n, request).0)
             .collect();
         assert!(later.len() <= 1, "none without a demand: {later:?}");
     }
 
     #[test]
-    fn a_rest_a_new_size_and_a_new_bit_rate_begin_with_a_keyframe() {
-        let mut encoder = H264Encoder::new(30.0);
+    fn h264_reset_and_new_size_begin_with_a_keyframe_new_rate_does_not() {
+        let mut encoder = encoder();
         let (small, large) = (
             Scene::new((64, 48), (32, 24), 0),
             Scene::new((96, 64), (48, 32), 0),
         );
-        let wish = Wish::default();
-        assert!(encode(&mut encoder, &small, 0, wish).0);
-        assert!(!encode(&mut encoder, &small, 1, wish).0);
-        encoder.rest();
-        assert!(encode(&mut encoder, &small, 2, wish).0);
-        assert!(encode(&mut encoder, &large, 3, wish).0);
-        assert!(!encode(&mut encoder, &large, 4, wish).0);
+        let request = EncodeRequest::default();
+        assert!(encode(&mut encoder, &small, 0, request).0);
+        assert!(!encode(&mut encoder, &small, 1, request).0);
+        encoder.reset();
+        assert!(encode(&mut encoder, &small, 2, request).0);
+        assert!(encode(&mut encoder, &large, 3, request).0);
+        assert!(!encode(&mut encoder, &large, 4, request).0);
         assert!(
-            encode(
+            !encode(
                 &mut encoder,
                 &large,
                 5,
-                Wish {
+                EncodeRequest {
                     bitrate_bps: 300_000,
-                    ..wish
+                    ..request
                 }
             )
             .0
@@ -376,24 +470,34 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_openh264_does_not_take_is_said_once() {
-        let mut encoder = H264Encoder::new(30.0);
+    fn h264_refused_size_is_reported_once() {
+        let mut encoder = encoder();
         let scene = Scene::new((4096, 16), (2048, 8), 0);
         let mut unit = Vec::new();
         let e = encoder
-            .encode(&scene.planes(), MonoNs(0), Wish::default(), &mut unit)
+            .encode_planes(
+                &scene.planes(),
+                MonoNs(0),
+                EncodeRequest::default(),
+                &mut unit,
+            )
             .expect_err("beyond 3840");
         assert!(e.to_string().contains("4096x16"), "{e}");
         assert_eq!(
-            encoder.encode(&scene.planes(), MonoNs(1), Wish::default(), &mut unit),
+            encoder.encode_planes(
+                &scene.planes(),
+                MonoNs(1),
+                EncodeRequest::default(),
+                &mut unit
+            ),
             Ok(None)
         );
     }
 
     #[test]
-    fn the_bit_rate_is_kept() {
+    fn h264_bit_rate_is_kept() {
         for bps in [300_000, 1_500_000] {
-            let mut encoder = H264Encoder::new(30.0);
+            let mut encoder = encoder();
             let mut bytes = 0;
             for n in 0..90 {
                 let scene = Scene::new((320, 240), (160, 120), 7 * n);
@@ -401,7 +505,7 @@ mod tests {
                     &mut encoder,
                     &scene,
                     n as u64,
-                    Wish {
+                    EncodeRequest {
                         keyframes: 0,
                         bitrate_bps: bps,
                     },
@@ -412,5 +516,67 @@ mod tests {
             let got = bytes as f64 * 8.0 / 3.0;
             assert!(got < f64::from(bps) * 1.5, "{got} bits per second of {bps}");
         }
+    }
+
+    /// Bits per second of 90 frames at 30 fps, from frame `first` on, and the keyframes among them.
+    fn rate(encoder: &mut H264Encoder, first: usize, bitrate_bps: u32) -> (f64, usize) {
+        let request = EncodeRequest {
+            keyframes: 0,
+            bitrate_bps,
+        };
+        let units: Vec<(bool, Vec<u8>)> = (first..first + 90)
+            .map(|n| {
+                let mut scene = Scene::new((320, 240), (160, 120), 7 * n);
+                // A gradient alone needs less than any of the rates.
+                for (i, y) in scene.y.iter_mut().enumerate() {
+                    *y ^= ((i + n) as u32).wrapping_mul(0x9E37_79B9).to_be_bytes()[0] & 31;
+                }
+                encode(encoder, &scene, n as u64, request)
+            })
+            .collect();
+        let bytes: usize = units.iter().map(|(_, unit)| unit.len()).sum();
+        let keyframes = units.iter().filter(|(keyframe, _)| *keyframe).count();
+        (bytes as f64 * 8.0 / 3.0, keyframes)
+    }
+
+    #[test]
+    fn h264_rate_change_is_kept_and_makes_no_keyframe() {
+        let mut encoder = encoder();
+        let (low, first) = rate(&mut encoder, 0, 300_000);
+        let (high, second) = rate(&mut encoder, 90, 1_500_000);
+        let (low_again, third) = rate(&mut encoder, 180, 300_000);
+        assert_eq!((first, second, third), (1, 0, 0));
+        for got in [low, low_again] {
+            assert!((100_000.0..450_000.0).contains(&got), "{got} of 300000");
+        }
+        assert!(
+            (900_000.0..2_250_000.0).contains(&high),
+            "{high} of 1500000"
+        );
+    }
+
+    #[test]
+    fn h264_keyframe_interval_counts_capture_time_from_the_last_keyframe() {
+        let mut encoder = encoder_with_interval(2);
+        let scene = Scene::new((64, 48), (32, 24), 0);
+        // 30 fps, then 5 fps, with a request at 3 s.
+        let times = (0..150)
+            .map(|n| n as f64 / 30.0)
+            .chain((25..50).map(|n| n as f64 / 5.0));
+        let keyframes: Vec<f64> = times
+            .filter(|&seconds| {
+                let request = EncodeRequest {
+                    keyframes: u32::from(seconds >= 3.0),
+                    bitrate_bps: 0,
+                };
+                let mut unit = Vec::new();
+                let at = MonoNs(1_000_000_000 + (seconds * 1e9) as u64);
+                encoder
+                    .encode_planes(&scene.planes(), at, request, &mut unit)
+                    .expect("it encodes")
+                    .expect("no frame is skipped")
+            })
+            .collect();
+        assert_eq!(keyframes, [0.0, 2.0, 3.0, 5.0, 7.0, 9.0]);
     }
 }

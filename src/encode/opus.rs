@@ -1,6 +1,7 @@
-//! Opus from a microphone's chunks: whatever their rate and length, packets of 20 ms at 48 kHz come out, each with the instant
-//! of the sound that it decodes to. Knows no device, no ring, no viewer.
+//! Opus from a microphone's chunks: whatever their rate and length, packets of 20 ms at 48 kHz, each
+//! with the capture time of the audio that it decodes to. Knows no device, no ring and no viewer.
 
+use super::{AudioEncodeError, AudioEncoder, AudioPackets};
 use crate::media::frame::AudioChunk;
 use crate::media::resample::{ResampleError, Resampler};
 use crate::media::{MonoNs, OPUS_PACKET};
@@ -17,15 +18,15 @@ const BPS_PER_CHANNEL: i32 = 64_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpusError {
-    #[error("Opus cannot be made of this sound: {0}")]
+    #[error("this audio cannot be encoded as Opus: {0}")]
     Resample(#[from] ResampleError),
-    #[error("Opus cannot be made of {0} channels")]
+    #[error("audio of {0} channels cannot be encoded as Opus")]
     Channels(u16),
     #[error("libopus failed: {0}")]
     Library(#[from] opus::Error),
 }
 
-/// Makes packets of sound. Has an encoder only between the first [`take`](Self::take) and [`rest`](Self::rest).
+/// Holds a libopus encoder only between the first chunk and [`reset`](AudioEncoder::reset).
 #[derive(Default)]
 pub struct OpusEncoder(Option<Box<Running>>);
 
@@ -33,34 +34,39 @@ struct Running {
     from: (u32, u16),
     encoder: Encoder,
     resampler: Option<Resampler>,
-    /// 48 kHz, interleaved: what does not fill a packet yet.
+    /// 48 kHz, interleaved: samples that do not fill a packet yet.
     waiting: Vec<i16>,
-    /// A decoder's sound is this many sample frames behind the encoder's (RFC 7845 calls it pre-skip).
+    /// A decoder's output is this many sample frames behind the encoder's input (RFC 7845: pre-skip).
     lookahead: u64,
     packet: [u8; MAX_PACKET],
 }
 
-impl OpusEncoder {
-    /// Nobody listens: the next packet begins with the next chunk.
-    pub fn rest(&mut self) {
-        self.0 = None;
-    }
-
-    /// Takes a chunk and gives each packet that it completes to `put`, with the instant of the first sample that a decoder
-    /// makes of it. Sound before a gap that fills no packet is lost with the gap: less than 20 ms.
-    pub fn take(
+impl AudioEncoder for OpusEncoder {
+    /// Each packet has the capture time of the first sample that a decoder makes of it. Audio before
+    /// a gap that fills no packet is lost with the gap: less than 20 ms.
+    fn encode(
         &mut self,
         chunk: &AudioChunk<'_>,
-        put: impl FnMut(MonoNs, &[u8]),
-    ) -> Result<(), OpusError> {
+        packets: &mut AudioPackets,
+    ) -> Result<(), AudioEncodeError> {
         let from = (chunk.rate_hz, chunk.channels);
-        if self.0.as_ref().is_none_or(|running| running.from != from) {
-            self.0 = Some(Box::new(Running::new(from)?));
+        let running = match &mut self.0 {
+            Some(running) if running.from == from => running,
+            other => other.insert(Box::new(Running::new(from)?)),
+        };
+        let encoded = running.encode(chunk, packets);
+        if encoded.is_err() {
+            self.0 = None;
         }
-        match &mut self.0 {
-            Some(running) => running.take(chunk, put),
-            None => Ok(()),
-        }
+        Ok(encoded?)
+    }
+
+    fn format(&self, chunk: &AudioChunk<'_>) -> (u32, u16) {
+        (RATE_HZ, chunk.channels)
+    }
+
+    fn reset(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -86,10 +92,10 @@ impl Running {
         })
     }
 
-    fn take(
+    fn encode(
         &mut self,
         chunk: &AudioChunk<'_>,
-        mut put: impl FnMut(MonoNs, &[u8]),
+        packets: &mut AudioPackets,
     ) -> Result<(), OpusError> {
         if chunk.after_xrun {
             self.waiting.clear();
@@ -111,7 +117,7 @@ impl Running {
         let whole = self.waiting.len() / packet_len * packet_len;
         for samples in self.waiting[..whole].chunks_exact(packet_len) {
             let length = self.encoder.encode(samples, &mut self.packet)?;
-            put(first, &self.packet[..length]);
+            packets.push(first, self.packet[..length].iter().copied());
             first = first + OPUS_PACKET;
         }
         self.waiting.drain(..whole);
@@ -119,7 +125,7 @@ impl Running {
     }
 }
 
-/// So many sample frames before an instant.
+/// `frames` sample frames before `at`.
 fn back(at: MonoNs, frames: u64) -> MonoNs {
     MonoNs(at.0.saturating_sub(frames * 1_000_000_000 / u64::from(RATE_HZ)))
 }
@@ -153,9 +159,9 @@ mod tests {
                 first_sample,
                 after_xrun: false,
             };
-            encoder
-                .take(&chunk, |at, packet| packets.push((at, packet.to_vec())))
-                .expect("it encodes");
+            let mut made = AudioPackets::default();
+            encoder.encode(&chunk, &mut made).expect("it encodes");
+            packets.extend(made.iter().map(|(at, packet)| (at, packet.to_vec())));
         }
         packets
     }
@@ -228,9 +234,9 @@ mod tests {
                 first_sample: MonoNs(start),
                 after_xrun,
             };
-            encoder
-                .take(&chunk, |at, _| stamps.push(at))
-                .expect("it encodes");
+            let mut made = AudioPackets::default();
+            encoder.encode(&chunk, &mut made).expect("it encodes");
+            stamps.extend(made.iter().map(|(at, _)| at));
         }
         assert_eq!(stamps.len(), 2);
         assert_eq!(stamps[1].since(stamps[0]).as_secs_f64(), 3.0);

@@ -117,6 +117,60 @@ pub struct RawFrame<'a> {
     pub missed: u32,
 }
 
+/// A copy of a frame, for encoders in threads of their own. The memory is kept from frame to frame.
+#[derive(Clone, Debug)]
+pub struct OwnedFrame {
+    data: Vec<u8>,
+    format: PixelFormat,
+    width: u32,
+    height: u32,
+    stride: usize,
+    full_range: bool,
+    capture_time: MonoNs,
+}
+
+impl OwnedFrame {
+    pub fn new(frame: &RawFrame<'_>) -> Self {
+        Self {
+            data: frame.data.to_vec(),
+            format: frame.format,
+            width: frame.width,
+            height: frame.height,
+            stride: frame.stride,
+            full_range: frame.full_range,
+            capture_time: frame.capture_time,
+        }
+    }
+
+    /// Takes another frame in place of the one that it holds.
+    pub fn replace(&mut self, frame: &RawFrame<'_>) {
+        let mut data = std::mem::take(&mut self.data);
+        data.clear();
+        data.extend_from_slice(frame.data);
+        *self = Self {
+            data,
+            ..Self::new(&RawFrame {
+                data: &[],
+                ..*frame
+            })
+        };
+    }
+
+    /// The frame; `missed` is 0, since whoever copied it has counted them.
+    pub fn as_raw(&self) -> RawFrame<'_> {
+        RawFrame {
+            format: self.format,
+            width: self.width,
+            height: self.height,
+            stride: self.stride,
+            data: &self.data,
+            full_range: self.full_range,
+            capture_time: self.capture_time,
+            missed: 0,
+        }
+    }
+}
+
 /// Audio as the device gave it, borrowed from the source until the next chunk is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct AudioChunk<'a> {

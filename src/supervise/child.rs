@@ -13,7 +13,7 @@ use crate::media::{MediaKind, StreamId};
 use crate::server;
 use crate::server::ServeInputs;
 use crate::worker;
-use crate::worker::{End, Lane, Stop, Worker};
+use crate::worker::{End, RingPublisher, StopSignal, Worker};
 use caps::Capability;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -138,7 +138,7 @@ impl ChildContext {
                 entered,
             );
         }
-        let stop = match Stop::on_sigterm() {
+        let stop = match StopSignal::on_sigterm() {
             Ok(stop) => stop,
             Err(e) => {
                 tracing::error!("cannot wait for signals: {e}");
@@ -159,12 +159,12 @@ impl ChildContext {
             before,
         );
         // Sequence numbers continue where the last generation stopped.
-        let lanes = ends
+        let publishers = ends
             .rings
             .into_iter()
             .map(|(encoding, ring)| {
                 let next = snapshot.next_sequence(encoding);
-                Lane::new(encoding, ring, generation, next)
+                RingPublisher::new(encoding, ring, generation, next)
             })
             .collect();
         let camera = self.config.cameras.iter().find(|c| c.id == stream.camera);
@@ -172,15 +172,15 @@ impl ChildContext {
             (MediaKind::Video, Some(camera)) => camera
                 .video
                 .as_ref()
-                .map(|video| worker::video::run(worker, video, lanes)),
+                .map(|video| worker::run_video(worker, video, publishers)),
             (MediaKind::Audio, Some(camera)) => camera
                 .audio
                 .as_ref()
-                .map(|audio| worker::audio::run(worker, audio, lanes)),
+                .map(|audio| worker::run_audio(worker, audio, publishers)),
             (_, None) => None,
         };
         match end {
-            Some(End::Asked) => 0,
+            Some(End::Requested) => 0,
             Some(End::DeviceError) => restart_policy::DEVICE_ERROR,
             None => FAILED,
         }

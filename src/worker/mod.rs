@@ -1,42 +1,48 @@
-//! A worker's life: open the device, wait for it when it is away, number what it gives, hand it to the ring. What the two
-//! workers share is here; [`video`] and [`audio`] are their loops. Knows no network.
+//! The worker process: opens the device, waits for it while it is away, encodes what it delivers and
+//! writes the packets to the rings. One loop for video and audio; [`Stream`] is what differs. Knows no
+//! network.
+//!
+//! ```text
+//! Source::next ─► Stream::accept ─► encoders ─► RingPublisher ─► ring (shared memory)
+//!       └─ fails: FailureTracker says when to open it again
+//! ```
 
-pub mod audio;
-pub mod retry;
-pub mod ring_publisher;
-pub mod video;
+mod audio;
+mod encoder_thread;
+mod retry;
+mod ring_publisher;
+mod video;
 
-pub use ring_publisher::Lane;
+pub use ring_publisher::RingPublisher;
 
+use crate::config::{AudioConfig, VideoConfig};
 use crate::ipc::control::{ControlReader, UNIX_OFFSET};
 use crate::ipc::ring::StatusWriter;
 use crate::ipc::status::{Answer, RequestResult};
-use crate::log::Told;
-use crate::media::{MonoNs, StreamInfo, WorkerState};
-use crate::source::{ClockOffset, SourceError};
+use crate::log::LogOnce;
+use crate::media::{Encoding, MonoNs, StreamInfo, WorkerState};
+use crate::source::{ClockOffset, Source, SourceError, SourceIdentity};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use retry::Trouble;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use retry::FailureTracker;
 use serde_json::Value;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-/// A missing or failed device is tried again this often.
+/// How often a missing or failed device is tried again.
 const RETRY: Duration = Duration::from_millis(250);
-/// No wait for a device is longer, so that the loop shows that it lives.
-const GRAB: Duration = Duration::from_millis(250);
+/// No wait for a device is longer, so that the loop shows that it is alive.
+const WAIT: Duration = Duration::from_millis(250);
 
 /// Whether the supervisor asked this worker to end (SIGTERM).
-pub struct Stop(SignalFd);
+pub struct StopSignal(SignalFd);
 
-impl Stop {
-    /// Takes SIGTERM from its default action; from here on the worker ends only at its own next look.
+impl StopSignal {
+    /// Blocks SIGTERM: from here on the worker ends only when it looks next. Threads inherit the
+    /// mask, so the signal is this descriptor's in all of them.
     ///
     /// # Errors
     /// What signalfd(2) says: out of descriptors or memory.
@@ -50,31 +56,31 @@ impl Stop {
         )?))
     }
 
-    pub fn asked(&self) -> bool {
-        self.asked_within(Duration::ZERO)
+    fn requested(&self) -> bool {
+        self.requested_within(Duration::ZERO)
     }
 
-    /// Waits up to `pause` for the end to be asked for.
-    pub fn asked_within(&self, pause: Duration) -> bool {
+    /// Waits up to `pause` for the request to end.
+    fn requested_within(&self, pause: Duration) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
         matches!(poll(&mut fds, timeout), Ok(n) if n > 0)
     }
 }
 
-/// A worker: its word to the supervisor, and what it has told the user so far.
+/// What a worker reports to the supervisor, and has logged so far.
 pub struct Worker {
     status: StatusWriter,
     control: ControlReader,
     unix_offset: UnixOffset,
-    stop: Stop,
+    stop: StopSignal,
     exit_on_device_error: bool,
-    trouble: Trouble,
+    failures: FailureTracker,
     /// The message on the status page.
-    said: String,
-    /// Device and format, as they were last logged.
-    named: Option<(String, String)>,
-    notes: Told,
+    message: String,
+    /// Device and format, as they were logged last.
+    logged_device: Option<(String, String)>,
+    notes: LogOnce,
 }
 
 /// UNIX time minus CLOCK_MONOTONIC as the server maps it, ns; 0 until it is known. For the test
@@ -94,38 +100,112 @@ impl UnixOffset {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The supervisor asked.
-    Asked,
+    Requested,
     /// The device failed and `--exit-on-device-error` was given.
     DeviceError,
 }
 
+/// What video and audio do differently in the loop.
+trait Stream {
+    type Source: Source + ?Sized;
+    /// What the source delivers.
+    type Item<'a>;
+
+    /// The time expected between two items.
+    fn interval(&self) -> Duration;
+
+    /// Opens the source; `known` is the device that was open before.
+    fn open(
+        &self,
+        known: Option<&SourceIdentity>,
+        clock_offset: ClockOffset,
+    ) -> Result<Box<Self::Source>, SourceError>;
+
+    /// A source was opened.
+    ///
+    /// # Errors
+    /// What it delivers cannot be encoded as asked.
+    fn begin(&mut self, source: &Self::Source) -> Result<(), SourceError>;
+
+    /// Waits for the next item, at most `timeout`; `None` when nothing came.
+    fn next<'a>(
+        source: &'a mut Self::Source,
+        timeout: Duration,
+    ) -> Result<Option<Self::Item<'a>>, SourceError>;
+
+    /// Encodes an item and publishes its packets. False for an item that is damaged.
+    fn accept(&mut self, item: Self::Item<'_>) -> bool;
+
+    /// The device works again after failures: they may be logged again.
+    fn recovered(&mut self);
+
+    /// The source, with what the stream makes of it; `None` while that is not known.
+    fn describe(&self, source: &Self::Source) -> Option<StreamInfo>;
+
+    /// The source failed or was unplugged, and is closed.
+    fn source_lost(&mut self);
+
+    /// The number that each track's next packet gets.
+    fn next_sequences(&self) -> impl Iterator<Item = (Encoding, u64)>;
+}
+
+/// Runs a camera's worker until the supervisor asks it to end, or until the device fails where that is
+/// to be the end. To be called by the process's main thread: a child that a source starts (rpicam-vid)
+/// is killed when the thread that started it ends.
+pub fn run_video(worker: Worker, video: &VideoConfig, publishers: Vec<RingPublisher>) -> End {
+    worker.run(video::VideoStream::new(video, publishers))
+}
+
+/// Runs a microphone's worker, as [`run_video`] does a camera's.
+pub fn run_audio(worker: Worker, audio: &AudioConfig, publishers: Vec<RingPublisher>) -> End {
+    worker.run(audio::AudioStream::new(audio, publishers))
+}
+
 impl Worker {
-    /// `before`: what an earlier life streamed when it ended. It was logged then.
+    /// `before`: what an earlier generation streamed when it ended. It was logged then.
     pub fn new(
         status: StatusWriter,
         control: ControlReader,
-        stop: Stop,
+        stop: StopSignal,
         exit_on_device_error: bool,
         before: Option<StreamInfo>,
     ) -> Self {
-        let (trouble, notes) = (Trouble::default(), Told::default());
-        let named = before.map(|info| (info.device, info.device_format));
         Self {
             status,
             control,
             unix_offset: UnixOffset::default(),
             stop,
             exit_on_device_error,
-            trouble,
-            said: String::new(),
-            named,
-            notes,
+            failures: FailureTracker::default(),
+            message: String::new(),
+            logged_device: before.map(|info| (info.device, info.device_format)),
+            notes: LogOnce::default(),
         }
     }
 
-    /// The server's UNIX offset, kept up to date by [`read_requests`](Self::read_requests).
-    fn unix_offset(&self) -> UnixOffset {
-        self.unix_offset.clone()
+    fn run<S: Stream>(mut self, mut stream: S) -> End {
+        let mut known = self.persisted_identity();
+        self.status.set_interval(stream.interval());
+        self.report_sequences(&stream);
+        loop {
+            let offset = self.unix_offset.clone();
+            let open = || stream.open(known.as_ref(), offset.clock_offset());
+            let mut source = match self.open(open) {
+                Ok(source) => source,
+                Err(end) => return end,
+            };
+            known = source.identity().or(known);
+            let Err(e) = self.read(source.as_mut(), &mut stream) else {
+                return End::Requested;
+            };
+            // The device is closed before it is tried again.
+            drop(source);
+            stream.source_lost();
+            self.report_sequences(&stream);
+            if let Err(end) = self.wait_after(&e) {
+                return end;
+            }
+        }
     }
 
     /// Carries out the new requests of the control page. Their contents are untrusted.
@@ -150,109 +230,160 @@ impl Worker {
         });
     }
 
-    /// Opens the device, however long that takes. A device that is missing is looked for every 250 ms.
-    fn open<S>(&mut self, mut open: impl FnMut() -> Result<S, SourceError>) -> Result<S, End> {
+    /// Opens the device, however long that takes. A missing device is looked for every 250 ms.
+    fn open<S: ?Sized>(
+        &mut self,
+        mut open: impl FnMut() -> Result<Box<S>, SourceError>,
+    ) -> Result<Box<S>, End> {
         loop {
             self.status.set_heartbeat(MonoNs::now());
-            if self.stop.asked() {
-                return Err(End::Asked);
+            if self.stop.requested() {
+                return Err(End::Requested);
             }
             match open() {
                 Ok(source) => return Ok(source),
-                Err(e) => self.away(&e)?,
+                Err(e) => self.report_failure(&e)?,
             }
-            if self.stop.asked_within(RETRY) {
-                return Err(End::Asked);
+            if self.stop.requested_within(RETRY) {
+                return Err(End::Requested);
             }
         }
     }
 
-    /// The open device failed. Returns when it may be opened again: while it goes on failing right after it was opened, that
-    /// takes longer and longer, unless something is plugged in meanwhile.
-    fn failed(&mut self, e: &SourceError) -> Result<(), End> {
-        let before = plugged();
-        self.away(e)?;
+    /// Reads an open source until the supervisor asks to end.
+    fn read<S: Stream>(
+        &mut self,
+        source: &mut S::Source,
+        stream: &mut S,
+    ) -> Result<(), SourceError> {
+        stream.begin(source)?;
+        if let Some(identity) = source.identity() {
+            self.persist_identity(&identity);
+        }
+        let mut description = Description::default();
+        while !self.stop.requested() {
+            self.status.set_heartbeat(MonoNs::now());
+            self.read_requests();
+            self.step(source, stream)?;
+            for note in source.take_notes() {
+                if self.notes.first_time(&note) {
+                    tracing::warn!("{note}");
+                }
+            }
+            let is_first = description.read_at.is_none();
+            let now = MonoNs::now();
+            if description.report(self, now, || stream.describe(source)) {
+                // The source learns of identical devices while it streams.
+                if let Some(identity) = source.identity() {
+                    self.persist_identity(&identity);
+                }
+                if is_first {
+                    // Opening a device is over, probably for a long time.
+                    crate::malloc_trim::trim();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for one item and publishes it.
+    fn step<S: Stream>(
+        &mut self,
+        source: &mut S::Source,
+        stream: &mut S,
+    ) -> Result<(), SourceError> {
+        let item = S::next(source, WAIT)?;
+        // Before the item is published, so that whoever gets it knows that the device is back. A
+        // device that is open and delivers nothing is the supervisor's to judge.
+        self.status.set_state(WorkerState::Streaming);
+        if let Some(item) = item {
+            let is_good = stream.accept(item);
+            let now = MonoNs::now();
+            self.status.set_last_capture(now);
+            if is_good && self.failures.on_item(now) {
+                self.log_recovery();
+                stream.recovered();
+            }
+            self.report_sequences(stream);
+        }
+        Ok(())
+    }
+
+    /// The open device failed. Returns when it may be opened again: while it goes on failing right
+    /// after it was opened, that takes longer and longer, unless something is plugged in meanwhile.
+    fn wait_after(&mut self, e: &SourceError) -> Result<(), End> {
+        let before = hotplug_stamp();
+        self.report_failure(e)?;
         let pause = if matches!(e, SourceError::Missing { .. }) {
             RETRY
         } else {
-            self.trouble.pause()
+            self.failures.next_pause()
         };
         let until = MonoNs::now() + pause;
         loop {
             let now = MonoNs::now();
             self.status.set_heartbeat(now);
-            if now >= until || plugged() != before {
+            if now >= until || hotplug_stamp() != before {
                 return Ok(());
             }
-            if self.stop.asked_within(until.since(now).min(RETRY)) {
-                return Err(End::Asked);
+            if self.stop.requested_within(until.since(now).min(RETRY)) {
+                return Err(End::Requested);
             }
         }
     }
 
-    /// Leaves word of which very device it is, for the worker's next life: a number alone may by then lead to another one.
-    fn note_device<T: Serialize>(&mut self, device: &T) {
+    /// Persists which device this is, for the next generation of the worker: a number alone may by
+    /// then lead to another one.
+    fn persist_identity(&mut self, identity: &SourceIdentity) {
         self.status
-            .save_note(&serde_json::to_vec(device).expect("plain data becomes JSON"));
+            .save_note(&serde_json::to_vec(identity).expect("plain data becomes JSON"));
     }
 
-    /// The device of the life before. Whoever took that life over may have written it, and its texts get into messages.
-    fn noted_device<T: DeserializeOwned>(&self) -> Option<T> {
+    /// The device of the generation before. Untrusted: whoever took that process over may have
+    /// written it, and its texts get into messages.
+    fn persisted_identity(&self) -> Option<SourceIdentity> {
         let note: Value = serde_json::from_slice(&self.status.saved_note()?).ok()?;
         serde_json::from_value(is_plain(&note).then_some(note)?).ok()
     }
 
-    /// Leaves word of the numbers, for the worker's next life.
-    fn note_number(&self, lane: &Lane) {
-        self.status
-            .set_next_sequence(lane.encoding, lane.next_sequence());
+    /// Persists the tracks' numbers, for the next generation of the worker.
+    fn report_sequences(&self, stream: &impl Stream) {
+        for (encoding, next) in stream.next_sequences() {
+            self.status.set_next_sequence(encoding, next);
+        }
     }
 
-    /// Says that the device cannot be read: in the status page, and once per cause in the log.
-    fn away(&mut self, e: &SourceError) -> Result<(), End> {
+    /// Reports that the device cannot be read: in the status page, and once per cause in the log.
+    fn report_failure(&mut self, e: &SourceError) -> Result<(), End> {
         let line = crate::log::chain(e);
-        let is_news = self.trouble.fault(&line);
+        let is_new = self.failures.on_failure(&line);
         if self.exit_on_device_error {
             tracing::error!("{line}");
             return Err(End::DeviceError);
         }
-        if is_news {
+        if is_new {
             tracing::warn!("{line}; waiting for it");
         }
-        if line != self.said {
+        if line != self.message {
             self.status.describe(None, &line);
-            self.said = line;
+            self.message = line;
         }
         if matches!(e, SourceError::Missing { .. }) {
-            self.trouble.gone();
+            self.failures.on_missing();
         }
         self.status.set_state(WorkerState::WaitingForDevice);
         Ok(())
     }
 
-    /// A good frame came. True when with it the device's trouble is over, which is then said.
-    fn good(&mut self, now: MonoNs) -> bool {
-        let over = self.trouble.good(now);
-        if over {
-            tracing::info!(
-                "{} works again",
-                self.named
-                    .as_ref()
-                    .map_or("the device", |(device, _)| device)
-            );
-        }
-        over
-    }
-
-    /// Whether this is the first time that the user is told so.
-    fn is_new_note(&mut self, note: &str) -> bool {
-        self.notes.is_news(note)
+    fn log_recovery(&self) {
+        let device = self.logged_device.as_ref().map(|(device, _)| device);
+        tracing::info!("{} works again", device.map_or("the device", |d| d));
     }
 }
 
-/// Changes when a device comes or goes: then a node is made or removed in one of these folders. Cameras are in the first,
-/// sound cards in the second.
-fn plugged() -> [Option<SystemTime>; 2] {
+/// Changes when a device is plugged in or unplugged: then a node is made or removed in one of these
+/// folders. Cameras are in the first, audio devices in the second.
+fn hotplug_stamp() -> [Option<SystemTime>; 2] {
     ["/dev", "/dev/snd"].map(|folder| std::fs::metadata(folder).and_then(|m| m.modified()).ok())
 }
 
@@ -266,40 +397,41 @@ fn is_plain(note: &Value) -> bool {
     }
 }
 
-/// What the status page was last told of the source. Uncertainty and drift change slowly: a look a second will do.
+/// What the status page says of the source. Uncertainty and drift change slowly: it is read once a
+/// second.
 #[derive(Default)]
 struct Description {
-    looked: Option<MonoNs>,
-    told: Option<StreamInfo>,
+    read_at: Option<MonoNs>,
+    reported: Option<StreamInfo>,
 }
 
 impl Description {
-    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    const READ_EVERY: Duration = Duration::from_secs(1);
 
-    /// Whether it was time to look.
-    fn tell(
+    /// Returns whether the description was due and known.
+    fn report(
         &mut self,
         worker: &mut Worker,
         now: MonoNs,
-        info: impl FnOnce() -> StreamInfo,
+        describe: impl FnOnce() -> Option<StreamInfo>,
     ) -> bool {
         if self
-            .looked
-            .is_some_and(|at| now.since(at) < Self::LOOK_EVERY)
+            .read_at
+            .is_some_and(|at| now.since(at) < Self::READ_EVERY)
         {
             return false;
         }
-        self.looked = Some(now);
-        let info = info();
-        let named = Some((info.device.clone(), info.device_format.clone()));
-        if worker.named != named {
+        let Some(info) = describe() else { return false };
+        self.read_at = Some(now);
+        let device = Some((info.device.clone(), info.device_format.clone()));
+        if worker.logged_device != device {
             tracing::info!("{}: {}", info.device, info.device_format);
-            worker.named = named;
+            worker.logged_device = device;
         }
-        if self.told.as_ref() != Some(&info) {
+        if self.reported.as_ref() != Some(&info) {
             worker.status.describe(Some(&info), "");
-            worker.said.clear();
-            self.told = Some(info);
+            worker.message.clear();
+            self.reported = Some(info);
         }
         true
     }
@@ -311,36 +443,46 @@ mod tests {
     use crate::ipc::control::SharedControl;
     use crate::ipc::ring::SharedStatus;
 
-    fn life(page: &SharedStatus) -> Worker {
+    fn generation(page: &SharedStatus) -> Worker {
         Worker::new(
             page.writer(),
             SharedControl::create("test").expect("memory").reader(),
-            Stop::on_sigterm().expect("a signalfd"),
+            StopSignal::on_sigterm().expect("a signalfd"),
             false,
             None,
         )
     }
 
+    /// The persisted identity as JSON.
+    fn persisted(page: &SharedStatus) -> Option<String> {
+        let identity = generation(page).persisted_identity()?;
+        Some(serde_json::to_string(&identity).expect("plain data"))
+    }
+
     #[test]
-    fn a_note_is_read_by_the_next_life_and_a_scribbled_one_is_none() {
+    fn identity_persisted_is_read_by_the_next_generation_and_an_invalid_one_is_ignored() {
         let page = SharedStatus::create("test", &[]).expect("a page");
-        assert_eq!(life(&page).noted_device::<(String, u32)>(), None);
-        life(&page).note_device(&("Fake Cam", 7));
-        assert_eq!(life(&page).noted_device(), Some(("Fake Cam".to_owned(), 7)));
-        for scribbled in [
+        assert_eq!(persisted(&page), None);
+        let microphone = r#"{"alsa":{"model":"Fake Mic","device":7,"serial":null,"serial_is_unique":false,"port":"usb1"}}"#;
+        let identity = serde_json::from_str(microphone).expect("an identity");
+        generation(&page).persist_identity(&identity);
+        assert_eq!(persisted(&page).as_deref(), Some(microphone));
+        for invalid in [
             &b"\xff\xfe"[..],
             b"{",
             b"[]",
-            b"[\"Fake Cam\", -7]",
-            b"[\"Fake\\nERROR all is lost\", 7]",
+            microphone.replace("7", "-7").as_bytes(),
+            microphone
+                .replace("Fake", "Fake\\nERROR all is lost")
+                .as_bytes(),
             &[b'['; 2000],
         ] {
-            life(&page).status.save_note(scribbled);
+            generation(&page).status.save_note(invalid);
             assert_eq!(
-                life(&page).noted_device::<(String, u32)>(),
+                persisted(&page),
                 None,
                 "{}",
-                String::from_utf8_lossy(scribbled)
+                String::from_utf8_lossy(invalid)
             );
         }
     }

@@ -1,53 +1,54 @@
-//! What goes wrong again and again: told once per cause until it is over, and the device left alone longer and longer. Pure:
-//! writes no log, reads no clock and knows no device.
+//! Failures of one device: each cause is logged once until it is over, and a device that fails again
+//! and again is left alone longer and longer. Pure: writes no log, reads no clock, knows no device.
 
 use super::RETRY;
-use crate::log::Told;
+use crate::log::LogOnce;
 use crate::media::MonoNs;
 use std::time::Duration;
 
-/// Once good frames have come for so long, the trouble is over.
-const OVER_AFTER: Duration = Duration::from_secs(3);
+/// A failure is over once items have come for so long.
+const RECOVERED_AFTER: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The trouble with one device, from its first fault until it has worked for a while.
+/// The failures of one device, until it has worked for a while.
 #[derive(Debug, Default)]
-pub struct Trouble {
-    told: Told,
-    began: bool,
-    /// Times that the device opened and failed.
+pub(crate) struct FailureTracker {
+    causes: LogOnce,
+    has_failed: bool,
+    /// Times that the device opened and then failed.
     failures: u32,
-    good_since: Option<MonoNs>,
+    working_since: Option<MonoNs>,
 }
 
-impl Trouble {
-    /// A fault came; whether the user is to be told of it.
-    pub fn fault(&mut self, line: &str) -> bool {
-        self.began = true;
-        self.good_since = None;
-        self.told.is_new_cause(line)
+impl FailureTracker {
+    /// The device failed. True when the user has not been told of this cause yet.
+    pub(crate) fn on_failure(&mut self, message: &str) -> bool {
+        self.has_failed = true;
+        self.working_since = None;
+        self.causes.first_time_by_cause(message)
     }
 
-    /// How long to leave a device alone that opened and then failed: 0.25 s, doubled up to 5 s.
-    pub fn pause(&mut self) -> Duration {
+    /// How long to leave a device alone that opened and then failed: 0.25 s, doubled each time, at
+    /// most 5 s.
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = RETRY * 2u32.pow(self.failures.min(8));
         self.failures += 1;
         pause.min(LONGEST_PAUSE)
     }
 
-    /// The device is away. What comes back was plugged in, and is used at once.
-    pub fn gone(&mut self) {
+    /// The device is missing. What comes back was plugged in, and is opened at once.
+    pub(crate) fn on_missing(&mut self) {
         self.failures = 0;
     }
 
-    /// A good frame came; whether with it the trouble is over.
-    pub fn good(&mut self, now: MonoNs) -> bool {
-        let since = *self.good_since.get_or_insert(now);
-        if !self.began || now.since(since) < OVER_AFTER {
+    /// The device delivered. True when with this the failures are over.
+    pub(crate) fn on_item(&mut self, now: MonoNs) -> bool {
+        let since = *self.working_since.get_or_insert(now);
+        if !self.has_failed || now.since(since) < RECOVERED_AFTER {
             return false;
         }
         *self = Self {
-            good_since: self.good_since,
+            working_since: self.working_since,
             ..Self::default()
         };
         true
@@ -64,50 +65,53 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once_until_good_frames_came_for_a_while() {
-        let mut trouble = Trouble::default();
+        let mut tracker = FailureTracker::default();
         assert!(
-            !trouble.good(at(0)) && !trouble.good(at(60_000)),
+            !tracker.on_item(at(0)) && !tracker.on_item(at(60_000)),
             "nothing was wrong"
         );
-        assert!(trouble.fault("camera failed after 1.8 s"));
-        assert!(!trouble.good(at(61_000)), "one frame is no recovery");
+        assert!(tracker.on_failure("camera failed after 1.8 s"));
+        assert!(!tracker.on_item(at(61_000)), "one frame is no recovery");
         assert!(
-            !trouble.fault("camera failed after 1.9 s"),
+            !tracker.on_failure("camera failed after 1.9 s"),
             "the same cause"
         );
-        assert!(trouble.fault("camera is not there"), "another one");
+        assert!(tracker.on_failure("camera is not there"), "another one");
         assert!(
-            !trouble.fault("camera failed after 2.0 s"),
+            !tracker.on_failure("camera failed after 2.0 s"),
             "the two may alternate"
         );
-        assert!(!trouble.good(at(70_000)) && !trouble.good(at(72_999)));
-        assert!(trouble.good(at(73_000)), "it is over");
-        assert!(!trouble.good(at(73_066)), "that is said once");
-        assert!(trouble.fault("camera failed after 1.8 s"), "a new trouble");
+        assert!(!tracker.on_item(at(70_000)) && !tracker.on_item(at(72_999)));
+        assert!(tracker.on_item(at(73_000)), "it is over");
+        assert!(!tracker.on_item(at(73_066)), "that is said once");
+        assert!(
+            tracker.on_failure("camera failed after 1.8 s"),
+            "a new tracker"
+        );
     }
 
     #[test]
     fn pauses_grow_while_the_device_fails_and_begin_anew_after_good_frames() {
-        let mut trouble = Trouble::default();
-        let pauses = |trouble: &mut Trouble| -> Vec<u128> {
+        let mut tracker = FailureTracker::default();
+        let pauses = |tracker: &mut FailureTracker| -> Vec<u128> {
             (0..7)
                 .map(|_| {
-                    trouble.fault("it failed");
-                    trouble.good(at(1));
-                    trouble.pause().as_millis()
+                    tracker.on_failure("it failed");
+                    tracker.on_item(at(1));
+                    tracker.next_pause().as_millis()
                 })
                 .collect()
         };
         assert_eq!(
-            pauses(&mut trouble),
+            pauses(&mut tracker),
             [250, 500, 1000, 2000, 4000, 5000, 5000]
         );
-        trouble.good(at(1_000));
-        assert!(trouble.good(at(4_000)));
-        assert_eq!(pauses(&mut trouble)[..2], [250, 500]);
-        trouble.gone();
+        tracker.on_item(at(1_000));
+        assert!(tracker.on_item(at(4_000)));
+        assert_eq!(pauses(&mut tracker)[..2], [250, 500]);
+        tracker.on_missing();
         assert_eq!(
-            pauses(&mut trouble)[..2],
+            pauses(&mut tracker)[..2],
             [250, 500],
             "who was away is used at once"
         );

@@ -1,19 +1,47 @@
-//! One encoding's way out of a worker: its ring, its packets' numbers and what is missing between them.
+//! Numbers the packets of one track, counts what is missing between them, and writes them to the
+//! track's ring.
 
-use crate::ipc::ring::{Demand, RingWriter, TooLarge};
+use crate::ipc::ring::{DemandReader, RingWriter, TooLarge};
 use crate::media::{Encoding, Losses, MonoNs, PacketMeta, Shape};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub struct Lane {
-    pub encoding: Encoding,
+/// What a track lost since its last packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NewLosses {
+    /// Frames that the device skipped.
+    pub driver: u32,
+    /// Frames that are not an image, or cannot be encoded.
+    pub corrupt: u32,
+    /// Frames that the encoder was too busy for.
+    pub encoder: u32,
+    /// Overruns of the audio device.
+    pub xrun: u32,
+}
+
+impl NewLosses {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.driver = self.driver.wrapping_add(other.driver);
+        self.corrupt = self.corrupt.wrapping_add(other.corrupt);
+        self.encoder = self.encoder.wrapping_add(other.encoder);
+        self.xrun = self.xrun.wrapping_add(other.xrun);
+    }
+}
+
+/// The writing end of one track.
+pub struct RingPublisher {
+    encoding: Encoding,
     ring: RingWriter,
     generation: u32,
-    /// The number that this life of the worker began with.
+    /// The number that this generation of the worker began with.
     first: u64,
     next: u64,
+    /// `next`, for the loop while an encoder thread has the publisher.
+    progress: Arc<AtomicU64>,
     losses: Losses,
 }
 
-impl Lane {
+impl RingPublisher {
     pub fn new(encoding: Encoding, ring: RingWriter, generation: u32, first_sequence: u64) -> Self {
         Self {
             encoding,
@@ -21,39 +49,52 @@ impl Lane {
             generation,
             first: first_sequence,
             next: first_sequence,
+            progress: Arc::new(AtomicU64::new(first_sequence)),
             losses: Losses::default(),
         }
     }
 
-    pub fn demand(&self) -> Demand {
-        self.ring.demand()
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(crate) fn demand(&self) -> DemandReader {
+        self.ring.demand_reader()
+    }
+
+    /// The number that the next packet gets, readable from another thread.
+    pub(crate) fn progress(&self) -> Arc<AtomicU64> {
+        self.progress.clone()
     }
 
     /// The number that the next packet gets.
-    pub fn next_sequence(&self) -> u64 {
+    pub(crate) fn next_sequence(&self) -> u64 {
         self.next
     }
 
-    /// Numbers that the source meant to send and could not.
-    pub fn lose(&mut self, driver: u32, corrupt: u32) {
-        self.next += u64::from(driver) + u64::from(corrupt);
-        self.losses.driver = self.losses.driver.wrapping_add(driver);
-        self.losses.corrupt = self.losses.corrupt.wrapping_add(corrupt);
+    /// Counts what the source meant to send and could not. The next packet tells of it.
+    pub(crate) fn lose(&mut self, lost: NewLosses) {
+        let counted = u64::from(lost.driver) + u64::from(lost.corrupt) + u64::from(lost.encoder);
+        self.advance(counted);
+        let losses = &mut self.losses;
+        losses.driver = losses.driver.wrapping_add(lost.driver);
+        losses.corrupt = losses.corrupt.wrapping_add(lost.corrupt);
+        losses.encoder = losses.encoder.wrapping_add(lost.encoder);
+        losses.xrun = losses.xrun.wrapping_add(lost.xrun);
     }
 
-    /// The device was away: an absence of the stream's only when there was something before it.
-    pub fn source_was_away(&mut self) {
+    /// The device was unavailable. An outage of the stream only where packets were before it.
+    pub(crate) fn source_lost(&mut self) {
         if self.next > self.first {
-            self.losses.source_away += 1;
+            self.losses.source_away = self.losses.source_away.wrapping_add(1);
         }
     }
 
-    pub fn lose_to_xrun(&mut self) {
-        self.losses.xrun += 1;
-    }
-
-    /// Numbers a packet and sends it. One that is too large is numbered all the same: the ring's loss.
-    pub fn send(
+    /// Numbers a packet and writes it.
+    ///
+    /// # Errors
+    /// The packet is larger than the ring. It has its number all the same: the ring lost it.
+    pub(crate) fn send(
         &mut self,
         capture_time: MonoNs,
         shape: Shape,
@@ -68,7 +109,12 @@ impl Lane {
             keyframe,
             losses: self.losses,
         };
-        self.next += 1;
+        self.advance(1);
         self.ring.push(&meta, payload)
+    }
+
+    fn advance(&mut self, packets: u64) {
+        self.next += packets;
+        self.progress.store(self.next, Relaxed);
     }
 }

@@ -7,7 +7,7 @@ mod scene;
 
 use stampcast::config::VideoConfig;
 use stampcast::encode::jpeg::{Encode, pure, turbo};
-use stampcast::encode::pipeline::Picture;
+use stampcast::encode::pipeline::PixelPipeline;
 use stampcast::media::frame::{PixelFormat, RawFrame};
 use stampcast::media::{MonoNs, Shape, UnixNs};
 use stampcast::wire::{b64, text};
@@ -31,7 +31,7 @@ fn main() {
         "jpeg-encoder" => Box::new(pure::Encoder::new(QUALITY).expect("the quality is 1 to 100")),
         other => panic!("there is no path {other}"),
     };
-    let mut picture = Picture::new(&VideoConfig::default()).expect("the size is a usual one");
+    let mut picture = PixelPipeline::new(&VideoConfig::default()).expect("the size is a usual one");
     let scene: Vec<_> = (0..4)
         .map(|n| scene::textured_yuyv(WIDTH as usize, HEIGHT as usize, n))
         .collect();

@@ -21,7 +21,10 @@ pub use turbo::{Decoder, Encoder};
 #[cfg(not(feature = "turbojpeg"))]
 pub use pure::{Decoder, Encoder};
 
+use super::pipeline::{Frame, PipelineError};
 use super::planes::Planes;
+use super::{EncodeRequest, EncodedFrame, VideoEncoder};
+use crate::media::MonoNs;
 
 /// The largest picture that is decoded or encoded, pixels: more than any camera's, and less than what would exhaust a
 /// small board's memory (a JPEG of a few bytes may claim 65,535 lines of 65,535).
@@ -46,3 +49,23 @@ pub trait Decode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CodecError(pub String);
+
+/// The JPEGs of a track: the camera's own where the settings allow it, else encoded by the pipeline.
+pub struct JpegEncoder;
+
+impl VideoEncoder for JpegEncoder {
+    fn encode<'a>(
+        &'a mut self,
+        frame: &'a mut Frame<'_>,
+        _capture_time: MonoNs,
+        _request: EncodeRequest,
+    ) -> Result<Option<EncodedFrame<'a>>, PipelineError> {
+        let jpeg = frame.jpeg()?;
+        Ok(Some(EncodedFrame {
+            bytes: jpeg.bytes,
+            width: jpeg.width,
+            height: jpeg.height,
+            keyframe: true,
+        }))
+    }
+}

@@ -374,7 +374,7 @@ proptest! {
                 }
             }
             #[cfg(feature = "turbojpeg")]
-            let _ = turbo::Turner::new(turbojpeg::TransformOp::Rot90).unwrap().turn(&image);
+            let _ = turbo::LosslessRotator::new(turbojpeg::TransformOp::Rot90).unwrap().turn(&image);
         }
     }
 }

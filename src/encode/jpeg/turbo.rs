@@ -134,13 +134,13 @@ impl Decode for Decoder {
 }
 
 /// Turns images by moving their blocks: lossless, for images of whole blocks.
-pub struct Turner {
+pub struct LosslessRotator {
     transformer: Transformer,
     transform: Transform,
     memory: Memory,
 }
 
-impl Turner {
+impl LosslessRotator {
     /// `op` is done to every image.
     pub fn new(op: TransformOp) -> Result<Self, CodecError> {
         let mut transform = Transform::op(op);

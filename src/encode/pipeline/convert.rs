@@ -1,6 +1,6 @@
 //! A device's raw pixels as planes: YUYV, NV12, I420 and grey, of either range. Copies only what is not planes already.
 
-use super::PictureError;
+use super::PipelineError;
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 use crate::media::frame::{PixelFormat, RawFrame};
 use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut};
@@ -14,7 +14,7 @@ pub struct Converter {
 impl Converter {
     /// The frame as 4:2:0 planes of full range. Grey becomes 4:2:0 with neutral chroma, so that every viewer's program gets
     /// three colours whatever the camera is. `frame` is not MJPEG and has a size.
-    pub fn planes<'a>(&'a mut self, frame: &RawFrame<'a>) -> Result<Planes<'a>, PictureError> {
+    pub fn planes<'a>(&'a mut self, frame: &RawFrame<'a>) -> Result<Planes<'a>, PipelineError> {
         let (width, height) = (frame.width as usize, frame.height as usize);
         let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
         let Self { made } = self;
@@ -100,7 +100,7 @@ impl Converter {
                     v: made.u.plane(),
                 })
             }
-            PixelFormat::Mjpeg => Err(PictureError::Corrupt(
+            PixelFormat::Mjpeg => Err(PipelineError::Corrupt(
                 "a JPEG where raw pixels were expected".into(),
             )),
         }
@@ -119,7 +119,7 @@ fn full_chroma(c: u8) -> u8 {
     (c + 128).clamp(0, 255) as u8
 }
 
-fn short(frame: &RawFrame<'_>) -> PictureError {
+fn short(frame: &RawFrame<'_>) -> PipelineError {
     let RawFrame {
         width,
         height,
@@ -127,7 +127,7 @@ fn short(frame: &RawFrame<'_>) -> PictureError {
         data,
         ..
     } = frame;
-    PictureError::Corrupt(format!(
+    PipelineError::Corrupt(format!(
         "{} bytes are too few for {width}x{height} pixels in lines of {stride} bytes",
         data.len()
     ))
@@ -138,7 +138,7 @@ fn short(frame: &RawFrame<'_>) -> PictureError {
 fn split<'a>(
     frame: &RawFrame<'a>,
     planes: [(usize, usize); 3],
-) -> Result<[(&'a [u8], usize); 3], PictureError> {
+) -> Result<[(&'a [u8], usize); 3], PipelineError> {
     let mut rest = frame.data;
     let mut cut = [(rest, 0); 3];
     for (cut, (stride, lines)) in cut.iter_mut().zip(planes) {
@@ -157,7 +157,7 @@ fn luma_plane<'a>(
     data: &'a [u8],
     frame: &RawFrame<'a>,
     buffer: &'a mut PlaneBuffer,
-) -> Result<Plane<'a>, PictureError> {
+) -> Result<Plane<'a>, PipelineError> {
     plane(
         frame,
         data,
@@ -176,7 +176,7 @@ fn plane<'a>(
     (width, height): (usize, usize),
     expand: fn(u8) -> u8,
     buffer: &'a mut PlaneBuffer,
-) -> Result<Plane<'a>, PictureError> {
+) -> Result<Plane<'a>, PipelineError> {
     if frame.full_range
         && let Some(plane) = Plane::new(data, stride, width, height)
     {
@@ -203,7 +203,7 @@ fn plane<'a>(
 }
 
 /// Every line's luma; the chroma of one line of two (the same as sampling 4:2:2 down by taking the nearest).
-fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), PictureError> {
+fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), PipelineError> {
     let (width, height, stride) = (frame.width as usize, frame.height as usize, frame.stride);
     let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
     let line_bytes = 4 * u_width;
@@ -242,7 +242,7 @@ fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), Pictur
             height: by_two as u32,
         };
         yuv::yuyv422_to_yuv420(&mut planar, &packed)
-            .map_err(|e| PictureError::Corrupt(e.to_string()))?;
+            .map_err(|e| PipelineError::Corrupt(e.to_string()))?;
     }
     for line in by_two..height {
         let pixels = frame.data[line * stride..][..line_bytes].as_chunks::<4>().0;

@@ -17,41 +17,41 @@ use super::planes::Planes;
 use crate::config;
 use crate::media::frame::{PixelFormat, RawFrame};
 use convert::Converter;
-use orientation::{Turn, Turner};
+use orientation::{Orientation, Rotator};
 use scale::Scaler;
 use std::fmt;
 
 /// Makes pictures of one camera's frames. Its memory is kept from frame to frame.
-pub struct Picture {
+pub struct PixelPipeline {
     wanted: Wanted,
-    stages: Stages,
+    stages: PlaneStages,
     encoder: jpeg::Encoder,
     #[cfg(feature = "turbojpeg")]
-    block_turner: jpeg::turbo::Turner,
+    lossless_rotator: jpeg::turbo::LosslessRotator,
     repaired: Vec<u8>,
-    news: News,
+    diagnostics: Diagnostics,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     /// Pixels, before the turn; `None`: the camera's size.
     size: Option<(usize, usize)>,
-    turn: Turn,
+    turn: Orientation,
     /// The camera's own quality will do.
     any_quality: bool,
 }
 
 /// Pixels on their way to planes of the wanted size.
-struct Stages {
+struct PlaneStages {
     decoder: jpeg::Decoder,
     converter: Converter,
     scaler: Scaler,
-    turner: Turner,
+    turner: Rotator,
 }
 
 /// Why there is no picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
+pub enum PipelineError {
     /// The device's bytes are no picture: this frame is lost, the next may be good.
     #[error("the camera delivered something that is no whole picture: {0}")]
     Corrupt(String),
@@ -62,7 +62,7 @@ pub enum PictureError {
 
 /// What is done to a camera's pictures, told once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Diagnostic {
     TablesAdded,
     TailCut,
     Reencoded(Reason),
@@ -75,17 +75,17 @@ pub enum Reason {
     Quality,
     Size,
     /// The size is not a whole number of blocks, or this build cannot move blocks.
-    Turn,
+    Orientation,
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TablesAdded => "the camera's JPEGs lack their Huffman tables (DHT): the standard ones are added, all else is untouched",
             Self::TailCut => "the camera's JPEGs are followed by other bytes: these are cut off, all else is untouched",
             Self::Reencoded(Reason::Quality) => "the camera's JPEGs are encoded anew, because a quality was given",
             Self::Reencoded(Reason::Size) => "the camera's JPEGs are encoded anew, because another size was asked for",
-            Self::Reencoded(Reason::Turn) => {
+            Self::Reencoded(Reason::Orientation) => {
                 "the camera's JPEGs are encoded anew, because their size is no whole number of blocks and so they cannot be turned losslessly"
             }
             Self::Stretched => "the picture is stretched: the streamed size has not the shape of the camera's",
@@ -104,51 +104,71 @@ pub struct Jpeg<'a> {
     pub height: u16,
 }
 
-impl Picture {
-    pub fn new(video: &config::VideoConfig) -> Result<Self, PictureError> {
+/// Width and height of the streamed image for a camera image of `size`, both in pixels.
+pub fn output_size(video: &config::VideoConfig, size: (u32, u32)) -> (u32, u32) {
+    let is_scaled = (video.width, video.height) != (video.capture_width, video.capture_height);
+    let size = if is_scaled {
+        (video.width, video.height)
+    } else {
+        size
+    };
+    Orientation::new(video.rotate, video.flip).size(size)
+}
+
+impl PixelPipeline {
+    /// Whether images can be made as the settings ask, without making anything.
+    ///
+    /// # Errors
+    /// A size that cannot be encoded.
+    pub fn check(video: &config::VideoConfig) -> Result<(), PipelineError> {
         let size = (video.width as usize, video.height as usize);
-        check_size(size).map_err(PictureError::Encoder)?;
+        check_size(size).map_err(PipelineError::Encoder)
+    }
+
+    pub fn new(video: &config::VideoConfig) -> Result<Self, PipelineError> {
+        Self::check(video)?;
+        let size = (video.width as usize, video.height as usize);
         let scaled = (video.width, video.height) != (video.capture_width, video.capture_height);
-        let turn = Turn::new(video.rotate, video.flip);
-        let failed = |CodecError(why)| PictureError::Encoder(why);
+        let turn = Orientation::new(video.rotate, video.flip);
+        let failed = |CodecError(why)| PipelineError::Encoder(why);
         Ok(Self {
             wanted: Wanted {
                 size: scaled.then_some(size),
                 turn,
                 any_quality: !video.quality_given,
             },
-            stages: Stages {
+            stages: PlaneStages {
                 decoder: jpeg::Decoder::new().map_err(failed)?,
                 converter: Converter::default(),
                 scaler: Scaler::default(),
-                turner: Turner::default(),
+                turner: Rotator::default(),
             },
             encoder: jpeg::Encoder::new(video.quality).map_err(failed)?,
             #[cfg(feature = "turbojpeg")]
-            block_turner: jpeg::turbo::Turner::new(turn.into()).map_err(failed)?,
+            lossless_rotator: jpeg::turbo::LosslessRotator::new(turn.into()).map_err(failed)?,
             repaired: Vec::new(),
-            news: News::default(),
+            diagnostics: Diagnostics::default(),
         })
     }
 
     /// Looks at a frame: walks a JPEG's markers, touches no pixel.
-    pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PictureError> {
+    pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PipelineError> {
         let Self {
             wanted,
             stages,
             encoder,
             repaired,
-            news,
+            diagnostics,
             ..
         } = self;
         let (source, size) = if raw.format == PixelFormat::Mjpeg {
             let image = jpeg::repair(raw.data, repaired)
-                .map_err(|corrupt| PictureError::Corrupt(corrupt.to_string()))?;
+                .map_err(|corrupt| PipelineError::Corrupt(corrupt.to_string()))?;
             if image.tables_added {
-                news.tell(Note::TablesAdded);
+                diagnostics.report(Diagnostic::TablesAdded);
             }
             if image.tail_cut {
-                news.tell(Note::TailCut);
+                diagnostics.report(Diagnostic::TailCut);
             }
             (
                 Source::Jpeg(image),
@@ -163,11 +183,11 @@ impl Picture {
                 (raw.width as usize, raw.height as usize),
             )
         };
-        check_size(size).map_err(PictureError::Corrupt)?;
+        check_size(size).map_err(PipelineError::Corrupt)?;
         if let Some((width, height)) = wanted.size
             && size.0 * height != size.1 * width
         {
-            news.tell(Note::Stretched);
+            diagnostics.report(Diagnostic::Stretched);
         }
         Ok(Frame {
             source,
@@ -176,8 +196,8 @@ impl Picture {
             planes: Lazy::Not(stages),
             encoder,
             #[cfg(feature = "turbojpeg")]
-            block_turner: &mut self.block_turner,
-            news,
+            lossless_rotator: &mut self.lossless_rotator,
+            diagnostics,
         })
     }
 
@@ -187,7 +207,7 @@ impl Picture {
         &mut self,
         raw: &RawFrame<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(u16, u16), PictureError> {
+    ) -> Result<(u16, u16), PipelineError> {
         let mut frame = self.frame(*raw)?;
         let jpeg = frame.jpeg()?;
         out.clear();
@@ -195,9 +215,9 @@ impl Picture {
         Ok((jpeg.width, jpeg.height))
     }
 
-    /// The next thing to be said of what was done to the pictures so far; each is said once.
-    pub fn news(&mut self) -> Option<Note> {
-        self.news.next()
+    /// The next thing to report of what is done to the images; each is reported once.
+    pub fn next_diagnostic(&mut self) -> Option<Diagnostic> {
+        self.diagnostics.next()
     }
 }
 
@@ -210,8 +230,8 @@ pub struct Frame<'a> {
     planes: Lazy<'a>,
     encoder: &'a mut jpeg::Encoder,
     #[cfg(feature = "turbojpeg")]
-    block_turner: &'a mut jpeg::turbo::Turner,
-    news: &'a mut News,
+    lossless_rotator: &'a mut jpeg::turbo::LosslessRotator,
+    diagnostics: &'a mut Diagnostics,
 }
 
 #[derive(Clone, Copy)]
@@ -221,8 +241,8 @@ enum Source<'a> {
 }
 
 enum Lazy<'a> {
-    Not(&'a mut Stages),
-    Made(Result<Planes<'a>, PictureError>),
+    Not(&'a mut PlaneStages),
+    Made(Result<Planes<'a>, PipelineError>),
 }
 
 impl<'a> Frame<'a> {
@@ -232,10 +252,10 @@ impl<'a> Frame<'a> {
     }
 
     /// The streamed picture as 4:2:0, what an encoder of video takes.
-    pub fn planes(&mut self) -> Result<Planes<'a>, PictureError> {
+    pub fn planes(&mut self) -> Result<Planes<'a>, PipelineError> {
         let stages = match std::mem::replace(
             &mut self.planes,
-            Lazy::Made(Err(PictureError::Corrupt(String::new()))),
+            Lazy::Made(Err(PipelineError::Corrupt(String::new()))),
         ) {
             Lazy::Made(made) => {
                 self.planes = Lazy::Made(made.clone());
@@ -249,11 +269,11 @@ impl<'a> Frame<'a> {
     }
 
     /// The streamed picture as JPEG: the camera's own bytes where they are what was asked for.
-    pub fn jpeg(&mut self) -> Result<Jpeg<'_>, PictureError> {
+    pub fn jpeg(&mut self) -> Result<Jpeg<'_>, PipelineError> {
         let (width, height) = self.size();
         let dimension = |side: usize| {
             u16::try_from(side)
-                .map_err(|_| PictureError::Encoder(format!("{side} pixels are too many")))
+                .map_err(|_| PipelineError::Encoder(format!("{side} pixels are too many")))
         };
         let (width, height) = (dimension(width)?, dimension(height)?);
         if let Source::Jpeg(image) = self.source {
@@ -271,28 +291,28 @@ impl<'a> Frame<'a> {
                     });
                 }
                 _ if moves_whole_blocks(&image) => None,
-                _ => Some(Reason::Turn),
+                _ => Some(Reason::Orientation),
             };
             #[cfg(feature = "turbojpeg")]
             if reason.is_none() {
                 let bytes = self
-                    .block_turner
+                    .lossless_rotator
                     .turn(&image)
-                    .map_err(|CodecError(why)| PictureError::Corrupt(why))?;
+                    .map_err(|CodecError(why)| PipelineError::Corrupt(why))?;
                 return Ok(Jpeg {
                     bytes,
                     width,
                     height,
                 });
             }
-            self.news
-                .tell(Note::Reencoded(reason.unwrap_or(Reason::Turn)));
+            self.diagnostics
+                .report(Diagnostic::Reencoded(reason.unwrap_or(Reason::Orientation)));
         }
         let planes = self.planes()?;
         let bytes = self
             .encoder
             .encode(&planes)
-            .map_err(|CodecError(why)| PictureError::Encoder(why))?;
+            .map_err(|CodecError(why)| PipelineError::Encoder(why))?;
         Ok(Jpeg {
             bytes,
             width,
@@ -301,19 +321,19 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl Stages {
+impl PlaneStages {
     fn run<'a>(
         &'a mut self,
         source: Source<'a>,
         wanted: Wanted,
         size: (usize, usize),
-    ) -> Result<Planes<'a>, PictureError> {
+    ) -> Result<Planes<'a>, PipelineError> {
         let planes = match source {
             Source::Pixels(raw) => self.converter.planes(&raw)?,
             Source::Jpeg(image) => self
                 .decoder
                 .decode(&image)
-                .map_err(|CodecError(why)| PictureError::Corrupt(why))?,
+                .map_err(|CodecError(why)| PipelineError::Corrupt(why))?,
         };
         let (width, height) = wanted.size.unwrap_or(size);
         let planes = self.scaler.scale(planes, width, height);
@@ -341,8 +361,8 @@ fn check_size((width, height): (usize, usize)) -> Result<(), String> {
 }
 
 #[cfg(feature = "turbojpeg")]
-impl From<Turn> for turbojpeg::TransformOp {
-    fn from(turn: Turn) -> Self {
+impl From<Orientation> for turbojpeg::TransformOp {
+    fn from(turn: Orientation) -> Self {
         match (turn.transpose, turn.mirror_x, turn.mirror_y) {
             (false, false, false) => Self::None,
             (false, true, false) => Self::Hflip,
@@ -358,20 +378,20 @@ impl From<Turn> for turbojpeg::TransformOp {
 
 /// Bounded: a note that was told once is not taken again, and there are six.
 #[derive(Debug, Default)]
-struct News {
-    told: Vec<Note>,
+struct Diagnostics {
+    reported: Vec<Diagnostic>,
     read: usize,
 }
 
-impl News {
-    fn tell(&mut self, note: Note) {
-        if !self.told.contains(&note) {
-            self.told.push(note);
+impl Diagnostics {
+    fn report(&mut self, note: Diagnostic) {
+        if !self.reported.contains(&note) {
+            self.reported.push(note);
         }
     }
 
-    fn next(&mut self) -> Option<Note> {
-        let note = self.told.get(self.read).copied()?;
+    fn next(&mut self) -> Option<Diagnostic> {
+        let note = self.reported.get(self.read).copied()?;
         self.read += 1;
         Some(note)
     }

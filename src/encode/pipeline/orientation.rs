@@ -5,7 +5,7 @@ use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 
 /// First rows and columns change places, if so; then the picture is mirrored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct Orientation {
     /// Width and height change places.
     pub transpose: bool,
     /// Left and right change places.
@@ -14,7 +14,7 @@ pub struct Turn {
     pub mirror_y: bool,
 }
 
-impl Turn {
+impl Orientation {
     /// `rotate` is clockwise and comes first.
     pub fn new(rotate: Rotate, flip: Flip) -> Self {
         let (transpose, x, y) = match rotate {
@@ -52,13 +52,13 @@ impl Turn {
 }
 
 #[derive(Debug, Default)]
-pub struct Turner {
+pub struct Rotator {
     made: PlanesBuffer,
 }
 
-impl Turner {
+impl Rotator {
     /// `planes` turned; themselves where there is nothing to do.
-    pub fn turn<'a>(&'a mut self, planes: Planes<'a>, turn: Turn) -> Planes<'a> {
+    pub fn turn<'a>(&'a mut self, planes: Planes<'a>, turn: Orientation) -> Planes<'a> {
         if turn.is_none() {
             return planes;
         }
@@ -69,7 +69,7 @@ impl Turner {
     }
 }
 
-fn turn_plane(from: Plane<'_>, turn: Turn, made: &mut PlaneBuffer) {
+fn turn_plane(from: Plane<'_>, turn: Orientation, made: &mut PlaneBuffer) {
     let (width, height) = turn.size((from.width(), from.height()));
     let to = made.for_size(width, height);
     if turn.transpose {
@@ -91,7 +91,7 @@ fn turn_plane(from: Plane<'_>, turn: Turn, made: &mut PlaneBuffer) {
 const BLOCK: usize = 8;
 
 /// By blocks of 8 x 8, which stay in registers: a sample at a time would touch another line of memory with each.
-fn transpose(from: Plane<'_>, turn: Turn, to: &mut [u8]) {
+fn transpose(from: Plane<'_>, turn: Orientation, to: &mut [u8]) {
     let (width, height) = (from.width(), from.height());
     // Column x of `from` becomes this line of `to`; line y of `from` becomes this column.
     let line_of = |x: usize| if turn.mirror_y { width - 1 - x } else { x };

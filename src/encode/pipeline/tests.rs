@@ -165,7 +165,7 @@ fn every_format_size_and_stride_gives_its_samples() {
                 let scene = scene(width, height);
                 let what = format!("{format:?} {width}x{height} padding {padding}");
                 let (data, stride) = laid_out(format, &scene.planes(), padding);
-                let mut picture = Picture::new(&video(width as u32, height as u32)).unwrap();
+                let mut picture = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
                 let wanted = expected(format, &scene);
                 let mut frame = picture
                     .frame(raw(format, (width, height), stride, &data))
@@ -193,20 +193,20 @@ fn a_frame_with_bytes_missing_is_corrupt() {
     for format in RAW {
         let scene = scene(64, 48);
         let (data, stride) = laid_out(format, &scene.planes(), 0);
-        let mut picture = Picture::new(&video(64, 48)).unwrap();
+        let mut picture = PixelPipeline::new(&video(64, 48)).unwrap();
         for len in [0, 1, data.len() / 2, data.len() - 1] {
             let outcome = picture.jpeg(
                 &raw(format, (64, 48), stride, &data[..len]),
                 &mut Vec::new(),
             );
             assert!(
-                matches!(outcome, Err(PictureError::Corrupt(_))),
+                matches!(outcome, Err(PipelineError::Corrupt(_))),
                 "{format:?} {len}: {outcome:?}"
             );
         }
         let too_narrow = picture.jpeg(&raw(format, (64, 48), 63, &data), &mut Vec::new());
         assert!(
-            matches!(too_narrow, Err(PictureError::Corrupt(_))),
+            matches!(too_narrow, Err(PipelineError::Corrupt(_))),
             "{format:?}"
         );
         assert!(
@@ -248,7 +248,7 @@ fn limited_range_is_expanded_to_full() {
             full_range: false,
             ..raw(format, (32, 32), stride, &data)
         };
-        let mut picture = Picture::new(&video(32, 32)).unwrap();
+        let mut picture = PixelPipeline::new(&video(32, 32)).unwrap();
         let got = picture.frame(limited).unwrap().planes().unwrap();
         let wanted = expected(format, &all);
         let near = |got: Plane<'_>, from: Plane<'_>, exact: &dyn Fn(u8) -> u8| {
@@ -272,7 +272,7 @@ fn every_format_becomes_a_jpeg_of_the_same_picture() {
         for (width, height) in [(640, 480), (65, 47)] {
             let scene = scene(width, height);
             let (data, stride) = laid_out(format, &scene.planes(), 8);
-            let mut picture = Picture::new(&video(width as u32, height as u32)).unwrap();
+            let mut picture = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
             let mut jpeg = b"left over".to_vec();
             let size = picture
                 .jpeg(&raw(format, (width, height), stride, &data), &mut jpeg)
@@ -280,7 +280,7 @@ fn every_format_becomes_a_jpeg_of_the_same_picture() {
             assert_eq!(size, (width as u16, height as u16));
             let like = likeness(&decoded(&jpeg).planes(), &expected(format, &scene).planes());
             assert!(like > 33.0, "{format:?} {width}x{height}: {like:.1} dB");
-            assert_eq!(picture.news(), None);
+            assert_eq!(picture.next_diagnostic(), None);
         }
     }
 }
@@ -329,7 +329,7 @@ fn raw_frames_are_turned_and_mirrored() {
         for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
             let scene = scene(width, height);
             let (data, stride) = laid_out(PixelFormat::I420, &scene.planes(), 10);
-            let mut picture = Picture::new(&VideoConfig {
+            let mut picture = PixelPipeline::new(&VideoConfig {
                 rotate,
                 flip,
                 ..video(width as u32, height as u32)
@@ -368,7 +368,7 @@ fn a_scaled_picture_fills_the_asked_size() {
                 rotate: Rotate::Quarter,
                 ..video(width, height)
             };
-            let mut picture = Picture::new(&asked).unwrap();
+            let mut picture = PixelPipeline::new(&asked).unwrap();
             let mut jpeg = Vec::new();
             let size = picture
                 .jpeg(&raw(format, (640, 480), stride, &data), &mut jpeg)
@@ -380,8 +380,8 @@ fn a_scaled_picture_fills_the_asked_size() {
             );
             assert_eq!(jpeg::size_of(&jpeg), Some(size));
             assert_eq!(
-                picture.news(),
-                (width * 3 != height * 4).then_some(Note::Stretched)
+                picture.next_diagnostic(),
+                (width * 3 != height * 4).then_some(Diagnostic::Stretched)
             );
         }
     }
@@ -391,7 +391,7 @@ fn a_scaled_picture_fills_the_asked_size() {
 fn scaling_keeps_the_picture() {
     let (small, large) = (scene(320, 240), scene(640, 480));
     let (data, stride) = laid_out(PixelFormat::I420, &small.planes(), 7);
-    let mut picture = Picture::new(&VideoConfig {
+    let mut picture = PixelPipeline::new(&VideoConfig {
         capture_width: 320,
         capture_height: 240,
         ..video(640, 480)
@@ -402,7 +402,7 @@ fn scaling_keeps_the_picture() {
         .unwrap();
     let got = frame.planes().unwrap();
     assert_eq!(got.size(), large.planes().size());
-    let mut back = Picture::new(&VideoConfig {
+    let mut back = PixelPipeline::new(&VideoConfig {
         capture_width: 640,
         capture_height: 480,
         ..video(320, 240)
@@ -420,23 +420,23 @@ fn scaling_keeps_the_picture() {
 fn a_size_that_the_driver_chose_is_streamed_as_it_is() {
     let scene = scene(320, 240);
     let (data, stride) = laid_out(PixelFormat::Yuyv, &scene.planes(), 0);
-    let mut picture = Picture::new(&video(333, 333)).unwrap();
+    let mut picture = PixelPipeline::new(&video(333, 333)).unwrap();
     let size = picture.jpeg(
         &raw(PixelFormat::Yuyv, (320, 240), stride, &data),
         &mut Vec::new(),
     );
-    assert_eq!((size, picture.news()), (Ok((320, 240)), None));
+    assert_eq!((size, picture.next_diagnostic()), (Ok((320, 240)), None));
 }
 
 #[test]
 fn a_cameras_jpeg_passes_untouched() {
     let image = &RPICAM[..18656];
     let (width, height) = jpeg::size_of(image).unwrap();
-    let mut picture = Picture::new(&video(width.into(), height.into())).unwrap();
+    let mut picture = PixelPipeline::new(&video(width.into(), height.into())).unwrap();
     let mut frame = picture.frame(mjpeg(image)).unwrap();
     let jpeg = frame.jpeg().unwrap();
     assert!(std::ptr::eq(jpeg.bytes, image) && (jpeg.width, jpeg.height) == (width, height));
-    assert_eq!(picture.news(), None);
+    assert_eq!(picture.next_diagnostic(), None);
 }
 
 #[test]
@@ -447,15 +447,15 @@ fn repairs_are_told_once() {
         vec![0; 9],
     ]
     .concat();
-    let mut picture = Picture::new(&video(64, 48)).unwrap();
+    let mut picture = PixelPipeline::new(&video(64, 48)).unwrap();
     let mut jpeg = Vec::new();
     for _ in 0..3 {
         assert_eq!(picture.jpeg(&mjpeg(&bare), &mut jpeg), Ok((64, 48)));
         assert_eq!(without_tables(&jpeg), bare[..bare.len() - 9]);
     }
     assert!(psnr(decoded(&jpeg).y.plane(), scene.y.plane()) > 33.0);
-    let told: Vec<Note> = std::iter::from_fn(|| picture.news()).collect();
-    assert_eq!(told, [Note::TablesAdded, Note::TailCut]);
+    let told: Vec<Diagnostic> = std::iter::from_fn(|| picture.next_diagnostic()).collect();
+    assert_eq!(told, [Diagnostic::TablesAdded, Diagnostic::TailCut]);
     assert!(
         told.iter()
             .all(|note| note.to_string().contains("all else is untouched"))
@@ -465,14 +465,14 @@ fn repairs_are_told_once() {
 #[test]
 fn a_jpeg_cut_short_is_corrupt_and_the_next_is_good() {
     let image = &RPICAM[..18656];
-    let mut picture = Picture::new(&video(640, 480)).unwrap();
+    let mut picture = PixelPipeline::new(&video(640, 480)).unwrap();
     assert!(matches!(
         picture.jpeg(&mjpeg(&image[..9000]), &mut Vec::new()),
-        Err(PictureError::Corrupt(_))
+        Err(PipelineError::Corrupt(_))
     ));
     assert!(matches!(
         picture.jpeg(&mjpeg(&[]), &mut Vec::new()),
-        Err(PictureError::Corrupt(_))
+        Err(PipelineError::Corrupt(_))
     ));
     assert!(picture.jpeg(&mjpeg(image), &mut Vec::new()).is_ok());
 }
@@ -519,12 +519,12 @@ fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
                 if bare {
                     image = without_tables(&image);
                 }
-                let mut picture = Picture::new(&asked).unwrap();
+                let mut picture = PixelPipeline::new(&asked).unwrap();
                 let mut jpeg = Vec::new();
                 assert_eq!(picture.jpeg(&mjpeg(&image), &mut jpeg), Ok(size));
                 assert!(
-                    std::iter::from_fn(|| picture.news())
-                        .any(|note| note == Note::Reencoded(reason))
+                    std::iter::from_fn(|| picture.next_diagnostic())
+                        .any(|note| note == Diagnostic::Reencoded(reason))
                 );
                 assert_eq!(jpeg::markers::walk(&jpeg).unwrap().mcu, (16, 16), "4:2:0");
                 if reason == Reason::Quality {
@@ -548,7 +548,7 @@ fn a_cameras_jpeg_is_turned() {
             let image = camera_jpeg(&scene.planes(), sampling, false);
             let before = decoded(&image);
             for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
-                let mut picture = Picture::new(&VideoConfig {
+                let mut picture = PixelPipeline::new(&VideoConfig {
                     rotate,
                     flip,
                     ..video(width as u32, height as u32)
@@ -564,11 +564,11 @@ fn a_cameras_jpeg_is_turned() {
                     "{what}"
                 );
                 let like = likeness(&decoded(&jpeg).planes(), &wanted.planes());
-                let untouched = Turn::new(rotate, flip).is_none();
+                let untouched = Orientation::new(rotate, flip).is_none();
                 let lossless = untouched || cfg!(feature = "turbojpeg") && width == 96;
                 assert_eq!(
-                    picture.news(),
-                    (!lossless).then_some(Note::Reencoded(Reason::Turn)),
+                    picture.next_diagnostic(),
+                    (!lossless).then_some(Diagnostic::Reencoded(Reason::Orientation)),
                     "{what}"
                 );
                 let least = if untouched {
@@ -588,7 +588,7 @@ fn a_cameras_jpeg_is_turned() {
 fn a_frames_planes_are_made_once() {
     let scene = scene(64, 48);
     let image = camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false);
-    let mut picture = Picture::new(&VideoConfig {
+    let mut picture = PixelPipeline::new(&VideoConfig {
         quality_given: true,
         ..video(64, 48)
     })
@@ -614,16 +614,16 @@ fn a_frames_planes_are_made_once() {
 
 #[test]
 fn sizes_that_no_jpeg_has_are_refused() {
-    assert!(Picture::new(&video(0, 480)).is_err());
-    assert!(Picture::new(&video(65_501, 1)).is_err());
-    assert!(Picture::new(&video(65_000, 65_000)).is_err());
-    let mut picture = Picture::new(&video(640, 480)).unwrap();
+    assert!(PixelPipeline::new(&video(0, 480)).is_err());
+    assert!(PixelPipeline::new(&video(65_501, 1)).is_err());
+    assert!(PixelPipeline::new(&video(65_000, 65_000)).is_err());
+    let mut picture = PixelPipeline::new(&video(640, 480)).unwrap();
     for (width, height) in [(0, 1), (1, 0), (70_000, 1), (60_000, 60_000)] {
         let outcome = picture.jpeg(
             &raw(PixelFormat::Grey, (width, height), width, &[0; 9]),
             &mut Vec::new(),
         );
-        assert!(matches!(outcome, Err(PictureError::Corrupt(_))));
+        assert!(matches!(outcome, Err(PipelineError::Corrupt(_))));
     }
 }
 
@@ -642,7 +642,7 @@ proptest! {
         let data = vec![77; len];
         let mut asked = VideoConfig { rotate: ROTATIONS[rotate], flip: FLIPS[flip], ..video(32, 24) };
         asked.capture_width += u32::from(scaled);
-        let mut picture = Picture::new(&asked).unwrap();
+        let mut picture = PixelPipeline::new(&asked).unwrap();
         let frame = RawFrame { format, width, height, stride, data: &data, full_range, capture_time: MonoNs(0), missed: 0 };
         let mut jpeg = Vec::new();
         if let Ok(size) = picture.jpeg(&frame, &mut jpeg) {

@@ -2,7 +2,7 @@
 
 use super::{Server, http};
 use crate::config::{self, CameraConfig, Config};
-use crate::media::{Encoding, default_h264_bps};
+use crate::media::Encoding;
 use crate::output::{Address, Context, Output, OutputError};
 use axum::Router;
 use futures_util::FutureExt;
@@ -29,7 +29,7 @@ impl WebRtc {
             && webrtc.bitrate_bps == 0
         {
             let size = (video.width as usize, video.height as usize);
-            webrtc.bitrate_bps = default_h264_bps(size);
+            webrtc.bitrate_bps = video.h264_bps(size);
         }
         Self {
             config: webrtc,
