@@ -229,7 +229,7 @@ fn rpicam_frames_lost_by_the_sensor_are_counted() {
 fn rpicam_fault_is_reported_after_the_good_frames() {
     for (fault, good, text) in [
         ("no-stamp:6", 6, "SensorTimestamp"),
-        ("same-stamp:6", 6, "did not grow"),
+        ("same-stamp:6", 6, "do not grow"),
         ("junk:6", 6, "cannot be told apart"),
         ("endless:6", 6, "cannot be told apart"),
         ("exit:6", 6, "exit status: 7"),
@@ -251,7 +251,7 @@ fn rpicam_fault_is_reported_after_the_good_frames() {
 fn rpicam_loss_on_one_pipe_is_noticed_after_catching_up() {
     for (fault, text) in [
         ("no-record:6", "without its metadata record"),
-        ("no-picture:6", "without its picture"),
+        ("no-picture:6", "without its JPEG"),
     ] {
         let standin = Standin::new(fault);
         let mut source = standin.open(&video(20.0)).unwrap();

@@ -48,7 +48,7 @@ pub struct Corrupt {
 /// Finds the end of the JPEG at the start of a growing buffer, without looking at any byte twice.
 ///
 /// ```
-/// use stampcast::capture::jpeg::markers::{MAX_JPEG_BYTES, Walker};
+/// use stampcast::encode::jpeg::markers::{MAX_JPEG_BYTES, Walker};
 /// # let pipe: Vec<Vec<u8>> = vec![vec![0xff], vec![0xd8, 0xff]];
 /// let mut walker = Walker::new(MAX_JPEG_BYTES);
 /// let mut buffer = Vec::new();
@@ -59,7 +59,7 @@ pub struct Corrupt {
 ///         buffer.drain(..image.len); // the walker has begun anew
 ///     }
 /// }
-/// # Ok::<(), stampcast::capture::jpeg::markers::Corrupt>(())
+/// # Ok::<(), stampcast::encode::jpeg::markers::Corrupt>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Walker {
