@@ -90,7 +90,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-pub(super) async fn info(CameraHub(hub): CameraHub) -> impl IntoResponse {
-    let info = super::info::info(&hub, MonoNs::now());
+pub(super) async fn info(State(api): State<Api>, CameraHub(hub): CameraHub) -> impl IntoResponse {
+    let info = super::info::info(&hub, &api.cx.hubs, MonoNs::now());
     ([(CACHE_CONTROL, "no-store")], Json(info))
 }

@@ -1,35 +1,48 @@
 //! `GET /info`: the hub's snapshot and the clock in the words of the wire.
 
-use crate::hub::{Hub, Snapshot, StreamSnapshot};
-use crate::media::clock::{Clock, ClockSnapshot};
+use crate::hub::{Hub, Hubs, StreamSnapshot};
+use crate::media::clock::ClockSnapshot;
 use crate::media::{Cause, MediaKind, MonoNs, Shape};
 use crate::wire;
 use crate::wire::info::{self, Info};
 use std::collections::BTreeMap;
 
-/// What `/info` says about the hub's camera.
-pub fn info(hub: &Hub, now: MonoNs) -> Info {
-    render(&hub.snapshot(now), hub.clock(), now)
-}
-
-/// `snapshot`: taken at `now`.
-pub fn render(snapshot: &Snapshot, clock: &Clock, now: MonoNs) -> Info {
+/// What `/info` says, with `hub` as the camera whose streams stand at the top.
+pub(super) fn info(hub: &Hub, hubs: &Hubs, now: MonoNs) -> Info {
     let ClockSnapshot {
         offset_ns,
         uncertainty_ns,
         steps,
         last_step,
-    } = clock.snapshot();
+    } = hub.clock().snapshot();
+    let info::CameraInfo {
+        viewers,
+        video,
+        audio,
+    } = camera(hub, now);
     Info {
         name: env!("CARGO_PKG_NAME").into(),
         version: env!("CARGO_PKG_VERSION").into(),
         clock: info::Clock {
-            now: clock.unix(now).0 as f64 / 1e9,
+            now: hub.clock().unix(now).0 as f64 / 1e9,
             offset_ns,
             uncertainty_ns,
             steps,
             last_step_seconds: last_step.map(|step| step.seconds),
         },
+        viewers,
+        video,
+        audio,
+        cameras: hubs
+            .iter()
+            .map(|hub| (hub.camera().to_string(), camera(hub, now)))
+            .collect(),
+    }
+}
+
+fn camera(hub: &Hub, now: MonoNs) -> info::CameraInfo {
+    let snapshot = hub.snapshot(now);
+    info::CameraInfo {
         viewers: snapshot.subscribers,
         video: snapshot.video.as_ref().map(stream),
         audio: snapshot.audio.as_ref().map(stream),

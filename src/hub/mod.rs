@@ -120,7 +120,7 @@ impl Hub {
     }
 
     /// Sets the format of PCM audio for requests that name none (`--audio-samplerate`,
-    /// `--audio-channels`).
+    /// `--audio-channels`). It can always be had, beside the limited number of other formats.
     pub fn with_default_audio(self, default_audio: AudioFormat) -> Self {
         Self {
             default_audio,
@@ -373,11 +373,17 @@ impl State {
     }
 
     /// Makes sure that PCM is transcoded to this format.
-    fn add_transcoder(&mut self, format: AudioFormat) -> Result<(), TooManyFormats> {
+    /// `default`: does not count among the limited number of formats.
+    fn add_transcoder(
+        &mut self,
+        format: AudioFormat,
+        default: AudioFormat,
+    ) -> Result<(), TooManyFormats> {
         if self.transcoders.iter().any(|t| t.format == format) {
             return Ok(());
         }
-        if self.transcoders.len() == audio_transcode::MAX_FORMATS {
+        let others = self.transcoders.iter().filter(|t| t.format != default);
+        if format != default && others.count() == audio_transcode::MAX_FORMATS {
             let in_use = self.transcoders.iter().map(|t| t.format).collect();
             return Err(TooManyFormats { in_use });
         }

@@ -129,7 +129,7 @@ impl Hub {
     pub fn subscribe(self: &Arc<Self>, request: &Request) -> Result<Subscription, TooManyFormats> {
         let mut state = self.lock();
         if let Some(TrackSelector::Transcoded(format)) = request.audio {
-            state.add_transcoder(format)?;
+            state.add_transcoder(format, self.default_audio)?;
         }
         let now = MonoNs::now();
         let queue = |track: TrackSelector, max_fps| {

@@ -1,4 +1,4 @@
-//! `GET /info` as JSON: the state of the server, of its clock and of both streams. A field is null
+//! `GET /info` as JSON: the state of the server, of its clock and of its cameras. A field is null
 //! where its value is not known, as all that a device reports is while the device is away.
 
 use super::Cause;
@@ -20,6 +20,20 @@ pub struct Info {
     /// Null when the server has no camera.
     pub video: Option<Stream>,
     /// Null when audio is off.
+    pub audio: Option<Stream>,
+    /// All cameras by name, the one above among them.
+    #[serde(default)]
+    pub cameras: BTreeMap<String, CameraInfo>,
+}
+
+/// One camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraInfo {
+    /// Connected viewers.
+    pub viewers: usize,
+    /// Null when it has no video.
+    pub video: Option<Stream>,
+    /// Null when it has no audio.
     pub audio: Option<Stream>,
 }
 

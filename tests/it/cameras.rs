@@ -5,6 +5,7 @@ use serde_json::Value;
 use stampcast::config::{CameraConfig, Config, Limits, VideoConfig};
 use stampcast::media::{CameraId, MonoNs};
 use stampcast::wire::{self, Message};
+use std::time::Duration;
 
 fn two_cameras() -> Config {
     let mut config = config(true);
@@ -93,6 +94,55 @@ async fn cameras_metrics_are_labelled_with_their_names() {
         "stampcast_packets_total{camera=\"right\",encoding=\"jpeg\"} 0",
     ] {
         assert!(metrics.contains(row), "{row} is not in\n{metrics}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn cameras_are_listed_in_info_by_name() {
+    let mut rig = Rig::of(two_cameras(), Limits::default()).await;
+    let info = json(&rig, "/info").await;
+    let cameras = info["cameras"].as_object().expect("an object");
+    assert_eq!(cameras.keys().collect::<Vec<_>>(), ["left", "right"]);
+    for kind in ["video", "audio"] {
+        assert_eq!(cameras["left"][kind], info[kind], "the first camera");
+    }
+    assert!(cameras["right"]["audio"].is_null());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn stream_audio_without_a_wish_has_the_configured_format() {
+    let mut config = config(true);
+    let audio = config.cameras[0].audio.as_mut().expect("audio is on");
+    (audio.rate_hz, audio.channels) = (Some(16_000), 2);
+    let mut rig = Rig::of(config, Limits::default()).await;
+    let mut viewers = Vec::new();
+    for (query, rate_hz, channels) in [
+        ("", 16_000, 2),
+        ("&audio_channels=1", 16_000, 1),
+        ("&audio_rate=48000&audio_channels=1", 48_000, 1),
+    ] {
+        let path = format!("/stream?video=0&format=binary&delivery=all{query}");
+        viewers.push((rig.connect_to(&path).await, rate_hz, channels));
+    }
+    wait_for_viewers(&rig, "/info", 3).await;
+    let start = MonoNs::now();
+    for k in 0..5 {
+        // 20 ms of one channel at 48 kHz.
+        rig.audio
+            .push_at(start + Duration::from_millis(20 * k), &[0; 2 * 960]);
+    }
+    for (viewer, rate_hz, channels) in &mut viewers {
+        let message = viewer.binary().await;
+        let Ok(Message::Audio { format, .. }) = wire::binary::decode(&message) else {
+            panic!("no audio");
+        };
+        let expected = wire::AudioFormat {
+            rate_hz: *rate_hz,
+            channels: *channels,
+        };
+        assert_eq!(format, Some(expected));
     }
     rig.stop().await;
 }

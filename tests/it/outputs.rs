@@ -464,7 +464,7 @@ fn http_state_metrics_and_page_are_served() {
             .to_owned()
     };
     assert_eq!(
-        of_all("bucket", "le=\"+Inf\",camera=\"main\",stream=\"video\""),
+        of_all("bucket", "camera=\"main\",stream=\"video\",le=\"+Inf\""),
         of_all("count", "camera=\"main\",stream=\"video\"")
     );
     for path in ["/", "/index.html"] {

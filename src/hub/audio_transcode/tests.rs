@@ -243,3 +243,25 @@ fn hub_transcoders_are_limited_and_an_unused_one_makes_room() {
     drop(views.remove(3));
     ask(&hub, Some(9_000), None).expect("a place is free");
 }
+
+#[test]
+fn hub_default_audio_is_had_beside_the_limited_formats() {
+    let format = |rate_hz, channels| AudioFormat { rate_hz, channels };
+    let default = format(Some(16_000), Some(1));
+    let hub = Arc::into_inner(hub()).expect("the only reference");
+    let hub = Arc::new(hub.with_default_audio(default));
+    let _others: Vec<_> = (0..8)
+        .map(|k| ask(&hub, Some(8_000 + k), None).expect("one of eight"))
+        .collect();
+    ask(&hub, Some(16_000), Some(1)).expect("the default format");
+    let track = |asked| hub.audio_track(asked);
+    assert_eq!(
+        track(AudioFormat::default()),
+        TrackSelector::Transcoded(default)
+    );
+    assert_eq!(
+        track(format(None, Some(2))),
+        TrackSelector::Transcoded(format(Some(16_000), Some(2))),
+        "what is not asked for is as in the default"
+    );
+}
