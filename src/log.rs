@@ -200,25 +200,6 @@ impl LogOnce {
     }
 }
 
-/// The former names, until every caller has changed.
-#[doc(hidden)]
-pub type Told = LogOnce;
-
-#[doc(hidden)]
-impl LogOnce {
-    pub fn is_news(&mut self, line: &str) -> bool {
-        self.first_time(line)
-    }
-
-    pub fn is_new_cause(&mut self, line: &str) -> bool {
-        self.first_time_by_cause(line)
-    }
-
-    pub fn forget(&mut self) {
-        self.recovered();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
