@@ -28,13 +28,13 @@ impl<T: Send + 'static, J: Job> EncoderThread<T, J> {
     ///
     /// # Errors
     /// `track` and the system's error: no memory, or the limit of threads is reached.
-    pub(super) fn spawn<L: Default>(
+    pub(super) fn spawn<L>(
         name: &str,
         track: T,
         handle: fn(&mut T, &mut L, J),
     ) -> Result<Self, (T, io::Error)>
     where
-        L: 'static,
+        L: Default + 'static,
     {
         let (jobs, queued) = bounded::<J>(1);
         let receiver = queued.clone();

@@ -162,8 +162,8 @@ fn sandbox_children_cannot_inject_terminal_input() {
     use std::os::fd::AsRawFd;
     // No terminal, so that nothing is really injected: a request that is not refused gets ENOTTY.
     let null = std::sync::Arc::new(File::open("/dev/null").expect("it is there"));
-    // SAFETY: what the kernel would read is one byte.
     let said = move |request| {
+        // SAFETY: what the kernel would read is one byte.
         Errno::result(unsafe { libc::ioctl(null.as_raw_fd(), request, c"x".as_ptr()) }).err()
     };
     for enter in [|| without_network(), || without_files(&Files::default())] {

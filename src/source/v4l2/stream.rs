@@ -238,6 +238,8 @@ impl Mapping {
     fn new(device: &Device, buffer: &v4l2_buffer) -> io::Result<Self> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let length = NonZeroUsize::new(buffer.length as usize).ok_or_else(invalid)?;
+        // `off_t` has 32 bits on 32-bit machines.
+        #[allow(clippy::unnecessary_fallible_conversions)]
         let offset = buffer.m.offset.try_into().map_err(|_| invalid())?;
         // SAFETY: without an address and MAP_FIXED the kernel chooses the place, so no memory of
         // ours is replaced. The kernel checks offset and length against the buffer.
