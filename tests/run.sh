@@ -127,6 +127,8 @@ programs=target/run
 build_test() {
     tests_of >$programs/test
     tests_of --no-default-features --lib --test it >$programs/smallest
+    # Else nothing would be run, and pass.
+    [ -s $programs/test ] && [ -s $programs/smallest ]
 }
 
 # The smallest build is linted above; here its own tests run, and those of the whole program. Four at once: most of them wait.
