@@ -39,8 +39,8 @@ struct ActionQuery {
 }
 
 /// `/`: the page with `--serve-client`, else the list of addresses. `/?action=stream` and
-/// `/?action=snapshot` are mjpg-streamer's addresses of `/stream.mjpg` and `/snapshot.jpg`, and take
-/// their parameters too.
+/// `/?action=snapshot` are mjpg-streamer's addresses of `/stream.mjpg` and `/snapshot.jpg`, and
+/// take their parameters too.
 pub(super) async fn root(
     State(api): State<Api>,
     hub: CameraHub,

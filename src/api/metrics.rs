@@ -1,5 +1,5 @@
-//! `GET /metrics`: counters for Prometheus, in the OpenMetrics text format where the client asks for
-//! it, else in the text format 0.0.4.
+//! `GET /metrics`: counters for Prometheus, in the OpenMetrics text format where the client asks
+//! for it, else in the text format 0.0.4.
 
 use super::Api;
 use crate::http::error::error_response;

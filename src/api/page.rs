@@ -1,5 +1,5 @@
-//! The viewer page of `--serve-client`: the files of `public/`, built into the binary and joined into
-//! one document, so that it loads with one request (and one token).
+//! The viewer page of `--serve-client`: the files of `public/`, built into the binary and joined
+//! into one document, so that it loads with one request (and one token).
 
 use std::sync::LazyLock;
 

@@ -282,8 +282,8 @@ const BEARER: &str = "Bearer realm=\"stampcast\"";
 /// Paths that need no token: whether the program runs is not secret.
 const OPEN_PATHS: [&str; 1] = ["/healthz"];
 
-/// The layer: calls [`Access::authorize`], adds the [`Scope`] to the request and the CORS headers to
-/// the response.
+/// The layer: calls [`Access::authorize`], adds the [`Scope`] to the request and the CORS headers
+/// to the response.
 pub(super) async fn auth_layer(
     State(access): State<Arc<Access>>,
     mut request: Request,

@@ -1,6 +1,6 @@
 //! HTTP transport: accepts connections, limits them, speaks TLS, authorizes requests and hands
-//! upgraded connections to the handlers that accepted them. Serves any axum [`Router`]; knows no hub and no
-//! output.
+//! upgraded connections to the handlers that accepted them. Serves any axum [`Router`]; knows no
+//! hub and no output.
 
 pub mod access;
 pub(crate) mod connection;
@@ -114,7 +114,8 @@ pub async fn serve(
     }
 }
 
-/// A connection's panic ends that connection: requests, WebSocket messages and offers are read in its task.
+/// A connection's panic ends that connection: requests, WebSocket messages and offers are read in
+/// its task.
 fn log_join_error(ended: Result<(), JoinError>) {
     if let Err(e) = ended
         && !e.is_cancelled()

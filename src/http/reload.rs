@@ -53,8 +53,8 @@ impl<T: Clone> Reloading<T> {
         })
     }
 
-    /// The newest value. While changed files cannot be used (one of two may not be written yet), the
-    /// last good one.
+    /// The newest value. While changed files cannot be used (one of two may not be written yet),
+    /// the last good one.
     pub(crate) fn get(&self) -> T {
         let mut current = self
             .current

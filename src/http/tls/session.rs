@@ -28,8 +28,8 @@ impl Session {
             .is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
     }
 
-    /// Like read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when a
-    /// few reads gave only empty records: the socket then stays readable, and the caller's turn
+    /// Like read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when
+    /// a few reads gave only empty records: the socket then stays readable, and the caller's turn
     /// ends.
     pub(crate) fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         for _ in 0..READS {
@@ -53,8 +53,8 @@ impl Session {
         }
     }
 
-    /// Like writev(2) on a non-blocking socket, for a caller that has [`flush`](Self::flush)ed. What
-    /// the kernel does not take of the ciphertext waits for the next flush.
+    /// Like writev(2) on a non-blocking socket, for a caller that has [`flush`](Self::flush)ed.
+    /// What the kernel does not take of the ciphertext waits for the next flush.
     pub(crate) fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
         let taken = self
             .tls

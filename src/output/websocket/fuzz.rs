@@ -19,7 +19,10 @@ struct Loopback {
 
 thread_local! {
     static LOOPBACK: Loopback = Loopback {
-        runtime: tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime"),
+        runtime: tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime"),
         listener: TcpListener::bind("127.0.0.1:0").expect("a free port"),
     };
 }
@@ -101,7 +104,7 @@ fn drain(incoming: &mut Reader, answers: &mut Vec<u8>) -> Option<CloseReason> {
     }
 }
 
-/// Takes answers apart, and finds in each what RFC 6455 demands of a server: whole, unmasked, short.
+/// Splits answers into frames, each as RFC 6455 demands of a server: whole, unmasked, short.
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let [first, length, ..] = *bytes {
