@@ -313,6 +313,10 @@ wait
 
 mapfile -t passed <"$results/passed"
 mapfile -t failed <"$results/failed"
+# A stage that left no word did not pass either: the disk was full, or its lane was killed.
+for stage in "${stages[@]}"; do
+    [[ " ${passed[*]} ${failed[*]} " == *" $stage "* ]] || failed+=("$stage (no result)")
+done
 printf '\nstages: %s passed, %s failed in %s s\n' ${#passed[@]} ${#failed[@]} $SECONDS
 [ ${#failed[@]} = 0 ] || {
     printf 'failed: %s\n' "${failed[*]}"
