@@ -32,7 +32,8 @@ pub struct Webrtc {
     pub port: u16,
     /// The public address of a router that forwards `port` to this machine.
     pub public_ip: Option<IpAddr>,
-    /// The highest video bit rate, bits per second; 0: chosen by the frame size.
+    /// The highest video bit rate, bits per second; 0: that of the camera's H.264
+    /// (`VideoConfig::h264_bps`).
     pub bitrate_bps: u32,
     /// Viewers at a time.
     pub max_sessions: usize,

@@ -192,10 +192,11 @@ impl Stats {
             Event::Gap { stream, gap } => {
                 let loss = self.losses.entry((*stream, gap.cause.clone())).or_default();
                 let packets = gap.count.unwrap_or(0);
-                loss.packets += packets;
+                loss.packets = loss.packets.saturating_add(packets);
                 loss.outages += u64::from(gap.count.is_none());
                 loss.seconds += gap.seconds.unwrap_or(0.0);
-                self.packets_of(*stream).reported += packets;
+                let reported = &mut self.packets_of(*stream).reported;
+                *reported = reported.saturating_add(packets);
             }
             Event::ClockStep { stream, .. } => {
                 let packets = self.packets_of(*stream);

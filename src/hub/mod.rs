@@ -1,4 +1,4 @@
-//! The hub: one camera's packets, numbered and stamped once, given to whoever subscribed. It knows
+//! The hub: one camera's packets, numbered and stamped once, delivered to all subscribers. It knows
 //! no output and no wire format; outputs know the hub.
 //!
 //! ```text
@@ -120,7 +120,7 @@ impl Hub {
     }
 
     /// Sets the format of PCM audio for requests that name none (`--audio-samplerate`,
-    /// `--audio-channels`). It can always be had, beside the limited number of other formats.
+    /// `--audio-channels`). Always available; not counted in the limit of formats.
     pub fn with_default_audio(self, default_audio: AudioFormat) -> Self {
         Self {
             default_audio,
@@ -384,7 +384,8 @@ impl State {
         }
         let others = self.transcoders.iter().filter(|t| t.format != default);
         if format != default && others.count() == audio_transcode::MAX_FORMATS {
-            let in_use = self.transcoders.iter().map(|t| t.format).collect();
+            let in_use = self.transcoders.iter().map(|t| t.format);
+            let in_use = in_use.filter(|format| *format != default).collect();
             return Err(TooManyFormats { in_use });
         }
         self.transcoders.push(Transcoder::new(format));

@@ -14,8 +14,8 @@ use tracing::{info, warn};
 const BATCH: usize = 64;
 /// How often the demand is written to a ring again.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a status page is read without a notification. The supervisor waits for the same
-/// eventfd, so a notification may be missed.
+/// How often a status page is read without a notification. One may be missing: the page's reset
+/// does not notify, and a hostile worker may drain the eventfd.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Passes every record of a ring to the hub, and the hub's demand to the ring. `page`: the

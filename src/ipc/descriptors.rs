@@ -71,7 +71,7 @@ struct NewCameraBody {
 /// A request of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// This many cameras were received over this channel, and are served.
+    /// This many cameras were received over this channel. (The server does not serve them yet.)
     CamerasReceived(u64),
 }
 

@@ -156,7 +156,7 @@ impl OwnedFrame {
         };
     }
 
-    /// The frame; `missed` is 0, since whoever copied it has counted them.
+    /// The frame; `missed` is 0, since the thread that copied it has counted them.
     pub fn as_raw(&self) -> RawFrame<'_> {
         RawFrame {
             format: self.format,

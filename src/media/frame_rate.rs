@@ -56,7 +56,7 @@ impl FrameRateLimiter {
 /// camera did not deliver would have been kept.
 ///
 /// A camera that runs at the configured rate, give or take its clock, keeps every frame: dropping
-/// one a minute because two clocks differ would be a loss that nobody asked for.
+/// one a minute because two clocks differ would be an unnecessary loss.
 #[derive(Debug)]
 pub struct FrameDecimator {
     fps: f64,

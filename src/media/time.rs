@@ -28,7 +28,10 @@ impl std::ops::Add<Duration> for MonoNs {
 
     /// Saturates.
     fn add(self, d: Duration) -> Self {
-        Self(self.0.saturating_add(d.as_nanos() as u64))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

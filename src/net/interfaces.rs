@@ -5,7 +5,7 @@ use nix::net::if_::InterfaceFlags;
 use std::net::IpAddr;
 
 /// The addresses of all interfaces that are up, in order, each once. Without IPv6 link-local ones:
-/// they cannot be used without the name of the interface. Empty where the kernel does not tell.
+/// they cannot be used without the name of the interface. Empty on error.
 pub(crate) fn addresses() -> Vec<IpAddr> {
     let interfaces = getifaddrs().into_iter().flatten();
     let mut found: Vec<IpAddr> = interfaces

@@ -35,7 +35,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let hubs = Context::from_ref(state).hubs;
-        let hub = match camera_name(parts).await {
+        let hub = match camera_name(parts).await? {
             None => hubs.default_hub(),
             Some(name) => hubs
                 .get(&name)
@@ -45,9 +45,10 @@ where
     }
 }
 
-/// The camera's name in the path, if any.
-async fn camera_name(parts: &mut Parts) -> Option<String> {
-    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+/// The camera's name in the path, if any. Bytes that are not UTF-8 name no camera.
+async fn camera_name(parts: &mut Parts) -> Result<Option<String>, ApiError> {
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|_| ApiError::NotFound)?;
     let mut named = params.iter().filter(|(param, _)| *param == CAMERA);
-    named.next().map(|(_, name)| name.to_owned())
+    Ok(named.next().map(|(_, name)| name.to_owned()))
 }

@@ -1,4 +1,5 @@
-//! Receives cameras that the supervisor adds while the server runs.
+//! Receives and acknowledges cameras that the supervisor adds while the server runs. Nothing adds
+//! any yet, and the list of hubs is fixed: reloading a configuration file will use this channel.
 
 use crate::hub::EventFd;
 use crate::ipc::descriptors::{ChannelError, DescriptorReceiver, Request};
@@ -29,7 +30,7 @@ async fn receive_until_end(mut channel: DescriptorReceiver) -> ChannelError {
         match channel.receive() {
             Ok(Some(new)) => {
                 received += 1;
-                tracing::debug!("camera {} was added", new.camera);
+                tracing::debug!("camera {} was received", new.camera);
                 if let Err(e) = channel.request(Request::CamerasReceived(received)) {
                     return e;
                 }

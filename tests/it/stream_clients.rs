@@ -194,6 +194,10 @@ async fn http_malformed_requests_are_refused() {
             "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n{headers}\r\n"
         )
     };
+    let lists = "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n\
+                 Upgrade: h2c, WebSocket\r\nSec-WebSocket-Version: 8, 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(rig.request(lists).await.0, 101);
     assert_eq!(
         rig.request(&upgrade("Sec-WebSocket-Version: 8\r\n"))
             .await

@@ -13,7 +13,7 @@ use crate::output::{ApiError, Context, mjpeg};
 use crate::wire::{self, Query, QueryError};
 use axum::body::Body;
 use axum::extract::{self, Extension, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
@@ -39,8 +39,8 @@ enum HandshakeError {
     #[error("the Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
     #[error(
-        "this server makes {} kinds of resampled sound at a time, and all are taken; ask for the \
-         source's own, or for {}",
+        "{} resampled audio formats are in use, which is the limit; request the default format, or \
+         one of: {}",
         .0.in_use.len(), formats(&.0.in_use)
     )]
     TooManyFormats(#[from] TooManyFormats),
@@ -60,6 +60,7 @@ pub(super) async fn stream(
             .await
             .into_response();
     }
+    join_lists(request.headers_mut());
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let accepted = accept(&cx, &hub, scope, &request);
     match accepted.and_then(|ok| Ok((ok, on_upgrade.ok_or(HandshakeError::NoUpgrade)?))) {
@@ -70,6 +71,27 @@ pub(super) async fn stream(
             response
         }
         Err(error) => error.into_response(),
+    }
+}
+
+/// Reduces the headers of the handshake to the one token that matters where it is listed. Clients
+/// and proxies send lists, or several headers of one name (RFC 9110, section 5.3); tungstenite reads
+/// the first header, and splits `Connection` alone.
+fn join_lists(headers: &mut HeaderMap) {
+    for (name, token) in [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+    ] {
+        let is_listed = headers
+            .get_all(&name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(token));
+        if is_listed {
+            headers.insert(name, HeaderValue::from_static(token));
+        }
     }
 }
 
