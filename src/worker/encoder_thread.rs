@@ -5,6 +5,7 @@
 //! taken back and merged into it. crossbeam's bounded channel cannot do that by itself, so the sender
 //! keeps a receiver.
 
+use super::thread_priority::add_niceness;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -30,6 +31,7 @@ impl<T: Send + 'static, J: Job> EncoderThread<T, J> {
     /// `track` and the system's error: no memory, or the limit of threads is reached.
     pub(super) fn spawn<L>(
         name: &str,
+        niceness: i32,
         track: T,
         handle: fn(&mut T, &mut L, J),
     ) -> Result<Self, (T, io::Error)>
@@ -41,6 +43,9 @@ impl<T: Send + 'static, J: Job> EncoderThread<T, J> {
         // The track comes by channel: a closure that is not run would drop it.
         let (hand_over, handed_over) = bounded::<T>(1);
         let run = move || {
+            if niceness > 0 {
+                add_niceness(niceness);
+            }
             let mut track = handed_over
                 .recv()
                 .expect("the track is sent right after the start");
@@ -125,7 +130,7 @@ mod tests {
     }
 
     fn spawn() -> EncoderThread<Vec<Vec<u32>>, Numbers> {
-        EncoderThread::spawn("test", Vec::new(), record)
+        EncoderThread::spawn("test", 0, Vec::new(), record)
             .map_err(|(_, e)| e)
             .expect("a thread")
     }

@@ -8,9 +8,11 @@
 //! ```
 
 mod audio;
+mod encoded_track;
 mod encoder_thread;
 mod retry;
 mod ring_publisher;
+mod thread_priority;
 mod video;
 
 pub use ring_publisher::RingPublisher;

@@ -79,6 +79,11 @@ async fn cameras_unknown_name_is_404_with_the_names() {
         );
     }
     assert_eq!(rig.get("/right/audio.wav").await.0, 404, "it has no audio");
+    let not_utf8 = rig.get("/%FF/snapshot.jpg").await.0;
+    assert_eq!(
+        not_utf8, 404,
+        "a name that is not UTF-8 is not the first camera's"
+    );
     rig.stop().await;
 }
 

@@ -230,8 +230,8 @@ fn rpicam_fault_is_reported_after_the_good_frames() {
     for (fault, good, text) in [
         ("no-stamp:6", 6, "SensorTimestamp"),
         ("same-stamp:6", 6, "do not grow"),
-        ("junk:6", 6, "cannot be told apart"),
-        ("endless:6", 6, "cannot be told apart"),
+        ("junk:6", 6, "cannot be separated"),
+        ("endless:6", 6, "cannot be separated"),
         ("exit:6", 6, "exit status: 7"),
         ("no-metadata", 0, "no metadata at all"),
         ("future", 0, "in the future"),

@@ -1,9 +1,9 @@
-//! A camera's frame as the picture that was asked for: scaled, turned, encoded; or passed on as the camera's own JPEG where
-//! that is it already. Knows no device and no ring.
+//! The pixel pipeline: a camera's frame scaled, rotated, mirrored and encoded as asked, or passed on as
+//! the camera's own JPEG where that is what was asked for. Knows no device and no ring.
 //!
-//! Sizes: `--width` and `--height` name the picture before `--rotate`, as the camera sees it; a quarter turn makes a picture
-//! of 640x480 one of 480x640, stretched by nothing. It is scaled only where a capture size was asked for that differs from
-//! the streamed one; else what the camera delivers is what is streamed, also where its driver chose another size.
+//! `--width` and `--height` are the size before `--rotate`: a quarter turn of 640x480 streams 480x640.
+//! Images are scaled only where a capture size was asked for that differs from the streamed size;
+//! otherwise the camera's size is streamed, also where its driver chose another one.
 
 pub mod convert;
 pub mod orientation;
@@ -21,7 +21,7 @@ use orientation::{Orientation, Rotator};
 use scale::Scaler;
 use std::fmt;
 
-/// Makes pictures of one camera's frames. Its memory is kept from frame to frame.
+/// Makes images of one camera's frames. Its memory is kept from frame to frame.
 pub struct PixelPipeline {
     wanted: Wanted,
     stages: PlaneStages,
@@ -34,14 +34,14 @@ pub struct PixelPipeline {
 
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
-    /// Pixels, before the turn; `None`: the camera's size.
+    /// Pixels, before the rotation; `None`: the camera's size.
     size: Option<(usize, usize)>,
     turn: Orientation,
-    /// The camera's own quality will do.
+    /// The camera's own quality is kept.
     any_quality: bool,
 }
 
-/// Pixels on their way to planes of the wanted size.
+/// The stages from a frame to planes of the wanted size.
 struct PlaneStages {
     decoder: jpeg::Decoder,
     converter: Converter,
@@ -49,18 +49,18 @@ struct PlaneStages {
     turner: Rotator,
 }
 
-/// Why there is no picture.
+/// Why a frame was not encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PipelineError {
-    /// The device's bytes are no picture: this frame is lost, the next may be good.
-    #[error("the camera delivered something that is no whole picture: {0}")]
+    /// The device's bytes are not an image: this frame is lost, the next may be good.
+    #[error("the camera delivered an incomplete or invalid image: {0}")]
     Corrupt(String),
-    /// The size cannot be encoded, or the JPEG library failed: the next frame will fare no better.
-    #[error("the picture cannot be encoded: {0}")]
+    /// The size cannot be encoded, or a library failed: the next frame will fail too.
+    #[error("the image cannot be encoded: {0}")]
     Encoder(String),
 }
 
-/// What is done to a camera's pictures, told once each.
+/// What is done to a camera's images; each is logged once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Diagnostic {
     TablesAdded,
@@ -74,21 +74,21 @@ pub enum Diagnostic {
 pub enum Reason {
     Quality,
     Size,
-    /// The size is not a whole number of blocks, or this build cannot move blocks.
+    /// The size is not a whole number of blocks, or this build cannot rotate JPEGs losslessly.
     Orientation,
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TablesAdded => "the camera's JPEGs lack their Huffman tables (DHT): the standard ones are added, all else is untouched",
-            Self::TailCut => "the camera's JPEGs are followed by other bytes: these are cut off, all else is untouched",
-            Self::Reencoded(Reason::Quality) => "the camera's JPEGs are encoded anew, because a quality was given",
-            Self::Reencoded(Reason::Size) => "the camera's JPEGs are encoded anew, because another size was asked for",
+            Self::TablesAdded => "the camera's JPEGs lack their Huffman tables (DHT): the standard ones are added, nothing else is changed",
+            Self::TailCut => "the camera's JPEGs are followed by other bytes: these are removed, nothing else is changed",
+            Self::Reencoded(Reason::Quality) => "the camera's JPEGs are encoded again, because a quality was given",
+            Self::Reencoded(Reason::Size) => "the camera's JPEGs are encoded again, because another size was asked for",
             Self::Reencoded(Reason::Orientation) => {
-                "the camera's JPEGs are encoded anew, because their size is no whole number of blocks and so they cannot be turned losslessly"
+                "the camera's JPEGs are encoded again, because their size is not a whole number of blocks, so they cannot be rotated losslessly"
             }
-            Self::Stretched => "the picture is stretched: the streamed size has not the shape of the camera's",
+            Self::Stretched => "the image is stretched: the streamed size has another aspect ratio than the camera's",
         })
     }
 }
@@ -151,7 +151,7 @@ impl PixelPipeline {
         })
     }
 
-    /// Looks at a frame: walks a JPEG's markers, touches no pixel.
+    /// Reads a frame's header: walks a JPEG's markers, touches no pixel.
     pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PipelineError> {
         let Self {
             wanted,
@@ -246,12 +246,15 @@ enum Lazy<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Width and height of the streamed picture, pixels.
+    /// Width and height of the streamed image, pixels.
     pub fn size(&self) -> (usize, usize) {
         self.wanted.turn.size(self.wanted.size.unwrap_or(self.size))
     }
 
-    /// The streamed picture as 4:2:0, what an encoder of video takes.
+    /// The streamed image as 4:2:0 planes, which video encoders take.
+    ///
+    /// # Errors
+    /// The camera's bytes are not an image.
     pub fn planes(&mut self) -> Result<Planes<'a>, PipelineError> {
         let stages = match std::mem::replace(
             &mut self.planes,
@@ -268,7 +271,10 @@ impl<'a> Frame<'a> {
         made
     }
 
-    /// The streamed picture as JPEG: the camera's own bytes where they are what was asked for.
+    /// The streamed image as JPEG: the camera's own bytes where they are what was asked for.
+    ///
+    /// # Errors
+    /// The camera's bytes are not an image, or cannot be encoded.
     pub fn jpeg(&mut self) -> Result<Jpeg<'_>, PipelineError> {
         let (width, height) = self.size();
         let dimension = |side: usize| {
@@ -376,7 +382,7 @@ impl From<Orientation> for turbojpeg::TransformOp {
     }
 }
 
-/// Bounded: a note that was told once is not taken again, and there are six.
+/// Bounded: a diagnostic that was reported is not taken again, and there are six.
 #[derive(Debug, Default)]
 struct Diagnostics {
     reported: Vec<Diagnostic>,

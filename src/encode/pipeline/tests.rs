@@ -458,7 +458,7 @@ fn repairs_are_told_once() {
     assert_eq!(told, [Diagnostic::TablesAdded, Diagnostic::TailCut]);
     assert!(
         told.iter()
-            .all(|note| note.to_string().contains("all else is untouched"))
+            .all(|note| note.to_string().contains("nothing else is changed"))
     );
 }
 
