@@ -124,26 +124,38 @@ tests_of() {
 # Which programs a stage's tests are: made by build_test and build_vm.
 programs=target/run
 
+# The program under test has one path, which the tests have compiled in, whatever its features are.
+debug=${CARGO_TARGET_DIR:-target}/debug
+
 build_test() {
     tests_of >$programs/test
+    cp "$debug/stampcast" $programs/stampcast-full
     tests_of --no-default-features --lib --test it >$programs/smallest
+    cp "$debug/stampcast" $programs/stampcast-smallest
     # Else nothing would be run, and pass.
     [ -s $programs/test ] && [ -s $programs/smallest ]
 }
 
 # The smallest build is linted above; here its own tests run, and those of the whole program. Four at once: most of them wait.
 stage_test() {
-    local program
-    while read -r program; do
-        "$program" --test-threads=4
-    done <$programs/test
-    while read -r program; do
+    local program list
+    use_program full
+    mapfile -t list <$programs/test
+    for program in "${list[@]}"; do
+        "$program" --test-threads=4 </dev/null
+    done
+    use_program smallest
+    mapfile -t list <$programs/smallest
+    for program in "${list[@]}"; do
         case $program in
-        */it-*) "$program" --test-threads=4 program:: ;;
-        *) "$program" ;;
+        */it-*) "$program" --test-threads=4 program:: </dev/null ;;
+        *) "$program" </dev/null ;;
         esac
-    done <$programs/smallest
+    done
 }
+
+# use_program full|smallest: puts that build where the tests look for it. It is a hard link there.
+use_program() { cp --remove-destination "$programs/stampcast-$1" "$debug/stampcast"; }
 
 stage_doc() {
     # Headers of folders link to private items, and `--help` shows addresses as they are typed. With the examples: they need the
@@ -275,6 +287,9 @@ wants_any() {
 
 # A first compilation has nothing to go on from, and need not prepare for the next one.
 [ -d "${CARGO_TARGET_DIR:-target}/debug/incremental" ] || export CARGO_INCREMENTAL=0
+
+# What an earlier run built is not what this one tests. (Cargo links it again where nothing changed.)
+rm -f "$(released_program)"
 
 set +e
 if wants release; then

@@ -12,8 +12,8 @@ use std::time::Duration;
 const MAX_RATE_HZ: u64 = 10_000;
 /// The largest distance of a capture time into the future (rounding in a driver).
 const MAX_AHEAD: Duration = Duration::from_millis(100);
-/// The largest number of packets that a worker pushes in one iteration, before it stores their
-/// numbers.
+/// The largest number of packets that a worker pushes before it stores their numbers: an encoder's
+/// thread pushes between two iterations of the loop.
 const MAX_REPEATED: u64 = 16;
 
 /// The metadata of a record after validation.

@@ -306,8 +306,9 @@ impl Worker {
                 self.log_recovery();
                 stream.recovered();
             }
-            self.report_sequences(stream);
         }
+        // Also without an item: an encoder's thread publishes between two iterations.
+        self.report_sequences(stream);
         Ok(())
     }
 

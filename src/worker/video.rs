@@ -94,10 +94,11 @@ impl VideoStream {
             driver: lost,
             ..NewLosses::default()
         });
+        // Also with no reader: threads and copies are given back.
+        self.place_tracks(wanted, frame.capture_time);
         if !keep || wanted == 0 {
             return;
         }
-        self.place_tracks(wanted, frame.capture_time);
         let mut copy = None;
         for track in self.tracks.iter_mut().filter(|track| !track.is_idle) {
             let demand = track.demand.demand();
