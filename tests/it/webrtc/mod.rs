@@ -339,7 +339,7 @@ fn webrtc_disabled_has_no_port_and_no_path() {
 /// CPU and memory of the server per viewer, once all 30 play. The common work, and the memory
 /// that the code takes when first used, are divided among them.
 #[test]
-#[ignore = "a measurement, of a release build on an idle machine: cargo test --release --test webrtc -- --ignored --nocapture"]
+#[ignore = "a measurement, of a release build on an idle machine: cargo test --release --test it -- --ignored webrtc:: --nocapture"]
 fn webrtc_30_viewers_cost_little_each() {
     const WINDOW: Duration = Duration::from_secs(10);
     let program = Program::start(&TEST);
