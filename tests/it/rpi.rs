@@ -233,7 +233,7 @@ fn rpicam_fault_is_reported_after_the_good_frames() {
         ("junk:6", 6, "cannot be separated"),
         ("endless:6", 6, "cannot be separated"),
         ("exit:6", 6, "exit status: 7"),
-        ("no-metadata", 0, "no metadata at all"),
+        ("no-metadata", 0, "no metadata"),
         ("future", 0, "in the future"),
     ] {
         let standin = Standin::new(fault);
