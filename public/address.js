@@ -1,14 +1,14 @@
 /*
- * address.js owns: which server to talk to, and with which token. It turns what a person typed, the page's own
- * address or the default into the three addresses that the page needs. It opens no connection.
+ * address.js: server addresses. Parses what the user typed, the page's own address or the default
+ * into the URLs that the page needs, and takes the token out of them. Opens no connection.
  */
 "use strict";
 
 /**
- * Reads an address as a person writes it: "pi.local", "192.168.1.5:8080", "https://host/webcam/",
- * "ws://host:8080/stream?token=…".
- * Returns { label, base, stream, info, token }, or null where it is no address. `base` ends in a slash, so that a
- * proxy's path prefix is kept; `token` is what the address carried, else "".
+ * Parses an address as users write it: "pi.local", "192.168.1.5:8080", "https://host/webcam/",
+ * "ws://host:8080/stream?token=…". Returns { label, base, stream, info, token }, or null if it is
+ * not an address. `base` ends in a slash, so that a proxy's path prefix is kept; `token` is the
+ * address's token, or "".
  */
 function parseServer(text, pageIsSecure) {
   const typed = text.trim();
@@ -21,11 +21,12 @@ function parseServer(text, pageIsSecure) {
   } catch {
     return null;
   }
-  // Chromium escapes a space in a host instead of refusing it.
+  // Chromium escapes a space in a host name instead of rejecting it.
   if (!url.hostname || url.hostname.includes("%") || url.username || url.password) return null;
   let secure = url.protocol === "https:";
   if (!scheme) {
-    // new URL() drops ":80" as http's default port, so the text itself says whether a port was given.
+    // new URL() drops ":80" as http's default port, so the text itself says whether a port was
+    // given.
     if (!/:\d+(?:[/?#]|$)/.test(typed)) url.port = "8080";
     secure = Boolean(pageIsSecure);
   }
@@ -41,7 +42,10 @@ function parseServer(text, pageIsSecure) {
   };
 }
 
-/** The server when nobody named one: the one that served this page, else the one on this computer. */
+/**
+ * The server if none is given: the one that served this page; for a local file, the one on this
+ * computer.
+ */
 function defaultServer(pageUrl) {
   const page = new URL(pageUrl);
   if (page.protocol === "http:" || page.protocol === "https:") {
@@ -51,9 +55,9 @@ function defaultServer(pageUrl) {
 }
 
 /**
- * Takes `server` and `token` out of the page's own address ("?server=…&token=…" or "#token=…").
- * Returns { server, token, cleaned }: `cleaned` is the address without the token, to replace the one in the
- * browser's history, or null where there was none.
+ * Reads `server` and `token` from the page's own address ("?server=…&token=…" or "#token=…").
+ * Returns { server, token, cleaned }: `cleaned` is the address without the token, which replaces
+ * the one in the browser's history; null if there was no token.
  */
 function readPageAddress(pageUrl) {
   const url = new URL(pageUrl);

@@ -1,28 +1,31 @@
 /*
- * clock.js owns: how far the server's clock is from this computer's. It makes the text of a ping and learns from the
- * pongs; it knows no socket.
+ * clock.js: estimates the offset of the server's clock from this computer's, from ping and pong
+ * messages. Uses no socket.
  *
- * Times are seconds. "Local" is performance.now() / 1000, which never steps, so that a change of this computer's
- * date does not matter.
+ * Times are seconds. "Local" is performance.now() / 1000, which is monotonic: setting this
+ * computer's clock has no effect.
  */
 "use strict";
 
 class ServerClock {
-  /** Samples older than this are forgotten, so that a drift between the two clocks is followed. */
+  /** Older samples are discarded, so that the estimate follows the drift between the two clocks. */
   static WINDOW_S = 60;
 
   constructor() {
     this.reset();
   }
 
-  /** Forgets what was learnt: another server, or its clock was set. */
+  /** Discards all samples: another server, or its clock was set. */
   reset() {
     this.samples = [];
     this.pending = new Map();
     this.next = 0;
   }
 
-  /** The text to send; `local` is now. At most 16 unanswered pings are remembered, the oldest goes. */
+  /**
+   * The text to send; `local` is the current time. At most 16 unanswered pings are kept; the oldest
+   * is dropped.
+   */
   ping(local) {
     const echo = String(this.next++);
     this.pending.set(echo, local);
@@ -30,7 +33,7 @@ class ServerClock {
     return `ping:${echo}`;
   }
 
-  /** Learns from a pong that came at `local`. */
+  /** Adds the sample of a pong received at `local`. */
   pong(packet, local) {
     const sent = this.pending.get(packet.echo);
     if (sent === undefined) return;
@@ -44,8 +47,8 @@ class ServerClock {
   }
 
   /**
-   * { offset, roundTrip } of the exchange with the shortest round trip, or null before the first: server time =
-   * local + offset, wrong by at most half the round trip.
+   * { offset, roundTrip } of the exchange with the shortest round trip; null before the first.
+   * Server time = local + offset, with an error of at most half the round trip.
    */
   best() {
     let best = null;

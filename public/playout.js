@@ -1,18 +1,19 @@
 /*
- * playout.js owns: the samples that wait to be played, and the reading of them at a slightly changed speed. It knows
- * stamps and samples, but no clock, no socket and no page.
+ * playout.js: the audio buffer, read at a slightly variable speed. Handles stamps and samples;
+ * reads no clock.
  *
- * It runs in the page (where it renders ahead into buffers, see sound.js) or in an AudioWorklet, whose module sound.js
- * makes of the text of `Playout` and `registerPlayout`: neither may use anything else of the page.
+ * It runs in an AudioWorklet or in the page, where it renders ahead into buffers (audio_output.js).
+ * The worklet's module is the source text of `Playout` and `registerPlayout`: neither may use
+ * anything else of the page.
  */
 "use strict";
 
 class Playout {
-  /** Seconds held at most. Full: the oldest goes. */
+  /** Capacity, seconds. When full, the oldest samples are dropped. */
   static CAPACITY_S = 4;
-  /** Samples of a fade in or out, so that no edge clicks. */
+  /** Length of a fade in or out, samples: without it edges click. */
   static FADE = 64;
-  /** A hole of at most this many seconds is filled with silence; a longer one is jumped over. */
+  /** Gaps up to this many seconds are filled with silence; longer ones are skipped. */
   static FILL_S = 1;
 
   constructor(outRate) {
@@ -30,8 +31,8 @@ class Playout {
     this.data = [];
     for (let c = 0; c < channels; c++) this.data.push(new Float32Array(this.capacity));
     this.write = 0; // samples ever written
-    this.read = 0; // position being played, with a fraction
-    this.marks = []; // { index, stamp }: the stamp of the sample `index`, oldest first
+    this.read = 0; // playback position, fractional
+    this.marks = []; // { index, stamp }: stamp of the sample `index`, oldest first
     this.gain = 0;
     this.playing = false;
     this.skipS = 0;
@@ -44,16 +45,16 @@ class Playout {
     const frames = Math.floor(pcm.length / channels);
     if (frames === 0 || frames > this.capacity / 2) return;
     if (this.marks.length > 0) {
-      const hole = stamp - this.stampAt(this.write, this.marks.length - 1);
-      if (hole > 0.002 && hole <= Playout.FILL_S) this.fill(Math.round(hole * rate));
+      const gap = stamp - this.stampAt(this.write, this.marks.length - 1);
+      if (gap > 0.002 && gap <= Playout.FILL_S) this.fill(Math.round(gap * rate));
     }
-    const patched = this.patched;
-    this.patched = false;
+    const fadeIn = this.fadeInNext;
+    this.fadeInNext = false;
     for (let c = 0; c < channels; c++) {
       const data = this.data[c];
       let at = this.write % this.capacity;
       for (let i = 0, from = c; i < frames; i++, from += channels) {
-        const fade = patched && i < Playout.FADE ? i / Playout.FADE : 1;
+        const fade = fadeIn && i < Playout.FADE ? i / Playout.FADE : 1;
         data[at] = (pcm[from] / 32768) * fade;
         if (++at === this.capacity) at = 0;
       }
@@ -62,10 +63,10 @@ class Playout {
     this.write += frames;
     const oldest = this.write - this.capacity + 8;
     if (this.read < oldest) this.read = oldest;
-    this.forgetMarks();
+    this.dropOldMarks();
   }
 
-  /** Silence for samples that never came; what was written before it fades out, what follows fades in. */
+  /** Writes silence for missing samples, with a fade out before it and a fade in after it. */
   fill(samples) {
     const tail = Math.min(Playout.FADE, Math.max(0, Math.floor(this.write - this.read) - 4));
     for (const data of this.data) {
@@ -73,7 +74,7 @@ class Playout {
       for (let i = 0; i < samples; i++) data[(this.write + i) % this.capacity] = 0;
     }
     this.write += samples;
-    this.patched = true;
+    this.fadeInNext = true;
   }
 
   stampAt(index, markIndex) {
@@ -81,29 +82,30 @@ class Playout {
     return mark.stamp + (index - mark.index) / this.rate;
   }
 
-  forgetMarks() {
+  dropOldMarks() {
     while (this.marks.length > 1 && this.marks[1].index <= this.read) this.marks.shift();
   }
 
-  /** Seconds that wait. */
+  /** Seconds of audio in the buffer. */
   bufferedS() {
     return this.rate ? Math.max(0, this.write - this.read) / this.rate : 0;
   }
 
-  /** The stamp being played now, or null where nothing is. */
+  /** The stamp of the playback position; null if nothing is played. */
   stamp() {
     return this.playing && this.marks.length > 0 ? this.stampAt(this.read, 0) : null;
   }
 
-  /** Moves the playing position later (`seconds` > 0, samples are left out) or waits (`seconds` < 0). */
+  /** Skips samples (`seconds` > 0) or pauses (`seconds` < 0). */
   shift(seconds) {
     if (seconds > 0) this.skipS = seconds;
     else this.holdSamples = Math.round(-seconds * this.outRate);
   }
 
   /**
-   * Writes `frames` samples into each array of `out`. Speed is the stream's rate over the output's, times 1 + eps.
-   * When the samples run out it fades to silence, counts an underrun and waits until prefillS seconds are there.
+   * Writes `frames` samples into each array of `out`. Speed: the stream's rate divided by the
+   * output's, times 1 + eps. On an underrun it fades to silence, counts it and waits until prefillS
+   * seconds are buffered.
    */
   render(out, frames) {
     const step = (this.rate / this.outRate) * (1 + this.eps);
@@ -131,15 +133,15 @@ class Playout {
       }
       this.read += step;
     }
-    this.forgetMarks();
+    this.dropOldMarks();
   }
 
-  /** The output is silent: now is the moment to jump, to hold, or to admit that the samples ran out. */
+  /** Called when the output has faded to silence: skips, pauses or counts an underrun. */
   pause(starved) {
     if (this.skipS > 0) {
       this.read = Math.min(this.read + this.skipS * this.rate, this.write);
       this.skipS = 0;
-      this.forgetMarks();
+      this.dropOldMarks();
     } else if (this.holdSamples > 0) {
       this.playing = false;
     } else if (starved) {
@@ -148,7 +150,10 @@ class Playout {
     }
   }
 
-  /** Cubic Hermite between the samples `at` and `at + 1`: no audible error at the tiny speed changes used here. */
+  /**
+   * Cubic Hermite interpolation between the samples `at` and `at + 1`: no audible error at these
+   * speeds.
+   */
   interpolate(data, at, x) {
     const n = this.capacity;
     const b = data[at % n];
@@ -162,11 +167,11 @@ class Playout {
     return ((e * x + (c - b - slope - e)) * x + slope) * x + b;
   }
 
-  /** One command of sound.js. */
+  /** Executes a command from audio_output.js. */
   command(message) {
     switch (message.type) {
       case "pcm":
-        // The speed rides on the samples: a message less for each packet.
+        // The speed comes with the samples: one message less for each packet.
         this.eps = message.eps;
         this.prefillS = message.prefillS;
         this.push(message.pcm, message.rate, message.channels, message.stamp);
@@ -180,13 +185,13 @@ class Playout {
     }
   }
 
-  /** What sound.js needs to know, said of the moment `time` at which the next sample will be rendered. */
+  /** The state for audio_output.js at `time`, when the next sample is rendered. */
   report(time) {
     return { time, stamp: this.stamp(), bufferedS: this.bufferedS(), underruns: this.underruns };
   }
 }
 
-/** The worklet's half; runs in AudioWorkletGlobalScope. */
+/** The processor; runs in AudioWorkletGlobalScope. */
 function registerPlayout(Playout) {
   class PlayoutProcessor extends AudioWorkletProcessor {
     constructor() {

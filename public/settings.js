@@ -1,6 +1,6 @@
 /*
- * settings.js owns: what the person chose, remembered in this browser. It knows no element of the page.
- * A token is kept for this tab only (sessionStorage), never in localStorage, which every local file shares.
+ * settings.js: the user's choices, stored in this browser (localStorage). A token is stored for
+ * this tab only (sessionStorage), never in localStorage, which all local files share.
  */
 "use strict";
 
@@ -12,7 +12,7 @@ const SETTINGS_DEFAULTS = {
   snapshot: "jpeg",
   language: "auto",
   theme: "auto",
-  figures: true,
+  stats: true,
   overlay: true,
 };
 
@@ -34,7 +34,7 @@ class Settings {
     try {
       saved = JSON.parse(localStorage.getItem(Settings.KEY));
     } catch {
-      // A browser that forbids storage, or a damaged entry: the defaults hold.
+      // Storage is disabled or the entry is damaged: use the defaults.
     }
     for (const [name, value] of Object.entries(saved || {})) {
       if (this.accepts(name, value)) this.values[name] = value;
@@ -57,11 +57,11 @@ class Settings {
     try {
       localStorage.setItem(Settings.KEY, JSON.stringify(this.values));
     } catch {
-      // Not remembered, but still in force.
+      // Not stored, but in effect until the page is left.
     }
   }
 
-  /** The token for `base` (a server's address), or "". One tab remembers one. */
+  /** The token for `base` (a server's address), or "". A tab stores one. */
   token(base) {
     try {
       const saved = JSON.parse(sessionStorage.getItem(Settings.TOKEN_KEY));
@@ -75,7 +75,7 @@ class Settings {
     try {
       sessionStorage.setItem(Settings.TOKEN_KEY, JSON.stringify({ base, token }));
     } catch {
-      // Asked for again after a reload.
+      // The page asks for it again after a reload.
     }
   }
 }

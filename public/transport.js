@@ -1,22 +1,23 @@
 /*
- * transport.js owns: the decision what carries picture and sound, the WebSocket or WebRTC. Pure: it is told what comes
- * and what fails, with local seconds, and opens nothing.
+ * transport.js: decides what carries video and audio, the WebSocket or WebRTC. Pure logic: frames,
+ * losses and failures are reported to it with local times (seconds).
  *
- * "auto" begins with the WebSocket, which brings the camera's very pictures with exact stamps, and goes to WebRTC, which
- * needs a fraction of the rate, when the WebSocket proves too slow; it stays there until that fails.
+ * "auto" begins with the WebSocket, which carries the camera's own JPEGs with exact stamps. It
+ * switches to WebRTC, which needs a fraction of the bit rate, if the WebSocket is too slow, and
+ * stays there until WebRTC fails.
  */
 "use strict";
 
 class Transport {
-  /** A line is judged by its last seconds. */
+  /** The connection is rated over its last seconds. */
   static WINDOW_S = 10;
-  /** Too slow: a share of the pictures is left out for want of room on the way … */
-  static LOST_SHARE = 0.2;
-  static LOST_LEAST = 10;
-  /** … or the freshest of the last two seconds is so much later than the freshest that ever came. */
-  static BEHIND_S = 1;
-  static FRESH_S = 2;
-  /** After WebRTC failed, "auto" leaves it alone for so long; twice that the next time. */
+  /** Too slow: the server dropped this share of the frames, because the send queue was full … */
+  static MAX_LOSS_SHARE = 0.2;
+  static MIN_LOST = 10;
+  /** … or the least delay of the last two seconds exceeds the least delay ever by this much. */
+  static MAX_EXTRA_DELAY_S = 1;
+  static RECENT_S = 2;
+  /** After WebRTC failed, "auto" does not try it for this long; twice as long the next time. */
   static FIRST_PAUSE_S = 60;
   static LAST_PAUSE_S = 900;
 
@@ -28,84 +29,84 @@ class Transport {
   /** Another server. */
   reset() {
     this.tooSlow = false;
-    this.plays = false; // WebRTC's picture is on the screen
-    this.failure = null; // why WebRTC did not play when it was last tried
+    this.webrtcPlays = false; // the frames on the screen come by WebRTC
+    this.failure = null; // why the last attempt at WebRTC failed
     this.pauses = 0;
     this.pauseUntil = -Infinity;
-    this.forget();
+    this.clearHistory();
   }
 
   setChoice(choice) {
-    const { plays } = this;
+    const { webrtcPlays } = this;
     this.choice = choice;
     this.reset();
-    this.plays = plays; // until the connection is left
+    this.webrtcPlays = webrtcPlays; // until the connection is closed
   }
 
-  /** Another connection, or a clock that was set: what was seen of the line is void. */
-  forget() {
+  /** Another connection, or a clock was set: earlier measurements do not apply. */
+  clearHistory() {
     this.from = null;
-    this.pictures = [];
+    this.frames = [];
     this.losses = [];
-    this.freshest = Infinity;
+    this.leastDelay = Infinity;
   }
 
-  /** A WebRTC connection is wanted. */
-  get wantsPeer() {
+  /** True if there should be a WebRTC connection. */
+  get wantsWebrtc() {
     return this.choice === "webrtc" || (this.choice === "auto" && this.tooSlow);
   }
 
-  /** The WebSocket has to bring picture and sound. */
-  get linkCarries() {
-    if (!this.wantsPeer) return true;
-    // Who chose WebRTC waits for it; who is shown something already goes on seeing it until WebRTC plays.
-    return !this.plays && (this.choice === "auto" || this.failure !== null);
+  /** True if the WebSocket has to carry video and audio. */
+  get wsCarriesMedia() {
+    if (!this.wantsWebrtc) return true;
+    // With "webrtc" chosen, wait for it; with "auto", the WebSocket goes on until WebRTC plays.
+    return !this.webrtcPlays && (this.choice === "auto" || this.failure !== null);
   }
 
-  peerPlays() {
-    this.plays = true;
+  webrtcStarted() {
+    this.webrtcPlays = true;
     this.failure = null;
   }
 
-  peerFailed(local, reason) {
-    this.plays = false;
+  webrtcFailed(local, reason) {
+    this.webrtcPlays = false;
     this.failure = reason;
     if (this.choice !== "auto") return;
     this.tooSlow = false;
-    this.forget();
+    this.clearHistory();
     this.pauseUntil = local + Math.min(Transport.LAST_PAUSE_S, Transport.FIRST_PAUSE_S * 2 ** this.pauses++);
   }
 
-  /** A picture came by the WebSocket. */
-  picture(local, stamp) {
+  /** A frame was received by the WebSocket. */
+  onFrame(local, stamp) {
     this.from ??= local;
-    const behind = local - stamp;
-    // It rises by 1 ms a second, so that a drift between the two clocks is not taken for a delay.
-    const elapsed = this.pictures.length > 0 ? local - this.pictures[this.pictures.length - 1].local : 0;
-    this.freshest = Math.min(this.freshest + elapsed * 0.001, behind);
-    this.pictures.push({ local, behind });
-    if (this.pictures.length > 2000) this.pictures.shift();
+    const delay = local - stamp;
+    // Rises by 1 ms a second, so that drift between the two clocks does not count as delay.
+    const elapsed = this.frames.length > 0 ? local - this.frames[this.frames.length - 1].local : 0;
+    this.leastDelay = Math.min(this.leastDelay + elapsed * 0.001, delay);
+    this.frames.push({ local, delay });
+    if (this.frames.length > 2000) this.frames.shift();
   }
 
-  /** `count` pictures were left out because the line took no more. */
-  lost(local, count) {
+  /** The server dropped `count` frames because the send queue was full. */
+  onLoss(local, count) {
     this.losses.push({ local, count });
     if (this.losses.length > 2000) this.losses.shift();
   }
 
-  /** Judges the line; true where it is found too slow now. */
-  judge(local) {
+  /** Rates the connection; true if it has become too slow. */
+  checkTooSlow(local) {
     const since = local - Transport.WINDOW_S;
-    while (this.pictures.length > 0 && this.pictures[0].local < since) this.pictures.shift();
+    while (this.frames.length > 0 && this.frames[0].local < since) this.frames.shift();
     while (this.losses.length > 0 && this.losses[0].local < since) this.losses.shift();
     if (this.choice !== "auto" || this.tooSlow || this.from === null || this.from > since) return false;
     if (local < this.pauseUntil) return false;
     const lost = this.losses.reduce((sum, { count }) => sum + count, 0);
-    const losing = lost >= Transport.LOST_LEAST && lost > Transport.LOST_SHARE * (lost + this.pictures.length);
-    const latest = this.pictures.filter((picture) => picture.local >= local - Transport.FRESH_S);
-    const fresh = Math.min(...latest.map((picture) => picture.behind));
-    const behind = latest.length > 0 && fresh - this.freshest > Transport.BEHIND_S;
-    this.tooSlow = losing || behind;
+    const losing = lost >= Transport.MIN_LOST && lost > Transport.MAX_LOSS_SHARE * (lost + this.frames.length);
+    const recent = this.frames.filter((frame) => frame.local >= local - Transport.RECENT_S);
+    const least = Math.min(...recent.map((frame) => frame.delay));
+    const late = recent.length > 0 && least - this.leastDelay > Transport.MAX_EXTRA_DELAY_S;
+    this.tooSlow = losing || late;
     return this.tooSlow;
   }
 }

@@ -1,14 +1,13 @@
 /*
- * ui.js owns: the page's controls: what is clicked, typed and pressed. What is shown is card.js's and panel.js's. It
- * measures nothing and decides nothing about the stream; viewer.js does.
+ * ui.js: the controls of the page and their event handlers; starts everything.
  */
 "use strict";
 
 const settings = new Settings();
-const viewer = new Viewer($("picture"), $("film"), settings, {
-  onphase: showPhase,
-  onframe: showFrame,
-  onnotice: (key, { seconds, reason }) => {
+const viewer = new Viewer($("canvas"), $("video"), settings, {
+  onPhase: showPhase,
+  onFrame: showFrame,
+  onNotice: (key, { seconds, reason }) => {
     toast(t(key, { value: seconds && signed(seconds, "s", 3), reason: reason && t(`webrtc_${reason}`) }));
   },
 });
@@ -16,18 +15,21 @@ let server = null;
 
 /* Connecting */
 
-/** The server at `address`, or the default where it is empty; null where it is no address. */
+/** The server at `address`, or the default if empty; null if it is not an address. */
 function serverAt(address) {
   return address ? parseServer(address, location.protocol === "https:") : defaultServer(location.href);
 }
 
-/** The token that `address` carries, else the one that is remembered for that very server, else "". */
+/** The token in `address`, else the one stored for that server, else "". */
 function tokenFor({ token, base }) {
   return token || settings.token(base);
 }
 
-/** Goes to `address` (as serverAt reads it), with tokenFor it where `token` is null; false where it is no address. */
-function goTo(address, token) {
+/**
+ * Connects to `address` (see serverAt), with its stored token if `token` is null; false if it is
+ * not an address.
+ */
+function connectTo(address, token) {
   const next = serverAt(address);
   if (!next) return false;
   server = next;
@@ -39,7 +41,7 @@ function goTo(address, token) {
   return true;
 }
 
-/** What a person may type to come to a server: its label, where that does not lead elsewhere. */
+/** The address to show in the settings: the label, unless that would lead to another server. */
 function addressOf({ label, base }) {
   return serverAt(label).base === base ? label : base;
 }
@@ -49,111 +51,112 @@ function showServer() {
   setLabel($("open-server"), `${server.label}: ${t("change")}`);
 }
 
-function begin() {
+function connectAtStart() {
   const page = readPageAddress(location.href);
   const token = page.token || null;
   if (page.cleaned) history.replaceState(null, "", page.cleaned);
-  if (page.server && goTo(page.server, token)) return;
-  // Where a server sent the page, the token is that server's; of a file nobody knows another than the remembered one.
+  if (page.server && connectTo(page.server, token)) return;
+  // On a page served by a server, the token is for that server; in a local file, for the remembered
+  // one.
   const remembered = settings.get("server");
   const fits = !remembered || location.protocol === "file:";
-  if (!goTo(remembered, fits ? token : null)) goTo("", token);
+  if (!connectTo(remembered, fits ? token : null)) connectTo("", token);
 }
 
-/* Sound */
+/* Audio */
 
-/** Not remembered: whoever starts the sound wants to hear it. */
+/** Not stored: whoever starts audio wants to hear it. */
 let muted = false;
-/** What a volume of 0 becomes for who asks for the sound. */
-const HEARABLE = 0.5;
+/** The volume after unmuting if it was 0. */
+const UNMUTE_VOLUME = 0.5;
 
-/** A volume of 0 is a mute, and shown as one. */
-const silenced = () => muted || settings.get("volume") === 0;
+/** A volume of 0 counts as muted. */
+const isMuted = () => muted || settings.get("volume") === 0;
 
 function unmute() {
   muted = false;
-  if (silenced()) settings.set("volume", HEARABLE);
+  if (isMuted()) settings.set("volume", UNMUTE_VOLUME);
 }
 
-async function startSound({ silent }) {
+async function startAudio({ silent }) {
   if (silent) muted = true;
   else unmute();
-  if (!viewer.soundFormat && viewer.lastSoundAt !== null) toast(t("noSoundFormat"));
+  if (!viewer.audioFormat && viewer.lastAudioAt !== null) toast(t("noAudioFormat"));
   try {
-    await viewer.startSound();
+    await viewer.startAudio();
   } catch (error) {
     toast(t("audioFailed", { error: error.message }));
   }
-  showSoundControls();
+  showAudioControls();
 }
 
-const soundIsOn = () => viewer.sound.state === "on" || viewer.sound.state === "starting";
+const isAudioOn = () => viewer.audio.state === "on" || viewer.audio.state === "starting";
 
-/** A server without sound has nothing to start. */
-function showStart() {
+/** Hides the button if the server has no audio. */
+function showStartButton() {
   const none = viewer.info && viewer.info.audio === null;
-  setHidden($("start-audio"), Boolean(soundIsOn() || none));
+  setHidden($("start-audio"), Boolean(isAudioOn() || none));
 }
 
-function showSoundControls() {
-  showStart();
-  $("sound-controls").hidden = !soundIsOn();
-  setLabel($("mute"), t(silenced() ? "unmute" : "mute"));
-  setIcon($("mute"), silenced() ? "i-muted" : "i-sound");
+function showAudioControls() {
+  showStartButton();
+  $("audio-controls").hidden = !isAudioOn();
+  setLabel($("mute"), t(isMuted() ? "unmute" : "mute"));
+  setIcon($("mute"), isMuted() ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
-  viewer.setVolume(settings.get("volume"), silenced());
+  viewer.setVolume(settings.get("volume"), isMuted());
 }
 
 function setVolume(volume) {
-  // Louder is to be heard; quieter stays muted.
+  // Turning the volume up unmutes; turning it down does not.
   if (volume > settings.get("volume")) muted = false;
   settings.set("volume", Math.min(1, Math.max(0, Math.round(volume * 100) / 100)));
-  showSoundControls();
+  showAudioControls();
 }
 
-function toggleSound() {
-  if (viewer.sound.state !== "on") return startSound({ silent: false });
-  if (silenced()) unmute();
+function toggleMute() {
+  if (viewer.audio.state !== "on") return startAudio({ silent: false });
+  if (isMuted()) unmute();
   else muted = true;
-  return showSoundControls();
+  return showAudioControls();
 }
 
 /* Saving */
 
 async function snapshot() {
-  const name = await saveSnapshot(await viewer.still(), settings.get("snapshot"));
+  const name = await saveSnapshot(await viewer.captureStill(), settings.get("snapshot"));
   toast(name ? t("savedAs", { name }) : t("nothingYet"));
 }
 
-let recordingStarts = false;
+let recordingIsStarting = false;
 
 async function toggleRecording() {
   if (viewer.recording) return viewer.recording.stop();
-  // A second click while the first one waits for the picture or the sound would start a second recorder.
-  if (recordingStarts) return undefined;
-  recordingStarts = true;
+  // A second click while the first waits for a frame or for audio would start a second recorder.
+  if (recordingIsStarting) return undefined;
+  recordingIsStarting = true;
   try {
     return await startRecording();
   } finally {
-    recordingStarts = false;
+    recordingIsStarting = false;
   }
 }
 
 async function startRecording() {
-  const first = await viewer.still();
+  const first = await viewer.captureStill();
   if (!first) return toast(t("nothingYet"));
   if (!Recording.type()) return toast(t("noRecorder"));
-  // The recording has the sound even where the person does not want to hear it.
-  if (viewer.sound.state === "off" && viewer.soundFormat && !viewer.transport.plays) {
-    await startSound({ silent: true });
+  // A recording contains audio even if audio was not started: start it muted.
+  if (viewer.audio.state === "off" && viewer.audioFormat && !viewer.transport.webrtcPlays) {
+    await startAudio({ silent: true });
   }
   viewer.recording = new Recording(viewer.recordingStream(), first.stampText, ({ name, full }) => {
     viewer.recording = null;
-    viewer.picture.background = false;
+    viewer.canvasSink.background = false;
     toast(t(full ? "recordingFull" : "savedAs", { name }));
     showRecording();
   });
-  viewer.picture.background = true;
+  viewer.canvasSink.background = true;
   return showRecording();
 }
 
@@ -163,11 +166,11 @@ function showRecording() {
   button.classList.toggle("active", recording !== null);
   setLabel(button, t(recording ? "stopRecord" : "record"));
   setIcon(button, recording ? "i-stop" : "i-record");
-  $("taping").hidden = recording === null;
+  $("recording-badge").hidden = recording === null;
   if (!recording) return;
   const seconds = Math.floor(recording.seconds());
   const time = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-  setText($("taping-text"), t("recording", { time }));
+  setText($("recording-time"), t("recording", { time }));
 }
 
 /* Settings and small things */
@@ -184,14 +187,14 @@ function setTransport(choice) {
   $("transport").value = settings.get("transport");
 }
 
-function showFiguresPanel(open) {
-  $("figures").hidden = !open;
-  $("toggle-figures").setAttribute("aria-expanded", String(open));
+function showStatsPanel(open) {
+  $("stats").hidden = !open;
+  $("toggle-stats").setAttribute("aria-expanded", String(open));
 }
 
-function toggleFigures() {
-  settings.set("figures", $("figures").hidden);
-  showFiguresPanel(settings.get("figures"));
+function toggleStats() {
+  settings.set("stats", $("stats").hidden);
+  showStatsPanel(settings.get("stats"));
 }
 
 const lightWanted = matchMedia("(prefers-color-scheme: light)");
@@ -204,17 +207,20 @@ function applyTheme() {
 function applyLanguage() {
   chooseLanguage(settings.get("language"));
   for (const input of document.querySelectorAll("#latency input")) input.parentElement.title = t(`${input.value}Hint`);
-  delete $("f-gaps").dataset.key;
-  viewer.review();
+  delete $("stat-gaps").dataset.key;
+  viewer.update();
   showServer();
-  showSoundControls();
+  showAudioControls();
   showRecording();
   setFullscreenLabel();
 }
 
 let tokenTyped = false;
 
-/** Until the person types one, the field holds the token of the server in the field above it, and of no other. */
+/**
+ * Unless the user has typed a token, the field contains the one stored for the server in the field
+ * above.
+ */
 function showTokenOfServer() {
   if (tokenTyped) return;
   const typed = serverAt($("server").value.trim());
@@ -246,10 +252,10 @@ function submitSettings(event) {
   if (!parsed) return showServerError(true);
   showTokenOfServer();
   const byDefault = defaultServer(location.href);
-  // A token typed as part of the address is not remembered with it.
+  // A token in the address is not stored with it.
   const address = typed.replace(/[?#].*$/, "");
   settings.set("server", !typed || parsed.base === byDefault.base ? "" : address);
-  goTo(typed, $("settings-token").value.trim() || parsed.token);
+  connectTo(typed, $("settings-token").value.trim() || parsed.token);
   return $("settings").close();
 }
 
@@ -263,7 +269,7 @@ function setFullscreenLabel() {
 }
 
 let idleTimer = 0;
-function stir() {
+function resetIdleTimer() {
   const app = document.querySelector(".app");
   app.classList.remove("idle");
   clearTimeout(idleTimer);
@@ -271,11 +277,11 @@ function stir() {
 }
 
 const KEYS = {
-  m: toggleSound,
+  m: toggleMute,
   f: toggleFullscreen,
   s: snapshot,
   r: toggleRecording,
-  i: toggleFigures,
+  i: toggleStats,
   ArrowUp: () => setVolume(settings.get("volume") + 0.05),
   ArrowDown: () => setVolume(settings.get("volume") - 0.05),
   1: () => setLatency("lowest"),
@@ -285,33 +291,33 @@ const KEYS = {
 };
 
 function onKey(event) {
-  stir();
+  resetIdleTimer();
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
-  // In a field, and on a control that uses the arrows itself, keys mean what they always mean.
+  // In fields, and on controls that use the keys themselves.
   if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
-  // What scrolls is scrolled by them.
-  if (event.key.startsWith("Arrow") && event.target.closest("#figures, #card")) return;
+  // Arrow keys scroll what can be scrolled.
+  if (event.key.startsWith("Arrow") && event.target.closest("#stats, #card")) return;
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
   action();
 }
 
-/* Everything starts here */
+/* Start */
 
-$("start-audio").onclick = () => startSound({ silent: false });
-$("mute").onclick = toggleSound;
+$("start-audio").onclick = () => startAudio({ silent: false });
+$("mute").onclick = toggleMute;
 $("volume").oninput = () => setVolume(Number($("volume").value));
 $("snapshot").onclick = snapshot;
 $("record").onclick = toggleRecording;
 $("fullscreen").onclick = toggleFullscreen;
 $("fullscreen").hidden = !document.fullscreenEnabled;
-$("toggle-figures").onclick = toggleFigures;
+$("toggle-stats").onclick = toggleStats;
 $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
 $("open-help").onclick = () => $("help").showModal();
-$("retry").onclick = () => (viewer.link.waiting ? viewer.link.retryNow() : goTo(server.base, null));
+$("retry").onclick = () => (viewer.ws.waiting ? viewer.ws.retryNow() : connectTo(server.base, null));
 $("settings-form").onsubmit = submitSettings;
 $("server").oninput = showTokenOfServer;
 $("settings-token").oninput = () => {
@@ -331,7 +337,7 @@ $("token-form").onsubmit = (event) => {
   event.preventDefault();
   const token = $("token").value.trim();
   $("token").value = "";
-  if (token) goTo(server.base, token);
+  if (token) connectTo(server.base, token);
 };
 for (const button of document.querySelectorAll("[data-close]")) {
   button.onclick = () => button.closest("dialog").close();
@@ -339,7 +345,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
 for (const input of document.querySelectorAll("#latency input")) input.onchange = () => setLatency(input.value);
 $("transport").onchange = () => setTransport($("transport").value);
 document.addEventListener("keydown", onKey);
-document.addEventListener("pointermove", stir);
+document.addEventListener("pointermove", resetIdleTimer);
 document.addEventListener("fullscreenchange", setFullscreenLabel);
 document.addEventListener("visibilitychange", () => keepAwake(shownPhase === "live"));
 lightWanted.addEventListener("change", applyTheme);
@@ -347,13 +353,13 @@ lightWanted.addEventListener("change", applyTheme);
 applyTheme();
 setLatency(settings.get("latency"));
 setTransport(settings.get("transport"));
-// On a phone they would take the picture's place: there, only when asked for.
-showFiguresPanel(settings.get("figures") && matchMedia("(min-width: 46rem)").matches);
-begin();
+// On a phone it would cover the video: only on request.
+showStatsPanel(settings.get("stats") && matchMedia("(min-width: 46rem)").matches);
+connectAtStart();
 applyLanguage();
 setInterval(() => showMeasured(200), 200);
 setInterval(() => {
   if (document.hidden) return;
-  showStart();
+  showStartButton();
   if (viewer.recording) showRecording();
 }, 500);

@@ -1,121 +1,125 @@
 /*
- * viewer.js owns: one watched stream. It passes packets from the link to picture and sound, lets sync.js decide the
- * delay and transport.js the way they come, keeps the figures, and says in one word what the person is looking at. It
- * knows no element of the page but the canvas and the video.
+ * viewer.js: one watched stream. Passes packets from the WebSocket client to canvas and audio
+ * output, applies the delay of sync.js and the choice of transport.js, collects statistics and
+ * determines the phase that the page shows. Uses no element of the page but the canvas and the
+ * video.
  *
- * Phases, told by onphase({ phase, … }):
- *   connecting, live, camera (open, no picture yet), sound-only, lost (since), reconnecting (until, reason),
- *   refused (reason)
+ * Phases, reported by onPhase({ phase, … }):
+ *   connecting, live, camera (connected, no frame yet), audio-only, lost (since),
+ *   reconnecting (until, reason), refused (reason)
  */
 "use strict";
 
 class Viewer {
-  /** A live picture is missed after this long, or after five of its intervals where that is longer. */
-  static MISSED_S = 3;
-  /** While there is no picture, /info is read this often. */
-  static ASK_INFO_S = 3;
+  /**
+   * Live video is lost after this long without a frame, or after five frame intervals if that is
+   * longer.
+   */
+  static FRAME_TIMEOUT_S = 3;
+  /** Without video, /info is requested this often. */
+  static INFO_INTERVAL_S = 3;
 
-  constructor(canvas, video, settings, { onphase, onframe, onnotice }) {
+  constructor(canvas, video, settings, { onPhase, onFrame, onNotice }) {
     this.settings = settings;
-    this.onphase = onphase;
-    this.onframe = onframe;
-    this.onnotice = onnotice;
+    this.onPhase = onPhase;
+    this.onFrame = onFrame;
+    this.onNotice = onNotice;
     this.clock = new ServerClock();
-    this.figures = new Figures();
+    this.stats = new Stats();
     this.sync = new Sync(settings.get("latency"));
-    this.sound = new Sound((report) => this.onreport(report));
-    this.picture = new Picture(canvas, {
-      onready: (frame, local) => this.sync.videoReady(local, frame.stamp),
-      onshown: (frame, local) => this.onshown(frame, local),
-      onlost: (cause) => this.figures.gap(cause, 1),
+    this.audio = new AudioOutput((report) => this.onReport(report));
+    this.canvasSink = new CanvasSink(canvas, {
+      onDecoded: (frame, local) => this.sync.videoReady(local, frame.stamp),
+      onShown: (frame, local) => this.onShown(frame, local),
+      onDropped: (cause) => this.stats.gap(cause, 1),
     });
-    this.link = new Link({
-      onstate: (state) => this.onlink(state),
-      onpacket: (packet, bytes) => this.onpacket(packet, bytes),
-      oninfo: (info) => this.oninfo(info),
+    this.ws = new WsClient({
+      onState: (state) => this.onWsState(state),
+      onPacket: (packet, bytes) => this.onPacket(packet, bytes),
+      onInfo: (info) => this.onInfo(info),
       makePing: () => this.clock.ping(performance.now() / 1000),
     });
     this.transport = new Transport(settings.get("transport"));
-    this.film = new Film(video, settings.get("latency"), (frame, local) => this.onfilm(frame, local));
-    this.webrtc = new Webrtc((state) => this.onwebrtc(state));
+    this.videoSink = new VideoSink(video, settings.get("latency"), (frame, local) => this.onVideoFrame(frame, local));
+    this.webrtc = new Webrtc((state) => this.onWebrtcState(state));
     this.recording = null;
-    this.forget();
-    document.addEventListener("visibilitychange", () => this.transport.forget());
+    this.reset();
+    document.addEventListener("visibilitychange", () => this.transport.clearHistory());
     setInterval(() => {
-      this.review();
-      this.countFilm();
+      this.update();
+      this.updateWebrtcStats();
     }, 500);
   }
 
-  /** Another server: nothing known of the last one holds. */
+  /** Connects to another server, with all state reset. */
   connect(server, token) {
     this.webrtc.stop();
     this.server = server;
     this.token = token;
     this.transport.reset();
-    this.forget();
-    this.figures.reset();
+    this.reset();
+    this.stats.reset();
     this.startedAt = new Date();
-    this.link.connect(server, token, this.transport.linkCarries);
-    this.steer();
+    this.ws.connect(server, token, this.transport.wsCarriesMedia);
+    this.applyTransport();
   }
 
-  forget() {
-    this.linkState = { name: "connecting" };
+  reset() {
+    this.wsState = { name: "connecting" };
     this.info = null;
-    this.soundFormat = null;
+    this.audioFormat = null;
     this.lastFrameAt = null;
-    this.lastSoundAt = null;
+    this.lastAudioAt = null;
     this.frameS = 0;
     this.lost = { video: null, audio: null };
-    this.heard = null;
-    this.forgetTimes();
+    this.playback = null;
+    this.resetClock();
   }
 
-  /** What was learnt of the clocks and of the stream's place in time. */
-  forgetTimes() {
+  /** Discards the clock offset and everything that depends on it. */
+  resetClock() {
     this.clock.reset();
-    this.forgetStream();
+    this.resetStream();
   }
 
-  forgetStream() {
+  resetStream() {
     this.sync.reset();
-    this.transport.forget();
-    this.picture.clear();
-    this.sound.clear();
-    this.figures.sequences = { video: null, audio: null };
-    this.told = { video: 0, audio: 0 };
-    this.heard = null;
+    this.transport.clearHistory();
+    this.canvasSink.clear();
+    this.audio.clear();
+    this.stats.sequences = { video: null, audio: null };
+    this.reportedGaps = { video: 0, audio: 0 };
+    this.playback = null;
   }
 
-  onlink(state) {
-    this.linkState = state;
-    if (state.name === "open" && state.switched) this.forgetStream();
+  onWsState(state) {
+    this.wsState = state;
+    if (state.name === "open" && state.switched) this.resetStream();
     else if (state.name === "open") {
-      this.forgetTimes();
+      this.resetClock();
       this.lost = { video: null, audio: null };
       const silentS = performance.now() / 1000 - this.lastFrameAt;
-      const flows = this.transport.plays && silentS < Math.max(1, 2 * this.expectedS());
-      if (this.transport.wantsPeer && !flows) this.webrtc.again();
+      const flows = this.transport.webrtcPlays && silentS < Math.max(1, 2 * this.frameIntervalS());
+      if (this.transport.wantsWebrtc && !flows) this.webrtc.reconnect();
     }
-    this.review();
+    this.update();
   }
 
-  onpacket(packet, bytes) {
+  onPacket(packet, bytes) {
     const now = performance.now() / 1000;
-    // On its way when WebRTC took over, or from a server that cannot leave it out.
-    if (this.transport.plays && (packet.kind === "video" || packet.kind === "audio")) return;
+    // Sent before WebRTC took over, or by a server that does not know `video=0&audio=0`.
+    if (this.transport.webrtcPlays && (packet.kind === "video" || packet.kind === "audio")) return;
     switch (packet.kind) {
       case "video":
-        this.figures.bytes.add(now, bytes);
-        this.onvideo(packet, now);
+        this.stats.bytes.add(now, bytes);
+        this.onVideo(packet, now);
         break;
       case "audio":
-        this.figures.bytes.add(now, bytes);
-        this.onaudio(packet, now);
+        this.stats.bytes.add(now, bytes);
+        this.onAudio(packet, now);
         break;
       case "event":
-        this.onevent(packet);
+        this.onEvent(packet);
         break;
       case "pong":
         this.clock.pong(packet, now);
@@ -123,47 +127,47 @@ class Viewer {
     }
   }
 
-  onvideo(frame, now) {
+  onVideo(frame, now) {
     this.followSequence("video", frame);
-    this.transport.picture(now, frame.stamp);
-    this.picture.push(frame);
-    this.cameFrame(now);
+    this.transport.onFrame(now, frame.stamp);
+    this.canvasSink.push(frame);
+    this.onFrameArrived(now);
   }
 
-  cameFrame(now) {
+  onFrameArrived(now) {
     this.lost.video = null;
-    // A pause is no rate.
+    // The length of an outage is not a frame interval.
     if (this.lastFrameAt !== null) this.frameS = Math.min(now - this.lastFrameAt, 30);
     const first = this.lastFrameAt === null;
     this.lastFrameAt = now;
-    if (first || this.phase !== "live") this.review();
+    if (first || this.phase !== "live") this.update();
   }
 
-  onaudio(packet, now) {
+  onAudio(packet, now) {
     this.followSequence("audio", packet);
     this.lost.audio = null;
-    this.lastSoundAt = now;
-    this.figures.peak = Math.max(this.figures.peak, peakOf(packet.pcm));
-    if (packet.rate > 0) this.soundFormat = { rate: packet.rate, channels: packet.channels };
-    if (!this.soundFormat) return;
-    this.sync.audioReady(now, packet.stamp, this.sound.outputS());
-    this.sound.push(packet.pcm, this.soundFormat.rate, this.soundFormat.channels, packet.stamp);
+    this.lastAudioAt = now;
+    this.stats.peak = Math.max(this.stats.peak, peakOf(packet.pcm));
+    if (packet.rate > 0) this.audioFormat = { rate: packet.rate, channels: packet.channels };
+    if (!this.audioFormat) return;
+    this.sync.audioReady(now, packet.stamp, this.audio.outputS());
+    this.audio.push(packet.pcm, this.audioFormat.rate, this.audioFormat.channels, packet.stamp);
   }
 
   followSequence(kind, packet) {
-    const missing = this.figures.follow(kind, packet.sequence, this.told[kind]);
-    this.told[kind] = 0;
-    if (missing > 0) this.figures.gap("unknown", missing);
+    const missing = this.stats.countMissing(kind, packet.sequence, this.reportedGaps[kind]);
+    this.reportedGaps[kind] = 0;
+    if (missing > 0) this.stats.gap("unknown", missing);
   }
 
-  onevent({ stamp, event }) {
+  onEvent({ stamp, event }) {
     const stream = event.stream === "audio" ? "audio" : "video";
     switch (event.event) {
       case "gap":
-        this.figures.gap(event.cause, event.count, event.seconds);
-        this.told[stream] += event.count || 0;
+        this.stats.gap(event.cause, event.count, event.seconds);
+        this.reportedGaps[stream] += event.count || 0;
         if (event.cause === "viewer_queue" && stream === "video") {
-          this.transport.lost(performance.now() / 1000, event.count || 0);
+          this.transport.onLoss(performance.now() / 1000, event.count || 0);
         }
         break;
       case "source_lost":
@@ -173,229 +177,233 @@ class Viewer {
         this.lost[stream] = null;
         break;
       case "format":
-        this.link.refreshInfo();
+        this.ws.refreshInfo();
         break;
       case "clock_step":
-        this.forgetTimes();
-        this.onnotice("clockStep", { seconds: event.seconds });
+        this.resetClock();
+        this.onNotice("clockStep", { seconds: event.seconds });
         break;
     }
-    this.review();
+    this.update();
   }
 
-  oninfo(info) {
+  onInfo(info) {
     this.info = info;
-    const format = soundFormatOf(info);
-    if (format) this.soundFormat = format;
+    const format = audioFormatOf(info);
+    if (format) this.audioFormat = format;
   }
 
-  /** The server's own words on why there is no picture, or "". */
+  /** The server's message on why there is no video, or "". */
   cameraMessage() {
     return (this.info && this.info.video && this.info.video.message) || "";
   }
 
-  /** True where the person is to hear something. */
-  hears() {
-    return this.sound.state === "on" && !this.sound.muted;
+  /** True if audio is being played. */
+  isAudible() {
+    return this.audio.state === "on" && !this.audio.muted;
   }
 
-  /** True where the sound's clock leads the picture. */
-  synced() {
-    return !this.transport.plays && (this.hears() || (this.sound.state === "on" && this.recording !== null));
+  /** True if frames are shown in sync with audio. */
+  isSynced() {
+    return !this.transport.webrtcPlays && (this.isAudible() || (this.audio.state === "on" && this.recording !== null));
   }
 
-  /** The sound says what is heard now. */
-  onreport(report) {
-    if (this.transport.plays) return;
-    const before = this.heard;
-    this.heard = report.stamp === null ? null : report;
-    if (before && report.underruns > this.underruns) this.figures.gap("underrun", report.underruns - this.underruns);
+  /** Position of the audio, about ten times a second. */
+  onReport(report) {
+    if (this.transport.webrtcPlays) return;
+    const before = this.playback;
+    this.playback = report.stamp === null ? null : report;
+    if (before && report.underruns > this.underruns) this.stats.gap("underrun", report.underruns - this.underruns);
     this.underruns = report.underruns;
     this.bufferedS = report.bufferedS;
-    this.sound.steer(this.sync.update(report.local, report.stamp, report.underruns));
-    const lead = this.synced() && this.sync.delay !== null;
-    this.picture.setPacer(lead ? (stamp) => stamp + (this.sync.delay || 0) : null);
+    this.audio.adjust(this.sync.update(report.local, report.stamp, report.underruns));
+    const synced = this.isSynced() && this.sync.delay !== null;
+    this.canvasSink.setPacer(synced ? (stamp) => stamp + (this.sync.delay || 0) : null);
   }
 
-  onshown(frame, local) {
-    if (this.transport.plays) return;
-    this.noteShown(frame, local);
-    if (this.heard && this.synced()) {
-      const stampHeard = this.heard.stamp + (local - this.heard.local);
-      this.figures.offset.add(local, frame.stamp - stampHeard);
+  onShown(frame, local) {
+    if (this.transport.webrtcPlays) return;
+    this.recordShown(frame, local);
+    if (this.playback && this.isSynced()) {
+      const audioStamp = this.playback.stamp + (local - this.playback.local);
+      this.stats.offset.add(local, frame.stamp - audioStamp);
     }
-    this.onframe(frame);
+    this.onFrame(frame);
   }
 
-  noteShown(frame, local) {
-    this.figures.shown.add(local, 1);
+  recordShown(frame, local) {
+    this.stats.shown.add(local, 1);
     const offset = this.clockOffset();
-    if (offset !== null && frame.stamp !== null) this.figures.latency.add(local, local + offset - frame.stamp);
+    if (offset !== null && frame.stamp !== null) this.stats.latency.add(local, local + offset - frame.stamp);
   }
 
-  /* The other way: WebRTC */
+  /* WebRTC */
 
-  /** Does what transport.js decided. */
-  steer() {
-    if (!this.transport.wantsPeer) this.webrtc.stop();
+  /** Opens and closes connections as transport.js decides. */
+  applyTransport() {
+    if (!this.transport.wantsWebrtc) this.webrtc.stop();
     else if (this.webrtc.state.name === "closed") this.webrtc.start(this.server, this.token);
-    this.link.setMedia(this.transport.linkCarries);
+    this.ws.setMedia(this.transport.wsCarriesMedia);
   }
 
   setTransport(choice) {
     this.transport.setChoice(choice);
     if (!this.server) return;
-    this.steer();
-    this.review();
+    this.applyTransport();
+    this.update();
   }
 
-  onwebrtc(state) {
-    if (state.name === "connected") this.film.play(state.peer, state.stream);
+  onWebrtcState(state) {
+    if (state.name === "connected") this.videoSink.play(state.peer, state.stream);
     else if (state.name !== "connecting" && state.name !== "disconnected") this.switchTo("websocket");
     if (state.name === "failed") {
-      const news = this.linkState.name === "open" && this.transport.failure !== state.reason;
-      if (news) this.onnotice("webrtcFailed", { reason: state.reason });
-      this.transport.peerFailed(performance.now() / 1000, state.reason);
-      this.steer();
+      const isNew = this.wsState.name === "open" && this.transport.failure !== state.reason;
+      if (isNew) this.onNotice("webrtcFailed", { reason: state.reason });
+      this.transport.webrtcFailed(performance.now() / 1000, state.reason);
+      this.applyTransport();
     }
-    this.review();
+    this.update();
   }
 
-  /** A frame that came by WebRTC is on the screen. */
-  onfilm(frame, local) {
+  /** A frame received by WebRTC was presented. */
+  onVideoFrame(frame, local) {
     this.switchTo("webrtc");
-    this.cameFrame(local);
-    this.noteShown(frame, local);
-    this.onframe(frame);
+    this.onFrameArrived(local);
+    this.recordShown(frame, local);
+    this.onFrame(frame);
   }
 
-  /** What is seen and heard now comes this way. */
-  switchTo(way) {
-    const webrtc = way === "webrtc";
-    if (!webrtc) this.film.stop();
-    if (webrtc === this.transport.plays) return;
-    // Its tracks are those of the way that is left.
+  /** Switches the presentation to this transport. */
+  switchTo(transport) {
+    const webrtc = transport === "webrtc";
+    if (!webrtc) this.videoSink.stop();
+    if (webrtc === this.transport.webrtcPlays) return;
+    // Its tracks belong to the previous transport.
     if (this.recording) this.recording.stop();
-    if (webrtc) this.transport.peerPlays();
-    else this.transport.plays = false;
-    this.heard = null;
-    this.picture.clear();
-    this.picture.setPacer(null);
-    this.picture.canvas.hidden = webrtc;
-    this.sound.clear();
-    this.sound.rest(webrtc);
-    this.steer();
+    if (webrtc) this.transport.webrtcStarted();
+    else this.transport.webrtcPlays = false;
+    this.playback = null;
+    this.canvasSink.clear();
+    this.canvasSink.setPacer(null);
+    this.canvasSink.canvas.hidden = webrtc;
+    this.audio.clear();
+    this.audio.setSuspended(webrtc);
+    this.applyTransport();
   }
 
-  /** What the browser counted, twice a second. */
-  async countFilm() {
-    const count = await this.film.measure();
+  /** Adds the browser's WebRTC statistics, twice a second. */
+  async updateWebrtcStats() {
+    const count = await this.videoSink.measure();
     if (!count) return;
     const now = performance.now() / 1000;
-    // A hidden page is not told of frames, but they are counted.
+    // A hidden page gets no frame callbacks, but frames are counted.
     if (count.frames > 0 && document.hidden) {
       this.switchTo("webrtc");
-      this.cameFrame(now);
+      this.onFrameArrived(now);
     }
-    if (count.audioBytes > 0) this.lastSoundAt = now;
-    if (!this.transport.plays) return;
-    const { figures } = this;
-    const offset = this.film.keepStep(this.sound.deviceS());
-    figures.bytes.add(now, count.videoBytes + count.audioBytes);
-    figures.peak = Math.max(figures.peak, count.level);
-    if (count.dropped > 0 && !document.hidden) figures.gap("page", count.dropped);
-    if (count.frozenS > 0) figures.gap("frozen", 0, count.frozenS);
-    if (count.concealed > 0 && this.film.heard) figures.gap("underrun", count.concealed);
-    if (offset !== null) figures.offset.add(now, offset);
+    if (count.audioBytes > 0) this.lastAudioAt = now;
+    if (!this.transport.webrtcPlays) return;
+    const { stats } = this;
+    const offset = this.videoSink.alignAudioVideo(this.audio.deviceS());
+    stats.bytes.add(now, count.videoBytes + count.audioBytes);
+    stats.peak = Math.max(stats.peak, count.level);
+    if (count.dropped > 0 && !document.hidden) stats.gap("page", count.dropped);
+    if (count.frozenS > 0) stats.gap("frozen", 0, count.frozenS);
+    if (count.concealed > 0 && this.videoSink.audible) stats.gap("underrun", count.concealed);
+    if (offset !== null) stats.offset.add(now, offset);
     if (count.bufferedS !== null) this.bufferedS = count.bufferedS;
     this.protocol = count.protocol;
   }
 
-  /** The frame that is seen now, for saveSnapshot; null where there is none. */
-  async still() {
-    if (this.transport.plays) return this.film.still();
-    const { last, canvas } = this.picture;
+  /** The current frame, for saveSnapshot; null if there is none. */
+  async captureStill() {
+    if (this.transport.webrtcPlays) return this.videoSink.captureStill();
+    const { last, canvas } = this.canvasSink;
     return last && { stampText: last.stampText, jpeg: last.jpeg, canvas };
   }
 
-  /** What a recorder is given; it may stop the tracks. */
+  /** The stream for a recorder, which may stop the tracks. */
   recordingStream() {
-    if (this.transport.plays) return this.film.recordingStream();
-    const sound = this.sound.state === "on" ? this.sound.recorder.stream.clone().getTracks() : [];
-    return new MediaStream([...this.picture.canvas.captureStream().getTracks(), ...sound]);
+    if (this.transport.webrtcPlays) return this.videoSink.recordingStream();
+    const audio = this.audio.state === "on" ? this.audio.recorder.stream.clone().getTracks() : [];
+    return new MediaStream([...this.canvasSink.canvas.captureStream().getTracks(), ...audio]);
   }
 
-  /** [width, height] of the picture that is seen; zeros before there is one. */
-  size() {
-    const { film, picture } = this;
-    if (this.transport.plays) return [film.video.videoWidth, film.video.videoHeight];
-    return picture.last ? [picture.canvas.width, picture.canvas.height] : [0, 0];
+  /** [width, height] of the current frame; zeros before the first. */
+  frameSize() {
+    const { video } = this.videoSink;
+    if (this.transport.webrtcPlays) return [video.videoWidth, video.videoHeight];
+    const { last, canvas } = this.canvasSink;
+    return last ? [canvas.width, canvas.height] : [0, 0];
   }
 
-  /** UNIX time of the server minus performance.now() / 1000, or null where it cannot be known. */
+  /** UNIX time of the server minus performance.now() / 1000, or null if unknown. */
   clockOffset() {
     const best = this.clock.best();
     if (best) return best.offset;
-    const here = this.server && /^(localhost|127\.|\[::1\])/.test(this.server.label);
-    return here ? (Date.now() - performance.now()) / 1000 : null;
+    const sameMachine = this.server && /^(localhost|127\.|\[::1\])/.test(this.server.label);
+    return sameMachine ? (Date.now() - performance.now()) / 1000 : null;
   }
 
-  async startSound() {
+  async startAudio() {
     this.underruns = 0;
-    await this.sound.start(this.soundFormat ? this.soundFormat.rate : 0);
-    // How late packets were while the page loaded and the audio graph was built says nothing of the times to come.
+    await this.audio.start(this.audioFormat ? this.audioFormat.rate : 0);
+    // Delays measured while the page loaded and the audio graph was built are not representative.
     this.sync.reset();
-    if (this.transport.plays) this.sound.rest(true);
+    if (this.transport.webrtcPlays) this.audio.setSuspended(true);
   }
 
-  /** The sound is heard once it was started, which only a click can. */
+  /** Audio is played only after startAudio, which needs a click. */
   setVolume(volume, muted) {
-    this.sound.setVolume(volume, muted);
-    this.film.setVolume(volume, muted || this.sound.state !== "on");
+    this.audio.setVolume(volume, muted);
+    this.videoSink.setVolume(volume, muted || this.audio.state !== "on");
   }
 
   setLatency(latency) {
     this.sync.setLatency(latency);
-    this.film.setLatency(latency);
+    this.videoSink.setLatency(latency);
   }
 
-  /** Looks at what came lately and says the phase. */
-  review() {
+  /** Determines and reports the phase. */
+  update() {
     const now = performance.now() / 1000;
-    if (!document.hidden && this.transport.judge(now)) {
-      this.onnotice("tooSlow", {});
-      this.steer();
+    if (!document.hidden && this.transport.checkTooSlow(now)) {
+      this.onNotice("tooSlow", {});
+      this.applyTransport();
     }
-    this.figures.widen(this.expectedS());
-    const next = this.judge(now);
+    this.stats.setFrameInterval(this.frameIntervalS());
+    const next = this.currentPhase(now);
     this.phase = next.phase;
-    this.onphase(next);
-    // What the server says of its missing camera, and whether it has one at all.
-    const asked = this.infoAskedAt !== undefined && now - this.infoAskedAt < Viewer.ASK_INFO_S;
-    if ((next.phase === "camera" || next.phase === "lost") && !asked) {
-      this.infoAskedAt = now;
-      this.link.refreshInfo();
+    this.onPhase(next);
+    // Why there is no video, and whether the server has a camera at all.
+    const requested = this.infoRequestedAt !== undefined && now - this.infoRequestedAt < Viewer.INFO_INTERVAL_S;
+    if ((next.phase === "camera" || next.phase === "lost") && !requested) {
+      this.infoRequestedAt = now;
+      this.ws.refreshInfo();
     }
   }
 
-  /** Seconds between two pictures: as the last came, or as the camera was asked for where that is longer. */
-  expectedS() {
-    const asked = this.info && this.info.video && this.info.video.fps && this.info.video.fps.asked;
-    return Math.max(this.frameS, asked > 0 ? 1 / asked : 0);
+  /** Seconds between frames: between the last two, or as configured if that is longer. */
+  frameIntervalS() {
+    const configured = this.info && this.info.video && this.info.video.fps && this.info.video.fps.asked;
+    return Math.max(this.frameS, configured > 0 ? 1 / configured : 0);
   }
 
-  /** Whether there was a picture lately: in the last `leastS` seconds, or in five intervals where that is longer. */
-  framesCome(now, leastS) {
-    return this.lastFrameAt !== null && now - this.lastFrameAt < Math.max(leastS, 5 * this.expectedS());
+  /**
+   * True if a frame was received in the last `leastS` seconds, or five frame intervals if that is
+   * longer.
+   */
+  hasRecentFrames(now, leastS) {
+    return this.lastFrameAt !== null && now - this.lastFrameAt < Math.max(leastS, 5 * this.frameIntervalS());
   }
 
-  judge(now) {
-    const state = this.linkState;
-    const fresh = this.framesCome(now, Viewer.MISSED_S);
-    // WebRTC needs no link once it plays.
-    if (this.transport.plays && fresh && !this.lost.video) return { phase: "live" };
-    const waitsForPeer = !this.transport.linkCarries && this.webrtc.state.name !== "connected";
-    if (state.name === "connecting" || (state.name === "open" && waitsForPeer)) {
+  currentPhase(now) {
+    const state = this.wsState;
+    const fresh = this.hasRecentFrames(now, Viewer.FRAME_TIMEOUT_S);
+    // WebRTC goes on without the WebSocket.
+    if (this.transport.webrtcPlays && fresh && !this.lost.video) return { phase: "live" };
+    const awaitsWebrtc = !this.transport.wsCarriesMedia && this.webrtc.state.name !== "connected";
+    if (state.name === "connecting" || (state.name === "open" && awaitsWebrtc)) {
       return this.lastFrameAt === null ? { phase: "connecting" } : { phase: "reconnecting", until: now * 1000 };
     }
     if (state.name === "waiting") return { phase: "reconnecting", until: state.until, reason: state.reason };
@@ -406,12 +414,12 @@ class Viewer {
       return { phase: "lost", since: new Date(Date.now() - (now - this.lastFrameAt) * 1000) };
     }
     const noCamera = this.info && this.info.video === null;
-    if (noCamera && this.lastSoundAt !== null) return { phase: "sound-only" };
+    if (noCamera && this.lastAudioAt !== null) return { phase: "audio-only" };
     return { phase: "camera" };
   }
 }
 
-/** { rate, channels } of /info's audio stream, or null where it has none or does not know them yet. */
-function soundFormatOf({ audio }) {
+/** { rate, channels } of /info's audio stream, or null if it has none or they are not known yet. */
+function audioFormatOf({ audio }) {
   return audio && audio.rate > 0 && audio.channels > 0 ? { rate: audio.rate, channels: audio.channels } : null;
 }

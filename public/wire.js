@@ -1,19 +1,18 @@
 /*
- * wire.js owns: the bytes and text of /stream, read into packets. It knows no socket and draws nothing.
- *
- * A packet is one of
+ * wire.js: parses the messages of /stream, text and binary. A packet is one of
  *   { kind: "video", stamp, stampText, sequence, width, height, jpeg: Uint8Array }
  *   { kind: "audio", stamp, stampText, sequence, rate, channels, pcm: Int16Array }
  *   { kind: "event", stamp, event: { event: "gap", … } }
  *   { kind: "pong", echo, received, sent }
- * `stamp` is UNIX seconds as a number (good to 0.3 µs), `stampText` the same with six decimals, as the text format
- * shows it. `sequence` is null in text; `rate` and `channels` are 0 in text (GET /info tells them).
+ * `stamp` is UNIX time in seconds (resolution 0.3 µs), `stampText` the same with six decimals, as
+ * in the text format. In text, `sequence` is null, `rate` and `channels` are 0 (GET /info has
+ * them).
  */
 "use strict";
 
 const BINARY_HEADER_BYTES = 24;
 
-/** Reads one text message; null where it is none that we know. */
+/** Parses a text message; null if it is of no known kind. */
 function parseText(text) {
   const first = text.indexOf(":");
   switch (text.slice(0, first)) {
@@ -66,7 +65,7 @@ function parseText(text) {
   }
 }
 
-/** Reads one binary message (an ArrayBuffer); null where it is none that we know. */
+/** Parses a binary message (an ArrayBuffer); null if it is of no known kind. */
 function parseBinary(buffer) {
   if (buffer.byteLength < BINARY_HEADER_BYTES) return null;
   const view = new DataView(buffer);
@@ -104,7 +103,7 @@ function parseBinary(buffer) {
   }
 }
 
-/** UNIX seconds with six decimals, the nanoseconds cut off: the digits of the text format. */
+/** UNIX seconds with six decimals, truncated, as in the text format. */
 function stampFromNs(ns) {
   const micros = ns / 1000n;
   return `${micros / 1000000n}.${String(micros % 1000000n).padStart(6, "0")}`;
@@ -121,14 +120,17 @@ function eventPacket(stamp, json) {
   return { kind: "event", stamp, event };
 }
 
-/** Little-endian samples; copied only where the bytes do not lie on a sample's boundary. */
+/** Little-endian samples; copied only if the bytes are not aligned to a sample. */
 function samplesOf(bytes) {
   const samples = bytes.byteLength >> 1;
   if (bytes.byteOffset % 2 === 0) return new Int16Array(bytes.buffer, bytes.byteOffset, samples);
   return new Int16Array(bytes.slice(0, samples * 2).buffer);
 }
 
-/** Base64 to bytes; null where it is none. Uint8Array.fromBase64 is 20 times faster, where the browser has it. */
+/**
+ * Decodes base64; null if invalid. Uint8Array.fromBase64, where the browser has it, is 20 times
+ * faster.
+ */
 function decodeBase64(text) {
   try {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);

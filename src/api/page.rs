@@ -16,20 +16,20 @@ const SCRIPTS: [(&str, &str); 20] = scripts![
     "i18n.js",
     "wire.js",
     "clock.js",
-    "figures.js",
+    "stats.js",
     "sync.js",
     "playout.js",
-    "sound.js",
-    "picture.js",
-    "keep.js",
-    "link.js",
+    "audio_output.js",
+    "canvas_sink.js",
+    "save.js",
+    "ws_client.js",
     "webrtc.js",
-    "film.js",
+    "video_sink.js",
     "transport.js",
     "viewer.js",
-    "elements.js",
-    "card.js",
-    "panel.js",
+    "dom.js",
+    "status_view.js",
+    "stats_view.js",
     "ui.js",
 ];
 
@@ -71,7 +71,7 @@ mod tests {
                 "{left} is still in the page: is a file of public/ missing from the list?"
             );
         }
-        assert!(PAGE.contains("Click to Start Audio"));
+        assert!(PAGE.contains("Start audio"));
         assert!(
             SCRIPTS.iter().all(|(_, text)| !text.contains("</script")),
             "a script must not contain its own end tag"

@@ -471,7 +471,7 @@ fn http_state_metrics_and_page_are_served() {
         assert!(
             String::from_utf8(get(&program, path).rest())
                 .expect("text")
-                .contains("Click to Start Audio"),
+                .contains("Start audio"),
             "{path}"
         );
     }

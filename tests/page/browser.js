@@ -1,5 +1,5 @@
 /*
- * browser.js owns: the start of Debian's Chromium for a test, and the opening of the page from file://.
+ * browser.js: starts Debian's Chromium and opens the page from file://.
  */
 import { existsSync } from "node:fs";
 import { pathToFileURL, fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 
 export const PAGE_FILE = fileURLToPath(new URL("../../public/index.html", import.meta.url));
 
-/** Where Chromium is; an error that says what to install where it is missing. */
+/** Path of Chromium; throws with the package to install if it is missing. */
 export function chromiumPath() {
   const wanted = process.env.CHROMIUM;
   const found = (wanted ? [wanted] : ["/usr/bin/chromium", "/usr/bin/chromium-browser"]).find(existsSync);
@@ -17,7 +17,7 @@ export function chromiumPath() {
 
 export const launch = (extraArgs = []) => chromium.launch(options(extraArgs));
 
-/** A browser in a process of its own, which a test may kill. */
+/** A browser in a separate process, which a test may kill. */
 export const launchServer = () => chromium.launchServer(options([]));
 
 function options(extraArgs) {
@@ -42,7 +42,9 @@ export function pageUrl(port, fragment = "") {
   return `${pathToFileURL(PAGE_FILE).href}?server=127.0.0.1:${port}${fragment}`;
 }
 
-/** Waits until `check` (run in the page) answers true; an error that names `what` after `seconds`. */
+/**
+ * Waits until `check` (run in the page) returns true; after `seconds` throws with the name `what`.
+ */
 export async function until(page, what, check, argument, seconds = 20) {
   try {
     await page.waitForFunction(check, argument, { timeout: seconds * 1000, polling: 50 });

@@ -1,17 +1,17 @@
 /*
- * faults.js owns: the tests of what a person sees when something is wrong, on the fake server.
+ * faults.js: tests of what the page shows on errors, with the fake server.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname } from "node:path";
-import { FakeServer } from "./fake-server.js";
+import { FakeServer } from "./fake_server.js";
 import { pageUrl, until, untilPhase } from "./browser.js";
 import { freePort } from "./program.js";
 import { withFake, withPage } from "./session.js";
 import { test } from "./suite.js";
 
-/** Waits until what the page says under `id` matches: it is written a while after the state it tells of. */
+/** Waits until the text of `id` matches: it is updated some time after the state. */
 const untilText = (page, id, wanted) =>
   until(
     page,
@@ -19,9 +19,9 @@ const untilText = (page, id, wanted) =>
     ([name, source]) => new RegExp(source).test(document.getElementById(name).innerText),
     [id, wanted.source],
   );
-const count = (page, cause) => page.evaluate((name) => viewer.figures.gaps.get(name)?.count ?? 0, cause);
+const count = (page, cause) => page.evaluate((name) => viewer.stats.gaps.get(name)?.count ?? 0, cause);
 
-test("binary and events are asked for; a server that knows neither is read as text", async () => {
+test("the page requests binary and events; an old server falls back to text", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     assert.deepEqual(server.handshakes, ["?format=binary&events=1"]);
@@ -30,71 +30,71 @@ test("binary and events are asked for; a server that knows neither is read as te
     await untilPhase(page, "live");
     assert.equal(server.handshakes.at(-1), "");
     await page.click("#start-audio");
-    await until(page, "sound plays", () => viewer.heard !== null);
-    await untilText(page, "f-sound", /^48000 Hz, mono$/);
-    // A server that knows both is asked for both again: one refusal may have had another cause.
+    await until(page, "audio plays", () => viewer.playback !== null);
+    await untilText(page, "stat-audio", /^48000 Hz, mono$/);
+    // The query is tried again: the refusal may have had another reason.
     server.old = false;
     for (const viewer of server.viewers) viewer.terminate();
-    await until(page, "numbers and events again", () => viewer.link.ponged);
+    await until(page, "numbers and events again", () => viewer.ws.gotPong);
     assert.equal(server.handshakes.at(-1), "?format=binary&events=1");
   });
 });
 
-test("a server that is not there yet is found when it comes", async () => {
+test("the page connects when the server starts", async () => {
   const port = await freePort();
   await withPage({ port }, async (page) => {
     await untilPhase(page, "reconnecting");
-    await untilText(page, "card", new RegExp(`Nothing answers at 127.0.0.1:${port}`));
+    await untilText(page, "card", new RegExp(`127.0.0.1:${port} does not respond`));
     const server = await new FakeServer().listen(port);
     await untilPhase(page, "live");
     await server.close();
   });
 });
 
-test("a server that restarts is watched again, and the sound goes on", async () => {
+test("server restarted: video and audio resume", async () => {
   const port = await freePort();
   let server = await new FakeServer().listen(port);
   await withPage({ port }, async (page) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
-    await until(page, "sound plays", () => viewer.heard !== null);
+    await until(page, "audio plays", () => viewer.playback !== null);
     await server.close();
     await untilPhase(page, "reconnecting");
     server = await new FakeServer().listen(port);
     await untilPhase(page, "live");
-    await until(page, "sound plays again", () => viewer.heard !== null && viewer.sync.delay !== null);
+    await until(page, "audio plays again", () => viewer.playback !== null && viewer.sync.delay !== null);
   });
   await server.close();
 });
 
-test("a line that falls silent is left and tried again", async () => {
+test("a silent connection is closed and retried", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     await until(page, "pings answered", () => viewer.clock.best() !== null);
     server.mute = true;
-    await until(page, "a new connection", () => viewer.linkState.reason === "silent", null, 30);
+    await until(page, "a new connection", () => viewer.wsState.reason === "silent", null, 30);
     server.mute = false;
     await untilPhase(page, "live");
   });
 });
 
-test("a camera that goes away is said with the time, and comes back by itself", async () => {
+test("a lost camera is shown with the time; video resumes", async () => {
   await withFake({ message: "/dev/video0 is gone; waiting for it" }, async (page, server) => {
     await untilPhase(page, "live");
     server.video = false;
     server.event({ event: "source_lost", stream: "video" });
     await untilPhase(page, "lost");
-    await untilText(page, "card-title", /No picture since \d\d:\d\d:\d\d/);
+    await untilText(page, "card-title", /No video since \d\d:\d\d:\d\d/);
     await until(page, "the server's words", () => /video0 is gone/.test($("card-text").textContent));
     server.event({ event: "source_back", stream: "video" });
     server.event({ event: "gap", stream: "video", count: null, seconds: 2.5, cause: "source_away" });
     server.video = true;
     await untilPhase(page, "live");
-    await until(page, "the absence", () => /device away.*2\.5 s/s.test($("f-gaps").innerText));
+    await until(page, "the absence", () => /device disconnected.*2\.5 s/s.test($("stat-gaps").innerText));
   });
 });
 
-test("a camera that stops without a word is noticed too", async () => {
+test("video that stops without an event counts as lost", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     server.video = false;
@@ -102,51 +102,51 @@ test("a camera that stops without a word is noticed too", async () => {
   });
 });
 
-test("no camera yet, and no camera at all, are told apart", async () => {
+test("a missing camera and a server without camera are different phases", async () => {
   await withFake({ video: false }, async (page) => {
     await untilPhase(page, "camera");
   });
   await withFake({ video: false, camera: false }, async (page) => {
-    await untilPhase(page, "sound-only");
+    await untilPhase(page, "audio-only");
   });
 });
 
-test("missing frames are counted by cause, told or not", async () => {
+test("lost frames are counted by cause, with and without a gap event", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     server.skipFrames(12, "viewer_queue");
-    await until(page, "12 told", () => viewer.figures.gaps.get("viewer_queue")?.count === 12);
+    await until(page, "12 told", () => viewer.stats.gaps.get("viewer_queue")?.count === 12);
     server.skipFrames(5, null);
-    await until(page, "5 untold", () => viewer.figures.gaps.get("unknown")?.count === 5);
-    // A busy machine has causes of its own, before, between and after them.
-    await untilText(page, "f-gaps", /network too slow\s*12\b/);
-    await untilText(page, "f-gaps", /cause unknown\s*5\b/);
+    await until(page, "5 untold", () => viewer.stats.gaps.get("unknown")?.count === 5);
+    // On a busy machine there are other causes as well.
+    await untilText(page, "stat-gaps", /network too slow\s*12\b/);
+    await untilText(page, "stat-gaps", /unknown cause\s*5\b/);
     assert.equal(await count(page, "viewer_queue"), 12);
   });
 });
 
-test("a clock that is set leaves picture and sound running, and the latency true", async () => {
+test("after a clock step video and audio go on, and the latency is right", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
-    await until(page, "in step", () => viewer.sync.delay !== null);
+    await until(page, "in sync", () => viewer.sync.delay !== null);
     server.stepClock(3600);
-    await until(page, "the notice", () => /clock was set by \+3600/.test($("toast").textContent));
+    await until(page, "the notice", () => /clock was changed by \+3600/.test($("toast").textContent));
     await until(page, "the new offset", () => viewer.clockOffset() - (Date.now() - performance.now()) / 1000 > 3599);
-    await until(page, "in step again", () => viewer.sync.delay !== null && viewer.picture.due !== null);
-    const mark = await page.evaluate(() => viewer.picture.last.stamp);
-    await until(page, "frames go on", (stamp) => viewer.picture.last.stamp > stamp + 1, mark);
+    await until(page, "in sync again", () => viewer.sync.delay !== null && viewer.canvasSink.due !== null);
+    const mark = await page.evaluate(() => viewer.canvasSink.last.stamp);
+    await until(page, "frames go on", (stamp) => viewer.canvasSink.last.stamp > stamp + 1, mark);
     await until(page, "a sane latency", () => {
-      const latency = viewer.figures.latency.quantile(performance.now() / 1000, 0.5);
+      const latency = viewer.stats.latency.quantile(performance.now() / 1000, 0.5);
       return latency > 0 && latency < 3;
     });
   });
 });
 
-test("a token is asked for, refused when wrong, and never kept where others read it", async () => {
+test("the page asks for a token, refuses a wrong one and does not store it for others", async () => {
   await withFake({ token: "s3cret" }, async (page) => {
     await untilPhase(page, "refused");
-    await untilText(page, "card", /asks for a token/);
+    await untilText(page, "card", /requires a token/);
     await page.fill("#token", "wrong");
     await page.press("#token", "Enter");
     await until(page, "the refusal", () => /not accepted/.test($("card").innerText));
@@ -160,7 +160,7 @@ test("a token is asked for, refused when wrong, and never kept where others read
   });
 });
 
-test("a token in the page's address works and leaves the address at once", async () => {
+test("a token in the page's address is used and removed from the address", async () => {
   for (const fragment of ["#token=s3cret", "&token=s3cret"]) {
     await withFake(
       { token: "s3cret" },
@@ -175,10 +175,10 @@ test("a token in the page's address works and leaves the address at once", async
   }
 });
 
-test("a token goes to the server it was given for, and to no other", async () => {
+test("a token is sent only to the server it was entered for", async () => {
   const other = await new FakeServer().listen();
   const guarded = await new FakeServer({ token: "theirs" }).listen();
-  const goTo = async (page, { port }, token) => {
+  const connectTo = async (page, { port }, token) => {
     await page.click("#open-settings");
     await page.fill("#server", `127.0.0.1:${port}`);
     if (token !== undefined) await page.fill("#settings-token", token);
@@ -187,25 +187,25 @@ test("a token goes to the server it was given for, and to no other", async () =>
   const liveOn = async (page, { port }) => {
     const wanted = `127.0.0.1:${port}`;
     const live = (label) => viewer.server.label === label && viewer.lastFrameAt !== null && viewer.phase === "live";
-    await until(page, `the picture of ${wanted}`, live, wanted);
+    await until(page, `video from ${wanted}`, live, wanted);
   };
   try {
     await withFake(
       { token: "s3cret" },
       async (page, server) => {
         await liveOn(page, server);
-        await goTo(page, other);
+        await connectTo(page, other);
         await liveOn(page, other);
         assert.deepEqual(other.handshakes, ["?format=binary&events=1"]);
-        await goTo(page, guarded, "theirs");
+        await connectTo(page, guarded, "theirs");
         await liveOn(page, guarded);
-        // Not touched, it still holds.
+        // Unchanged, the token stays valid.
         await page.click("#open-settings");
         await page.click("#settings-form button[type=submit]");
         await liveOn(page, guarded);
-        await goTo(page, guarded, "");
+        await connectTo(page, guarded, "");
         await untilPhase(page, "refused");
-        await goTo(page, { port: `${guarded.port}/?token=theirs` });
+        await connectTo(page, { port: `${guarded.port}/?token=theirs` });
         await liveOn(page, guarded);
       },
       { fragment: "#token=s3cret" },
@@ -216,7 +216,7 @@ test("a token goes to the server it was given for, and to no other", async () =>
   }
 });
 
-test("the settings name the server so that Connect leads to it again", async () => {
+test("the server address in the settings leads to the same server", async () => {
   for (const [server, named] of [["https://127.0.0.1:9", "https://127.0.0.1:9/"], ["127.0.0.1:9", "127.0.0.1:9"]]) {
     const url = pageUrl(0).replace(/server=.*/, `server=${server}`);
     await withPage({ url }, async (page) => {
@@ -229,7 +229,7 @@ test("the settings name the server so that Connect leads to it again", async () 
   }
 });
 
-test("a refused origin and a full server say so", async () => {
+test("a refused origin and a full server are shown", async () => {
   await withFake({ status: 403 }, async (page, server) => {
     await untilPhase(page, "refused");
     await untilText(page, "card", /does not allow this page/);
@@ -239,23 +239,23 @@ test("a refused origin and a full server say so", async () => {
   });
   await withFake({ status: 503 }, async (page, server) => {
     await untilPhase(page, "reconnecting");
-    await until(page, "the reason", () => /no more viewers/.test($("card").innerText));
+    await until(page, "the reason", () => /is full/.test($("card").innerText));
     server.status = 0;
     await untilPhase(page, "live");
   });
 });
 
-test("an undecodable picture is counted and the next one shown", async () => {
+test("an undecodable frame is counted and the next one is shown", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
-    // Again and again: on a busy machine one may give way to its successor, undecoded.
+    // Repeatedly: on a busy machine a frame may be dropped before it is decoded.
     const sender = setInterval(() => {
       const header = server.header("v", Date.now() / 1000);
-      server.send(header, Buffer.from("no picture"), () => "");
+      server.send(header, Buffer.from("no JPEG"), () => "");
     }, 100);
-    await until(page, "the count", () => viewer.figures.gaps.get("undecodable")?.count >= 1).finally(() => clearInterval(sender));
-    const stamp = await page.evaluate(() => viewer.picture.last.stamp);
-    await until(page, "the next", (before) => viewer.picture.last.stamp > before, stamp);
+    await until(page, "the count", () => viewer.stats.gaps.get("undecodable")?.count >= 1).finally(() => clearInterval(sender));
+    const stamp = await page.evaluate(() => viewer.canvasSink.last.stamp);
+    await until(page, "the next", (before) => viewer.canvasSink.last.stamp > before, stamp);
   });
 });
 
@@ -264,13 +264,13 @@ test("a burst of frames leaves no backlog", async () => {
     await untilPhase(page, "live");
     for (let i = 0; i < 300; i++) server.sendVideo(Date.now() / 1000 - 3 + i / 100);
     const newest = Date.now() / 1000 - 0.1;
-    await until(page, "the newest", (stamp) => viewer.picture.last.stamp > stamp, newest);
-    // The burst's last frames may still wait for their moment: what counts is that none of 300 stays.
-    await until(page, "the end of the burst", () => viewer.picture.waiting.length + viewer.picture.ready.length <= 4);
+    await until(page, "the newest", (stamp) => viewer.canvasSink.last.stamp > stamp, newest);
+    // The last frames of the burst may still be queued.
+    await until(page, "the end of the burst", () => viewer.canvasSink.waiting.length + viewer.canvasSink.ready.length <= 4);
   });
 });
 
-/** Serves public/, under /cam/ as well, with these headers; calls body(port). */
+/** Serves public/ at / and /cam/ with these headers; calls body(port). */
 async function withServedPage(headers, body) {
   const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
   const files = createServer((request, response) => {
@@ -291,7 +291,7 @@ async function withServedPage(headers, body) {
   }
 }
 
-test("at a plain http address in the network, sound plays without a worklet", async () => {
+test("over plain http in a network, audio plays without a worklet", async () => {
   const server = await new FakeServer({ channels: 2 }).listen();
   try {
     await withServedPage({}, async (port) => {
@@ -299,7 +299,7 @@ test("at a plain http address in the network, sound plays without a worklet", as
         await untilPhase(page, "live");
         assert.equal(await page.evaluate(() => isSecureContext), false);
         await page.click("#start-audio");
-        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+        await until(page, "in sync", () => viewer.audio.playout !== null && viewer.sync.delay !== null);
         await until(page, "the beep at the loudspeaker", () => {
           globalThis.ear ??= (() => {
             const ear = globalThis.toLoudspeaker.context.createAnalyser();
@@ -317,8 +317,8 @@ test("at a plain http address in the network, sound plays without a worklet", as
   }
 });
 
-test("served over http under a strict policy, the page works, sound included", async () => {
-  // What a careful server would send with the page: no inline script or style, no data: or blob: script.
+test("the page works under a strict Content-Security-Policy, including audio", async () => {
+  // As a careful server would send: no inline script or style, no data: or blob: script.
   const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src *";
   const server = await new FakeServer().listen();
   try {
@@ -326,7 +326,7 @@ test("served over http under a strict policy, the page works, sound included", a
       await withPage({ url: `http://127.0.0.1:${port}/?server=127.0.0.1:${server.port}` }, async (page) => {
         await untilPhase(page, "live");
         await page.click("#start-audio");
-        await until(page, "in step", () => viewer.sound.playout !== null && viewer.sync.delay !== null);
+        await until(page, "in sync", () => viewer.audio.playout !== null && viewer.sync.delay !== null);
       });
     });
   } finally {
@@ -334,7 +334,7 @@ test("served over http under a strict policy, the page works, sound included", a
   }
 });
 
-test("the token of the server that served the page is not for one chosen at an earlier visit", async () => {
+test("a token in a served page's address is for that server only", async () => {
   const chosen = await new FakeServer().listen();
   const settings = { server: `127.0.0.1:${chosen.port}` };
   try {

@@ -1,15 +1,15 @@
 /*
- * features.js owns: the tests of what a person can do with the page: save, record, choose, press keys.
+ * features.js: tests of the controls: saving, recording, settings, keys.
  */
 import assert from "node:assert/strict";
 import { until, untilPhase } from "./browser.js";
-import { decode, download } from "./saved.js";
+import { decode, download } from "./downloads.js";
 import { withFake } from "./session.js";
 import { test } from "./suite.js";
 
 const setting = (page, name) => page.evaluate((key) => settings.get(key), name);
 
-test("a picture with its stamp does not have the page laid out", async () => {
+test("a new frame and its timestamp cause no layout", async () => {
   await withFake(
     {},
     async (page, server, context) => {
@@ -22,25 +22,25 @@ test("a picture with its stamp does not have the page laid out", async () => {
       };
       const count = () => {
         globalThis.shown = 0;
-        const show = viewer.onframe;
-        viewer.onframe = (frame) => {
+        const show = viewer.onFrame;
+        viewer.onFrame = (frame) => {
           globalThis.shown++;
           show(frame);
         };
       };
       await page.evaluate(count);
-      await until(page, "the first pictures", () => globalThis.shown > 10 && !$("stamp").hidden);
+      await until(page, "the first frames", () => globalThis.shown > 10 && !$("stamp").hidden);
       const [before, shownBefore] = [await layouts(), await page.evaluate(() => globalThis.shown)];
-      await until(page, "40 more pictures", (shown) => globalThis.shown > shown + 40, shownBefore);
+      await until(page, "40 more frames", (shown) => globalThis.shown > shown + 40, shownBefore);
       const laidOut = (await layouts()) - before;
-      // The figures' own timers have it laid out now and then.
-      assert.ok(laidOut < 20, `${laidOut} times for 40 pictures`);
+      // Level meter and statistics cause some layouts.
+      assert.ok(laidOut < 20, `${laidOut} times for 40 frames`);
     },
-    { settings: { figures: false } },
+    { settings: { stats: false } },
   );
 });
 
-test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", async () => {
+test("a snapshot is the camera's JPEG, named by its stamp, or a PNG", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.evaluate(() => {
@@ -62,12 +62,12 @@ test("a snapshot is the camera's very bytes, named by its stamp; or a PNG", asyn
   });
 });
 
-test("a recording has picture and sound, also for who has not started the sound", async () => {
+test("a recording has video and audio even if audio was not started", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.click("#record");
-    await until(page, "two seconds", () => viewer.recording && viewer.recording.seconds() > 2 && viewer.heard !== null);
-    assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+    await until(page, "two seconds", () => viewer.recording && viewer.recording.seconds() > 2 && viewer.playback !== null);
+    assert.equal(await page.evaluate(() => viewer.audio.muted), true);
     const { name, bytes } = await download(page, () => page.click("#record"));
     assert.match(name, /^stampcast-\d+\.\d{6}\.(webm|mp4)$/);
     const heard = await decode(page, bytes);
@@ -77,7 +77,7 @@ test("a recording has picture and sound, also for who has not started the sound"
   });
 });
 
-test("two clicks on Record at once start one recorder, which ends", async () => {
+test("two clicks on Record start one recorder", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.evaluate(() => {
@@ -97,29 +97,29 @@ test("two clicks on Record at once start one recorder, which ends", async () => 
   });
 });
 
-test("the button that starts the sound is heard, also after an earlier mute or recording", async () => {
+test("starting audio unmutes, also after an earlier mute or recording", async () => {
   const startIsHeard = async (page) => {
     await page.reload();
     await untilPhase(page, "live");
     await page.click("#start-audio");
-    await until(page, "sound on", () => viewer.sound.state === "on");
-    assert.equal(await page.evaluate(() => viewer.hears()), true);
+    await until(page, "audio on", () => viewer.audio.state === "on");
+    assert.equal(await page.evaluate(() => viewer.isAudible()), true);
     assert.equal(await page.getAttribute("#mute", "aria-label"), "Mute (M)");
   };
   await withFake({}, async (page) => {
     await startIsHeard(page);
     await page.keyboard.press("m");
-    await until(page, "muted", () => viewer.sound.muted);
+    await until(page, "muted", () => viewer.audio.muted);
     await startIsHeard(page);
     await page.reload();
     await untilPhase(page, "live");
     await page.click("#record");
-    await until(page, "a silent recording", () => viewer.recording !== null && viewer.sound.muted);
+    await until(page, "a silent recording", () => viewer.recording !== null && viewer.audio.muted);
     await startIsHeard(page);
   });
 });
 
-test("a server without sound offers none to start; its stamps are there for programs to read", async () => {
+test("without audio there is no start button; stamps are readable by programs", async () => {
   await withFake({ audio: false }, async (page) => {
     await untilPhase(page, "live");
     await until(page, "no button", () => $("start-audio").hidden);
@@ -132,14 +132,14 @@ test("a server without sound offers none to start; its stamps are there for prog
   });
 });
 
-test("a volume of 0 is shown as muted, and is heard again by who asks for the sound, also at the next visit", async () => {
-  const silent = (page) => page.evaluate(() => [$("mute").ariaLabel, viewer.hears(), viewer.sound.volume]);
+test("a volume of 0 counts as muted, and starting audio or unmuting raises it", async () => {
+  const silent = (page) => page.evaluate(() => [$("mute").ariaLabel, viewer.isAudible(), viewer.audio.volume]);
   await withFake(
     {},
     async (page) => {
       await untilPhase(page, "live");
       await page.click("#start-audio");
-      await until(page, "sound on", () => viewer.sound.state === "on");
+      await until(page, "audio on", () => viewer.audio.state === "on");
       assert.deepEqual(await silent(page), ["Mute (M)", true, 0.5]);
       await page.focus("#volume");
       await page.keyboard.press("Home");
@@ -151,38 +151,38 @@ test("a volume of 0 is shown as muted, and is heard again by who asks for the so
   );
 });
 
-test("arrow keys scroll the figures, and making it quieter does not unmute", async () => {
+test("arrow keys scroll the statistics; turning the volume down does not unmute", async () => {
   await withFake(
     {},
     async (page) => {
       await untilPhase(page, "live");
       await page.keyboard.press("m");
-      await until(page, "sound on", () => viewer.sound.state === "on");
+      await until(page, "audio on", () => viewer.audio.state === "on");
       await page.keyboard.press("m");
-      await page.focus("#figures");
+      await page.focus("#stats");
       await page.keyboard.press("ArrowDown");
-      await until(page, "the figures scrolled", () => $("figures").scrollTop > 0);
+      await until(page, "the statistics scrolled", () => $("stats").scrollTop > 0);
       await page.keyboard.press("ArrowUp");
       assert.equal(await setting(page, "volume"), 1);
-      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      assert.equal(await page.evaluate(() => viewer.audio.muted), true);
       await page.keyboard.press("i");
       await page.keyboard.press("ArrowDown");
       assert.equal(await setting(page, "volume"), 0.95);
-      assert.equal(await page.evaluate(() => viewer.sound.muted), true);
+      assert.equal(await page.evaluate(() => viewer.audio.muted), true);
       await page.keyboard.press("ArrowUp");
-      assert.equal(await page.evaluate(() => viewer.sound.muted), false);
+      assert.equal(await page.evaluate(() => viewer.audio.muted), false);
     },
     { viewport: { width: 1280, height: 400 } },
   );
 });
 
-test("mute and record say their state once: by a name that changes, not also as pressed", async () => {
+test("mute and record announce their state by name only, not also by aria-pressed", async () => {
   const names = (page) =>
     page.evaluate(() => ["mute", "record"].map((id) => [$(id).ariaLabel, $(id).hasAttribute("aria-pressed")]));
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
-    await until(page, "sound on", () => viewer.sound.state === "on");
+    await until(page, "audio on", () => viewer.audio.state === "on");
     assert.deepEqual(await names(page), [["Mute (M)", false], ["Start recording (R)", false]]);
     await page.keyboard.press("m");
     await page.keyboard.press("r");
@@ -191,21 +191,21 @@ test("mute and record say their state once: by a name that changes, not also as 
   });
 });
 
-test("with the sound on, frames wait for it; muted, the newest is shown at once", async () => {
+test("with audio on, frames are paced by it; muted, the newest is shown at once", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
-    assert.equal(await page.evaluate(() => viewer.picture.due), null);
+    assert.equal(await page.evaluate(() => viewer.canvasSink.due), null);
     await page.click("#start-audio");
-    await until(page, "the sound leads", () => viewer.picture.due !== null);
+    await until(page, "audio paces frames", () => viewer.canvasSink.due !== null);
     await page.keyboard.press("m");
-    await until(page, "newest at once", () => viewer.picture.due === null);
+    await until(page, "newest at once", () => viewer.canvasSink.due === null);
     assert.equal(await page.getAttribute("#mute", "aria-label"), "Unmute (M)");
     await page.keyboard.press("m");
-    await until(page, "the sound leads again", () => viewer.picture.due !== null);
+    await until(page, "audio paces frames again", () => viewer.canvasSink.due !== null);
   });
 });
 
-test("smooth waits longer than lowest", async () => {
+test("smooth has a longer delay than lowest", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
@@ -219,13 +219,13 @@ test("smooth waits longer than lowest", async () => {
   });
 });
 
-test("after a hiccup of the browser the delay comes back down", async () => {
+test("after a stall of the browser the delay decreases again", async () => {
   await withFake(
     {},
     async (page) => {
       await untilPhase(page, "live");
       await page.click("#start-audio");
-      await until(page, "in step", () => viewer.picture.due !== null);
+      await until(page, "in sync", () => viewer.canvasSink.due !== null);
       await page.evaluate(() => {
         const end = performance.now() + 1500;
         while (performance.now() < end);
@@ -237,15 +237,15 @@ test("after a hiccup of the browser the delay comes back down", async () => {
   );
 });
 
-test("keys do what the list says, and nothing while one types", async () => {
+test("keyboard shortcuts work, except while typing", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     await page.keyboard.press("i");
-    assert.equal(await page.isVisible("#figures"), false);
+    assert.equal(await page.isVisible("#stats"), false);
     await page.keyboard.press("i");
-    assert.equal(await page.isVisible("#figures"), true);
+    assert.equal(await page.isVisible("#stats"), true);
     await page.keyboard.press("m");
-    await until(page, "sound on", () => viewer.sound.state === "on");
+    await until(page, "audio on", () => viewer.audio.state === "on");
     await page.keyboard.press("ArrowDown");
     assert.equal(await setting(page, "volume"), 0.95);
     await page.keyboard.press("f");
@@ -255,16 +255,16 @@ test("keys do what the list says, and nothing while one types", async () => {
     await page.keyboard.press("Shift+?");
     assert.equal(await page.isVisible("#help"), true);
     await page.keyboard.press("i");
-    assert.equal(await page.isVisible("#figures"), true);
+    assert.equal(await page.isVisible("#stats"), true);
     await page.keyboard.press("Escape");
     await page.click("#open-server");
     await page.keyboard.type("mifs");
-    assert.equal(await page.isVisible("#figures"), true);
-    assert.equal(await page.evaluate(() => viewer.sound.muted), false);
+    assert.equal(await page.isVisible("#stats"), true);
+    assert.equal(await page.evaluate(() => viewer.audio.muted), false);
   });
 });
 
-test("choices and server are remembered", async () => {
+test("settings and server are stored", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
     await page.click("#open-settings");
@@ -288,7 +288,7 @@ test("choices and server are remembered", async () => {
   });
 });
 
-test("damaged or foreign settings are passed over", async () => {
+test("invalid stored settings are ignored", async () => {
   const settings = { latency: "warp", volume: 7, theme: "light", muted: "yes", server: 5 };
   await withFake(
     {},

@@ -1,13 +1,13 @@
 /*
- * measure.mjs: what the page achieves, in figures. `node measure.mjs [--fake] [--seconds 60] [--latency lowest]
- * [--skew-ppm 0] [--check]`. With --fake the sound card may be skewed; else the real program's test camera is watched,
- * by WebSocket and by WebRTC.
- * With --check a figure beyond its target makes the exit code 1: for a machine that does nothing else.
+ * measure.mjs: measures latency, A/V offset and CPU of the page. `node measure.mjs [--fake]
+ * [--seconds 60] [--latency lowest] [--skew-ppm 0] [--check]`. With --fake the sound card may have
+ * a clock error; else it uses the real program's test camera, by WebSocket and by WebRTC. With
+ * --check a missed target gives exit code 1: for an idle machine.
  */
 import { parseArgs } from "node:util";
 import { launch, pageUrl, untilPhase } from "./browser.js";
-import { FakeServer } from "./fake-server.js";
-import { beginMeasuring, offsets, quantile, tapAudio } from "./measuring.js";
+import { FakeServer } from "./fake_server.js";
+import { beginMeasuring, offsets, quantile, tapAudio } from "./measurement.js";
 import { Program, freePort } from "./program.js";
 
 const { values } = parseArgs({
@@ -27,7 +27,7 @@ const flash = values.fake ? { x: 580 / 640, y: 420 / 480 } : { x: 0.5, y: 0.375 
 const browser = await launch();
 let missed = 0;
 
-async function open({ port, transport, sound }) {
+async function open({ port, transport, audio }) {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
   await page.addInitScript(tapAudio);
   await page.addInitScript((settings) => {
@@ -35,18 +35,18 @@ async function open({ port, transport, sound }) {
   }, { latency: values.latency, transport });
   await page.goto(pageUrl(port));
   await untilPhase(page, "live");
-  if (sound) {
+  if (audio) {
     await page.click("#start-audio");
-    await page.waitForFunction(() => viewer.sound.state === "on");
+    await page.waitForFunction(() => viewer.audio.state === "on");
   }
   await page.waitForTimeout(8000);
   return page;
 }
 
-/** Share of the main thread's time spent in tasks, per cent. */
+/** Share of the main thread's time spent in tasks, percent. */
 async function busy(page, duration) {
   const devtools = await page.context().newCDPSession(page);
-  // The thread's own CPU time: on a busy machine the wall clock would count the others' work too.
+  // The thread's CPU time: on a busy machine wall-clock time would include other processes.
   await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
   const read = async () => {
     const { metrics } = await devtools.send("Performance.getMetrics");
@@ -59,12 +59,12 @@ async function busy(page, duration) {
   return { tasks: share("TaskDuration"), scripts: share("ScriptDuration"), layout: share("LayoutDuration") };
 }
 
-/** Picture by WebRTC, 640x480 at 30 fps, nobody listening: latency read from the time code. */
+/** WebRTC, 640x480 at 30 fps, audio off: latency from the time code. */
 async function measureWebrtc() {
   const program = await new Program(await freePort(), ["--fps", "30", "--webrtc-port", "0"]).ready();
   try {
-    const page = await open({ port: program.port, transport: "webrtc", sound: false });
-    if (!(await page.evaluate(() => viewer.transport.plays))) throw new Error("WebRTC does not play");
+    const page = await open({ port: program.port, transport: "webrtc", audio: false });
+    if (!(await page.evaluate(() => viewer.transport.webrtcPlays))) throw new Error("WebRTC does not play");
     const share = await busy(page, 15);
     row("main thread busy, WebRTC at 30 fps, %", percent(share), share.tasks);
     await page.evaluate(beginMeasuring, { flash, code: true });
@@ -72,14 +72,14 @@ async function measureWebrtc() {
     const latencies = (await page.evaluate(() => globalThis.notes.latencies)).map((s) => s * 1000);
     row("capture to screen, WebRTC, ms p50/p95/p99", spread(latencies), quantile(latencies, 0.5), 60);
     row("frames seen of those captured, %", ((100 * latencies.length) / (30 * seconds)).toFixed(1));
-    row("the page's own figure, WebRTC", await page.evaluate(() => $("f-latency").textContent));
+    row("the page's own latency, WebRTC", await page.evaluate(() => $("stat-latency").textContent));
     await page.close();
   } finally {
     await program.stop();
   }
 }
 
-/** Prints a figure; `value` is compared with `limit` where there is one. */
+/** Prints a result; `value` is compared with `limit` if given. */
 function row(name, text, value, limit) {
   const target = limit === undefined ? "" : `<= ${limit}`;
   const miss = limit !== undefined && !(value <= limit);
@@ -91,9 +91,9 @@ const percent = ({ tasks, scripts, layout }) =>
   `${tasks.toFixed(1)} (scripts ${scripts.toFixed(1)}, layout ${layout.toFixed(1)})`;
 
 try {
-  for (const sound of values.fake ? [true] : [false, true]) {
-    const page = await open({ port: server.port, transport: "websocket", sound });
-    const name = sound ? "sound on" : "sound off";
+  for (const audio of values.fake ? [true] : [false, true]) {
+    const page = await open({ port: server.port, transport: "websocket", audio });
+    const name = audio ? "audio on" : "audio off";
     const share = await busy(page, 15);
     row(`main thread busy, ${name}, %`, percent(share), share.tasks, 5);
     await page.evaluate(beginMeasuring, { flash, code: !values.fake });
@@ -101,10 +101,10 @@ try {
     const notes = await page.evaluate(() => globalThis.notes);
     if (!values.fake) {
       const latencies = notes.latencies.map((s) => s * 1000);
-      const limit = sound && values.latency !== "lowest" ? undefined : 80;
+      const limit = audio && values.latency !== "lowest" ? undefined : 80;
       row(`capture to screen, ${name}, ms p50/p95/p99`, spread(latencies), quantile(latencies, 0.5), limit);
     }
-    if (sound) {
+    if (audio) {
       const found = offsets(notes);
       const half = found.length >> 1;
       const sizes = found.map(Math.abs);
@@ -115,7 +115,7 @@ try {
       row("flashes, beeps, pairs", `${notes.flashes.length}, ${notes.beeps.length}, ${found.length}`);
       row("underruns", await page.evaluate(() => viewer.underruns));
     }
-    row(`the page's own figure, ${name}`, await page.evaluate(() => $("f-latency").textContent));
+    row(`the page's own latency, ${name}`, await page.evaluate(() => $("stat-latency").textContent));
     await page.close();
   }
   if (!values.fake) await measureWebrtc();

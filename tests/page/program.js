@@ -1,5 +1,5 @@
 /*
- * program.js owns: the real stampcast, started and stopped for a test.
+ * program.js: starts and stops the real stampcast for a test.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The binary: STAMPCAST, or what cargo built last; an error that says what to do where there is none. */
+/** Path of the binary: STAMPCAST, or the one in target/; throws with advice if there is none. */
 export function programPath() {
   const given = process.env.STAMPCAST;
   if (given) {
@@ -20,7 +20,7 @@ export function programPath() {
   return found;
 }
 
-/** A port that is free now, for a server that must come back on the same one. */
+/** A free port, for a server that must restart on the same one. */
 export async function freePort() {
   const server = createServer();
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -43,7 +43,7 @@ export class Program {
     this.ended = new Promise((done) => this.child.on("exit", done));
   }
 
-  /** Waits until the server answers. */
+  /** Waits until the server responds. */
   async ready(seconds = 20) {
     const deadline = Date.now() + seconds * 1000;
     while (Date.now() < deadline) {

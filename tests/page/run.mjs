@@ -1,6 +1,7 @@
 /*
- * run.mjs: all tests of the page. `node run.mjs [PART OF A NAME]`. Needs Chromium, and the built stampcast (or
- * STAMPCAST=path); says so and fails where one is missing. The last line is "N passed, N failed".
+ * run.mjs: all tests of the page. `node run.mjs [PART OF A NAME]`. Needs Chromium, and the built
+ * stampcast (or STAMPCAST=path); fails with a message if one is missing. The last line is "N
+ * passed, N failed".
  */
 import { chromiumPath } from "./browser.js";
 import { programPath } from "./program.js";
@@ -18,8 +19,8 @@ try {
 await import("./unit.js");
 await import("./faults.js");
 await import("./features.js");
-await import("./look.js");
-await import("./real.js");
+await import("./appearance.js");
+await import("./end_to_end.js");
 await import("./whep.js");
 await import("./webrtc.js");
 const passed = await runAll(process.argv[2]);

@@ -1,11 +1,11 @@
 /*
- * session.js owns: one browser for all tests, and for each test a fresh profile with the page open, its script errors
- * counted as failures.
+ * session.js: one browser for all tests; each test opens the page in a new profile. Script errors
+ * in the page are failures.
  */
 import assert from "node:assert/strict";
-import { FakeServer } from "./fake-server.js";
+import { FakeServer } from "./fake_server.js";
 import { launch, pageUrl } from "./browser.js";
-import { tapAudio } from "./measuring.js";
+import { tapAudio } from "./measurement.js";
 
 let browser = null;
 
@@ -15,8 +15,8 @@ export async function closeBrowser() {
 }
 
 /**
- * Opens the page and calls body(page, context). Options: `url`, or `port` and `fragment`; `settings` remembered from
- * an earlier visit; the rest is Playwright's context options.
+ * Opens the page and calls body(page, context). Options: `url`, or `port` and `fragment`; stored
+ * `settings`; the rest are Playwright's context options.
  */
 export async function withPage({ url, port, fragment, settings, ...options }, body) {
   browser ??= await launch(["--host-resolver-rules=MAP lan.test 127.0.0.1", "--autoplay-policy=user-gesture-required"]);
@@ -39,7 +39,7 @@ export async function withPage({ url, port, fragment, settings, ...options }, bo
   }
 }
 
-/** A fake server and the page on it. */
+/** Starts a fake server and opens the page on it. */
 export async function withFake(options, body, pageOptions = {}) {
   const server = await new FakeServer(options).listen();
   try {

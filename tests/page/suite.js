@@ -1,14 +1,17 @@
 /*
- * suite.js owns: the list of tests, their running one after another, and the closing line.
+ * suite.js: the list of tests; runs them one after another and prints the summary.
  */
 const tests = [];
 
-/** Adds a test; its name states the behaviour. `seconds` is after how long it counts as hung. */
+/** Adds a test; its name states the behaviour. `seconds` is its time limit. */
 export function test(name, body, seconds = 90) {
   tests.push({ name, body, seconds });
 }
 
-/** Runs all whose name contains `filter`; prints a line for each and "N passed, N failed"; answers whether all passed. */
+/**
+ * Runs all whose name contains `filter`; prints a line for each and "N passed, N failed"; returns
+ * whether all passed.
+ */
 export async function runAll(filter = "") {
   const chosen = tests.filter(({ name }) => name.includes(filter));
   let failed = 0;

@@ -1,6 +1,6 @@
 /*
- * unit.js owns: the tests of the page's parts that need no browser: addresses, packets, the clock's offset, the jitter
- * buffer and its control, the choice between WebSocket and WebRTC.
+ * unit.js: tests without a browser: addresses, packets, clock offset, jitter buffer and its
+ * control, choice of transport.
  */
 import assert from "node:assert/strict";
 import { load } from "./load.js";
@@ -12,14 +12,14 @@ const { parseServer, defaultServer, readPageAddress } = load(
 );
 const { parseText, parseBinary, stampFromNs } = load(["wire.js"], ["parseText", "parseBinary", "stampFromNs"]);
 const { ServerClock } = load(["clock.js"], ["ServerClock"]);
-const { Figures } = load(["figures.js"], ["Figures"]);
+const { Stats } = load(["stats.js"], ["Stats"]);
 const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
 
 /* Addresses */
 
-test("an address is understood as a person types it", () => {
+test("addresses are parsed as users type them", () => {
   const cases = [
     ["pi.local", "ws://pi.local:8080/stream"],
     ["192.168.1.5:9000", "ws://192.168.1.5:9000/stream"],
@@ -39,14 +39,14 @@ test("an address is understood as a person types it", () => {
   }
 });
 
-test("a page that came by http talks to where it came from, behind its prefix", () => {
+test("a page loaded by http uses its own server and path prefix", () => {
   assert.equal(defaultServer("file:///home/me/public/index.html").stream, "ws://localhost:8080/stream");
   assert.equal(defaultServer("http://pi:8080/").stream, "ws://pi:8080/stream");
   assert.equal(defaultServer("https://home.example/webcam/index.html").stream, "wss://home.example/webcam/stream");
   assert.equal(defaultServer("https://home.example/webcam/").info, "https://home.example/webcam/info");
 });
 
-test("a token is taken out of the page's address", () => {
+test("a token is removed from the page's address", () => {
   const cases = [
     "file:///p/index.html?server=pi:8080&token=secret",
     "file:///p/index.html?server=pi:8080#token=secret",
@@ -67,7 +67,7 @@ test("a token is taken out of the page's address", () => {
 
 /* Packets */
 
-test("text and binary packets of the same capture read alike", () => {
+test("text and binary packets of the same frame parse alike", () => {
   const jpeg = Buffer.from([0xff, 0xd8, 1, 2, 3, 0xff, 0xd9]);
   const text = parseText(`video:1760000000.123456:640:480:${jpeg.toString("base64")}`);
   const header = Buffer.alloc(24);
@@ -89,7 +89,7 @@ test("text and binary packets of the same capture read alike", () => {
   assert.equal(text.sequence, null);
 });
 
-test("sound packets carry their samples, and in binary their rate", () => {
+test("audio packets have their samples, in binary also their rate", () => {
   const pcm = Buffer.from(Int16Array.of(1, -2, 32767, -32768).buffer);
   assert.deepEqual([...parseText(`audio:1.000000:${pcm.toString("base64")}`).pcm], [1, -2, 32767, -32768]);
   const header = Buffer.alloc(24);
@@ -108,7 +108,7 @@ test("a longer binary header of a later version is skipped over", () => {
   assert.deepEqual([...parseBinary(arrayBuffer(Buffer.concat([header, Buffer.from([9])]))).jpeg], [9]);
 });
 
-test("events and pongs are read", () => {
+test("events and pongs are parsed", () => {
   const { event, stamp } = parseText('event:5.500000:{"event":"gap","stream":"video","count":3,"cause":"ring"}');
   assert.equal(stamp, 5.5);
   assert.deepEqual({ ...event }, { event: "gap", stream: "video", count: 3, cause: "ring" });
@@ -116,7 +116,7 @@ test("events and pongs are read", () => {
   assert.deepEqual([pong.echo, pong.received, pong.sent], ["12", 100.000001, 100.000003]);
 });
 
-test("what is no packet is nothing, not an error", () => {
+test("invalid packets parse to null", () => {
   for (const text of ["", ":", "video", "video:", "video:1:2", "audio:", "event:1:{", "event:1:3", "pong:1", "x:1:2"]) {
     assert.equal(parseText(text), null, text);
   }
@@ -125,7 +125,7 @@ test("what is no packet is nothing, not an error", () => {
   }
 });
 
-test("a stamp's nanoseconds are cut off, not rounded", () => {
+test("stamps are truncated, not rounded", () => {
   assert.equal(stampFromNs(1760000000999999999n), "1760000000.999999");
   assert.equal(stampFromNs(1000000005000n), "1000.000005");
 });
@@ -136,7 +136,7 @@ function arrayBuffer(buffer) {
 
 /* Clock */
 
-test("the clock's offset is that of the fastest exchange", () => {
+test("the clock offset is that of the shortest round trip", () => {
   const clock = new ServerClock();
   const exchange = (local, there, back) => {
     const echo = clock.ping(local).slice(5);
@@ -151,7 +151,7 @@ test("the clock's offset is that of the fastest exchange", () => {
   assert.ok(Math.abs(roundTrip - 0.004) < 1e-9, String(roundTrip));
 });
 
-test("pongs never asked for, or from the future, teach nothing", () => {
+test("unexpected and impossible pongs are ignored", () => {
   const clock = new ServerClock();
   clock.pong({ echo: "99", received: 1, sent: 1 }, 5);
   const echo = clock.ping(10).slice(5);
@@ -161,31 +161,31 @@ test("pongs never asked for, or from the future, teach nothing", () => {
 
 /* Losses */
 
-test("a jump of the sequence is a loss, unless a gap event told of it", () => {
-  const figures = new Figures();
-  assert.equal(figures.follow("video", 5, 0), 0);
-  assert.equal(figures.follow("video", 6, 0), 0);
-  assert.equal(figures.follow("video", 10, 0), 3);
-  assert.equal(figures.follow("video", 15, 4), 0);
-  assert.equal(figures.follow("video", 2, 0), 0);
-  assert.equal(figures.follow("video", 0xffffffff, 0), 0);
-  assert.equal(figures.follow("video", 1, 0), 1);
+test("a sequence jump is a loss unless a gap event reported it", () => {
+  const stats = new Stats();
+  assert.equal(stats.countMissing("video", 5, 0), 0);
+  assert.equal(stats.countMissing("video", 6, 0), 0);
+  assert.equal(stats.countMissing("video", 10, 0), 3);
+  assert.equal(stats.countMissing("video", 15, 4), 0);
+  assert.equal(stats.countMissing("video", 2, 0), 0);
+  assert.equal(stats.countMissing("video", 0xffffffff, 0), 0);
+  assert.equal(stats.countMissing("video", 1, 0), 1);
 });
 
-test("pictures that come each ten seconds have a rate and a latency all the time", () => {
-  const figures = new Figures();
-  figures.widen(10);
+test("one frame per ten seconds still gives a rate and a latency", () => {
+  const stats = new Stats();
+  stats.setFrameInterval(10);
   for (const local of [0, 10, 20, 30]) {
-    figures.shown.add(local, 1);
-    figures.latency.add(local, 0.04);
+    stats.shown.add(local, 1);
+    stats.latency.add(local, 0.04);
   }
-  assert.equal(figures.shown.perSecond(39), 0.1);
-  assert.equal(figures.latency.quantile(39, 0.5), 0.04);
-  figures.widen(1 / 15);
-  assert.equal(figures.latency.quantile(39, 0.5), null);
+  assert.equal(stats.shown.perSecond(39), 0.1);
+  assert.equal(stats.latency.quantile(39, 0.5), 0.04);
+  stats.setFrameInterval(1 / 15);
+  assert.equal(stats.latency.quantile(39, 0.5), null);
 });
 
-/* Sound */
+/* Audio */
 
 const RATE = 48_000;
 
@@ -215,7 +215,7 @@ test("samples come out as they went in, on both channels, once the buffer is fil
   assert.ok(Math.abs(playout.stamp() - (100 + 2048 / RATE)) < 1e-9);
 });
 
-test("at another speed the tone stays clean", () => {
+test("resampling keeps a tone clean", () => {
   const playout = new Playout(44_100);
   playout.eps = 0.002;
   for (let i = 0; i < 100; i++) playout.push(sine(480, i * 480), RATE, 1, i * 0.01);
@@ -229,7 +229,7 @@ test("at another speed the tone stays clean", () => {
   assert.ok(worst < 2e-4, `error ${worst}`);
 });
 
-test("running dry is silence without a click, counted once, and goes on at the right stamp", () => {
+test("an underrun is silent without a click, is counted once and resumes at the right stamp", () => {
   const playout = new Playout(RATE);
   playout.prefillS = 0.005;
   playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10);
@@ -242,7 +242,7 @@ test("running dry is silence without a click, counted once, and goes on at the r
   assert.ok(playout.stamp() > 10.018 && playout.stamp() < 10.025, String(playout.stamp()));
 });
 
-test("missing packets become silence of their length; the stamps stay true", () => {
+test("missing packets become silence of the same length; stamps stay right", () => {
   const playout = new Playout(RATE);
   playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10);
   playout.push(new Int16Array(960).fill(16_384), RATE, 1, 10.06);
@@ -253,7 +253,7 @@ test("missing packets become silence of their length; the stamps stay true", () 
   assert.ok(Math.abs(playout.stamp() - (10 + 3700 / RATE)) < 1e-6);
 });
 
-test("stereo stays apart, and a new rate begins afresh", () => {
+test("stereo channels stay separate; a new rate resets the buffer", () => {
   const playout = new Playout(RATE);
   const pcm = new Int16Array(2 * 4800);
   for (let i = 0; i < 4800; i++) pcm.set([8192, -16_384], 2 * i);
@@ -265,7 +265,7 @@ test("stereo stays apart, and a new rate begins afresh", () => {
   assert.ok(Math.abs(playout.stamp() - 50.002666) < 1e-3, String(playout.stamp()));
 });
 
-test("held sound is bounded: the oldest goes", () => {
+test("the audio buffer is bounded and drops the oldest", () => {
   const playout = new Playout(RATE);
   for (let i = 0; i < 1000; i++) playout.push(sine(480, i * 480), RATE, 1, i * 0.01);
   assert.ok(playout.bufferedS() <= Playout.CAPACITY_S);
@@ -275,9 +275,9 @@ test("held sound is bounded: the oldest goes", () => {
 });
 
 /**
- * Minutes of listening in a second: packets of 20 ms with network jitter, an output that renders in bursts and whose clock
- * is off, the control loop as viewer.js runs it. Answers the underruns and the delay's median, 1 % and 99 %, in seconds,
- * after the first `settleS`.
+ * Simulates playback: packets of 20 ms with network jitter, an output that renders in bursts and
+ * has a clock error, the control loop as in viewer.js. Returns the underruns and the delay's
+ * median, 1 % and 99 % quantiles (seconds) after the first `settleS`.
  */
 function listen({ seconds, latency, jitterS, sourcePpm = 0, outputPpm = 0, settleS = 20, stallEveryS = 0, seed = 1 }) {
   const random = () => ((seed = (seed * 48271) % 2147483647) / 2147483647);
@@ -301,7 +301,7 @@ function listen({ seconds, latency, jitterS, sourcePpm = 0, outputPpm = 0, settl
       const whole = ((sent + 1) * packet) / sourceRate;
       if (whole > now) break;
       const stalled = stallEveryS > 0 && whole % stallEveryS < 0.15 ? 0.15 - (whole % stallEveryS) : 0;
-      // TCP keeps the order: a late packet holds back those behind it.
+      // TCP keeps the order: a late packet delays those behind it.
       lastArrival = Math.max(lastArrival, whole + 0.002 + random() * jitterS + stalled);
       queue.push({ stamp, arrival: lastArrival });
       sent++;
@@ -332,7 +332,7 @@ function listen({ seconds, latency, jitterS, sourcePpm = 0, outputPpm = 0, settl
   };
 }
 
-test("a sound card off by 200 ppm either way is followed without a break for ten minutes", () => {
+test("200 ppm of clock drift for ten minutes cause no underrun", () => {
   for (const sourcePpm of [200, -200]) {
     const heard = listen({ seconds: 600, latency: "lowest", jitterS: 0.003, sourcePpm, outputPpm: -sourcePpm / 4 });
     assert.equal(heard.underruns, 0);
@@ -341,7 +341,7 @@ test("a sound card off by 200 ppm either way is followed without a break for ten
   }
 });
 
-test("lowest, balanced and smooth differ as they say", () => {
+test("lowest, balanced and smooth have increasing delays", () => {
   const [lowest, balanced, smooth] = ["lowest", "balanced", "smooth"].map((latency) =>
     listen({ seconds: 120, latency, jitterS: 0.01 }),
   );
@@ -350,11 +350,11 @@ test("lowest, balanced and smooth differ as they say", () => {
   assert.ok(smooth.delay > 0.3 && smooth.delay < 0.6, JSON.stringify(smooth));
 });
 
-test("with smooth, a network that stalls for 150 ms every ten seconds is not heard", () => {
+test("smooth: network stalls of 150 ms cause no underrun", () => {
   assert.equal(listen({ seconds: 300, latency: "smooth", jitterS: 0.01, stallEveryS: 10 }).underruns, 0);
 });
 
-test("with lowest, stalls are heard but the delay comes back down", () => {
+test("lowest: stalls cause underruns, and the delay decreases again", () => {
   const heard = listen({ seconds: 300, latency: "lowest", jitterS: 0.003, stallEveryS: 60 });
   assert.ok(heard.underruns > 0 && heard.underruns < 30, JSON.stringify(heard));
   assert.ok(heard.delay < 0.1, JSON.stringify(heard));
@@ -362,25 +362,28 @@ test("with lowest, stalls are heard but the delay comes back down", () => {
 
 /* WebSocket or WebRTC */
 
-/** 30 pictures a second from `from` to `to`, `behind(t)` seconds late, `share` of them lost; the first verdict's time. */
-function watch(transport, from, to, behind, share = 0) {
+/**
+ * 30 frames a second from `from` to `to`, `delay(t)` seconds late, `share` of them lost; the time
+ * of "too slow", or null.
+ */
+function watch(transport, from, to, delay, share = 0) {
   for (let frame = from * 30; frame < to * 30; frame++) {
     const now = frame / 30;
-    if ((frame * 7919) % 100 < share * 100) transport.lost(now, 1);
-    else transport.picture(now, now - behind(now));
-    if (frame % 15 === 0 && transport.judge(now)) return now;
+    if ((frame * 7919) % 100 < share * 100) transport.onLoss(now, 1);
+    else transport.onFrame(now, now - delay(now));
+    if (frame % 15 === 0 && transport.checkTooSlow(now)) return now;
   }
   return null;
 }
 
-test("automatic stays with a WebSocket that keeps up, whatever the clocks say", () => {
+test("automatic keeps a WebSocket that is fast enough, whatever the clock offset", () => {
   assert.equal(watch(new Transport("auto"), 0, 600, () => 0.04), null);
   assert.equal(watch(new Transport("auto"), 0, 600, (t) => 3600 + 100e-6 * t), null);
   assert.equal(watch(new Transport("auto"), 0, 600, (t) => (t % 20 < 1.5 ? 1.9 : 0.1)), null, "hiccups");
   assert.equal(watch(new Transport("auto"), 0, 600, () => 0.04, 0.1), null, "a few losses");
 });
 
-test("automatic leaves a WebSocket that loses pictures or falls behind", () => {
+test("automatic leaves a WebSocket that loses frames or falls behind", () => {
   const losing = watch(new Transport("auto"), 0, 60, () => 0.04, 0.4);
   assert.ok(losing >= 10 && losing < 12, `${losing}`);
   const late = watch(new Transport("auto"), 0, 60, (t) => 0.04 + Math.max(0, t - 20));
@@ -388,27 +391,27 @@ test("automatic leaves a WebSocket that loses pictures or falls behind", () => {
   for (const choice of ["websocket", "webrtc"]) assert.equal(watch(new Transport(choice), 0, 60, () => 0.04, 0.9), null);
 });
 
-test("who chose WebRTC waits for it and gets the WebSocket when it fails", () => {
+test("webrtc: the WebSocket carries media only after WebRTC failed", () => {
   const transport = new Transport("webrtc");
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, false]);
-  transport.peerFailed(0, "blocked");
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, true]);
-  transport.peerPlays();
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries, transport.failure], [true, false, null]);
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [true, false]);
+  transport.webrtcFailed(0, "blocked");
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [true, true]);
+  transport.webrtcStarted();
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia, transport.failure], [true, false, null]);
 });
 
-test("automatic keeps the WebSocket until WebRTC plays, and tries more and more seldom", () => {
+test("automatic keeps the WebSocket until WebRTC plays; retries back off", () => {
   const transport = new Transport("auto");
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [false, true]);
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [false, true]);
   let now = watch(transport, 0, 60, () => 0.04, 0.5);
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, true]);
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [true, true]);
   for (const pause of [60, 120, 240, 480, 900, 900]) {
-    transport.peerFailed(now, "blocked");
-    assert.deepEqual([transport.wantsPeer, transport.linkCarries], [false, true]);
+    transport.webrtcFailed(now, "blocked");
+    assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [false, true]);
     const next = watch(transport, Math.ceil(now), now + 2000, () => 0.04, 0.5);
     assert.ok(next - now >= pause && next - now < pause + 2, `${next - now} s, not ${pause}`);
     now = next;
   }
-  transport.peerPlays();
-  assert.deepEqual([transport.wantsPeer, transport.linkCarries], [true, false]);
+  transport.webrtcStarted();
+  assert.deepEqual([transport.wantsWebrtc, transport.wsCarriesMedia], [true, false]);
 });

@@ -1,15 +1,18 @@
 /*
- * whep.js owns: the tests of WebRTC with Chromium as the peer, on the real program with the test camera.
+ * whep.js: tests of WHEP with Chromium as the peer, with the real program and its test camera.
  */
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 import { launchServer } from "./browser.js";
-import { quantile } from "./measuring.js";
+import { quantile } from "./measurement.js";
 import { freePort, Program } from "./program.js";
 import { withPage } from "./session.js";
 import { test } from "./suite.js";
 
-/** Runs in the page: plays by WHEP, ignoring candidates of the protocol `without`; notes the latency of each new time code. */
+/**
+ * Runs in the page: plays by WHEP, ignoring candidates of the protocol `without`; records the
+ * latency of each time code.
+ */
 async function play({ path, without }) {
   const peer = new RTCPeerConnection();
   globalThis.peer = peer;
@@ -21,7 +24,7 @@ async function play({ path, without }) {
   peer.ontrack = ({ track }) => stream.addTrack(track);
   for (const kind of ["video", "audio"]) {
     const transceiver = peer.addTransceiver(kind, { direction: "recvonly" });
-    // Off unless asked for: with it, frames know when they were captured.
+    // Off by default; it carries the capture time of frames.
     const extensions = transceiver.getHeaderExtensionsToNegotiate();
     for (const extension of extensions) if (extension.uri.endsWith("/abs-capture-time")) extension.direction = "sendrecv";
     transceiver.setHeaderExtensionsToNegotiate(extensions);
@@ -57,7 +60,8 @@ async function play({ path, without }) {
     if (value !== lastCode) {
       const micros = Number(value);
       latencies.push(unix - micros / 1e6);
-      // The last frame that came told its capture time (whole ms since 1900); RTP time says how far this one is from it.
+      // Capture time (whole ms since 1900) of the last frame received, plus the difference in RTP
+      // time.
       const [source] = videoReceiver.getSynchronizationSources();
       if (source?.captureTimestamp) {
         const captured = source.captureTimestamp - 2208988800000 + (frame.rtpTimestamp - source.rtpTimestamp) / 90;
@@ -74,7 +78,7 @@ async function play({ path, without }) {
   return { location, etag: answer.headers.get("etag"), sdp };
 }
 
-/** Runs in the page: what came in so far, and over which protocol. */
+/** Runs in the page: receive statistics and the protocol. */
 async function received() {
   const stats = [...(await globalThis.peer.getStats()).values()];
   const inbound = (kind) => stats.find((s) => s.type === "inbound-rtp" && s.kind === kind) ?? {};
@@ -107,12 +111,12 @@ async function withProgram(extra, body) {
 }
 
 const plays = async (page, frames, samples) =>
-  until(`${frames} frames and ${samples} samples of sound decoded`, async () => {
+  until(`${frames} frames and ${samples} audio samples decoded`, async () => {
     const got = await page.evaluate(received);
     return got.framesDecoded >= frames && got.totalSamplesReceived - got.silentConcealedSamples >= samples && got;
   });
 
-test("three browsers play picture and sound by WHEP, with little delay", async () => {
+test("three browsers play video and audio by WHEP with low latency", async () => {
   await withProgram(["--fps", "30"], async (program, at) => {
     await withPage(at, async (one, context) => {
       const pages = [one, await context.newPage(), await context.newPage()];
@@ -126,15 +130,15 @@ test("three browsers play picture and sound by WHEP, with little delay", async (
         assert.equal(got.frameWidth, 640);
         console.log(`      ${JSON.stringify(got)}`);
       }
-      // Only the page in front draws.
+      // Only the page in front renders.
       await one.bringToFront();
-      // Three browsers that start keep a small machine busy for a while: what counts is where it settles.
+      // Three starting browsers keep a small machine busy for a while: the final latency counts.
       const newest = () => one.evaluate(() => ({ latencies: globalThis.latencies.slice(-150), captureTimes: globalThis.captureTimes }));
       const settled = async () => {
         const got = await newest();
         return got.latencies.length === 150 && quantile(got.latencies, 0.5) < 0.25 && got;
       };
-      const { latencies, captureTimes } = await until("the picture is of now", settled, 45).catch(async (error) => {
+      const { latencies, captureTimes } = await until("a low latency", settled, 45).catch(async (error) => {
         throw new Error(`${error.message}: p50 ${quantile((await newest()).latencies, 0.5)} s`);
       });
       const milliseconds = (values, share) => (quantile(values, share) * 1000).toFixed(1);
@@ -151,7 +155,7 @@ test("three browsers play picture and sound by WHEP, with little delay", async (
   });
 });
 
-test("where UDP does not pass, a browser plays over TCP", async () => {
+test("without UDP a browser plays over TCP", async () => {
   await withProgram([], async (program, at) => {
     await withPage(at, async (page) => {
       await page.evaluate(play, { path: "/whep", without: "udp" });
@@ -162,7 +166,7 @@ test("where UDP does not pass, a browser plays over TCP", async () => {
   });
 });
 
-test("a token for the picture alone gives no sound", async () => {
+test("a video-only token gives no audio", async () => {
   await withProgram(["--token", "whole", "--video-token", "part"], async (program, at) => {
     await withPage(at, async (page) => {
       const post = { method: "POST", headers: { "content-type": "application/sdp" }, body: "v=0" };
@@ -174,7 +178,7 @@ test("a token for the picture alone gives no sound", async () => {
   });
 });
 
-test("a killed browser's place is free again within 12 s, and until then others are told to wait", async () => {
+test("a killed browser's session ends within 12 s; until then others get Retry-After", async () => {
   await withProgram(["--webrtc-max-sessions", "1"], async (program, at) => {
     const doomed = await launchServer();
     const browser = await chromium.connect(doomed.wsEndpoint());

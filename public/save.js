@@ -1,10 +1,9 @@
 /*
- * keep.js owns: what is saved to disk: snapshots and recordings, named by the stamp of their (first) frame. It knows
- * neither server nor page.
+ * save.js: saves snapshots and recordings to disk, named by the stamp of their (first) frame.
  */
 "use strict";
 
-/** "stampcast-1760000000.123456.jpg"; without a stamp, by the time of saving. */
+/** "stampcast-1760000000.123456.jpg"; without a stamp, named by the time of saving. */
 function savedName(stampText, extension) {
   return `stampcast-${stampText || `saved-${Math.round(Date.now() / 1000)}`}.${extension}`;
 }
@@ -14,13 +13,14 @@ function saveBlob(blob, name) {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  // The download has its own hold on the bytes by then.
+  // The download has its own reference by then.
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 /**
- * Saves one frame, { stampText, canvas, jpeg }. "jpeg": the camera's very bytes, not encoded again, where there are any
- * (WebRTC has none); "png": the pixels. Resolves to the file's name, null where there is no frame.
+ * Saves one frame, { stampText, canvas, jpeg }. "jpeg": the camera's JPEG, not encoded again, if
+ * there is one (WebRTC has none); "png": the pixels. Resolves to the file's name; null if there is
+ * no frame.
  */
 async function saveSnapshot(still, format) {
   if (!still) return null;
@@ -33,7 +33,7 @@ async function saveSnapshot(still, format) {
 }
 
 class Recording {
-  /** A recording is kept in memory until it is saved: at this size it is saved and ends. */
+  /** A recording is held in memory; at this size it is stopped and saved. */
   static MAX_BYTES = 1_000_000_000;
   static TYPES = [
     "video/mp4;codecs=avc1.64003e,mp4a.40.2",
@@ -48,7 +48,10 @@ class Recording {
     return Recording.TYPES.find((type) => MediaRecorder.isTypeSupported(type)) || null;
   }
 
-  /** Its tracks are stopped in the end. `onend({ name, bytes, full })` when it was saved, `full` where it ended by its size. */
+  /**
+   * Stops the tracks of `stream` at its end. `onend({ name, bytes, full })`: it was saved; `full`:
+   * it reached the limit.
+   */
   constructor(stream, stampText, onend) {
     this.type = Recording.type();
     this.stream = stream;

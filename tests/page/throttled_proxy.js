@@ -1,10 +1,10 @@
 /*
- * slow-line.js owns: a TCP line to a server, whose rate towards the viewer can be limited while it runs.
+ * throttled_proxy.js: a TCP proxy whose rate towards the viewer can be changed while it runs.
  */
 import { connect, createServer } from "node:net";
 
-export class SlowLine {
-  /** How often it lets something through, ms. */
+export class ThrottledProxy {
+  /** Least interval between chunks, ms. */
   static TICK_MS = 20;
 
   constructor(port) {
@@ -35,9 +35,9 @@ export class SlowLine {
     server.on("data", (data) => {
       viewer.write(data);
       if (this.bytesPerSecond === Infinity) return;
-      // A chunk takes its time, and the next one waits in the server's socket.
+      // Delays the next chunk, which stays in the server's socket.
       server.pause();
-      setTimeout(() => server.resume(), Math.max(SlowLine.TICK_MS, (1000 * data.length) / this.bytesPerSecond));
+      setTimeout(() => server.resume(), Math.max(ThrottledProxy.TICK_MS, (1000 * data.length) / this.bytesPerSecond));
     });
   }
 

@@ -1,10 +1,10 @@
 /*
- * figures.js owns: what is measured while watching, over sliding windows, and the counts of what was missing. It
- * draws nothing and reads no clock: local times (seconds) are given to it.
+ * stats.js: statistics of the stream over sliding windows, and counts of lost packets by cause.
+ * Draws nothing and reads no clock: local times (seconds) are arguments.
  */
 "use strict";
 
-/** Numbers with their times, of the last `windowS` seconds and at most `max` of them. */
+/** Timed values of the last `windowS` seconds, at most `max`. */
 class SlidingWindow {
   constructor(windowS, max) {
     this.windowS = windowS;
@@ -29,7 +29,7 @@ class SlidingWindow {
     return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
   }
 
-  /** Sum per second over the window, or over the time since the first item; null before a second has passed. */
+  /** Sum per second over the window, or since the first item; null during the first second. */
   perSecond(local) {
     const items = this.trim(local);
     if (items.length < 2) return null;
@@ -40,7 +40,7 @@ class SlidingWindow {
   }
 }
 
-class Figures {
+class Stats {
   static WINDOW_S = 5;
 
   constructor() {
@@ -48,22 +48,22 @@ class Figures {
   }
 
   reset() {
-    const window = () => new SlidingWindow(Figures.WINDOW_S, 2000);
+    const window = () => new SlidingWindow(Stats.WINDOW_S, 2000);
     this.latency = window(); // capture to screen, seconds
-    this.offset = window(); // picture's stamp minus the sound's, of what is seen and heard together, seconds
+    this.offset = window(); // stamp of the frame shown minus stamp of the audio played at that moment, seconds
     this.shown = window();
     this.bytes = window();
     this.peak = 0;
-    this.gaps = new Map(); // cause → { count, seconds, times }
+    this.gaps = new Map(); // cause -> { count, seconds, times }
     this.sequences = { video: null, audio: null };
   }
 
-  /** Pictures come each `frameS` seconds: what comes seldom is measured over a longer time. */
-  widen(frameS) {
-    for (const window of [this.latency, this.shown, this.bytes]) window.windowS = Math.max(Figures.WINDOW_S, 5 * frameS);
+  /** Sets the interval between frames: low frame rates need longer windows. */
+  setFrameInterval(frameS) {
+    for (const window of [this.latency, this.shown, this.bytes]) window.windowS = Math.max(Stats.WINDOW_S, 5 * frameS);
   }
 
-  /** A gap event, or a loss of the page's own. `count` null: only the time is known. */
+  /** Counts a gap event, or a loss in the page itself. `count` null: only the duration is known. */
   gap(cause, count, seconds) {
     const entry = this.gaps.get(cause) || { count: 0, seconds: 0, times: 0 };
     entry.count += count || 0;
@@ -73,15 +73,16 @@ class Figures {
   }
 
   /**
-   * Follows the sequence numbers of one stream; returns how many are missing before this packet that no event told
-   * of. `told` is what gap events for this stream have told since the last packet.
+   * Checks the sequence number of a packet. Returns how many packets before it are missing that no
+   * gap event has reported; `reported` is the count in gap events of this stream since its previous
+   * packet.
    */
-  follow(kind, sequence, told) {
+  countMissing(kind, sequence, reported) {
     const before = this.sequences[kind];
     this.sequences[kind] = sequence;
     if (before === null || sequence === null) return 0;
     const jump = (sequence - before - 1) >>> 0;
-    // Numbers wrap at 2^32; a step back is a server that began anew, no loss.
-    return jump > 0x7fffffff ? 0 : Math.max(0, jump - told);
+    // Numbers wrap at 2^32; a step back is a server that restarted, not a loss.
+    return jump > 0x7fffffff ? 0 : Math.max(0, jump - reported);
   }
 }

@@ -1,5 +1,5 @@
 /*
- * picture.mjs: takes the README's picture of the page, docs/pictures/page.png, from the real program.
+ * screenshot.mjs: takes the README's screenshot, docs/pictures/page.png, with the real program.
  */
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -16,13 +16,13 @@ await page.addInitScript(() => {
 await page.goto(pageUrl(program.port));
 await untilPhase(page, "live");
 await page.click("#start-audio");
-await until(page, "figures", () => /\d/.test($("f-offset").textContent));
-await page.waitForTimeout(8000); // the figures' window of five seconds, past the start
+await until(page, "stats", () => /\d/.test($("stat-offset").textContent));
+await page.waitForTimeout(8000); // fills the five seconds of the statistics
 await page.evaluate(() => {
   $("server-label").textContent = "localhost:8080";
 });
 mkdirSync(folder, { recursive: true });
-console.log(await page.evaluate(() => `${$("f-latency").textContent}; ${$("f-gaps").innerText}`));
+console.log(await page.evaluate(() => `${$("stat-latency").textContent}; ${$("stat-gaps").innerText}`));
 await page.screenshot({ path: `${folder}page.png` });
 await browser.close();
 await program.stop();

@@ -1,17 +1,17 @@
 /*
- * elements.js owns: the small things that every part of the page's surface uses: finding an element, writing only what
- * changed, the message that goes by itself, and how numbers and times are written. It knows no stream.
+ * dom.js: what all views share: finding elements, writing only what changed, the toast, formatting
+ * of numbers and times.
  */
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 
-/** Writes only what changed: an unchanged text costs no layout. */
+/** Writes only if changed: writing the same text would cost a layout. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** The same: set to what it is, `hidden` still costs the page a frame. */
+/** Writes only if changed: setting `hidden` to its value would still cost a frame. */
 function setHidden(element, hidden) {
   if (element.hidden !== hidden) element.hidden = hidden;
 }

@@ -1,9 +1,9 @@
 /*
- * measuring.js owns: the reading of what the page really puts out: the flash and the time code in its picture, the beep
- * in its audio graph. It trusts none of the page's own figures.
+ * measurement.js: measures the output of the page: flash and time code in its video, beep in its
+ * audio graph. Does not use the page's own statistics.
  */
 
-/** To be added before the page's scripts: remembers what is connected to the loudspeaker. */
+/** Init script: stores the node that is connected to the loudspeaker. */
 export function tapAudio() {
   const connect = AudioNode.prototype.connect;
   AudioNode.prototype.connect = function (to, ...rest) {
@@ -13,13 +13,14 @@ export function tapAudio() {
 }
 
 /**
- * Runs in the page. Begins to note beeps and flashes; the sound must be on. `flash` is a pixel of the picture that is
- * white during a flash, `code` true where the picture has a time code (docs/test-picture.md).
+ * Runs in the page. Starts to record beeps and flashes; audio must be on. `flash` is a pixel of the
+ * frame that is white during a flash, `code` true if the frame has a time code
+ * (docs/test-picture.md).
  */
 export async function beginMeasuring({ flash, code }) {
   const notes = { beeps: [], flashes: [], latencies: [] };
   globalThis.notes = notes;
-  /** How many beeps have a flash of their own second. */
+  /** Number of beeps with a flash of the same second. */
   globalThis.pairs = () =>
     notes.beeps.filter((beep) => notes.flashes.some((flash) => Math.abs(flash - beep) < 400)).length;
   const node = globalThis.toLoudspeaker;
@@ -47,7 +48,9 @@ export async function beginMeasuring({ flash, code }) {
     };
   }
 
-  /** The time code's UNIX microseconds, or null: 5 rows of 16 cells, the last row a CRC-16/IBM-3740. */
+  /**
+   * The time code's UNIX microseconds, or null: 5 rows of 16 cells, the last row a CRC-16/IBM-3740.
+   */
   function readCode(pixels, width, height) {
     const cellW = width / 20;
     const cellH = height / 24;
@@ -73,15 +76,15 @@ export async function beginMeasuring({ flash, code }) {
     return bytes.slice(0, 8).reduce((sum, value) => sum * 256n + BigInt(value), 0n);
   }
 
-  const canvas = document.getElementById("picture");
-  const film = document.getElementById("film");
+  const canvas = document.getElementById("canvas");
+  const film = document.getElementById("video");
   const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   let lit = null;
   let lastCode = null;
   const look = () => {
     const now = performance.now();
     const unix = (performance.timeOrigin + now) / 1000;
-    // By WebRTC, the video is what is seen.
+    // With WebRTC the <video> is visible.
     const [seen, width, height] = canvas.hidden
       ? [film, film.videoWidth, film.videoHeight]
       : [canvas, canvas.width, canvas.height];
@@ -103,7 +106,7 @@ export async function beginMeasuring({ flash, code }) {
   requestAnimationFrame(look);
 }
 
-/** Milliseconds from each beep to the flash that belongs to it: > 0, the picture was late. */
+/** Milliseconds from each beep to its flash: > 0 if video was late. */
 export function offsets({ beeps, flashes }) {
   const found = [];
   for (const beep of beeps) {

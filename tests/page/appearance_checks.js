@@ -1,6 +1,6 @@
 /*
- * looking.js owns: how a test judges what the page looks like: by axe-core's rules (WCAG A and AA, contrast included),
- * whether it fits the screen, and pictures of it in shots/.
+ * appearance_checks.js: checks of appearance: axe-core's rules (WCAG A and AA, contrast included),
+ * overflow of the screen, and screenshots in shots/.
  */
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -16,7 +16,7 @@ export const SCREENS = {
 
 export const shoot = (page, name) => page.screenshot({ path: `${SHOTS}${name}.png` });
 
-/** The picture under a card dims slowly; contrast is judged when it has. */
+/** Waits for the transition of the video below a card: contrast is checked after it. */
 export async function settled(page) {
   await page.evaluate(() => {
     const fading = document.getAnimations().filter((animation) => animation.transitionProperty);
@@ -35,7 +35,7 @@ export async function assertAccessible(page, where) {
 
 export async function assertFits(page, where) {
   const spilt = await page.evaluate(() => {
-    // Not innerWidth: a phone's grows with what does not fit.
+    // Not innerWidth: on a phone it grows with the overflow.
     const { clientWidth, scrollWidth } = document.documentElement;
     const wide = scrollWidth > clientWidth ? ["the page is wider than the screen"] : [];
     const visible = [...document.querySelectorAll("button, input, .status, canvas")].filter((e) => e.checkVisibility());

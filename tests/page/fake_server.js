@@ -1,8 +1,9 @@
 /*
- * fake-server.js owns: a server that speaks /stream and /info and misbehaves on demand, for the faults that the real
- * program cannot be made to show. Frames flash and sound beeps during the first 100 ms of each UNIX second.
+ * fake_server.js: a server of /stream and /info with configurable faults, for those that the real
+ * program cannot be made to have. Frames flash and audio beeps during the first 100 ms of each UNIX
+ * second.
  *
- * `node fake-server.js [PORT]` runs a well-behaved one.
+ * `node fake_server.js [PORT]` runs one without faults.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -21,24 +22,24 @@ const unixNow = () => (performance.timeOrigin + performance.now()) / 1000;
 
 export class FakeServer {
   /**
-   * Options, all of which may be changed while it runs:
+   * Options; all may be changed while it runs:
    *   fps, video, audio   what is sent
-   *   camera, message     false: the server has no camera at all; what it says of a camera that is away
-   *   mute                true: the line is dead, nothing is sent
-   *   token               asked for by /info and /stream
-   *   status              answer every request with this, 0: none
- *   whep                the status that offers of WebRTC get; 0: no answer at all
-   *   deaf                true: takes connections and answers nothing
- *   old                 true: knows neither query nor pings, as the simplest server
-   *   skewPpm             how much faster than its nominal rate the sound card runs
-   *   rate, channels      of its sound
-   *   sample(t)           the sound at UNIX second t, -32768 to 32767
-   *   clockS              added to every time it tells: its clock is wrong
+   *   camera, message     false: the server has no camera at all; its message on a missing camera
+   *   mute                true: sends nothing, as a dead connection
+   *   token               required by /info and /stream
+   *   status              status of every response; 0: normal
+ *   whep                status of responses to WebRTC offers; 0: no response
+   *   deaf                true: accepts connections and sends nothing
+ *   old                 true: knows neither query nor pings
+   *   skewPpm             clock error of the sound card
+   *   rate, channels      of audio
+   *   sample(t)           the sample at UNIX second t, -32768 to 32767
+   *   clockS              clock error, added to every stamp
    */
   constructor(options = {}) {
     const sending = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false };
-    const sound = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
-    Object.assign(this, sending, sound, { token: "", status: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
+    const audio = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
+    Object.assign(this, sending, audio, { token: "", status: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
     this.viewers = new Set();
     this.unanswered = [];
     this.sequence = { v: 0, a: 0 };
@@ -192,7 +193,7 @@ export class FakeServer {
     }
   }
 
-  /** An event to all who asked for them. */
+  /** Sends an event to all viewers with events=1. */
   event(event) {
     const json = JSON.stringify(event);
     const now = unixNow();
@@ -202,14 +203,14 @@ export class FakeServer {
     }
   }
 
-  /** `count` frames are never sent; told as a gap of `cause`, or not at all where that is null. */
+  /** `count` frames are not sent; reported as a gap of `cause`, or not at all if null. */
   skipFrames(count, cause) {
     this.framesSent += count;
     this.sequence.v += count;
     if (cause) this.event({ event: "gap", stream: "video", count, cause });
   }
 
-  /** Its clock is set forward by `seconds`. */
+  /** Sets its clock forward by `seconds`. */
   stepClock(seconds) {
     this.clockS += seconds;
     this.event({ event: "clock_step", seconds });

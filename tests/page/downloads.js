@@ -1,9 +1,9 @@
 /*
- * saved.js owns: what the page saves, caught and looked into.
+ * downloads.js: reads files that the page saves.
  */
 import { readFileSync } from "node:fs";
 
-/** { name, bytes } of the file that `action` makes the page save. */
+/** { name, bytes } of the file that the page saves on `action`. */
 export async function download(page, action) {
   const [file] = await Promise.all([page.waitForEvent("download"), action()]);
   return { name: file.suggestedFilename(), bytes: readFileSync(await file.path()) };
@@ -16,8 +16,8 @@ export function decode(page, bytes) {
     const video = document.createElement("video");
     video.src = URL.createObjectURL(new Blob([data]));
     await new Promise((done, failed) => Object.assign(video, { onloadeddata: done, onerror: failed }));
-    const sound = await new AudioContext().decodeAudioData(data.buffer);
-    const loudest = sound.getChannelData(0).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-    return { width: video.videoWidth, seconds: sound.duration, loudest };
+    const audio = await new AudioContext().decodeAudioData(data.buffer);
+    const loudest = audio.getChannelData(0).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+    return { width: video.videoWidth, seconds: audio.duration, loudest };
   }, bytes.toString("base64"));
 }

@@ -1,38 +1,41 @@
 /*
- * link.js owns: the WebSocket to /stream, the reading of /info beside it, and when to try again. It passes packets on
- * and knows nothing of what is in them but whether they are one of ours. Beside WebRTC it brings events and the time.
+ * ws_client.js: the WebSocket client of /stream with reconnection, and requests of /info. While
+ * WebRTC carries video and audio, it carries events and the clock's pings only.
  *
- * States, told by onstate({ name, … }):
+ * States, reported by onState({ name, … }):
  *   connecting
- *   open      switched: only to bring picture and sound, or no longer, to the same server
+ *   open      switched: reconnected to the same server only to add or remove video and audio
  *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent"
- *   refused   reason: "token" (missing), "wrong-token", "origin", "insecure", "address"; tried again only when asked
+ *   refused   reason: "token" (missing), "wrong-token", "origin", "insecure", "address"; no automatic retry
  */
 "use strict";
 
-class Link {
+class WsClient {
   static FIRST_WAIT_MS = 500;
   static LAST_WAIT_MS = 10_000;
   static OPEN_TIMEOUT_MS = 8_000;
   static INFO_TIMEOUT_MS = 4_000;
   static PING_MS = 2_000;
-  /** Where pings were answered, nothing at all for this long after one is a dead line (Wi-Fi gone, cable pulled). */
+  /**
+   * If the server answers pings: without any message for this long after a ping, the connection is
+   * dead.
+   */
   static SILENCE_MS = 6_000;
-  /** What is asked for first. A server that knows none of it gets the plain address. */
+  /** The query. A server that rejects it gets the URL without one. */
   static EXTRAS = { format: "binary", events: "1" };
-  /** Asked for beside these when picture and sound come another way. */
+  /** Added to the query while WebRTC carries video and audio. */
   static NO_MEDIA = { video: "0", audio: "0" };
 
-  constructor({ onstate, onpacket, oninfo, makePing }) {
-    this.onstate = onstate;
-    this.onpacket = onpacket;
-    this.oninfo = oninfo;
+  constructor({ onState, onPacket, onInfo, makePing }) {
+    this.onState = onState;
+    this.onPacket = onPacket;
+    this.onInfo = onInfo;
     this.makePing = makePing;
     this.attempt = 0;
     this.socket = null;
     this.server = null;
     this.token = "";
-    this.plain = false;
+    this.legacy = false;
     this.media = true;
     window.addEventListener("online", () => this.retryNow());
     document.addEventListener("visibilitychange", () => {
@@ -40,26 +43,29 @@ class Link {
     });
   }
 
-  /** Leaves whatever there is and connects to `server` (of address.js); `media`: for picture and sound. */
+  /**
+   * Closes any connection and connects to `server` (from address.js); `media`: with video and
+   * audio.
+   */
   connect(server, token, media) {
     this.close();
     this.server = server;
     this.token = token;
-    this.plain = false;
+    this.legacy = false;
     this.media = media;
     this.failures = 0;
     if (location.protocol === "https:" && server.stream.startsWith("ws:")) {
-      this.tell({ name: "refused", reason: "insecure" });
+      this.setState({ name: "refused", reason: "insecure" });
       return;
     }
     this.open();
   }
 
-  /** Connects anew where it has, and should not, or should, and has not, brought picture and sound. */
+  /** Turns video and audio on or off: reconnects if that changes anything. */
   setMedia(media) {
     if (media === this.media) return;
     this.media = media;
-    this.plain = false;
+    this.legacy = false;
     if (!this.socket) return;
     this.close();
     this.switched = true;
@@ -82,16 +88,16 @@ class Link {
     this.open();
   }
 
-  tell(state) {
+  setState(state) {
     this.waiting = state.name === "waiting";
-    this.onstate(state);
+    this.onState(state);
   }
 
   open() {
     const attempt = ++this.attempt;
-    this.tell({ name: "connecting" });
+    this.setState({ name: "connecting" });
     const url = new URL(this.server.stream);
-    const extras = this.plain ? {} : { ...Link.EXTRAS, ...(this.media ? {} : Link.NO_MEDIA) };
+    const extras = this.legacy ? {} : { ...WsClient.EXTRAS, ...(this.media ? {} : WsClient.NO_MEDIA) };
     for (const [name, value] of Object.entries(extras)) url.searchParams.set(name, value);
     if (this.token) url.searchParams.set("token", this.token);
     const info = this.readInfo();
@@ -99,109 +105,109 @@ class Link {
     try {
       socket = new WebSocket(url);
     } catch {
-      this.tell({ name: "refused", reason: "address" });
+      this.setState({ name: "refused", reason: "address" });
       return;
     }
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     let opened = false;
-    const giveUp = setTimeout(() => socket.close(), Link.OPEN_TIMEOUT_MS);
+    const openTimeout = setTimeout(() => socket.close(), WsClient.OPEN_TIMEOUT_MS);
     socket.onopen = () => {
       if (attempt !== this.attempt) return;
       opened = true;
-      clearTimeout(giveUp);
-      this.tell({ name: "open", switched: this.switched });
+      clearTimeout(openTimeout);
+      this.setState({ name: "open", switched: this.switched });
       this.switched = false;
       this.startPings(socket, attempt);
-      info.then(({ value }) => value && attempt === this.attempt && this.oninfo(value));
+      info.then(({ value }) => value && attempt === this.attempt && this.onInfo(value));
     };
     socket.onmessage = (message) => {
       if (attempt !== this.attempt) return;
-      this.heard = performance.now();
+      this.lastMessageAt = performance.now();
       const data = message.data;
       const packet = typeof data === "string" ? parseText(data) : parseBinary(data);
       if (!packet) return;
       this.failures = 0;
-      if (packet.kind === "pong") this.ponged = true;
-      this.onpacket(packet, typeof data === "string" ? data.length : data.byteLength);
+      if (packet.kind === "pong") this.gotPong = true;
+      this.onPacket(packet, typeof data === "string" ? data.length : data.byteLength);
     };
-    // onerror says nothing that onclose does not.
+    // onclose follows every onerror.
     socket.onclose = async (event) => {
-      clearTimeout(giveUp);
+      clearTimeout(openTimeout);
       if (attempt !== this.attempt) return;
       clearInterval(this.pinger);
       this.socket = null;
       if (opened) {
-        // Text alone may have been an accident (a place was taken just then), so the whole is asked for again.
-        this.plain = false;
+        // The query may have been rejected for another reason (server full), so try it again.
+        this.legacy = false;
         this.waitAndRetry("closed", event.code);
       } else this.afterRefusal(await info, attempt);
     };
   }
 
-  /** A browser does not say why a handshake failed; the answer to /info does. */
+  /** A browser does not tell why a handshake failed; the response to /info does. */
   afterRefusal({ status }, attempt) {
     if (attempt !== this.attempt) return;
-    if (status === 401) this.tell({ name: "refused", reason: this.token ? "wrong-token" : "token" });
-    else if (status === 403) this.tell({ name: "refused", reason: "origin" });
+    if (status === 401) this.setState({ name: "refused", reason: this.token ? "wrong-token" : "token" });
+    else if (status === 403) this.setState({ name: "refused", reason: "origin" });
     else if (status === 200) {
-      // It is there, but it did not take the handshake: too many viewers, or it does not know what we asked for.
-      this.plain = !this.plain;
-      if (this.plain) this.open();
+      // The server is up but refused the handshake: it is full, or does not know the query.
+      this.legacy = !this.legacy;
+      if (this.legacy) this.open();
       else this.waitAndRetry("busy");
     } else this.waitAndRetry(status === 503 ? "busy" : "unreachable");
   }
 
   waitAndRetry(reason) {
-    const doubled = Link.FIRST_WAIT_MS * 2 ** Math.min(this.failures++, 10);
-    // A random part keeps a hundred viewers of a restarted server from coming back in the same instant.
-    const wait = Math.min(Link.LAST_WAIT_MS, doubled) * (0.8 + 0.4 * Math.random());
+    const doubled = WsClient.FIRST_WAIT_MS * 2 ** Math.min(this.failures++, 10);
+    // Jitter, so that the viewers of a restarted server do not all reconnect at once.
+    const wait = Math.min(WsClient.LAST_WAIT_MS, doubled) * (0.8 + 0.4 * Math.random());
     this.timer = setTimeout(() => this.open(), wait);
-    this.tell({ name: "waiting", until: performance.now() + wait, reason });
+    this.setState({ name: "waiting", until: performance.now() + wait, reason });
   }
 
-  /** { status, value }: status 0 where nothing answered, value null where it was not the JSON expected. */
+  /** Requests /info: { status, value }; status 0: no response, value null: no JSON. */
   async readInfo() {
     const url = new URL(this.server.info);
     if (this.token) url.searchParams.set("token", this.token);
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), Link.INFO_TIMEOUT_MS);
+    const timer = setTimeout(() => abort.abort(), WsClient.INFO_TIMEOUT_MS);
     const options = { signal: abort.signal, cache: "no-store", credentials: "omit" };
     try {
       const response = await fetch(url, options);
       const value = response.ok ? await response.json().catch(() => null) : null;
       return { status: response.status, value };
     } catch {
-      // A server that turns this page's origin away answers, but lets the page read nothing.
-      const there = await fetch(url, { ...options, mode: "no-cors" }).then(() => true, () => false);
-      return { status: there ? 403 : 0, value: null };
+      // A server that refuses this page's origin responds, but the browser hides the response.
+      const responds = await fetch(url, { ...options, mode: "no-cors" }).then(() => true, () => false);
+      return { status: responds ? 403 : 0, value: null };
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Reads /info again: a stream's rate or size has changed. */
+  /** Requests /info again: a stream's format may have changed. */
   async refreshInfo() {
     const attempt = this.attempt;
     const { value } = await this.readInfo();
-    if (value && attempt === this.attempt) this.oninfo(value);
+    if (value && attempt === this.attempt) this.onInfo(value);
   }
 
-  /** A quick handful first, to learn the clock's offset, then one every two seconds. */
+  /** Five pings at once, to determine the clock offset, then one every two seconds. */
   startPings(socket, attempt) {
-    this.heard = performance.now();
-    this.ponged = false;
+    this.lastMessageAt = performance.now();
+    this.gotPong = false;
     let sent = 0;
     let sentAt = -Infinity;
     const tick = () => {
-      if (attempt !== this.attempt || socket.readyState !== WebSocket.OPEN || this.plain) return;
+      if (attempt !== this.attempt || socket.readyState !== WebSocket.OPEN || this.legacy) return;
       const now = performance.now();
-      const unanswered = this.ponged && this.heard < sentAt;
-      if (unanswered && now - sentAt > Link.SILENCE_MS) {
-        // Closing a dead line can take a minute: leave it behind.
+      const unanswered = this.gotPong && this.lastMessageAt < sentAt;
+      if (unanswered && now - sentAt > WsClient.SILENCE_MS) {
+        // Closing a dead connection can take a minute: do not wait for it.
         this.close();
         this.waitAndRetry("silent");
-      } else if (!unanswered && (sent < 5 || now - sentAt >= Link.PING_MS)) {
+      } else if (!unanswered && (sent < 5 || now - sentAt >= WsClient.PING_MS)) {
         sentAt = now;
         sent++;
         socket.send(this.makePing());

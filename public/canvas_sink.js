@@ -1,28 +1,30 @@
 /*
- * picture.js owns: JPEGs that wait, their decoding off the main thread, and the canvas. It is asked to show the newest
- * frame at once, or each frame at the time that a pacer gives for its stamp. It knows no socket and no sound.
+ * canvas_sink.js: decodes JPEG frames off the main thread and shows them on the canvas: the newest
+ * at once, or each at the time that a pacer gives for its stamp.
  */
 "use strict";
 
-class Picture {
-  /** Undecoded frames that wait for their time: full, the oldest goes. */
+class CanvasSink {
+  /** Length of the queue of undecoded frames. When full, the oldest is dropped. */
   static MAX_WAITING = 120;
-  /** Decoded frames that wait; each holds width x height x 4 bytes. */
+  /** Length of the queue of decoded frames, of width x height x 4 bytes each. */
   static MAX_READY = 3;
 
   /**
-   * `onready(frame, local)`: decoded, and would have been at `local` had it not waited for its turn. `onshown(frame, local)`: on its way to the screen at `local`, seconds of
-   * performance.now(). `onlost(cause)`: "page" (later than its successor), "undecodable".
+   * `onDecoded(frame, local)`: decoded; `local` is when it would have been without waiting in the
+   * queue.
+   * `onShown(frame, local)`: presented at `local`, seconds of performance.now().
+   * `onDropped(cause)`: "page" (later than its successor) or "undecodable".
    */
-  constructor(canvas, { onready, onshown, onlost }) {
+  constructor(canvas, { onDecoded, onShown, onDropped }) {
     this.canvas = canvas;
-    // The decoded bitmap itself becomes the canvas's picture: nothing is painted or copied in this thread.
+    // Transfers the decoded bitmap: nothing is painted or copied in this thread.
     this.context = canvas.getContext("bitmaprenderer", { alpha: false });
-    this.onready = onready;
-    this.onshown = onshown;
-    this.onlost = onlost;
-    this.due = null; // stamp → local seconds; null: newest at once
-    this.background = false; // draw although the page is hidden
+    this.onDecoded = onDecoded;
+    this.onShown = onShown;
+    this.onDropped = onDropped;
+    this.due = null; // stamp -> local seconds; null: show the newest at once
+    this.background = false; // draw while the page is hidden (for a recording)
     this.waiting = [];
     this.ready = [];
     this.decoding = false;
@@ -33,7 +35,9 @@ class Picture {
     document.addEventListener("visibilitychange", () => this.pump());
   }
 
-  /** `due(stamp)` gives the local second at which to show a frame; null shows the newest at once. */
+  /**
+   * `due(stamp)` returns the local time at which to show a frame; null shows the newest at once.
+   */
   setPacer(due) {
     const changed = (due === null) !== (this.due === null);
     this.due = due;
@@ -43,11 +47,11 @@ class Picture {
   push(frame) {
     frame.arrived = performance.now() / 1000;
     this.waiting.push(frame);
-    if (this.waiting.length > Picture.MAX_WAITING) this.dropWaiting();
+    if (this.waiting.length > CanvasSink.MAX_WAITING) this.dropWaiting();
     this.pump();
   }
 
-  /** Forgets what waits; what is on the canvas stays. */
+  /** Empties the queues; the canvas keeps its frame. */
   clear() {
     this.generation++;
     this.waiting = [];
@@ -58,17 +62,17 @@ class Picture {
 
   dropWaiting() {
     this.waiting.shift();
-    this.onlost("page");
+    this.onDropped("page");
   }
 
-  /** Starts the next decode, if one is due and none runs: there is never a backlog of decodes. */
+  /** Starts the next decode if one is due and none is running: decodes never queue up. */
   pump() {
     if (document.hidden && !this.background) {
-      // Nobody looks: keep the newest for the moment when somebody does.
+      // Keep the newest frame for when the page becomes visible.
       this.waiting.splice(0, this.waiting.length - 1);
       return;
     }
-    if (this.decoding || this.ready.length >= Picture.MAX_READY) return;
+    if (this.decoding || this.ready.length >= CanvasSink.MAX_READY) return;
     const now = performance.now() / 1000;
     while (this.waiting.length > 1 && (!this.due || this.due(this.waiting[1].stamp) <= now)) this.dropWaiting();
     const frame = this.waiting.shift();
@@ -82,32 +86,32 @@ class Picture {
     try {
       bitmap = await createImageBitmap(new Blob([frame.jpeg], { type: "image/jpeg" }));
     } catch {
-      this.onlost("undecodable");
+      this.onDropped("undecodable");
     }
     this.decoding = false;
     if (bitmap && generation !== this.generation) bitmap.close();
     else if (bitmap) {
-      // Not now: a frame with time to spare is decoded late on purpose, and a delay that counted that as lateness
-      // would keep itself up for ever.
-      this.onready(frame, frame.arrived + (performance.now() / 1000 - began));
+      // Not the current time: a frame that is early is decoded late on purpose, and counting that
+      // as delay would keep the delay high for ever.
+      this.onDecoded(frame, frame.arrived + (performance.now() / 1000 - began));
       this.ready.push({ frame, bitmap });
       this.schedule();
     }
     this.pump();
   }
 
-  /** Shows what is due, and sets the timer for what is not. */
+  /** Shows the frame that is due, else sets a timer for the next. */
   schedule() {
     clearTimeout(this.timer);
     if (this.ready.length === 0) return;
-    // A canvas reaches the screen with the next refresh, half of one later on average.
+    // A canvas is presented at the next screen refresh, half an interval later on average.
     const soon = performance.now() / 1000 + this.refreshS / 2;
     while (this.ready.length > 1 && (!this.due || this.due(this.ready[1].frame.stamp) <= soon)) {
       this.ready.shift().bitmap.close();
-      this.onlost("page");
+      this.onDropped("page");
     }
     const wait = this.due ? this.due(this.ready[0].frame.stamp) - soon : 0;
-    // A time further off than any buffer is a mistake of a clock: better shown than withheld.
+    // A time further off than any buffer is a clock error: show the frame.
     if (wait > 0.0005 && wait < 5) {
       this.timer = setTimeout(() => this.schedule(), wait * 1000);
       return;
@@ -127,6 +131,6 @@ class Picture {
     context.transferFromImageBitmap(bitmap);
     this.last = frame;
     if (document.hidden) return;
-    requestAnimationFrame(() => this.onshown(frame, performance.now() / 1000));
+    requestAnimationFrame(() => this.onShown(frame, performance.now() / 1000));
   }
 }

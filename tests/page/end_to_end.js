@@ -1,12 +1,12 @@
 /*
- * real.js owns: the tests against the real program with its test camera: what is on the canvas and in the audio graph
- * is what the program captured, when it says, and comes back after each part of it was killed.
+ * end_to_end.js: tests with the real program and its test camera: canvas and audio graph show what
+ * was captured at the stamp, and resume after each process of the program was killed.
  */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { until, untilPhase } from "./browser.js";
-import { assertAccessible } from "./looking.js";
-import { beginMeasuring, offsets, quantile } from "./measuring.js";
+import { assertAccessible } from "./appearance_checks.js";
+import { beginMeasuring, offsets, quantile } from "./measurement.js";
 import { Program, freePort } from "./program.js";
 import { withPage } from "./session.js";
 import { test } from "./suite.js";
@@ -22,7 +22,7 @@ async function withProgram(extra, body, pageOptions = {}) {
   }
 }
 
-/** The process id of the program's part called `name`. */
+/** Process id of the program's child process `name`. */
 function part(program, name) {
   const found = readdirSync("/proc").find((id) => {
     if (!/^\d+$/.test(id)) return false;
@@ -38,30 +38,30 @@ function part(program, name) {
 }
 
 const newerThan = (page, stamp) =>
-  until(page, "newer frames", (before) => document.body.dataset.phase === "live" && viewer.picture.last.stamp > before, stamp);
+  until(page, "newer frames", (before) => document.body.dataset.phase === "live" && viewer.canvasSink.last.stamp > before, stamp);
 
-test("the picture carries the time code of its stamp, and is recent", async () => {
+test("the frame shown has the time code of its stamp and is recent", async () => {
   await withProgram([], async (page) => {
     await untilPhase(page, "live");
     await until(page, "the clock's offset", () => viewer.clock.best() !== null);
     await page.evaluate(beginMeasuring, { flash: FLASH, code: true });
     await until(page, "20 time codes", () => globalThis.notes.latencies.length >= 20);
     const { latencies } = await page.evaluate(() => globalThis.notes);
-    // A bound of sanity only: the figure is measure.mjs's business.
+    // A sanity check only: measure.mjs measures the latency.
     const median = quantile(latencies, 0.5);
     assert.ok(median > 0 && median < 1, `captured ${median} s before it was seen`);
-    const shown = await page.evaluate(() => viewer.figures.latency.quantile(performance.now() / 1000, 0.5));
+    const shown = await page.evaluate(() => viewer.stats.latency.quantile(performance.now() / 1000, 0.5));
     assert.ok(Math.abs(shown - median) < 0.3, `the page says ${shown} s, the time code ${median} s`);
   });
 });
 
-test("flash and beep come out together", async () => {
+test("flash and beep are in sync", async () => {
   await withProgram(
     [],
     async (page) => {
       await untilPhase(page, "live");
       await page.click("#start-audio");
-      await until(page, "the sound leads", () => viewer.picture.due !== null);
+      await until(page, "audio paces frames", () => viewer.canvasSink.due !== null);
       await page.evaluate(beginMeasuring, { flash: FLASH, code: false });
       await until(page, "five beeps with their flashes", () => globalThis.pairs() >= 5, null, 40);
       const found = offsets(await page.evaluate(() => globalThis.notes));
@@ -72,7 +72,7 @@ test("flash and beep come out together", async () => {
   );
 });
 
-test("sound at the program's rate and channels is played at its pitch", async () => {
+test("audio is played at the right pitch for rate and channels", async () => {
   await withProgram(["--audio-channels", "2"], async (page) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
@@ -93,67 +93,67 @@ test("sound at the program's rate and channels is played at its pitch", async ()
       }
       const loud = samples.every((_, i) => i % 64 !== 0 || Math.max(...samples.subarray(i, i + 64)) > 0.1);
       if (!loud) return null;
-      // The median: on a busy machine a jump of the sound may fall into the window and shorten one period.
+      // The median: on a busy machine an audio jump in the window may shorten one period.
       const periods = crossings.slice(1).map((at, i) => at - crossings[i]);
       return context.sampleRate / periods.sort((a, b) => a - b)[periods.length >> 1];
     }, null, { timeout: 60_000 });
     const hertz = await pitch.jsonValue();
     assert.ok(Math.abs(hertz - 1000) < 10, `${hertz} Hz`);
-    assert.deepEqual(await page.evaluate(() => ({ ...viewer.soundFormat })), { rate: 48_000, channels: 2 });
+    assert.deepEqual(await page.evaluate(() => ({ ...viewer.audioFormat })), { rate: 48_000, channels: 2 });
   });
 });
 
-test("the camera's process is killed: the viewer stays and the picture comes back", async () => {
+test("video worker killed: the connection stays and video resumes", async () => {
   await withProgram([], async (page, program) => {
     await untilPhase(page, "live");
-    const before = await page.evaluate(() => [viewer.picture.last.stamp, viewer.link.attempt]);
+    const before = await page.evaluate(() => [viewer.canvasSink.last.stamp, viewer.ws.attempt]);
     const killed = part(program, "stampcast-video");
     process.kill(killed, "SIGKILL");
     await newerThan(page, before[0] + 1);
     assert.notEqual(part(program, "stampcast-video"), killed);
-    assert.equal(await page.evaluate(() => viewer.link.attempt), before[1]);
+    assert.equal(await page.evaluate(() => viewer.ws.attempt), before[1]);
   });
 });
 
-test("the server's process is killed: the page reconnects", async () => {
+test("server process killed: the page reconnects", async () => {
   await withProgram([], async (page, program) => {
     await untilPhase(page, "live");
-    const before = await page.evaluate(() => [viewer.picture.last.stamp, viewer.link.attempt]);
+    const before = await page.evaluate(() => [viewer.canvasSink.last.stamp, viewer.ws.attempt]);
     process.kill(part(program, "stampcast-serve"), "SIGKILL");
-    await until(page, "another connection", (attempt) => viewer.link.attempt > attempt, before[1]);
+    await until(page, "another connection", (attempt) => viewer.ws.attempt > attempt, before[1]);
     await newerThan(page, before[0] + 1);
   });
 });
 
-test("the program is stopped and started again: the page reconnects, picture and sound", async () => {
+test("program restarted: the page reconnects, video and audio resume", async () => {
   const port = await freePort();
   let program = await new Program(port).ready();
   await withPage({ port }, async (page) => {
     await untilPhase(page, "live");
     await page.click("#start-audio");
-    await until(page, "sound plays", () => viewer.heard !== null);
-    const before = await page.evaluate(() => viewer.picture.last.stamp);
+    await until(page, "audio plays", () => viewer.playback !== null);
+    const before = await page.evaluate(() => viewer.canvasSink.last.stamp);
     await program.stop();
     await untilPhase(page, "reconnecting");
     program = await new Program(port).ready();
     await newerThan(page, before);
-    await until(page, "in step again", () => viewer.sync.delay !== null && viewer.picture.due !== null);
+    await until(page, "in sync again", () => viewer.sync.delay !== null && viewer.canvasSink.due !== null);
   });
   await program.stop();
 });
 
-test("figures tell the program's own: size, fps, rate, source", async () => {
+test("statistics show the program's size, fps, rate and source", async () => {
   await withProgram(["--width", "320", "--height", "240", "--fps", "10"], async (page) => {
     await untilPhase(page, "live");
-    await until(page, "the size", () => $("f-size").textContent === "320 × 240");
-    await until(page, "the source", () => $("f-source").textContent === "test picture");
-    await until(page, "the rate of sound", () => $("f-sound").textContent === "48000 Hz, mono");
-    await until(page, "about 10 fps", () => Math.abs(Number($("f-fps").textContent) - 10) < 1.5, null, 40);
-    await until(page, "the clock offset", () => /^[+−][\d.]+ ms$/.test($("f-clock").textContent));
+    await until(page, "the size", () => $("stat-size").textContent === "320 × 240");
+    await until(page, "the source", () => $("stat-source").textContent === "test picture");
+    await until(page, "the audio format", () => $("stat-audio").textContent === "48000 Hz, mono");
+    await until(page, "about 10 fps", () => Math.abs(Number($("stat-fps").textContent) - 10) < 1.5, null, 40);
+    await until(page, "the clock offset", () => /^[+−][\d.]+ ms$/.test($("stat-clock").textContent));
   });
 });
 
-test("the program's token is asked for and taken", async () => {
+test("the page asks for the program's token", async () => {
   await withProgram(["--token", "s3cret-token"], async (page) => {
     await untilPhase(page, "refused");
     await page.fill("#token", "wrong");
@@ -165,14 +165,14 @@ test("the program's token is asked for and taken", async () => {
   });
 });
 
-test("a program that admits no files says so to a page opened as one", async () => {
+test("with --no-file-origin a page opened as a file is refused", async () => {
   await withProgram(["--no-file-origin"], async (page) => {
     await untilPhase(page, "refused");
     assert.match(await page.textContent("#card-title"), /does not allow this page/);
   });
 });
 
-test("the page that the program serves is the same, and watches its own server", async () => {
+test("the served page connects to its own server", async () => {
   const program = await new Program(await freePort(), ["--serve-client", "--token", "s3cret-token"]).ready();
   try {
     await withPage({ url: `http://127.0.0.1:${program.port}/?token=s3cret-token` }, async (page) => {
@@ -180,7 +180,7 @@ test("the page that the program serves is the same, and watches its own server",
       assert.equal(page.url(), `http://127.0.0.1:${program.port}/`);
       assert.equal(await page.textContent("#server-label"), `127.0.0.1:${program.port}`);
       await page.click("#start-audio");
-      await until(page, "in step", () => viewer.sound.worklet !== null && viewer.sync.delay !== null);
+      await until(page, "in sync", () => viewer.audio.worklet !== null && viewer.sync.delay !== null);
       await page.reload();
       await untilPhase(page, "live");
       assert.equal(page.url(), `http://127.0.0.1:${program.port}/`, "the tab remembers the token, the address does not");

@@ -1,17 +1,17 @@
 /*
- * card.js owns: what the page says of the stream's phase: the word at the top and the card over the picture. It decides
- * no phase; viewer.js does.
+ * status_view.js: shows the phase of the stream: the status at the top, the card over the video and
+ * the notes.
  */
 "use strict";
 
 let shownPhase = "";
 let wakeLock = null;
 
-const STATUS_WORDS = {
+const STATUS_TEXTS = {
   connecting: "connecting",
   live: "live",
   camera: "waitingCamera",
-  "sound-only": "soundOnly",
+  "audio-only": "audioOnly",
   lost: "lost",
   reconnecting: "reconnecting",
   refused: "refused",
@@ -20,7 +20,7 @@ const STATUS_WORDS = {
 function showPhase(state) {
   document.body.dataset.phase = state.phase;
   const tokenMissing = state.phase === "refused" && /token$/.test(state.reason);
-  setText($("status-text"), t(tokenMissing ? "token" : STATUS_WORDS[state.phase]));
+  setText($("status-text"), t(tokenMissing ? "token" : STATUS_TEXTS[state.phase]));
   const card = cardFor(state);
   setHidden($("card"), card === null);
   if (card) {
@@ -37,20 +37,20 @@ function showPhase(state) {
   shownPhase = state.phase;
   setText($("transport-note"), transportNote());
   const { audio } = viewer.lost;
-  setText($("sound-note"), audio ? t("soundLost", { time: clockTime(audio) }) : "");
+  setText($("audio-note"), audio ? t("audioLost", { time: clockTime(audio) }) : "");
 }
 
-/** What there is to say of a WebRTC connection that is wanted and does not play; "" where there is nothing. */
+/** The state of a WebRTC connection that is wanted but does not play; else "". */
 function transportNote() {
   const { transport, webrtc } = viewer;
-  if (transport.plays) return webrtc.state.name === "connected" ? "" : t(`webrtc_${webrtc.state.name}`);
-  if (transport.failure === null) return transport.wantsPeer ? t(`webrtc_${webrtc.state.name}`) : "";
-  // Where the server itself cannot be reached, or asks for a token, the card says so.
-  if (viewer.linkState.name !== "open") return "";
-  return t("webrtcInstead", { reason: t(`webrtc_${transport.failure}`) });
+  if (transport.webrtcPlays) return webrtc.state.name === "connected" ? "" : t(`webrtc_${webrtc.state.name}`);
+  if (transport.failure === null) return transport.wantsWebrtc ? t(`webrtc_${webrtc.state.name}`) : "";
+  // If the server cannot be reached or asks for a token, the card says so.
+  if (viewer.wsState.name !== "open") return "";
+  return t("webrtcFallback", { reason: t(`webrtc_${transport.failure}`) });
 }
 
-/** What the card over the picture says in this state; null: no card. */
+/** The content of the card in this state; null: no card. */
 function cardFor(state) {
   const name = { server: server.label };
   switch (state.phase) {
@@ -60,8 +60,8 @@ function cardFor(state) {
       return { title: t("connectingTo", name), text: transportNote(), spinner: true, change: true };
     case "camera":
       return { title: t("waitingCamera"), text: viewer.cameraMessage() || t("waitingCameraHint"), spinner: true };
-    case "sound-only":
-      return { title: t("soundOnly"), text: t("soundOnlyHint") };
+    case "audio-only":
+      return { title: t("audioOnly"), text: t("audioOnlyHint") };
     case "lost": {
       const title = t("lostSince", { time: clockTime(state.since) });
       return { title, text: viewer.cameraMessage() || t("lostHint"), spinner: true };
@@ -98,7 +98,7 @@ function refusalCard(reason, name) {
   }
 }
 
-/** A screen that sleeps is of no use to who watches; refused where the browser or its battery says no. */
+/** Keeps the screen on while video is shown. A browser may refuse, for example on low battery. */
 async function keepAwake(wanted) {
   if (!wanted || document.hidden || !navigator.wakeLock) {
     if (wakeLock) wakeLock.release();

@@ -1,26 +1,29 @@
 /*
- * film.js owns: the <video> that shows what came by WebRTC, when each of its frames was captured, and what the browser
- * counts of it. It opens no connection.
+ * video_sink.js: plays a WebRTC stream in the <video>; determines the capture time of its frames
+ * and reads the browser's statistics.
  */
 "use strict";
 
-class Film {
-  /** How much the browser is asked to hold back, ms. */
+class VideoSink {
+  /** Jitter buffer target for the browser, ms. */
   static TARGET_MS = { lowest: 0, balanced: 40, smooth: 300 };
-  /** NTP's era, in which captureTimestamp counts, begins so many seconds before UNIX time's. */
+  /** Seconds from the NTP epoch, which captureTimestamp counts from, to the UNIX epoch. */
   static NTP_S = 2_208_988_800;
-  /** captureTimestamp is cut to whole milliseconds. */
+  /** captureTimestamp is truncated to whole milliseconds. */
   static ERROR_S = 0.001;
-  /** Neither picture nor sound waits longer for the other. */
+  /** Neither video nor audio is delayed more than this for the other. */
   static MAX_HOLD_S = 1;
 
-  /** `onshown(frame, local)`: a frame was given to the screen; frame is { stamp, stampText }, stamp null: not told. */
-  constructor(video, latency, onshown) {
+  /**
+   * `onShown(frame, local)`: a frame was presented; frame is { stamp, stampText }, stamp null if
+   * not known.
+   */
+  constructor(video, latency, onShown) {
     this.video = video;
-    this.onshown = onshown;
+    this.onShown = onShown;
     this.latency = latency;
-    this.showing = 0;
-    this.heard = false;
+    this.generation = 0;
+    this.audible = false;
     this.setVolume(0, true);
     this.stop();
   }
@@ -31,38 +34,38 @@ class Film {
     this.stop();
     this.peer = peer;
     this.stream = stream;
-    const showing = this.showing;
+    const generation = this.generation;
     const { video } = this;
     this.setLatency(this.latency);
     video.srcObject = stream;
     video.hidden = false;
     this.start();
-    const look = (_, frame) => {
-      if (showing !== this.showing) return;
-      video.requestVideoFrameCallback(look);
+    const onFrame = (_, frame) => {
+      if (generation !== this.generation) return;
+      video.requestVideoFrameCallback(onFrame);
       const stamp = this.stampOf(frame);
       const local = performance.now() / 1000;
       this.last = { stamp, stampText: stamp === null ? "" : stamp.toFixed(3) };
       if (stamp !== null) this.delays.video.push(local - stamp);
-      this.listen(local);
-      for (const taken of this.awaiting.splice(0)) taken();
-      this.onshown(this.last, local);
+      this.recordAudioDelay(local);
+      for (const resolve of this.stillWaiters.splice(0)) resolve();
+      this.onShown(this.last, local);
     };
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(look);
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(onFrame);
   }
 
   stop() {
-    this.showing++;
+    this.generation++;
     this.peer = this.stream = this.last = null;
-    this.before = null; // the counts at the last look
-    this.awaiting = [];
-    this.holdS = 0; // the picture is held back for the sound so long; < 0: the sound for the picture
+    this.lastCounts = null; // the counters at the previous measurement
+    this.stillWaiters = [];
+    this.holdS = 0; // extra delay of the video to match the audio; < 0: of the audio
     this.delays = { video: [], audio: [] };
     this.video.srcObject = null;
     this.video.hidden = true;
   }
 
-  /** Without the person's click a browser plays no sound; then the picture alone. */
+  /** Before the user's first click a browser refuses to play audio: then plays muted. */
   start() {
     this.video.play().catch((error) => {
       if (error.name !== "NotAllowedError") return;
@@ -71,41 +74,47 @@ class Film {
     });
   }
 
-  /** UNIX seconds of a frame's capture: its RTP time's distance from the last one that was told with its capture time. */
+  /**
+   * Capture time of a frame, UNIX seconds: from its RTP time and the last pair of RTP time and
+   * capture time.
+   */
   stampOf({ rtpTimestamp }) {
     const [source] = this.peer.getReceivers()[0].getSynchronizationSources();
     if (!source || !source.captureTimestamp || rtpTimestamp === undefined) return null;
-    // RTP time counts 90 kHz and wraps at 2^32.
+    // RTP time is in units of 1/90000 s and wraps at 2^32.
     const ticks = (rtpTimestamp - source.rtpTimestamp) | 0;
-    return source.captureTimestamp / 1000 - Film.NTP_S + ticks / 90_000;
+    return source.captureTimestamp / 1000 - VideoSink.NTP_S + ticks / 90_000;
   }
 
   setLatency(latency) {
     this.latency = latency;
     if (!this.peer) return;
     const [video, audio] = this.peer.getReceivers();
-    const target = Film.TARGET_MS[latency];
+    const target = VideoSink.TARGET_MS[latency];
     video.jitterBufferTarget = target + Math.max(0, 1000 * this.holdS);
     audio.jitterBufferTarget = target + Math.max(0, -1000 * this.holdS);
   }
 
-  /** Notes how late the sound that is played now is. Its source is told once a packet: the smallest value counts. */
-  listen(local) {
+  /**
+   * Records the delay of the audio that is played now. The source is updated once per packet: the
+   * least value counts.
+   */
+  recordAudioDelay(local) {
     const [source] = this.peer.getReceivers()[1].getSynchronizationSources();
     if (!source || !source.captureTimestamp) return;
-    this.delays.audio.push(local - (source.captureTimestamp / 1000 - Film.NTP_S));
+    this.delays.audio.push(local - (source.captureTimestamp / 1000 - VideoSink.NTP_S));
   }
 
   /**
-   * Seconds by which the picture is ahead of the sound, null where it is not known; and keeps them in step, as the
-   * browser would not: both come in streams of their own, so that who listens to nothing need not wait for the sound.
-   * `outputS` is how long the loudspeaker's own way takes.
+   * Returns the A/V offset in seconds (> 0: video ahead), null if unknown, and corrects it. The
+   * browser does not: video and audio are in separate media streams, so that muted video need not
+   * wait for audio. `outputS` is the latency of the audio output.
    */
-  keepStep(outputS) {
+  alignAudioVideo(outputS) {
     const { video, audio } = this.delays;
     this.delays = { video: [], audio: [] };
-    if (!this.heard || video.length < 3 || audio.length < 3) {
-      if (!this.heard && this.holdS !== 0) this.hold(0);
+    if (!this.audible || video.length < 3 || audio.length < 3) {
+      if (!this.audible && this.holdS !== 0) this.hold(0);
       return null;
     }
     const offset = Math.min(...audio) + outputS - video.sort((a, b) => a - b)[video.length >> 1];
@@ -114,20 +123,20 @@ class Film {
   }
 
   hold(seconds) {
-    this.holdS = Math.min(Film.MAX_HOLD_S, Math.max(-Film.MAX_HOLD_S, seconds));
+    this.holdS = Math.min(VideoSink.MAX_HOLD_S, Math.max(-VideoSink.MAX_HOLD_S, seconds));
     this.setLatency(this.latency);
   }
 
   setVolume(volume, muted) {
-    this.heard = !muted;
-    // Squared: half of the slider sounds half as loud.
+    this.audible = !muted;
+    // Squared: the middle of the slider sounds half as loud.
     this.video.volume = volume * volume;
     this.video.muted = muted;
   }
 
-  /** { stampText, canvas } of the next frame, or of the one that stands still. */
-  async still() {
-    const next = new Promise((taken) => this.awaiting.push(taken));
+  /** { stampText, canvas } of the next frame, or of the current one if none comes. */
+  async captureStill() {
+    const next = new Promise((resolve) => this.stillWaiters.push(resolve));
     await Promise.race([next, new Promise((done) => setTimeout(done, 500))]);
     if (!this.last) return null;
     const canvas = document.createElement("canvas");
@@ -138,8 +147,8 @@ class Film {
   }
 
   /**
-   * What came since the last call: { frames, videoBytes, audioBytes, dropped, frozenS, concealed, level (0 to 1),
-   * bufferedS, protocol }. Null when nothing plays.
+   * Statistics since the previous call: { frames, videoBytes, audioBytes, dropped, frozenS,
+   * concealed, level (0 to 1), bufferedS, protocol }. Null if nothing is played.
    */
   async measure() {
     const { peer } = this;
@@ -158,27 +167,28 @@ class Film {
       delayS: audio.jitterBufferDelay || 0,
       emitted: audio.jitterBufferEmittedCount || 0,
       energy: audio.totalAudioEnergy || 0,
-      heardS: audio.totalSamplesDuration || 0,
+      playedS: audio.totalSamplesDuration || 0,
     };
-    const before = this.before || now;
-    this.before = now;
+    const before = this.lastCounts || now;
+    this.lastCounts = now;
     const since = Object.fromEntries(Object.entries(now).map(([name, value]) => [name, value - before[name]]));
     return {
       ...since,
-      // Of all that was heard since: audioLevel is of one instant, and a beep once a second would fall between two looks.
-      level: since.heardS > 0 ? Math.sqrt(since.energy / since.heardS) : 0,
+      // Over the whole interval: audioLevel is of one instant and would miss a beep between two
+      // calls.
+      level: since.playedS > 0 ? Math.sqrt(since.energy / since.playedS) : 0,
       bufferedS: since.emitted > 0 ? since.delayS / since.emitted : null,
       protocol: protocolOf(stats),
     };
   }
 
-  /** Picture and sound for a recorder, whose tracks it may stop. */
+  /** Video and audio for a recorder, which may stop the tracks. */
   recordingStream() {
     return new MediaStream(this.stream.getTracks().map((track) => track.clone()));
   }
 }
 
-/** "udp", "tcp", or "" where it is not known. */
+/** "udp", "tcp", or "" if unknown. */
 function protocolOf(stats) {
   const byId = (id) => stats.find((entry) => entry.id === id) || {};
   const transport = stats.find((entry) => entry.type === "transport") || {};

@@ -1,10 +1,10 @@
 /*
- * look.js owns: the tests of how the page looks and reads: every state in both themes and languages, on screens from a
- * phone to a desk.
+ * appearance.js: tests of appearance and accessibility: every state, both themes and languages,
+ * phone and desktop.
  */
 import assert from "node:assert/strict";
 import { until, untilPhase } from "./browser.js";
-import { SCREENS, assertAccessible, assertFits, settled, shoot } from "./looking.js";
+import { SCREENS, assertAccessible, assertFits, settled, shoot } from "./appearance_checks.js";
 import { freePort } from "./program.js";
 import { withFake, withPage } from "./session.js";
 import { test } from "./suite.js";
@@ -12,13 +12,13 @@ import { test } from "./suite.js";
 const LIVE = async (page) => {
   await untilPhase(page, "live");
   await page.click("#start-audio");
-  if (await page.isHidden("#figures")) await page.click("#toggle-figures");
-  await until(page, "figures", () => /\d/.test($("f-offset").textContent) && /\d/.test($("f-clock").textContent));
+  if (await page.isHidden("#stats")) await page.click("#toggle-stats");
+  await until(page, "stats", () => /\d/.test($("stat-offset").textContent) && /\d/.test($("stat-clock").textContent));
 };
 const STATES = {
   live: { run: LIVE },
   camera: { server: { video: false, message: "/dev/video0: no such device; waiting for it" }, phase: "camera" },
-  "sound-only": { server: { video: false, camera: false }, phase: "sound-only" },
+  "audio-only": { server: { video: false, camera: false }, phase: "audio-only" },
   token: { server: { token: "x" }, phase: "refused" },
   connecting: { server: { deaf: true }, phase: "connecting" },
   "webrtc-new": { server: { whep: 0 }, settings: { transport: "webrtc" }, phase: "connecting" },
@@ -27,7 +27,7 @@ const STATES = {
     settings: { transport: "webrtc" },
     run: async (page) => {
       await untilPhase(page, "live");
-      await until(page, "the note", () => $("transport-note").textContent !== "" && viewer.picture.last !== null);
+      await until(page, "the note", () => $("transport-note").textContent !== "" && viewer.canvasSink.last !== null);
       await page.evaluate(() => $("toast").classList.remove("shown"));
     },
   },
@@ -54,7 +54,7 @@ const MORE_VIEWS = [
 for (const [name, { server, phase, run, settings }] of Object.entries(STATES)) {
   const views = name === "live" ? [...VIEWS, ...MORE_VIEWS] : VIEWS;
   for (const { theme, language, screen } of views) {
-    test(`"${name}" is readable by all in ${theme}, ${language}, on a ${screen}`, async () => {
+    test(`"${name}" is accessible in ${theme}, ${language}, on a ${screen}`, async () => {
       await withFake(
         server || {},
         async (page, fake) => {
@@ -63,7 +63,7 @@ for (const [name, { server, phase, run, settings }] of Object.entries(STATES)) {
           await assertFits(page, where);
           await settled(page);
           await assertAccessible(page, where);
-          // Some pass by themselves and come again.
+          // Some phases end and come again.
           if (phase) await untilPhase(page, phase);
           await shoot(page, where);
         },
@@ -73,18 +73,18 @@ for (const [name, { server, phase, run, settings }] of Object.entries(STATES)) {
   }
 }
 
-test("reconnecting is shown, with a way out", async () => {
+test("reconnecting shows the countdown, a retry and a change of server", async () => {
   const port = await freePort();
   await withPage({ port }, async (page) => {
-    // A long one, which stays while it is looked at.
-    const waiting = () => /Trying again in [4-9] s/.test($("card").innerText) && !$("retry").hidden && !$("card-server").hidden;
+    // A long wait, which lasts during the checks.
+    const waiting = () => /Retrying in [4-9] s/.test($("card").innerText) && !$("retry").hidden && !$("card-server").hidden;
     await until(page, "the count-down and the ways out", waiting, null, 40);
     await assertAccessible(page, "reconnecting");
     await shoot(page, "reconnecting");
   });
 });
 
-test("dialogs are readable by all", async () => {
+test("dialogs are accessible", async () => {
   for (const theme of ["dark", "light"]) {
     for (const screen of ["desk", "phone"]) {
       await withFake(
@@ -106,35 +106,35 @@ test("dialogs are readable by all", async () => {
   }
 });
 
-test("both languages have every word that the page uses", async () => {
+test("both languages have every text of the page", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
     const missing = await page.evaluate(() => {
       const used = [...document.querySelectorAll("[data-i18n], [data-i18n-label]")].flatMap((element) =>
         [element.dataset.i18n, element.dataset.i18nLabel].filter(Boolean),
       );
-      const names = new Set([...used, ...Object.keys(WORDS.en), ...Object.keys(WORDS.ja)]);
-      return [...names].filter((name) => !WORDS.en[name] || !WORDS.ja[name]);
+      const names = new Set([...used, ...Object.keys(TEXTS.en), ...Object.keys(TEXTS.ja)]);
+      return [...names].filter((name) => !TEXTS.en[name] || !TEXTS.ja[name]);
     });
     assert.deepEqual(missing, []);
   });
 });
 
-test("the browser's language is followed: Japanese", async () => {
+test("a Japanese browser gets Japanese texts", async () => {
   await withFake(
     {},
     async (page) => {
       await untilPhase(page, "live");
-      assert.equal(await page.textContent("#start-audio"), "クリックして音声を開始");
+      assert.equal(await page.textContent("#start-audio"), "音声を開始");
     },
     { locale: "ja-JP" },
   );
 });
 
-test("the button that starts the sound is called Click to Start Audio", async () => {
+test('the button "Start audio" starts audio', async () => {
   await withFake({}, async (page) => {
-    await page.getByRole("button", { name: "Click to Start Audio" }).click();
-    await until(page, "sound on", () => viewer.sound.state === "on");
+    await page.getByRole("button", { name: "Start audio" }).click();
+    await until(page, "audio on", () => viewer.audio.state === "on");
     assert.equal(await page.isVisible("#start-audio"), false);
   });
 });

@@ -1,22 +1,28 @@
 /*
- * sound.js owns: the audio graph. It feeds samples to a Playout (in an AudioWorklet; where the page is no secure
- * context, in this thread, rendered ahead into AudioBufferSourceNodes), and knows which sample is heard when.
+ * audio_output.js: the audio graph. Feeds samples to a Playout and determines which sample is
+ * output when. The Playout runs in an AudioWorklet; without one (no secure context), in this
+ * thread, rendered ahead into AudioBufferSourceNodes.
  *
  *   Playout ─► volume ─► loudspeaker
- *         └──► recorder (a MediaStream; neither volume nor mute apply)
+ *         └──► recorder (a MediaStream; not affected by volume and mute)
  *
- * Local times are seconds of performance.now(). It knows no element of the page and decides no delay: sync.js does.
+ * Local times are seconds of performance.now(). The delay is decided by sync.js.
  */
 "use strict";
 
-class Sound {
-  /** Without a worklet: how far ahead of the output it is rendered, and in blocks of which length. Seconds. */
+class AudioOutput {
+  /**
+   * Without a worklet: how far ahead of the output to render, and the length of a block. Seconds.
+   */
   static AHEAD_S = 0.08;
   static BLOCK_S = 0.01;
 
-  /** `onreport({ local, stamp, bufferedS, underruns })` says about ten times a second what is heard at `local`. */
-  constructor(onreport) {
-    this.onreport = onreport;
+  /**
+   * `onReport({ local, stamp, bufferedS, underruns })`: about ten times a second, the stamp that is
+   * output at `local`.
+   */
+  constructor(onReport) {
+    this.onReport = onReport;
     this.state = "off"; // off, starting, on, failed
     this.context = null;
     this.worklet = null;
@@ -28,18 +34,21 @@ class Sound {
     this.prefillS = 0.03;
   }
 
-  /** Called from a click. `rate` is the stream's (0: unknown), so that the browser need not resample. */
+  /**
+   * To be called from a click. `rate` is the stream's (0: unknown), so that the browser need not
+   * resample.
+   */
   async start(rate) {
     if (this.state === "on" || this.state === "starting") return;
     this.state = "starting";
     try {
-      this.context = Sound.makeContext(rate);
+      this.context = AudioOutput.makeContext(rate);
       this.gain = this.context.createGain();
       this.gain.connect(this.context.destination);
       this.recorder = this.context.createMediaStreamDestination();
       this.applyVolume();
       const resumed = this.context.resume();
-      // No worklet: no secure context, or a policy of the page's own server forbids its module.
+      // No worklet: no secure context, or a Content-Security-Policy forbids its module.
       const worklet = this.context.audioWorklet && (await this.startWorklet().then(() => true, () => false));
       if (!worklet) this.startBuffers();
       await resumed;
@@ -61,7 +70,7 @@ class Sound {
   }
 
   async startWorklet() {
-    // From file:// only a data: URL loads (a Blob URL: AbortError), and with --serve-client there is no file either.
+    // From file:// only a data: URL loads (a Blob URL: AbortError).
     const module = `${Playout}\n(${registerPlayout})(Playout);`;
     await this.context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(module)}`);
     this.worklet = new AudioWorkletNode(this.context, "stampcast-playout", {
@@ -82,10 +91,10 @@ class Sound {
 
   renderAhead() {
     const { context, playout } = this;
-    const frames = Math.round(Sound.BLOCK_S * context.sampleRate);
+    const frames = Math.round(AudioOutput.BLOCK_S * context.sampleRate);
     const now = context.currentTime;
     if (this.nextBlock < now) this.nextBlock = now + 0.02;
-    while (this.nextBlock < now + Sound.AHEAD_S) {
+    while (this.nextBlock < now + AudioOutput.AHEAD_S) {
       if (this.nextBlock >= this.nextReport) {
         this.nextReport = this.nextBlock + 0.1;
         this.report(playout.report(this.nextBlock));
@@ -106,7 +115,7 @@ class Sound {
     else if (this.playout) this.playout.command(message);
   }
 
-  /** One packet of interleaved samples. Its buffer may be given away. */
+  /** Queues a packet of interleaved samples. May transfer its buffer. */
   push(pcm, rate, channels, stamp) {
     if (this.state !== "on") return;
     const whole = pcm.byteLength === pcm.buffer.byteLength ? pcm : pcm.slice();
@@ -114,40 +123,41 @@ class Sound {
     this.command({ type: "pcm", pcm: whole, rate, channels, stamp, eps, prefillS }, [whole.buffer]);
   }
 
-  /** What sync.js answered. */
-  steer({ eps, shiftS, prefillS }) {
+  /** Applies the result of sync.js. */
+  adjust({ eps, shiftS, prefillS }) {
     this.eps = eps;
     this.prefillS = prefillS;
     if (shiftS !== 0) this.command({ type: "shift", seconds: shiftS });
   }
 
-  /** Forgets what waits: another connection or another clock. */
+  /** Empties the buffer: another connection or another clock. */
   clear() {
     this.command({ type: "clear" });
   }
 
   report({ time, stamp, bufferedS, underruns }) {
     const now = performance.now() / 1000;
-    const local = this.heardAt(time, now);
-    // How early a sample must be there to be heard in time. Output is rendered in bursts of unknown length, and a
-    // report comes from anywhere in a burst: the largest of the last two seconds covers a whole one.
+    const local = this.outputTime(time, now);
+    // How early a sample must be queued to be output in time. Output is rendered in bursts of
+    // unknown length, and a report comes from anywhere in a burst: the largest value of the last
+    // two seconds covers a whole burst.
     this.latencies.push(local - now);
     if (this.latencies.length > 20) this.latencies.shift();
-    this.onreport({ local, stamp, bufferedS, underruns });
+    this.onReport({ local, stamp, bufferedS, underruns });
   }
 
-  /** Seconds from handing over a sample to hearing it, at least. */
+  /** Least time from queuing a sample to its output, seconds. */
   outputS() {
     return this.latencies.length > 0 ? Math.max(0, ...this.latencies) + 0.003 : 0.03;
   }
 
-  /** Seconds from the audio graph's end to the loudspeaker, as far as the browser says. */
+  /** Seconds from the end of the audio graph to the loudspeaker, as reported by the browser. */
   deviceS() {
     return this.context ? this.context.outputLatency || this.context.baseLatency || 0 : 0;
   }
 
-  /** Local time at which the output of the graph's time `time` reaches the loudspeaker. */
-  heardAt(time, now) {
+  /** Local time at which the output of audio context time `time` reaches the loudspeaker. */
+  outputTime(time, now) {
     const { context } = this;
     const output = context.getOutputTimestamp ? context.getOutputTimestamp() : null;
     if (output && output.performanceTime > 0 && Math.abs(output.performanceTime / 1000 - now) < 1) {
@@ -164,15 +174,18 @@ class Sound {
 
   applyVolume() {
     if (!this.gain) return;
-    // Squared: half of the slider sounds half as loud.
+    // Squared: the middle of the slider sounds half as loud.
     const gain = this.muted ? 0 : this.volume * this.volume;
     this.gain.gain.setTargetAtTime(gain, this.context.currentTime, 0.015);
   }
 
-  /** Stands still while the sound comes another way. The click that started it counts for later, too. */
-  rest(resting) {
+  /**
+   * Suspends the graph while WebRTC carries the audio. It stays allowed by the click that started
+   * it.
+   */
+  setSuspended(suspended) {
     if (!this.context) return;
-    if (resting) this.context.suspend();
+    if (suspended) this.context.suspend();
     else this.context.resume();
   }
 
@@ -185,7 +198,7 @@ class Sound {
   }
 }
 
-/** The loudest sample of a packet, 0 to 1, read from every fourth one. */
+/** Peak of a packet, 0 to 1, from every fourth sample. */
 function peakOf(pcm) {
   let peak = 0;
   for (let i = 0; i < pcm.length; i += 4) {
