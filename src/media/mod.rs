@@ -9,6 +9,7 @@ pub mod frame_rate;
 pub mod id;
 mod loss;
 mod packet;
+mod printable;
 pub mod resample;
 #[cfg(feature = "webrtc")]
 pub mod rtp_time;
@@ -21,4 +22,7 @@ pub use encoding::{Encoding, OPUS_PACKET, Shape, default_h264_bps};
 pub use id::{CameraId, MediaKind, StreamId, TrackId};
 pub use loss::{Cause, Gap, Losses};
 pub use packet::PacketMeta;
+pub use printable::{
+    MAX_PRINTABLE_CHARS, escape_unprintable, is_printable, printable, printable_bytes,
+};
 pub use time::{MonoNs, UnixNs};
