@@ -1,5 +1,5 @@
-//! TLS for clients: which servers are trusted, as a rustls configuration. Trusted are the system's root
-//! certificates and those of one PEM file, which the user may name.
+//! TLS for clients: a rustls configuration that trusts the system's root certificates, and those of one
+//! PEM file that the user may name.
 
 use super::tls_verifier::PinningVerifier;
 use std::io;
@@ -8,18 +8,18 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub(crate) enum TrustError {
     #[error("{path} cannot be read as a PEM file")]
     Unreadable { path: PathBuf, source: pem::Error },
     #[error("{0} contains no certificate in PEM form")]
     NoCertificate(PathBuf),
     #[error(
-        "no root certificates on this system (Debian: package ca-certificates); install them, or name \
-         a PEM file"
+        "no root certificates on this system (Debian: package ca-certificates); install them, or give a \
+         PEM file"
     )]
     NoRoots,
     #[error("TLS cannot be set up")]
@@ -31,7 +31,7 @@ pub enum TrustError {
 ///
 /// # Errors
 /// `extra` is not readable or has no certificate, or no certificate was found at all.
-pub fn client_config(extra: Option<&Path>) -> Result<ClientConfig, TrustError> {
+pub(crate) fn client_config(extra: Option<&Path>) -> Result<ClientConfig, TrustError> {
     let (mut roots, mut pinned) = (RootCertStore::empty(), Vec::new());
     // rustls may reject one of the system's certificates; the others are used.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -57,11 +57,25 @@ pub fn client_config(extra: Option<&Path>) -> Result<ClientConfig, TrustError> {
     )
 }
 
-/// The certificate error in an error of a handshake, if that is what it is: rustls wraps its errors
-/// into those of the socket.
-pub fn certificate_error(error: &io::Error) -> Option<&rustls::Error> {
-    error
-        .get_ref()
-        .and_then(|e| e.downcast_ref())
-        .filter(|e| matches!(e, rustls::Error::InvalidCertificate(_)))
+/// What is wrong with the server's certificate, if that is why a handshake failed. The words may
+/// contain names from the certificate.
+pub(crate) fn certificate_error(error: &io::Error) -> Option<String> {
+    // rustls wraps its errors into those of the socket.
+    let error: &rustls::Error = error.get_ref()?.downcast_ref()?;
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return None;
+    };
+    Some(match problem {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".into()
+        }
+        CertificateError::UnknownIssuer => "its issuer is unknown".into(),
+        CertificateError::Other(e) if format!("{e:?}").contains("CaUsedAsEndEntity") => {
+            "it is self-signed, and not among the trusted ones".into()
+        }
+        problem => problem.to_string(),
+    })
 }

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{self, DigitallySignedStruct, RootCertStore, Signature
 /// only for their own host names. `openssl req -x509` makes a certificate that is authority and server
 /// at once, which WebPKI refuses as a server's.
 #[derive(Debug)]
-pub struct PinningVerifier {
+pub(super) struct PinningVerifier {
     webpki: Arc<WebPkiServerVerifier>,
     pinned: Vec<CertificateDer<'static>>,
 }
@@ -26,7 +26,7 @@ impl PinningVerifier {
     ///
     /// # Errors
     /// `roots` is empty.
-    pub fn new(
+    pub(super) fn new(
         roots: RootCertStore,
         pinned: Vec<CertificateDer<'static>>,
     ) -> Result<Self, VerifierBuilderError> {

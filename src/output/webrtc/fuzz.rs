@@ -9,7 +9,7 @@ use super::signalling::{check, check_answer};
 use super::stun_client::Reflexive;
 use super::udp_mux::{Datagram, Port};
 use crate::fuzz::Input;
-use crate::net::http_client::{resolve, same_origin};
+use crate::net::url::{resolve, same_origin};
 use crate::output::whip::link_header::{IceServer, ice_servers};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use std::collections::HashMap;

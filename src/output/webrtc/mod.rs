@@ -273,14 +273,14 @@ impl Server {
             .map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = answer.to_sdp_string();
         let id = random_id().map_err(Refusal::Failed)?;
-        let (ends, _) = self.ends(&mut rtc, &id, kind, Some(seat), shift);
+        let (ends, _) = self.ends(&mut rtc, &self.hub, &id, kind, Some(seat), shift);
         // The receiver lives as long as `run`; without it nobody would serve the session, and the program is ending.
         let _ = self.born.send(Session::new(rtc, ends, hearing));
         Ok(Answer { id, sdp })
     }
 
-    /// Drafts an offer of what the camera and the microphone give.
-    pub(crate) fn offer(&self) -> io::Result<Draft> {
+    /// Drafts an offer of the video and audio of `hub`'s camera.
+    pub(crate) fn offer(&self, hub: &Arc<Hub>) -> io::Result<Draft> {
         let now = Instant::now();
         let shift = self.shift(now);
         let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
@@ -297,8 +297,7 @@ impl Server {
         // One stream of both, so that a player keeps them in step.
         let stream = Some("stampcast".to_owned());
         let mut add = |encoding, kind| {
-            self.hub
-                .has(encoding)
+            hub.has(encoding)
                 .then(|| api.add_media(kind, Direction::SendOnly, stream.clone(), None, None))
         };
         let (video, audio) = (
@@ -308,7 +307,7 @@ impl Server {
         let (offer, pending) = api
             .apply()
             .ok_or_else(|| io::Error::other("there is neither a camera nor a microphone"))?;
-        let (ends, connected) = self.ends(&mut rtc, &random_id()?, Kind::Whip, None, shift);
+        let (ends, connected) = self.ends(&mut rtc, hub, &random_id()?, Kind::Whip, None, shift);
         Ok(Draft {
             sdp: offer.to_sdp_string(),
             rtc,
@@ -324,6 +323,7 @@ impl Server {
     fn ends(
         &self,
         rtc: &mut Rtc,
+        hub: &Arc<Hub>,
         id: &str,
         kind: Kind,
         seat: Option<OwnedSemaphorePermit>,
@@ -337,7 +337,7 @@ impl Server {
                 .add(&self.routes, (id, &ufrag), (kind, seat), self.unix_now());
         let (connected, is_connected) = watch::channel(false);
         let (hub, port, routes, rate) = (
-            self.hub.clone(),
+            hub.clone(),
             self.port.clone(),
             self.routes.clone(),
             self.rates.share(),

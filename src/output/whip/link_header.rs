@@ -2,18 +2,20 @@
 
 use http::{HeaderMap, header};
 
-/// Those that are looked at; a server that names more is broken.
-const MAX: usize = 8;
+/// Further servers are ignored.
+const MAX_SERVERS: usize = 8;
 const STUN_PORT: u16 = 3478;
 
+/// A server that a WebRTC client may use to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IceServer {
-    /// HOST:PORT
+    /// STUN: `HOST:PORT`.
     Stun(String),
-    /// A relay, TURN.
+    /// TURN.
     Relay,
 }
 
+/// At most 8; what is malformed, or not an ICE server, is left out.
 pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
     let values = headers
         .get_all(header::LINK)
@@ -22,11 +24,11 @@ pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
     values
         .flat_map(links)
         .filter_map(ice_server)
-        .take(MAX)
+        .take(MAX_SERVERS)
         .collect()
 }
 
-/// The links of one header: commas divide them, but not those within `<>` or quotes.
+/// The links of one header, separated by commas outside of `<>` and quotes.
 fn links(value: &str) -> impl Iterator<Item = &str> {
     let (mut in_address, mut in_quotes) = (false, false);
     value.split(move |c: char| {
@@ -78,13 +80,13 @@ mod tests {
     fn found(values: &[&str]) -> Vec<IceServer> {
         let headers = values
             .iter()
-            .map(|value| (header::LINK, value.parse().expect("a header")))
+            .map(|value| (header::LINK, value.parse().expect("a header value")))
             .collect();
         ice_servers(&headers)
     }
 
     #[test]
-    fn ice_servers_are_found_among_links() {
+    fn ice_servers_among_other_links_are_found() {
         let stun = |server: &str| IceServer::Stun(server.to_owned());
         assert_eq!(
             found(&["<stun:stun.example.net>; rel=\"ice-server\""]),
@@ -116,7 +118,7 @@ mod tests {
         }
         assert_eq!(
             found(&["<turn:a>;rel=ice-server,".repeat(100).as_str()]).len(),
-            MAX
+            MAX_SERVERS
         );
     }
 }

@@ -1,4 +1,4 @@
-//! WHIP as one of the outputs.
+//! WHIP as an output.
 
 use super::Publisher;
 use crate::config::{self, CameraConfig, Config};
@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, OnceLock};
 
-/// Publishes through WebRTC's sessions and port. Its status and metrics are part of WebRTC's.
+/// Uses WebRTC's port and sessions; its status and metrics are part of WebRTC's.
 pub struct Whip {
     /// `None`: off.
     config: Option<config::Whip>,
@@ -43,9 +43,13 @@ impl Output for Whip {
         }
     }
 
-    fn open(&self, _: &Context) -> Result<(), OutputError> {
+    fn open(&self, cx: &Context) -> Result<(), OutputError> {
         if let (Some(config), Some(server)) = (&self.config, self.webrtc.server()) {
-            let publisher = Publisher::new(server.clone(), config.clone())?;
+            let publisher = Publisher::new(
+                server.clone(),
+                cx.hubs.default_hub().clone(),
+                config.clone(),
+            )?;
             let _ = self.publisher.set(Arc::new(publisher));
         }
         Ok(())

@@ -208,7 +208,7 @@ fn whip_every_refusal_is_one_line_with_the_remedy() {
         (
             "302 Found",
             "Location: /elsewhere\r\n",
-            "give the address that it redirects to",
+            "give the URL of the redirect",
         ),
         ("503 Service Unavailable", "Retry-After: 1\r\n", "busy"),
     ] {
@@ -225,7 +225,7 @@ fn whip_every_refusal_is_one_line_with_the_remedy() {
     asked.answer("200 OK", "", "");
     program.line(&["WARN", "WHIP", "answer cannot be used"]);
     drop(sink);
-    program.line(&["WARN", "WHIP", "no connection", "is it running"]);
+    program.line(&["WARN", "WHIP", "no connection", "is the server running"]);
     assert_eq!(
         program
             .lines()
