@@ -1,53 +1,40 @@
-//! Opens the connection: address, TCP, TLS, the WebSocket handshake with the token.
+//! Opens the connection: TCP, TLS, the WebSocket handshake with the token.
 
-use super::Options;
+use super::stream_url::{stream_url, without_query};
+use super::{DoctorError, Options};
+use crate::log::chain;
+use crate::media::{printable, printable_bytes};
+use crate::net::dial;
 use http::{HeaderValue, header};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
-use tungstenite::WebSocket;
 use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::{HandshakeError, HandshakeRole};
+use tungstenite::{Error, WebSocket};
 
-/// For connecting to one address, and then for each read and write of the handshakes.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why there is no stream to measure.
-#[derive(Debug, thiserror::Error)]
-pub enum DoctorError {
-    #[error(
-        "{0} is not the address of a stream; give ws://HOST:PORT/stream, wss://HOST:PORT/stream, or HOST:PORT"
-    )]
-    BadUrl(String),
-    #[error("cannot connect to {url}: {reason}; is stampcast running there?")]
-    Connect { url: String, reason: String },
-    #[error("no TLS with {url}: {reason}")]
-    Tls { url: String, reason: String },
-    #[error("the token contains a character that is not allowed in an HTTP header")]
-    BadToken,
-    #[error("{url} refused the stream: {reason}")]
-    Refused { url: String, reason: String },
-    #[error("cannot handle signals: {0}")]
-    Signals(std::io::Error),
-}
+/// For each read and write of the handshakes.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Plain TCP or TLS.
-pub trait Transport: Read + Write {}
+pub(super) trait Transport: Read + Write {}
 impl<T: Read + Write> Transport for T {}
 
-pub type Socket = WebSocket<Box<dyn Transport>>;
+pub(super) type Socket = WebSocket<Box<dyn Transport>>;
 
-/// A stream whose reads time out after `read_timeout`.
+/// Connects to the stream; reads of the result time out after `read_timeout`.
 ///
 /// # Errors
-/// Each step's, with the address but without its query.
-pub fn connect(options: &Options, read_timeout: Duration) -> Result<Socket, DoctorError> {
+/// The first step that failed; see [`DoctorError`].
+pub(super) fn connect(options: &Options, read_timeout: Duration) -> Result<Socket, DoctorError> {
     let url = stream_url(&options.url)?;
-    let bad_url = || DoctorError::BadUrl(without_query(&url));
-    let connect_error = |e: std::io::Error| DoctorError::Connect {
+    let bad_url = || DoctorError::BadUrl(without_query(&options.url));
+    let connect_error = |reason: String| DoctorError::Connect {
         url: without_query(&url),
-        reason: e.to_string(),
+        reason: printable(&reason),
     };
+    let io_error = |e: io::Error| connect_error(e.to_string());
     let uri: http::Uri = url.parse().map_err(|_| bad_url())?;
     let is_tls = uri.scheme_str() == Some("wss");
     let host = uri.host().ok_or_else(bad_url)?.trim_matches(['[', ']']);
@@ -60,12 +47,19 @@ pub fn connect(options: &Options, read_timeout: Duration) -> Result<Socket, Doct
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let tcp = dial(host, port).map_err(connect_error)?;
-    let control_handle = tcp.try_clone().map_err(connect_error)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io_error)?;
+    let tcp = runtime
+        .block_on(dial::connect(host, port))
+        .map_err(|e| connect_error(chain(&e)))?;
+    let tcp = tcp.into_std().and_then(blocking).map_err(io_error)?;
+    let control_handle = tcp.try_clone().map_err(io_error)?;
     let transport: Box<dyn Transport> = if is_tls {
         encrypt(tcp, host, options.ca.as_deref()).map_err(|reason| DoctorError::Tls {
             url: without_query(&url),
-            reason,
+            reason: printable(&reason),
         })?
     } else {
         Box::new(tcp)
@@ -77,57 +71,57 @@ pub fn connect(options: &Options, read_timeout: Duration) -> Result<Socket, Doct
         })?;
     control_handle
         .set_read_timeout(Some(read_timeout))
-        .map_err(connect_error)?;
+        .map_err(io_error)?;
     Ok(socket)
 }
 
-/// Tries the name's addresses in turn.
-fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let mut outcome = Err(std::io::Error::other("the name has no address"));
-    for address in std::net::ToSocketAddrs::to_socket_addrs(&(host, port))? {
-        outcome = TcpStream::connect_timeout(&address, TIMEOUT);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    let tcp = outcome?;
+/// A blocking socket with timeouts.
+///
+/// # Errors
+/// Those of the system calls.
+fn blocking(tcp: TcpStream) -> io::Result<TcpStream> {
+    tcp.set_nonblocking(false)?;
     tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(TIMEOUT))?;
-    tcp.set_write_timeout(Some(TIMEOUT))?;
+    tcp.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    tcp.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
     Ok(tcp)
 }
 
 /// Performs the TLS handshake within the socket's timeouts.
+///
+/// # Errors
+/// In words, with the remedy.
 #[cfg(feature = "tls")]
 fn encrypt(
     mut tcp: TcpStream,
     host: &str,
     ca: Option<&Path>,
 ) -> Result<Box<dyn Transport>, String> {
-    use crate::net::tls_client;
+    use crate::net::tls_client::{self, TrustError};
     use std::sync::Arc;
     use tokio_rustls::rustls::pki_types::ServerName;
     use tokio_rustls::rustls::{ClientConnection, StreamOwned};
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
-    let config =
-        tls_client::client_config(ca).map_err(|e| format!("--ca: {}", crate::log::chain(&e)))?;
-    let mut tls =
-        ClientConnection::new(Arc::new(config), name).map_err(|e| crate::log::chain(&e))?;
+    let config = tls_client::client_config(ca).map_err(|e| match e {
+        TrustError::Unreadable { .. } | TrustError::NoCertificate(_) => {
+            format!("--ca: {}", chain(&e))
+        }
+        TrustError::NoRoots => format!("{e} with --ca"),
+        TrustError::Setup(_) => chain(&e),
+    })?;
+    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| chain(&e))?;
     while tls.is_handshaking() {
-        tls.complete_io(&mut tcp).map_err(|e| classify_error(&e))?;
+        tls.complete_io(&mut tcp)
+            .map_err(|e| match tls_client::certificate_error(&e) {
+                Some(problem) => format!(
+                    "the certificate is not trusted ({}); if it is yours, give it with --ca FILE",
+                    printable(&problem)
+                ),
+                None => format!("the handshake failed: {e}"),
+            })?;
     }
     Ok(Box::new(StreamOwned::new(tls, tcp)))
-}
-
-#[cfg(feature = "tls")]
-fn classify_error(error: &std::io::Error) -> String {
-    match crate::net::tls_client::certificate_error(error) {
-        Some(e) => {
-            format!("the certificate is not trusted ({e}); if it is yours, give it with --ca FILE")
-        }
-        None => format!("the handshake failed: {error}"),
-    }
 }
 
 #[cfg(not(feature = "tls"))]
@@ -135,129 +129,24 @@ fn encrypt(_: TcpStream, _: &str, _: Option<&Path>) -> Result<Box<dyn Transport>
     Err("not included in this build; build with the feature tls".into())
 }
 
-/// The address of the stream in binary, which has sequence numbers and the audio format, with events,
-/// and without a window, which limits the server to frames that were acknowledged.
-fn stream_url(given: &str) -> Result<String, DoctorError> {
-    let bad = || DoctorError::BadUrl(without_query(given));
-    let (scheme, rest) = given.split_once("://").unwrap_or(("ws", given));
-    let scheme = match scheme {
-        "ws" | "http" => "ws",
-        "wss" | "https" => "wss",
-        _ => return Err(bad()),
-    };
-    let (authority_and_path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (host, path) = authority_and_path
-        .split_once('/')
-        .unwrap_or((authority_and_path, ""));
-    if host.is_empty() {
-        return Err(bad());
-    }
-    let path = match path.trim_end_matches('/') {
-        "" => "stream".to_owned(),
-        path if path.ends_with("stream") => path.to_owned(),
-        path => format!("{path}/stream"),
-    };
-    // A bare host means the program's default port, as on the page; a URL its scheme's.
-    let has_port = host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-    let port = if given.contains("://") || has_port {
-        ""
-    } else {
-        ":8080"
-    };
-    let overridden = ["format=", "events=", "window="];
-    let kept = query
-        .split('&')
-        .filter(|part| !part.is_empty() && !overridden.iter().any(|name| part.starts_with(name)));
-    let query: String = kept.flat_map(|part| ["&", part]).collect();
-    Ok(format!(
-        "{scheme}://{host}{port}/{path}?format=binary&events=1{query}"
-    ))
-}
-
-/// An address for messages: its query may contain a token.
-fn without_query(url: &str) -> String {
-    url.split('?').next().unwrap_or_default().to_owned()
-}
-
-fn handshake_error<R: tungstenite::handshake::HandshakeRole>(
-    e: tungstenite::HandshakeError<R>,
-) -> String {
-    match e {
-        tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response)) => {
+/// Why the server did not open a WebSocket; its words are made printable.
+fn handshake_error<R: HandshakeRole>(error: HandshakeError<R>) -> String {
+    match error {
+        HandshakeError::Failure(Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
-            // The program answers in JSON; a proxy's answer is shown as it is.
+            // stampcast responds with JSON, a proxy with something else.
             let error = serde_json::from_slice(body)
                 .ok()
-                .and_then(|json: serde_json::Value| Some(json.get("error")?.as_str()?.to_owned()));
-            let text = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-            format!("{} {}", response.status(), text.trim())
-                .trim_end()
-                .to_owned()
+                .and_then(|json: serde_json::Value| Some(printable(json.get("error")?.as_str()?)));
+            let text = error.unwrap_or_else(|| printable_bytes(body.trim_ascii()));
+            let status = response.status();
+            format!("{status} {text}").trim_end().to_owned()
         }
-        tungstenite::HandshakeError::Failure(e) => e.to_string(),
-        tungstenite::HandshakeError::Interrupted(_) => "no answer in time".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stream_url_accepts_the_usual_forms() {
-        for (given, expected) in [
-            (
-                "localhost:8080",
-                "ws://localhost:8080/stream?format=binary&events=1",
-            ),
-            (
-                "ws://pi.local:8080/stream",
-                "ws://pi.local:8080/stream?format=binary&events=1",
-            ),
-            (
-                "http://[::1]:8080/",
-                "ws://[::1]:8080/stream?format=binary&events=1",
-            ),
-            (
-                "http://host/webcam/",
-                "ws://host/webcam/stream?format=binary&events=1",
-            ),
-            (
-                "ws://host/stream?token=t",
-                "ws://host/stream?format=binary&events=1&token=t",
-            ),
-            (
-                "pi.local",
-                "ws://pi.local:8080/stream?format=binary&events=1",
-            ),
-            (
-                "[::1]/webcam",
-                "ws://[::1]:8080/webcam/stream?format=binary&events=1",
-            ),
-            (
-                "pi.local:80/stream?events=0&max_fps=5&format=text",
-                "ws://pi.local:80/stream?format=binary&events=1&max_fps=5",
-            ),
-            (
-                "pi.local:80?window=2&audio=0",
-                "ws://pi.local:80/stream?format=binary&events=1&audio=0",
-            ),
-            (
-                "https://pi.local",
-                "wss://pi.local/stream?format=binary&events=1",
-            ),
-            (
-                "wss://pi.local:8443/stream",
-                "wss://pi.local:8443/stream?format=binary&events=1",
-            ),
-        ] {
-            assert_eq!(stream_url(given).expect(given), expected);
+        HandshakeError::Failure(e @ (Error::Protocol(_) | Error::HttpFormat(_))) => {
+            let problem = printable(&e.to_string());
+            format!("the response is not that of a WebSocket server ({problem})")
         }
-        for bad in ["", "ftp://host", "ws://"] {
-            assert!(stream_url(bad).is_err(), "{bad}");
-        }
-        assert!(!without_query("ws://host/stream?token=secret").contains("secret"));
+        HandshakeError::Failure(e) => printable(&e.to_string()),
+        HandshakeError::Interrupted(_) => "no response in time".into(),
     }
 }

@@ -4,7 +4,7 @@
 use super::connect::Socket;
 use super::stats::{PingSample, Stats};
 use super::unix_now;
-use crate::media::UnixNs;
+use crate::media::{UnixNs, printable};
 use crate::wire::{self, binary, text};
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ impl Connection {
     /// Sends a ping if one is due and handles the next message, if one arrives within [`READ_TIMEOUT`].
     ///
     /// # Errors
-    /// Why the connection ended.
+    /// Why the connection ended, in printable words.
     pub fn poll(&mut self, stats: &mut Stats) -> Result<(), String> {
         if Instant::now() >= self.next_ping {
             self.next_ping = Instant::now() + PING_INTERVAL;
@@ -58,12 +58,12 @@ impl Connection {
             self.pending_ping = Some((self.pings, unix_now()));
             self.socket
                 .send(Message::text(format!("ping:{}", self.pings)))
-                .map_err(|e| e.to_string())?;
+                .map_err(|e| printable(&e.to_string()))?;
         }
         let message = match self.socket.read() {
             Ok(message) => message,
             Err(tungstenite::Error::Io(e)) if is_timeout(&e) => return Ok(()),
-            Err(e) => return Err(e.to_string()),
+            Err(e) => return Err(printable(&e.to_string())),
         };
         let arrival = unix_now();
         let decoded = match &message {
@@ -71,7 +71,7 @@ impl Connection {
             Message::Binary(bytes) => binary::decode(bytes),
             Message::Close(frame) => {
                 let reason = frame.as_ref().map_or("no reason given".into(), |f| {
-                    format!("{} {}", f.code, f.reason)
+                    format!("{} {}", f.code, printable(&f.reason))
                 });
                 return Err(format!("closed by the server ({reason})"));
             }

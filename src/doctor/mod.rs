@@ -1,15 +1,16 @@
 //! `stampcast doctor URL`: connects to a stream as any client does, measures it for some seconds, and
-//! compares what it found with limits. [`connect`] opens the connection, [`stats`] computes, [`report`]
-//! formats. A client: it imports nothing of the server.
+//! compares the findings with limits. [`connect`] opens the connection, [`stats`] computes, [`report`]
+//! formats. A client: it imports nothing of the server. What a server says is made printable before it
+//! is kept or shown.
 
 mod connect;
 mod connection;
 mod quantiles;
 mod report;
 mod stats;
+mod stream_url;
 mod test_pattern;
 
-pub use connect::DoctorError;
 pub use report::Limits;
 
 use crate::config::secrets::Secret;
@@ -23,6 +24,27 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Why there is no stream to measure. Words of the server are printable.
+#[derive(Debug, thiserror::Error)]
+pub enum DoctorError {
+    #[error(
+        "'{0}' is not the address of a stream; give ws://HOST:PORT/stream, wss://HOST:PORT/stream, or HOST:PORT"
+    )]
+    BadUrl(String),
+    #[error("'{0}' is not the address of a stream; write an IPv6 address in brackets: [::1]:8080")]
+    Ipv6WithoutBrackets(String),
+    #[error("cannot connect to {url}: {reason}; is stampcast running there?")]
+    Connect { url: String, reason: String },
+    #[error("TLS connection to {url} failed: {reason}")]
+    Tls { url: String, reason: String },
+    #[error("the token contains a character that is not allowed in an HTTP header")]
+    BadToken,
+    #[error("{url} refused the stream: {reason}")]
+    Refused { url: String, reason: String },
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
 /// Options of the command.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,14 +54,14 @@ pub struct Options {
     pub token: Option<Secret>,
     /// PEM file with certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
-    /// How long to measure.
+    /// Duration of the measurement.
     pub seconds: f64,
     /// The report is one JSON object instead of a table.
     pub json: bool,
     pub limits: Limits,
 }
 
-/// Findings, and whether they are within the limits.
+/// The findings, and whether they are within the limits.
 pub struct Report {
     /// For standard output.
     pub text: String,
@@ -51,7 +73,7 @@ pub struct Report {
 /// measurement early: the report is then of what was measured so far.
 ///
 /// # Errors
-/// There was no stream to measure: a bad address, no connection, a refusal.
+/// There is no stream to measure: a bad address, no connection, a refusal.
 pub fn run(options: &Options) -> Result<Report, DoctorError> {
     let mut stats = Stats::default();
     stats.is_decimated = options.url.contains("max_fps=");
@@ -97,6 +119,9 @@ pub fn run(options: &Options) -> Result<Report, DoctorError> {
 
 /// Set by SIGINT and SIGTERM. A signal that was ignored when this process started (`nohup`, a script's
 /// `&`) stays ignored.
+///
+/// # Errors
+/// Those of sigaction(2).
 fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM] {

@@ -3,6 +3,7 @@
 //! (`docs/test-picture.md`).
 
 use super::quantiles::Quantiles;
+use super::stats::delta_ns;
 use crate::encode::jpeg::{Decode, Decoder, Repaired, repair};
 use crate::media::UnixNs;
 use crate::media::test_pattern::{PULSE_NS, PULSE_PERIOD_NS};
@@ -78,7 +79,8 @@ impl TestPattern {
             .chunks_exact(2 * usize::from(channels.max(1)))
             .map(|s| i16::from_le_bytes([s[0], s[1]]));
         for (i, sample) in first_channel.enumerate() {
-            let at = UnixNs(stamp.0 + i as u64 * 1_000_000_000 / u64::from(rate_hz));
+            let after_ns = i as u64 * 1_000_000_000 / u64::from(rate_hz);
+            let at = UnixNs(stamp.0.saturating_add(after_ns));
             if sample.unsigned_abs() < TONE_THRESHOLD.unsigned_abs() {
                 self.quiet_since.get_or_insert(at);
             } else if let Some(since) = self.quiet_since.take()
@@ -99,7 +101,7 @@ impl TestPattern {
         };
         if flash.0.abs_diff(tone.0) < MAX_PAIR_DISTANCE_NS {
             self.flash_to_tone_ms
-                .add((flash.0 as i64 - tone.0 as i64) as f64 / 1e6);
+                .add(delta_ns(flash, tone) as f64 / 1e6);
             (self.flash, self.tone) = (None, None);
         }
     }

@@ -13,6 +13,7 @@ mod architecture;
 mod autobahn;
 mod bytes;
 mod cameras;
+mod doctor;
 mod failing_camera;
 mod hostile;
 mod limits;
