@@ -1,6 +1,6 @@
 #!/bin/bash
-# tests/peers.sh PROGRAM: WebRTC with peers that share no code with ours: aiortc as player and as the media server that PROGRAM
-# publishes to, GStreamer's webrtcbin as player. Each check is a line; the exit code is 1 when any failed.
+# tests/peers.sh PROGRAM: WebRTC with independent implementations: aiortc as player and as the media server that PROGRAM publishes
+# to, GStreamer's webrtcbin as player. One line per check; exits with 1 if any failed.
 set -euo pipefail
 
 program=$(realpath "$1")
@@ -13,7 +13,7 @@ python3 -m venv "$work/venv"
 
 passed=0
 failed=0
-# check NAME COMMAND…: passes when the command does; its last line is shown.
+# check NAME COMMAND…: passes if the command does; shows its output.
 check() {
     local name=$1
     shift
@@ -28,7 +28,7 @@ check() {
 }
 
 check "aiortc plays by the JSON offer" "$work/venv/bin/python" aiortc_player.py "$program"
-check "aiortc is published to: TLS, redirect, token, restart, end" "$work/venv/bin/python" aiortc_sink.py "$program"
+check "aiortc receives by WHIP: TLS, redirect, token, restart, end" "$work/venv/bin/python" aiortc_sink.py "$program"
 # Not from PyPI: the system's GStreamer has its bindings for the system's Python.
 check "webrtcbin plays by WHEP" /usr/bin/python3 gst_player.py "$program"
 

@@ -1,6 +1,6 @@
-"""Plays stampcast through /api/webrtc/offer with aiortc (PyPI), a peer that shares no code with ours.
+"""Plays stampcast by /api/webrtc/offer with aiortc (PyPI), an independent implementation.
 
-python3 aiortc_player.py PROGRAM      exit code 0 when picture and sound came
+python3 aiortc_player.py PROGRAM      exits with 0 if video and audio arrived
 """
 
 import asyncio
@@ -42,7 +42,7 @@ async def main(server: str) -> None:
         await asyncio.gather(*readers)
     await peer.close()
     print(got)
-    assert got["size"] == (640, 480) and got["peak"] > 8000, got  # the test camera's picture and its beep
+    assert got["size"] == (640, 480) and got["peak"] > 8000, got  # the test pattern and its tone
 
 
 camera = Program(sys.argv[1])

@@ -1,6 +1,6 @@
-"""Takes what stampcast publishes by WHIP (RFC 9725) with aiortc, aiohttp and numpy (PyPI), peers that share no code with ours.
+"""Receives what stampcast publishes by WHIP (RFC 9725) with aiortc, aiohttp and numpy (PyPI), independent implementations.
 
-python3 aiortc_sink.py PROGRAM      starts PROGRAM --whip, is redirected, asks for a token, goes away, comes back
+python3 aiortc_sink.py PROGRAM      starts PROGRAM --whip; redirects, requires a token, stops, restarts
 """
 
 import asyncio
@@ -23,13 +23,13 @@ FRAMES = 60
 
 
 class Sink:
-    """A WHIP endpoint at /start, which redirects to /live/whip. A new one on the same port is the old one restarted."""
+    """A WHIP endpoint at /start, which redirects to /live/whip."""
 
     def __init__(self):
         self.token = TOKEN
         self.requests, self.refused, self.deleted = [], 0, []
         self.sessions = {}
-        self.codes, self.beeps = [], 0
+        self.codes, self.tones = [], 0
         self.ending = False
 
     async def start(self, port=0, tls=None):
@@ -44,7 +44,7 @@ class Sink:
         self.port = site._server.sockets[0].getsockname()[1]
 
     async def stop(self):
-        """As if killed: no good-bye over HTTP, and the peers fall silent."""
+        """As if killed: nothing is sent over HTTP, and the sessions go silent."""
         await self.runner.cleanup()
         for peer in self.sessions.values():
             await peer.close()
@@ -70,7 +70,7 @@ class Sink:
         peer.on("track", lambda track: asyncio.ensure_future(self.read(track)))
         await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
-        # Relative to /live/whip; servers name STUN and relays so.
+        # Relative to /live/whip. Link names STUN and TURN servers.
         headers = {"Location": f"sessions/{name}", "Link": '<turn:turn.example.net>; rel="ice-server"; username="u"; credential="c"'}
         return web.Response(status=201, content_type="application/sdp", text=peer.localDescription.sdp, headers=headers)
 
@@ -92,7 +92,7 @@ class Sink:
                     assert (frame.width, frame.height) == (640, 480)
                     self.codes.append((time.time(), time_code(frame.to_ndarray(format="gray"))))
                 else:
-                    self.beeps += int(abs(frame.to_ndarray()).max() > 8000)
+                    self.tones += int(abs(frame.to_ndarray()).max() > 8000)
         except Exception as e:
             if type(e).__name__ != "MediaStreamError":
                 print(f"reading {track.kind}: {e!r}")
@@ -100,7 +100,7 @@ class Sink:
 
 
     async def end(self, camera):
-        """Ends the program, which has 1.5 s for its DELETE: on a loaded machine, reading frames would take them all."""
+        """Ends the program, which has 1.5 s for its DELETE; decoding would take them on a loaded machine."""
         self.ending = True
         await asyncio.to_thread(camera.end)
 
@@ -108,27 +108,27 @@ class Sink:
 async def until(look, what, patience=20):
     deadline = time.monotonic() + patience
     while not look():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         await asyncio.sleep(0.02)
 
 
 def check_time(codes):
-    """Each picture shows when it was captured: a moment ago (a loaded machine decodes late), and each later than the one before."""
+    """The time codes of the frames increase, and are not old (a loaded machine decodes late)."""
     read = [(at, code) for at, code in codes if code]
     assert len(read) >= len(codes) * 0.95, f"{len(read)} of {len(codes)} time codes can be read"
-    late = sorted(at - code for at, code in read)
-    assert 0 < late[0] and late[len(late) // 2] < 5, late
+    latency = sorted(at - code for at, code in read)
+    assert 0 < latency[0] and latency[len(latency) // 2] < 5, latency
     steps = [b[1] - a[1] for a, b in zip(read, read[1:])]
     assert all(step > 0 for step in steps), steps
-    return f"{len(read)} pictures, late by {late[len(late) // 2] * 1000:.0f} ms in the middle"
+    return f"{len(read)} frames, median latency {latency[len(latency) // 2] * 1000:.0f} ms"
 
 
 def certificate(file):
-    """A server's TLS with a certificate of its own for localhost, which `file` gets."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a sink of the tests")])
+    """A server's TLS context with a self-signed certificate for localhost, which is written to `file`."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test sink")])
     now, names = datetime.datetime.now(datetime.timezone.utc), x509.SubjectAlternativeName([x509.DNSName("localhost")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
-    # As `openssl req -x509` makes them: server and authority at once.
+    # As `openssl req -x509` makes them: an authority and a server in one.
     made = made.add_extension(names, critical=False).add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     file.write(made.public_bytes(pem))
@@ -143,23 +143,23 @@ def certificate(file):
 
 
 async def over_tls(program):
-    """From within its sandbox the program resolves the name and reads the file of authorities; without that file it refuses."""
+    """In its sandbox, the program resolves the name and reads --whip-ca; without --whip-ca it does not connect."""
     sink = Sink()
     with tempfile.NamedTemporaryFile() as ca:
         await sink.start(tls=certificate(ca))
         options = ["--whip", f"https://localhost:{sink.port}/start", "--whip-token", TOKEN]
-        stranger = await asyncio.to_thread(Program, program, *options)
-        await asyncio.to_thread(stranger.line, r"WARN .*WHIP.*certificate is not trusted.*--whip-ca")
-        await asyncio.to_thread(stranger.end)
+        untrusting = await asyncio.to_thread(Program, program, *options)
+        await asyncio.to_thread(untrusting.line, r"WARN .*WHIP.*certificate is not trusted.*--whip-ca")
+        await asyncio.to_thread(untrusting.end)
         assert not sink.requests, sink.requests
         camera = await asyncio.to_thread(Program, program, *options, "--whip-ca", ca.name)
-        await until(lambda: len(sink.codes) >= FRAMES, "pictures over TLS", 40)
+        await until(lambda: len(sink.codes) >= FRAMES, "frames over TLS", 40)
         shown = open(f"/proc/{camera.process.pid}/cmdline").read()
         assert TOKEN not in shown and "/start" not in shown, shown
         await sink.end(camera)
     assert sink.deleted == ["1"], sink.requests
     await sink.stop()
-    print("over TLS: published, with --whip-ca alone")
+    print("TLS: published with --whip-ca, refused without")
 
 
 async def main(program):
@@ -172,11 +172,11 @@ async def main(program):
         url = f"http://127.0.0.1:{sink.port}/start"
         camera = await asyncio.to_thread(Program, program, "--whip", url, "--whip-token-file", token.name)
         await asyncio.to_thread(camera.line, r"WARN .*WHIP.*401.*--whip-token")
-        await until(lambda: sink.refused >= 2, "a second try with the wrong token")
-        # A renewed token arrives by rename or, as here, by writing.
+        await until(lambda: sink.refused >= 2, "a second attempt with the wrong token")
+        # Tokens are renewed by rename or, as here, by writing.
         with open(token.name, "w") as renewed:
             renewed.write(f"{TOKEN}\n")
-        await until(lambda: len(sink.codes) >= FRAMES and sink.beeps >= 1, "pictures and a beep", 40)
+        await until(lambda: len(sink.codes) >= FRAMES and sink.tones >= 1, "frames and a tone", 40)
         assert sink.requests[-2:] == [("POST", "/start"), ("POST", "/live/whip")], sink.requests
         print("published:", check_time(sink.codes))
         state = await asyncio.to_thread(camera.webrtc)
@@ -190,15 +190,15 @@ async def main(program):
         await until(lambda: camera.webrtc()["whip"]["failures"] >= 3, "an attempt while the sink is away", 30)
         again = Sink()
         await again.start(port)
-        await until(lambda: len(again.codes) >= FRAMES and again.beeps >= 1, "pictures after the sink's restart", 60)
+        await until(lambda: len(again.codes) >= FRAMES and again.tones >= 1, "frames after the sink's restart", 60)
         print("after a restart:", check_time(again.codes))
         await again.end(camera)
         assert again.deleted == ["1"] and again.refused == 0, (again.deleted, again.requests)
         await again.stop()
 
     log = "\n".join(camera.lines)
-    assert log.count("401") == 1, "a failure that repeats is told once"
-    assert log.count("TURN") == 1, "that relays are not used is told once"
+    assert log.count("401") == 1, "a repeated failure is logged once"
+    assert log.count("TURN") == 1, "relays not being supported is logged once"
     assert log.count("publishing to") == 2
     for secret in (TOKEN, "a=candidate", "ufrag", "/start", "/live"):
         assert secret not in log, f"{secret} is in the log"

@@ -1,4 +1,4 @@
-"""Plays a running stampcast by WHEP with GStreamer's webrtcbin, a peer that shares no code with ours, nor with aiortc or a browser.
+"""Plays a running stampcast by WHEP with GStreamer's webrtcbin, an implementation independent of ours, aiortc's and the browsers'.
 
 python3 gst_player.py PROGRAM      needs python3-gi, gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice and -plugins-bad
 """
@@ -30,7 +30,7 @@ DECODERS = {
 
 
 class Luma:
-    """A plane of bytes, read as the time code's reader wants it, without numpy: GStreamer's Python is the system's."""
+    """A plane of bytes with the part of numpy's interface that `time_code` uses: the system's Python may have no numpy."""
 
     def __init__(self, data, width, height, stride):
         self.data, self.shape, self.stride = data, (height, width), stride
@@ -68,7 +68,7 @@ class Player:
         self.pipeline = Gst.Pipeline.new()
         self.pipeline.connect("deep-element-added", lambda *arguments: self.on_element(arguments[-1]))
         self.peer = Gst.ElementFactory.make("webrtcbin")
-        assert self.peer, "there is no webrtcbin"
+        assert self.peer, "webrtcbin is missing"
         self.peer.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
         self.pipeline.add(self.peer)
         self.peer.connect("pad-added", self.on_pad)
@@ -77,7 +77,7 @@ class Player:
         self.pipeline.set_state(Gst.State.PLAYING)
         offer = self.promised("create-offer", None).get_value("offer")
         self.promised("set-local-description", offer)
-        # The answer names every candidate, and our own are learned from our checks, so nothing is trickled or gathered first.
+        # No trickle ICE: the answer has all candidates, and the server learns ours from connectivity checks.
         text = re.sub(r"(a=fingerprint:sha-256) \S+", rf"\1 {fingerprint()}", offer.sdp.as_text())
         request = urllib.request.Request(url + "/whep", text.encode(), {"Content-Type": "application/sdp"})
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -88,7 +88,7 @@ class Player:
 
     @staticmethod
     def on_element(element):
-        # GStreamer's own certificate is RSA, which str0m's DTLS does not verify (docs/webrtc.md). Its offer still names that one.
+        # GStreamer's own certificate is RSA, which str0m's DTLS does not verify (docs/webrtc.md). The offer has its fingerprint.
         if type(element).__name__ == "GstDtlsDec":
             element.set_property("pem", certificate())
 
@@ -97,7 +97,7 @@ class Player:
         self.peer.emit(action, argument, promise)
         promise.wait()
         reply = promise.get_reply()
-        # What is in them is theirs, and PyGObject does not know that.
+        # They own their contents, which PyGObject does not know.
         self.kept += [promise, reply, argument]
         return reply
 
@@ -108,12 +108,12 @@ class Player:
         decoder = Gst.parse_bin_from_description(DECODERS[kind], True)
         sink = decoder.get_by_name("sink")
         sink.set_property("emit-signals", True)
-        sink.connect("new-sample", self.on_picture if kind == "video" else self.on_sound)
+        sink.connect("new-sample", self.on_frame if kind == "video" else self.on_audio)
         self.pipeline.add(decoder)
         decoder.sync_state_with_parent()
         pad.link(decoder.get_static_pad("sink"))
 
-    def on_picture(self, sink):
+    def on_frame(self, sink):
         sample = sink.emit("pull-sample")
         shape = sample.get_caps().get_structure(0)
         width, height = shape.get_value("width"), shape.get_value("height")
@@ -122,7 +122,7 @@ class Player:
         self.codes.append((at, time_code(Luma(data, width, height, len(data) // height)), (width, height)))
         return Gst.FlowReturn.OK
 
-    def on_sound(self, sink):
+    def on_audio(self, sink):
         buffer = sink.emit("pull-sample").get_buffer()
         samples = memoryview(bytes(buffer.extract_dup(0, buffer.get_size()))).cast("h")
         self.peak = max(self.peak, max(map(abs, samples), default=0))
@@ -135,19 +135,19 @@ class Player:
 
 def main(program):
     Gst.init(None)
-    # libnice does not use the loopback interface, so there must be another.
+    # libnice does not use the loopback interface.
     camera = Program(program, host="0.0.0.0")
     player = Player(camera.url)
-    until(lambda: len(player.codes) >= 90 and player.peak > 8000, "90 pictures and a beep", 60)
+    until(lambda: len(player.codes) >= 90 and player.peak > 8000, "90 frames and a tone", 60)
     seen = camera.webrtc()["sessions"]
     assert [(s["kind"], s["connected"]) for s in seen] == [("whep", True)], seen
     player.end()
     until(lambda: not camera.webrtc()["sessions"], "the session's end")
     read = [(at, code) for at, code, _ in player.codes if code]
-    late = sorted(at - code for at, code in read)
-    middle = late[len(late) // 2]
-    print(f"webrtcbin: {len(player.codes)} pictures, {len(read)} with their time, late by {middle * 1000:.0f} ms in the middle")
-    assert len(read) >= 85 and 0 < middle < 5, late
+    latency = sorted(at - code for at, code in read)
+    median = latency[len(latency) // 2]
+    print(f"webrtcbin: {len(player.codes)} frames, {len(read)} with time code, median latency {median * 1000:.0f} ms")
+    assert len(read) >= 85 and 0 < median < 5, latency
     assert all(size == (640, 480) for *_, size in player.codes)
     camera.end()
 

@@ -1,4 +1,4 @@
-"""The program under test for the Python peers: started, asked over HTTP, told to end; and the reader of its picture's time code."""
+"""Starts and stops the program under test, and reads the time code of the test pattern."""
 
 import atexit
 import json
@@ -11,12 +11,12 @@ import urllib.request
 
 
 class Program:
-    """A running stampcast with the test camera, on ports of its own."""
+    """stampcast with the test camera, on free ports."""
 
     def __init__(self, program, *options, host="127.0.0.1"):
         base = ["--camera-type", "test", "--enable-audio", "--fps", "30", "--host", host, "--port", "0", "--webrtc-port", "0"]
         self.process = subprocess.Popen([program, *base, *options], stderr=subprocess.PIPE, text=True)
-        # Not left behind when a check fails.
+        # Also when a check fails.
         atexit.register(self.process.terminate)
         self.lines = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -28,7 +28,7 @@ class Program:
             print("|", line, end="", flush=True)
 
     def line(self, pattern, patience=20):
-        """The first log line that matches, waited for."""
+        """Waits for a log line that matches."""
         return until(lambda: next(filter(None, (re.search(pattern, line) for line in list(self.lines))), None), pattern, patience)
 
     def get(self, path):
@@ -39,24 +39,24 @@ class Program:
         return json.loads(self.get("/state"))["result"]["webrtc"]
 
     def end(self):
-        """Ends it as a service manager does."""
+        """Ends the program by SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(20) == 0, self.process.returncode
 
 
 def until(look, what, patience=20):
-    """Polls until `look` gives something; fails when patience ends."""
+    """Polls until `look` returns something true; fails after `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 
 def time_code(luma):
-    """UNIX seconds as drawn in the test picture (docs/test-picture.md), or None. `luma`: rows of a numpy array."""
+    """UNIX seconds from the time code in a frame (docs/test-picture.md), or None. `luma`: a numpy array of rows."""
     height, width = luma.shape
     bits = []
     for row in range(17, 22):
