@@ -35,20 +35,34 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let hubs = Context::from_ref(state).hubs;
-        let hub = match camera_name(parts).await? {
+        let name = CameraName::from_request_parts(parts, state).await?;
+        let hub = match name.as_str() {
             None => hubs.default_hub(),
             Some(name) => hubs
-                .get(&name)
-                .ok_or_else(|| ApiError::unknown_camera(&name, &hubs))?,
+                .get(name)
+                .ok_or_else(|| ApiError::unknown_camera(name, &hubs))?,
         };
         Ok(Self(hub.clone()))
     }
 }
 
-/// The camera's name in the path, if any. Bytes that are not UTF-8 name no camera.
-async fn camera_name(parts: &mut Parts) -> Result<Option<String>, ApiError> {
-    let params = RawPathParams::from_request_parts(parts, &()).await;
-    let params = params.map_err(|_| ApiError::NotFound)?;
-    let mut named = params.iter().filter(|(param, _)| *param == CAMERA);
-    Ok(named.next().map(|(_, name)| name.to_owned()))
+/// The camera's name in the path, if any, as the client wrote it.
+pub(crate) struct CameraName(Option<String>);
+
+impl CameraName {
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CameraName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, &()).await;
+        // Bytes that are not UTF-8 are the name of no camera.
+        let params = params.map_err(|_| ApiError::NotFound)?;
+        let mut named = params.iter().filter(|(param, _)| *param == CAMERA);
+        Ok(Self(named.next().map(|(_, name)| name.to_owned())))
+    }
 }

@@ -7,7 +7,7 @@ use stampcast::media::{CameraId, MonoNs};
 use stampcast::wire::{self, Message};
 use std::time::Duration;
 
-fn two_cameras() -> Config {
+pub fn two_cameras() -> Config {
     let mut config = config(true);
     let camera = |name| CameraId::new(name).expect("a camera's name");
     config.cameras[0].id = camera("left");

@@ -423,7 +423,7 @@ async fn webrtc_without_a_port_all_else_is_served_and_whep_says_why() {
             .await;
         assert_eq!(status, 503, "{path}: {body}");
         assert!(
-            body.contains("WebRTC cannot be had") && body.contains("192.0.2.1"),
+            body.contains("WebRTC is not available") && body.contains("192.0.2.1"),
             "{body}"
         );
     }

@@ -1,16 +1,18 @@
-//! Whose a datagram is: all sessions share one port. A STUN request names its session (the first half of USERNAME, RFC 8445,
-//! section 7.2.2); everything else is told by the address that such a request came from. Knows no session and no socket.
+//! Finds the session of a datagram: all sessions share one port. A STUN request names its session
+//! in the first half of USERNAME (RFC 8445, section 7.2.2); every other datagram belongs to the
+//! session that the last such request from its address named.
 
+use super::port::Datagram;
 use super::stun;
-use super::udp_mux::Datagram;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use str0m::net::Protocol;
 use tokio::sync::mpsc;
 
-/// Addresses that one session is heard from; then the oldest is forgotten. A peer has a few, and tries each.
-const ADDRESSES: usize = 32;
+/// Remote addresses of a session; beyond that the oldest is forgotten. A peer has a few, and tries
+/// each.
+const MAX_ADDRESSES: usize = 32;
 
 #[derive(Default)]
 pub struct Routes(Mutex<Table>);
@@ -19,7 +21,7 @@ pub struct Routes(Mutex<Table>);
 struct Table {
     /// By our ICE user fragment.
     sessions: HashMap<String, Route>,
-    /// Whose ICE user fragment.
+    /// The user fragment of the session that a remote address belongs to.
     addresses: HashMap<(Protocol, SocketAddr), String>,
 }
 
@@ -45,19 +47,20 @@ impl Routes {
         table.addresses.retain(|_, of| of != ufrag);
     }
 
-    /// What comes from this address is the session's, although its peer has not named it yet.
-    pub fn expect(&self, ufrag: &str, protocol: Protocol, from: SocketAddr) {
-        self.lock().learn(ufrag, (protocol, from));
+    /// Routes datagrams from this address to the session before its peer has named it.
+    pub fn add_remote_address(&self, ufrag: &str, protocol: Protocol, address: SocketAddr) {
+        self.lock().assign(ufrag, (protocol, address));
     }
 
-    /// Hands a datagram to its session; false: there is none. One that is nobody's, or for which there is no room, is dropped.
-    pub fn give(&self, datagram: Datagram) -> bool {
-        // What a stranger sent is read without the lock.
+    /// Puts a datagram into the inbox of its session, or drops it if the inbox is full. `false`:
+    /// there is no session for it.
+    pub fn route(&self, datagram: Datagram) -> bool {
+        // Parsed without the lock, so that a panic cannot poison it.
         let named = named_session(&datagram.bytes);
         let mut table = self.lock();
         let from = (datagram.protocol, datagram.source);
         let inbox = match named {
-            Some(ufrag) => table.learn(ufrag, from),
+            Some(ufrag) => table.assign(ufrag, from),
             None => table
                 .addresses
                 .get(&from)
@@ -65,18 +68,18 @@ impl Routes {
                 .map(|route| &route.inbox),
         };
         let Some(inbox) = inbox else { return false };
-        // Full: lost, as on the way here.
+        // Full: dropped, like one lost by the network.
         let _ = inbox.try_send(datagram);
         true
     }
 
-    /// Each address is in the list of the session that it belongs to, and in no other.
+    /// Asserts that each address is in the list of the session that it belongs to, and in no other.
     #[cfg(any(test, fuzzing))]
-    pub fn check(&self) {
+    pub fn assert_consistent(&self) {
         let table = self.lock();
         for (ufrag, route) in &table.sessions {
             assert!(
-                route.addresses.len() <= ADDRESSES,
+                route.addresses.len() <= MAX_ADDRESSES,
                 "{ufrag} has too many addresses"
             );
             assert!(
@@ -84,7 +87,7 @@ impl Routes {
                     .addresses
                     .iter()
                     .all(|from| table.addresses.get(from) == Some(ufrag)),
-                "{ufrag} lists another's address"
+                "{ufrag} lists an address of another session"
             );
         }
         assert_eq!(
@@ -98,14 +101,13 @@ impl Routes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds the routes")
+        self.0.lock().expect("no panic while locked")
     }
 }
 
 impl Table {
-    fn learn(
+    /// Makes `from` an address of a session; its inbox, if there is such a session.
+    fn assign(
         &mut self,
         ufrag: &str,
         from: (Protocol, SocketAddr),
@@ -116,27 +118,27 @@ impl Table {
         } = self;
         if addresses.get(&from).is_none_or(|of| of != ufrag) {
             let route = sessions.get_mut(ufrag)?;
-            if route.addresses.len() == ADDRESSES
+            if route.addresses.len() == MAX_ADDRESSES
                 && let Some(oldest) = route.addresses.pop_front()
             {
                 addresses.remove(&oldest);
             }
             route.addresses.push_back(from);
-            // Whose it was must not forget it once more, when it is another's.
-            if let Some(before) = addresses.insert(from, ufrag.to_owned())
-                && let Some(before) = sessions.get_mut(&before)
+            // The former session must not remove it once more.
+            if let Some(former) = addresses.insert(from, ufrag.to_owned())
+                && let Some(former) = sessions.get_mut(&former)
             {
-                before.addresses.retain(|address| *address != from);
+                former.addresses.retain(|address| *address != from);
             }
         }
         sessions.get(ufrag).map(|route| &route.inbox)
     }
 }
 
-/// Our user fragment in a STUN request; `None` where there is none, or where this is none. An answer may have the request's USERNAME
-/// too (libnice does it), which begins with the peer's.
+/// Our user fragment in a STUN request. `None`: no request, or without USERNAME. A response may
+/// have the request's USERNAME too (libnice does it), which begins with the peer's.
 fn named_session(bytes: &[u8]) -> Option<&str> {
-    let (_, username) = stun::Message::read(bytes)
+    let (_, username) = stun::Message::parse(bytes)
         .filter(stun::Message::is_request)?
         .attributes()
         .find(|(kind, _)| *kind == stun::USERNAME)?;
@@ -172,27 +174,27 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_goes_to_the_session_whose_name_its_sender_knew() {
+    fn routes_datagrams_reach_the_session_that_their_source_named() {
         let routes = Routes::default();
         let (a, mut of_a) = mpsc::channel(4);
         let (b, mut of_b) = mpsc::channel(4);
         routes.add("aaaa", a);
         routes.add("bbbb", b);
-        routes.give(datagram(10, vec![22; 40]));
+        routes.route(datagram(10, vec![22; 40]));
         assert!(
             of_a.try_recv().is_err() && of_b.try_recv().is_err(),
-            "from nowhere"
+            "from an unknown address"
         );
-        routes.give(datagram(10, request_for("aaaa:peer")));
-        routes.give(datagram(11, request_for("bbbb:peer")));
+        routes.route(datagram(10, request_for("aaaa:peer")));
+        routes.route(datagram(11, request_for("bbbb:peer")));
         assert!(
-            !routes.give(datagram(12, request_for("cccc:peer"))),
-            "nobody's"
+            !routes.route(datagram(12, request_for("cccc:peer"))),
+            "no such session"
         );
-        routes.give(datagram(10, vec![22; 40]));
-        // An answer that repeats the USERNAME of our request.
-        let answer = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
-        routes.give(datagram(11, answer.clone()));
+        routes.route(datagram(10, vec![22; 40]));
+        // A response that repeats the USERNAME of our request.
+        let response = [&[1, 1][..], &request_for("peer:aaaa")[2..]].concat();
+        routes.route(datagram(11, response.clone()));
         assert_eq!(
             (
                 of_a.try_recv().unwrap().bytes.len(),
@@ -201,20 +203,20 @@ mod tests {
             (request_for("aaaa:peer").len(), vec![22; 40])
         );
         assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
-        assert_eq!(of_b.try_recv().unwrap().bytes, answer);
+        assert_eq!(of_b.try_recv().unwrap().bytes, response);
         assert!(of_b.try_recv().is_err());
         routes.remove("aaaa");
-        routes.give(datagram(10, vec![22; 40]));
-        assert!(of_a.try_recv().is_err(), "forgotten with its session");
+        routes.route(datagram(10, vec![22; 40]));
+        assert!(of_a.try_recv().is_err(), "removed with its session");
     }
 
     #[test]
-    fn a_peer_of_a_thousand_addresses_is_remembered_by_a_few() {
+    fn routes_addresses_of_a_session_are_bounded() {
         let routes = Routes::default();
         let (inbox, _datagrams) = mpsc::channel(4);
         routes.add("aaaa", inbox);
-        (1..1000).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
-        assert_eq!(routes.lock().addresses.len(), ADDRESSES);
+        (1..1000).for_each(|port| assert!(routes.route(datagram(port, request_for("aaaa:peer")))));
+        assert_eq!(routes.lock().addresses.len(), MAX_ADDRESSES);
         assert!(
             routes
                 .lock()
@@ -224,28 +226,28 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_changed_hands_is_not_forgotten_with_those_of_its_first_session() {
+    fn routes_address_moved_to_another_session_stays_there() {
         let routes = Routes::default();
         let (a, _of_a) = mpsc::channel(4);
         let (b, mut of_b) = mpsc::channel(4);
         routes.add("aaaa", a);
         routes.add("bbbb", b);
         assert!(
-            routes.give(datagram(10, request_for("aaaa:peer")))
-                && routes.give(datagram(10, request_for("bbbb:peer")))
+            routes.route(datagram(10, request_for("aaaa:peer")))
+                && routes.route(datagram(10, request_for("bbbb:peer")))
         );
-        (100..200).for_each(|port| assert!(routes.give(datagram(port, request_for("aaaa:peer")))));
+        (100..200).for_each(|port| assert!(routes.route(datagram(port, request_for("aaaa:peer")))));
         assert!(of_b.try_recv().is_ok());
         assert!(
-            routes.give(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(),
-            "it is still the second's"
+            routes.route(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(),
+            "it belongs to the second session"
         );
-        routes.check();
+        routes.assert_consistent();
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_demux_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), real in any::<bool>(), at in 0usize..200, by in any::<u8>()) {
+        fn named_session_arbitrary_bytes_do_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), real in any::<bool>(), at in 0usize..200, by in any::<u8>()) {
             if real {
                 bytes = request_for("aaaa:peer");
                 let at = at % bytes.len();

@@ -1,20 +1,21 @@
-//! The bounds of each SDP field that str0m and its ICE agent (crate `is`) read. Pure. Attributes that neither reads pass.
+//! Bounds of each SDP field that str0m and its ICE agent (crate `is`) parse; other attributes are
+//! not checked. Pure.
 //!
-//! RFC 8839 allows what `is` 0.12 cannot send: a check's USERNAME is the peer's ice-ufrag, a colon and ours (16 characters), and
-//! `is` panics where that is longer than 128 bytes.
+//! RFC 8839 allows what `is` 0.12 cannot send: a check's USERNAME is the peer's ice-ufrag, a colon
+//! and ours (16 characters), and `is` panics if that is longer than 128 bytes.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-/// Bytes. The longest line of a browser's offer (an `m=` line, a `ssrc` with its msid) has about 200.
-const MAX_LINE: usize = 1024;
-/// Bytes; RFC 8839's own example has 70, a browser's with all extensions about 150.
-const MAX_CANDIDATE: usize = 512;
-/// What str0m keeps of it.
-const MAX_MID: usize = 16;
-const MAX_URI: usize = 255;
+/// The longest line of a browser's offer (an `m=` line, a `ssrc` with its msid) has about 200.
+const MAX_LINE_BYTES: usize = 1024;
+/// RFC 8839's own example has 70, a browser's with all extensions about 150.
+const MAX_CANDIDATE_BYTES: usize = 512;
+/// str0m keeps no more of it.
+const MAX_MID_BYTES: usize = 16;
+const MAX_URI_BYTES: usize = 255;
 
-/// A field that is out of bounds. Quotes nothing of what the peer sent.
+/// A field out of bounds. Quotes nothing that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} must be {expected}")]
 pub struct BadField {
@@ -42,7 +43,7 @@ const FINGERPRINT: BadField = bad(
 const SETUP: BadField = bad("a=setup", "active, passive or actpass");
 const MID: BadField = bad(
     "a=mid",
-    "a token of 1 to 16 characters, another in each m-section",
+    "a token of 1 to 16 characters, different in each m-section",
 );
 const FOUNDATION: BadField = bad(
     "a=candidate's foundation",
@@ -58,10 +59,13 @@ const EXTMAP: BadField = bad(
 const SSRC: BadField = bad("a=ssrc and a=ssrc-group", "numbers of 32 bits");
 
 /// Checks every line of the session part and of the m-sections.
+///
+/// # Errors
+/// The first field that is out of bounds.
 pub fn check(text: &str) -> Result<(), BadField> {
     let mut mids = HashSet::new();
     for line in text.lines() {
-        require(line.len() <= MAX_LINE, LINE)?;
+        require(line.len() <= MAX_LINE_BYTES, LINE)?;
         let Some((name, value)) = line
             .strip_prefix("a=")
             .and_then(|line| line.split_once(':'))
@@ -74,7 +78,8 @@ pub fn check(text: &str) -> Result<(), BadField> {
             "fingerprint" => require(is_fingerprint(value), FINGERPRINT)?,
             "setup" => require(matches!(value, "active" | "passive" | "actpass"), SETUP)?,
             "mid" => {
-                let is_token = (1..=MAX_MID).contains(&value.len()) && value.chars().all(is_token);
+                let is_token =
+                    (1..=MAX_MID_BYTES).contains(&value.len()) && value.chars().all(is_token);
                 require(is_token && mids.insert(value), MID)?;
             }
             "candidate" => check_candidate(value)?,
@@ -90,9 +95,9 @@ pub fn check(text: &str) -> Result<(), BadField> {
     Ok(())
 }
 
-/// What stands before the address (RFC 8839, section 5.1). The rest decides whether a candidate is of use: see [`address`].
+/// Checks the fields before the address (RFC 8839, section 5.1); for the others see [`address`].
 fn check_candidate(value: &str) -> Result<(), BadField> {
-    require(value.len() <= MAX_CANDIDATE, CANDIDATE)?;
+    require(value.len() <= MAX_CANDIDATE_BYTES, CANDIDATE)?;
     let mut fields = value.split(' ');
     let mut next = || fields.next().unwrap_or_default();
     require(is_ice(next(), 1..=32), FOUNDATION)?;
@@ -102,8 +107,9 @@ fn check_candidate(value: &str) -> Result<(), BadField> {
     require(is_u32(next()), PRIORITY)
 }
 
-/// Where a candidate of UDP says that its peer is; `None`: of no use here. TCP peers connect to us, names of mDNS (draft-ietf-mmusic-
-/// mdns-ice-candidates) are not resolved, and types and syntax that RFC 8839 does not have are to be ignored.
+/// The address of a usable UDP candidate. Not usable are TCP candidates (their peers connect to us),
+/// mDNS names (draft-ietf-mmusic-mdns-ice-candidates), which are not resolved, and types and syntax
+/// that RFC 8839 does not have.
 pub fn address(candidate: &str) -> Option<(IpAddr, u16)> {
     let fields: Vec<&str> = candidate.split(' ').collect();
     let &[_, _, transport, _, ip, port, "typ", kind, ..] = &fields[..] else {
@@ -151,7 +157,8 @@ fn is_fingerprint(value: &str) -> bool {
     bytes.split(':').all(is_byte) && bytes.split(':').count() == expected
 }
 
-/// RFC 8285, section 7; an offer of more extensions than there are numbers has some from 4096 on, which str0m ignores.
+/// RFC 8285, section 7. An offer with more extensions than there are ids has some from 4096 on,
+/// which str0m ignores.
 fn is_extmap(value: &str) -> bool {
     let mut parts = value.split(' ');
     let (entry, uri) = (
@@ -159,14 +166,15 @@ fn is_extmap(value: &str) -> bool {
         parts.next().unwrap_or_default(),
     );
     let id = entry.split('/').next().and_then(number);
-    id.is_some_and(|id| matches!(id, 1..=255 | 4096..=4351)) && (1..=MAX_URI).contains(&uri.len())
+    id.is_some_and(|id| matches!(id, 1..=255 | 4096..=4351))
+        && (1..=MAX_URI_BYTES).contains(&uri.len())
 }
 
 fn is_u32(digits: &str) -> bool {
     number(digits).is_some()
 }
 
-/// Digits alone: `parse` takes a sign too.
+/// Digits only: `parse` accepts a sign too.
 fn number(digits: &str) -> Option<u32> {
     digits
         .bytes()
@@ -183,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn fields_within_their_bounds_pass() {
-        let long_line = format!("a=x:{}", "y".repeat(MAX_LINE - 4));
-        let uri = "u".repeat(MAX_URI);
+    fn check_fields_within_bounds_pass() {
+        let long_line = format!("a=x:{}", "y".repeat(MAX_LINE_BYTES - 4));
+        let uri = "u".repeat(MAX_URI_BYTES);
         for line in [
             "v=0",
             "a=recvonly",
@@ -218,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_out_of_bounds_are_named() {
+    fn check_field_out_of_bounds_is_named() {
         let candidate = |foundation: &str, component: &str, priority: &str| {
             format!("a=candidate:{foundation} {component} udp {priority} 192.0.2.7 4000 typ host")
         };
         let long_candidate = format!("{} ufrag {}", candidate("1", "1", "1"), "x".repeat(512));
         let table = [
-            (format!("a=x:{}", "y".repeat(MAX_LINE - 3)), LINE),
+            (format!("a=x:{}", "y".repeat(MAX_LINE_BYTES - 3)), LINE),
             ("a=ice-ufrag:".into(), UFRAG),
             ("a=ice-ufrag:abc".into(), UFRAG),
             ("a=ice-ufrag:ab d".into(), UFRAG),
@@ -271,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn candidates_of_no_use_have_no_address() {
-        let of_use = "1 1 udp 1 192.0.2.7 4000 typ host";
-        assert_eq!(address(of_use), Some(([192, 0, 2, 7].into(), 4000)));
+    fn address_unusable_candidate_has_none() {
+        let usable = "1 1 udp 1 192.0.2.7 4000 typ host";
+        assert_eq!(address(usable), Some(([192, 0, 2, 7].into(), 4000)));
         for (from, to) in [
             ("udp", "tcp"),
             ("192.0.2.7", "0f9a.local"),
@@ -284,7 +292,7 @@ mod tests {
             ("host", "other"),
             ("typ host", ""),
         ] {
-            assert_eq!(address(&of_use.replace(from, to)), None, "{to}");
+            assert_eq!(address(&usable.replace(from, to)), None, "{to}");
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Fuzzed: what strangers send to the one port, over UDP and TCP, up to str0m; and what comes as text: offers, answers, `Link`
-//! and `Location` headers. (What is within DTLS, str0m takes apart, fuzzed by its project; HTTP's syntax is hyper's.)
+//! Fuzz targets: datagrams and TCP frames to the port, including str0m; and text: offers, answers,
+//! `Link` and `Location` headers. (DTLS payloads are parsed and fuzzed by str0m's project, HTTP's
+//! syntax by hyper's.)
 
 mod peer;
 
 use super::demux::Routes;
 use super::ice_tcp;
+use super::port::{Datagram, Port};
 use super::signalling::{check, check_answer};
-use super::stun_client::Reflexive;
-use super::udp_mux::{Datagram, Port};
+use super::stun_client::StunClient;
 use crate::fuzz::Input;
 use crate::net::url::{resolve, same_origin};
 use crate::output::whip::link_header::{IceServer, ice_servers};
@@ -28,7 +29,7 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-/// Of a browser that wants both media.
+/// A browser's offer to receive video and audio.
 pub const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n\
 m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
 a=fingerprint:sha-256 11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00\r\n\
@@ -41,14 +42,14 @@ a=setup:actpass\r\na=mid:1\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/4800
 const OURS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8189);
 const STUN_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
 const STUN_REQUEST: [u8; 12] = *b"our request!";
-/// Of the sessions.
-const NAMES: [&str; 2] = ["aaaa", "bbbb"];
+/// User fragments of the sessions.
+const UFRAGS: [&str; 2] = ["aaaa", "bbbb"];
 const PASSWORD: &str = "of the first session....";
-/// Where the ports of peers begin. There are more of them than a session is heard from.
-const PEERS: u16 = 5000;
-const INBOX: usize = 8;
+/// The first of the peers' ports. They are more than a session has remote addresses.
+const PEER_PORTS: u16 = 5000;
+const INBOX_DATAGRAMS: usize = 8;
 
-/// What is made once, for all inputs.
+/// Made once for all inputs.
 struct Shared {
     runtime: Runtime,
     port: Arc<Port>,
@@ -91,10 +92,10 @@ impl Shared {
             .enable_opus(true, false)
     }
 
-    /// A session with our addresses, before any offer.
-    fn ours(&self) -> Rtc {
+    /// A session with our candidates, before any offer.
+    fn local_session(&self) -> Rtc {
         let credentials = IceCreds {
-            ufrag: NAMES[0].into(),
+            ufrag: UFRAGS[0].into(),
             pass: PASSWORD.into(),
         };
         let mut rtc = self
@@ -110,9 +111,9 @@ impl Shared {
         rtc
     }
 
-    /// A session that has answered and waits for its peer.
-    fn session(&self) -> Rtc {
-        let mut rtc = self.ours();
+    /// A session that has answered an offer and waits for its peer.
+    fn answered_session(&self) -> Rtc {
+        let mut rtc = self.local_session();
         rtc.sdp_api()
             .accept_offer(check(OFFER).expect("an offer"))
             .expect("it is answered");
@@ -120,13 +121,13 @@ impl Shared {
     }
 }
 
-/// Operations on the demux, each three bytes and what it needs.
+/// Operations on the routes, each three bytes and its arguments.
 pub fn datagrams(bytes: &[u8]) {
-    SHARED.with(|shared| World::new(shared).run(bytes));
+    SHARED.with(|shared| Scenario::new(shared).run(bytes));
 }
 
-/// What str0m does with strangers' words; the first byte says which: a peer made of fields, an offer, an answer, or datagrams, as
-/// above.
+/// Input of str0m; the first byte selects a peer made of fields, an offer, an answer, or datagrams
+/// as above.
 pub fn session(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else {
         return;
@@ -138,45 +139,46 @@ pub fn session(bytes: &[u8]) {
         (0, Ok(offer)) => drop(answer(offer)),
         (1, Ok(answer)) => accept(answer),
         (2.., _) => SHARED.with(|shared| {
-            let mut world = World::new(shared);
-            world.first = Some(shared.session());
-            world.run(bytes);
+            let mut scenario = Scenario::new(shared);
+            scenario.first_session = Some(shared.answered_session());
+            scenario.run(bytes);
         }),
         _ => {}
     }
 }
 
-/// Two sessions behind the port, and a STUN server that was asked.
-struct World<'a> {
+/// Two sessions behind the port, and a STUN server with a pending request.
+struct Scenario<'a> {
     shared: &'a Shared,
-    reflexive: Reflexive,
+    stun_client: StunClient,
     mapped: tokio::sync::oneshot::Receiver<SocketAddr>,
     routes: Routes,
     inboxes: [mpsc::Receiver<Datagram>; 2],
-    /// Whom each address is known to belong to.
+    /// The session that each address belongs to.
     owners: HashMap<(Protocol, SocketAddr), usize>,
-    /// The first session; gone with its first error. `None`: what would go to it goes nowhere.
-    first: Option<Rtc>,
+    /// The str0m instance of the first session, until its first error. `None`: its datagrams are
+    /// not parsed further.
+    first_session: Option<Rtc>,
 }
 
-impl<'a> World<'a> {
+impl<'a> Scenario<'a> {
     fn new(shared: &'a Shared) -> Self {
-        let reflexive = Reflexive::new(shared.port.clone(), None);
-        let mapped = reflexive.expect(STUN_REQUEST, STUN_SERVER);
+        let stun_client = StunClient::new(shared.port.clone(), None);
+        let mapped = stun_client.add_pending(STUN_REQUEST, STUN_SERVER);
         let routes = Routes::default();
-        let inboxes = NAMES.map(|name| {
-            let (inbox, datagrams) = mpsc::channel(INBOX);
+        let inboxes = UFRAGS.map(|name| {
+            let (inbox, datagrams) = mpsc::channel(INBOX_DATAGRAMS);
             routes.add(name, inbox);
             datagrams
         });
         Self {
             shared,
-            reflexive,
+            stun_client,
             mapped,
             routes,
             inboxes,
             owners: HashMap::new(),
-            first: None,
+            first_session: None,
         }
     }
 
@@ -194,7 +196,7 @@ impl<'a> World<'a> {
         } else {
             Protocol::Tcp
         };
-        let source = SocketAddr::new(OURS.ip(), PEERS + u16::from(from >> 1));
+        let source = SocketAddr::new(OURS.ip(), PEER_PORTS + u16::from(from >> 1));
         let (session, is_authentic) = (session & 1, session & 2 == 0);
         match operation % 8 {
             0..3 => {
@@ -202,18 +204,14 @@ impl<'a> World<'a> {
                 self.arrive(protocol, source, input.take(length));
             }
             3 => {
-                self.arrive(
-                    Protocol::Udp,
-                    STUN_SERVER,
-                    &answer_of_the_stun_server(input),
-                );
+                self.arrive(Protocol::Udp, STUN_SERVER, &stun_server_response(input));
             }
             4 => {
                 let check = self.check(session, is_authentic, input.u8());
                 assert_eq!(
                     self.arrive(protocol, source, &check),
                     [session],
-                    "whose name is in it"
+                    "the session that it names"
                 );
             }
             5 => {
@@ -222,24 +220,25 @@ impl<'a> World<'a> {
                 self.stream(source, bytes, input.u8().into());
             }
             6 => {
-                self.routes.expect(NAMES[session], protocol, source);
+                self.routes
+                    .add_remote_address(UFRAGS[session], protocol, source);
                 self.owners.insert((protocol, source), session);
             }
             _ => {
-                self.routes.remove(NAMES[session]);
+                self.routes.remove(UFRAGS[session]);
                 self.owners.retain(|_, of| *of != session);
-                self.routes.check();
-                let (inbox, datagrams) = mpsc::channel(INBOX);
-                self.routes.add(NAMES[session], inbox);
+                self.routes.assert_consistent();
+                let (inbox, datagrams) = mpsc::channel(INBOX_DATAGRAMS);
+                self.routes.add(UFRAGS[session], inbox);
                 self.inboxes[session] = datagrams;
             }
         }
-        self.routes.check();
+        self.routes.assert_consistent();
     }
 
-    /// ICE's check (RFC 8445, section 7.2.2), by another hand than ours.
+    /// A connectivity check (RFC 8445, section 7.2.2), made by str0m's code.
     fn check(&self, session: usize, is_authentic: bool, like: u8) -> Vec<u8> {
-        let username = format!("{}:abcd", NAMES[session]);
+        let username = format!("{}:abcd", UFRAGS[session]);
         let message = StunMessage::binding_request(
             &username,
             TransId::new(),
@@ -259,32 +258,32 @@ impl<'a> World<'a> {
         bytes[..length].to_vec()
     }
 
-    /// A connection that says `bytes`, in two pieces.
+    /// A TCP connection that sends `bytes` in two parts.
     fn stream(&mut self, source: SocketAddr, bytes: &[u8], cut: usize) {
         let (first, second) = bytes.split_at(cut.min(bytes.len()));
-        let mut said = Vec::new();
-        let give = |datagram: Datagram| {
+        let mut read = Vec::new();
+        let route = |datagram: Datagram| {
             assert_eq!(
                 (datagram.protocol, datagram.source, datagram.destination),
                 (Protocol::Tcp, source, OURS)
             );
-            said.push(datagram.bytes);
+            read.push(datagram.bytes);
             true
         };
         self.shared.runtime.block_on(ice_tcp::read(
             first.chain(second),
             source,
             OURS,
-            give,
+            route,
             &AtomicBool::default(),
         ));
-        assert_eq!(said, frames(bytes), "cut at {cut}");
-        for datagram in said {
+        assert_eq!(read, frames(bytes), "cut at {cut}");
+        for datagram in read {
             self.arrive(Protocol::Tcp, source, &datagram);
         }
     }
 
-    /// What `Server::run` does with a datagram; whom it was given to.
+    /// Handles a datagram as `Server::run` does. The sessions that got it.
     fn arrive(&mut self, protocol: Protocol, source: SocketAddr, bytes: &[u8]) -> Vec<usize> {
         let datagram = Datagram {
             protocol,
@@ -293,10 +292,10 @@ impl<'a> World<'a> {
             at: Instant::now(),
             bytes: bytes.to_vec(),
         };
-        if protocol == Protocol::Udp && self.reflexive.take(&datagram) {
+        if protocol == Protocol::Udp && self.stun_client.handle_response(&datagram) {
             assert!(
                 source == STUN_SERVER && bytes[8..20] == STUN_REQUEST,
-                "no answer to our request"
+                "not the response to our request"
             );
             if let Ok(public) = self.mapped.try_recv() {
                 assert!(
@@ -306,9 +305,9 @@ impl<'a> World<'a> {
             }
             return vec![];
         }
-        let was_given = self.routes.give(datagram);
-        let mut given = Vec::new();
-        for (session, name) in NAMES.iter().enumerate() {
+        let is_routed = self.routes.route(datagram);
+        let mut reached = Vec::new();
+        for (session, name) in UFRAGS.iter().enumerate() {
             let Ok(datagram) = self.inboxes[session].try_recv() else {
                 continue;
             };
@@ -318,22 +317,28 @@ impl<'a> World<'a> {
                 .any(|part| part == name.as_bytes());
             assert!(
                 is_named || self.owners.get(&from) == Some(&session),
-                "{name} got what {from:?} did not mean for it"
+                "{name} got a datagram of {from:?} that neither names it nor belongs to it"
             );
             assert_eq!(datagram.bytes, bytes);
             self.owners.insert(from, session);
-            given.push(session);
+            reached.push(session);
             if session == 0 {
-                self.hear(&datagram);
+                self.handle(&datagram);
             }
         }
-        assert_eq!(given.len(), usize::from(was_given), "to one, or to nobody");
-        given
+        assert_eq!(
+            reached.len(),
+            usize::from(is_routed),
+            "one session, or none"
+        );
+        reached
     }
 
-    /// As in `Session`.
-    fn hear(&mut self, datagram: &Datagram) {
-        let Some(rtc) = &mut self.first else { return };
+    /// As `Session` does.
+    fn handle(&mut self, datagram: &Datagram) {
+        let Some(rtc) = &mut self.first_session else {
+            return;
+        };
         let Ok(received) = Receive::new(
             datagram.protocol,
             datagram.source,
@@ -342,20 +347,20 @@ impl<'a> World<'a> {
         ) else {
             return;
         };
-        let mut heard = rtc.handle_input(str0m::Input::Receive(datagram.at, received));
-        while heard.is_ok() {
+        let mut outcome = rtc.handle_input(str0m::Input::Receive(datagram.at, received));
+        while outcome.is_ok() {
             match rtc.poll_output() {
                 Ok(Output::Timeout(_)) => return,
                 Ok(_) => {}
-                Err(e) => heard = Err(e),
+                Err(e) => outcome = Err(e),
             }
         }
-        self.first = None;
+        self.first_session = None;
     }
 }
 
 /// With any attributes.
-fn answer_of_the_stun_server(input: &mut Input<'_>) -> Vec<u8> {
+fn stun_server_response(input: &mut Input<'_>) -> Vec<u8> {
     let length = input.u8();
     let attributes = input.take(length.into());
     [
@@ -366,7 +371,7 @@ fn answer_of_the_stun_server(input: &mut Input<'_>) -> Vec<u8> {
     .concat()
 }
 
-/// The whole ones, by RFC 4571.
+/// The complete frames (RFC 4571).
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk()
@@ -378,7 +383,8 @@ fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// The first byte says what the rest is: an answer's `Link` headers, each a line, or an address and what its `Location` says.
+/// The first byte selects `Link` headers of an answer, one a line, or a URL and the `Location` of a
+/// response from there.
 pub fn links(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else {
         return;
@@ -394,7 +400,7 @@ pub fn links(bytes: &[u8]) {
     }
 }
 
-/// What `Server::answer` does with an offer, without a port.
+/// Answers an offer as `Server::answer` does, without a port.
 pub fn answer(offer: &str) -> Option<String> {
     let offer = check(offer).ok()?;
     let mut rtc = SHARED.with(Shared::rtc).build(Instant::now());
@@ -409,7 +415,8 @@ pub fn answer(offer: &str) -> Option<String> {
     Some(sdp)
 }
 
-/// What `Draft::accept` does with an answer. Its `MID0` and `MID1` stand for the names of the two media.
+/// Handles an answer as `OutgoingOffer::accept` does. `MID0` and `MID1` in it are replaced by the
+/// names of the two media.
 fn accept(answer: &str) {
     let mut rtc = SHARED.with(Shared::rtc).build(Instant::now());
     let mut api = rtc.sdp_api();
@@ -451,10 +458,10 @@ fn location(base: &str, reference: &str) {
             && found.host().is_some_and(|host| !host.is_empty()),
         "{found}"
     );
-    // Where the reference names no other, the token goes where it went before.
-    let names_another = reference.contains(':') || reference.starts_with("//");
+    // Without another host in the reference, the token is sent to the same origin.
+    let has_host = reference.contains(':') || reference.starts_with("//");
     assert!(
-        names_another || same_origin(&base, &found),
+        has_host || same_origin(&base, &found),
         "{base} {reference} {found}"
     );
     assert_eq!(resolve(&base, &found.to_string()), Some(found));

@@ -1,12 +1,16 @@
-//! WebRTC's signalling over HTTP: WHEP (draft-ietf-wish-whep) at `/whep` and `/{name}/whep`, and a plain JSON exchange at
-//! `/api/webrtc/offer`, and its part of `/metrics`. Knows what a request looks like; sessions are `webrtc`'s.
+//! WebRTC's signalling over HTTP: WHEP (draft-ietf-wish-whep) at `/whep`, a JSON exchange at
+//! `/api/webrtc/offer`, both also below a camera's name; and its part of `/metrics`.
 
 use super::{
-    Answer, BadOffer, Hearing, Kind as SessionKind, MAX_OFFER, Refusal, Report, Server, WhipState,
+    Answer, AudioAccess, BadOffer, Camera, MAX_OFFER_BYTES, OfferError, OfferRequest, Report,
+    Server, SessionKind, WhipState,
 };
 use crate::http::access::Scope;
-use crate::http::error::error_response as refusal;
+use crate::http::error::error_response;
+use crate::hub::Hubs;
+use crate::output::camera::{self, CameraName};
 use crate::output::metric::{Labels, counters, gauges, plain};
+use crate::output::{ApiError, Context};
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -25,184 +29,215 @@ use tokio::time::timeout;
 const SDP: &str = "application/sdp";
 const JSON: &str = "application/json";
 /// The methods of the endpoints, and of a session.
-const ENDPOINT: &str = "POST, OPTIONS";
-const SESSION: &str = "DELETE, OPTIONS";
-/// An offer as JSON has two bytes for each line's end and a frame around it.
-const MAX_BODY: usize = 2 * MAX_OFFER;
+const ENDPOINT_METHODS: &str = "POST, OPTIONS";
+const SESSION_METHODS: &str = "DELETE, OPTIONS";
+/// An offer as JSON has two bytes for each line's end and an object around it.
+const MAX_BODY_BYTES: usize = 2 * MAX_OFFER_BYTES;
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
-/// The paths, to be put behind the access layer. `body`: how long a request's body may take.
-pub fn routes(server: Arc<Server>, body: Duration) -> Router {
-    let endpoint = || {
-        post(play)
-            .options(options(ENDPOINT, Some(SDP)))
-            .fallback(not_allowed)
-    };
-    let session = || -> MethodRouter<Arc<Server>> {
-        delete(end)
-            .options(options(SESSION, None))
-            .fallback(not_allowed)
-    };
-    at_their_paths(
-        endpoint,
-        session,
-        post(offer).options(options(ENDPOINT, Some(JSON))),
-    )
-    .layer(DefaultBodyLimit::max(MAX_BODY))
-    .layer(from_fn_with_state(body, within))
-    .with_state(server)
+/// What the handlers share.
+#[derive(Clone)]
+struct Signalling {
+    server: Arc<Server>,
+    hubs: Hubs,
 }
 
-fn at_their_paths<S: Clone + Send + Sync + 'static>(
-    endpoint: impl Fn() -> MethodRouter<S>,
-    session: impl Fn() -> MethodRouter<S>,
-    offer: MethodRouter<S>,
+impl Signalling {
+    /// The camera of a request; without a name the first one. With `any_name`, a server of one
+    /// camera accepts every name, as media servers do that have no names.
+    fn camera(&self, name: &CameraName, any_name: bool) -> Result<&Camera, ApiError> {
+        let Some(name) = name.as_str() else {
+            return Ok(self.server.default_camera());
+        };
+        match self.server.camera(name) {
+            Some(camera) => Ok(camera),
+            None if any_name && self.server.has_one_camera() => Ok(self.server.default_camera()),
+            None => Err(ApiError::unknown_camera(name, &self.hubs)),
+        }
+    }
+}
+
+/// The routes, for the access layer to protect.
+pub(super) fn routes(server: Arc<Server>, cx: &Context) -> Router {
+    let endpoint = post(post_offer)
+        .options(options(ENDPOINT_METHODS, Some(SDP)))
+        .fallback(method_not_allowed);
+    let session = delete(delete_session)
+        .options(options(SESSION_METHODS, None))
+        .fallback(method_not_allowed);
+    let json = post(post_json_offer).options(options(ENDPOINT_METHODS, Some(JSON)));
+    let signalling = Signalling {
+        server,
+        hubs: cx.hubs.clone(),
+    };
+    router(endpoint, session, json)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(cx.config.limits.head, limit_time))
+        .with_state(signalling)
+}
+
+/// The same routes where WebRTC is on but its port cannot be opened.
+pub(super) fn unavailable(reason: &str) -> Router {
+    let error = format!("WebRTC is not available: {reason}");
+    let refused: MethodRouter =
+        any(async move || error_response(StatusCode::SERVICE_UNAVAILABLE, error));
+    router(refused.clone(), refused.clone(), refused)
+}
+
+fn router<S: Clone + Send + Sync + 'static>(
+    endpoint: MethodRouter<S>,
+    session: MethodRouter<S>,
+    json: MethodRouter<S>,
 ) -> Router<S> {
-    Router::new()
-        .route("/whep", endpoint())
-        .route("/whep/{session}", session())
-        .route("/{name}/whep", endpoint())
-        .route("/{name}/whep/{session}", session())
-        .route("/api/webrtc/offer", offer)
+    let router = camera::route(Router::new(), "/whep", endpoint);
+    let router = camera::route(router, "/whep/{session}", session);
+    camera::route(router, "/api/webrtc/offer", json)
 }
 
-/// These handlers wait for the request's body, and for a turn among fewer than there are places, of a few milliseconds each.
-async fn within(State(longest): State<Duration>, request: Request, next: Next) -> Response {
-    let answer = timeout(longest, next.run(request)).await;
-    answer.unwrap_or_else(|_| {
-        refusal(
+/// The handlers wait for the request's body, then for their turn to parse the offer, which takes
+/// some milliseconds for each offer before.
+async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let response = timeout(limit, next.run(request)).await;
+    response.unwrap_or_else(|_| {
+        error_response(
             StatusCode::REQUEST_TIMEOUT,
             "the request's body took too long",
         )
     })
 }
 
-/// The same paths where WebRTC is on and cannot be had.
-pub fn unavailable(reason: &str) -> Router {
-    let error = format!("WebRTC cannot be had: {reason}");
-    let refused: MethodRouter = any(async move || refusal(StatusCode::SERVICE_UNAVAILABLE, error));
-    at_their_paths(|| refused.clone(), || refused.clone(), refused.clone())
-}
-
-/// RFC 9110, section 9.3.7; draft-ietf-wish-whep wants Accept-Post of the endpoint.
+/// RFC 9110, section 9.3.7; draft-ietf-wish-whep requires Accept-Post of the endpoint.
 fn options(
     allow: &'static str,
     accept: Option<&'static str>,
 ) -> impl Fn() -> Ready<Response> + Clone {
     move || {
-        let mut answer = (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
-        answer
+        let mut response = (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
+        response
             .headers_mut()
             .extend(accept.map(|accept| (ACCEPT_POST, HeaderValue::from_static(accept))));
-        ready(answer)
+        ready(response)
     }
 }
 
-/// PATCH too: the answer names every candidate, so there is nothing to trickle and no ICE to restart.
-async fn not_allowed() -> Response {
-    let error =
-        "POST an offer to the endpoint, DELETE the session; the answer names every candidate";
-    refusal(StatusCode::METHOD_NOT_ALLOWED, error)
+/// PATCH too: there is no trickle ICE and no ICE restart.
+async fn method_not_allowed() -> Response {
+    let error = "POST an offer to the endpoint, DELETE the session; the answer has all candidates";
+    error_response(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
-async fn play(
-    State(server): State<Arc<Server>>,
+async fn post_offer(
+    State(signalling): State<Signalling>,
+    name: CameraName,
     Extension(scope): Extension<Scope>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let camera = match signalling.camera(&name, true) {
+        Ok(camera) => camera,
+        Err(e) => return e.into_response(),
+    };
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.split(';').next());
     if !media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(SDP)) {
         let accepted = [(ACCEPT_POST, HeaderValue::from_static(SDP))];
-        let error = "an offer has the Content-Type application/sdp";
-        return (accepted, refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)).into_response();
+        let error = "the Content-Type of an offer must be application/sdp";
+        return (
+            accepted,
+            error_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, error),
+        )
+            .into_response();
     }
     let body = match body {
         Ok(body) => body,
-        Err(e) => return refusal(e.status(), e.body_text()),
+        Err(e) => return error_response(e.status(), e.body_text()),
     };
-    let answer = match std::str::from_utf8(&body) {
-        Ok(offer) => {
-            server
-                .answer(offer, SessionKind::Whep, hearing(scope))
-                .await
-        }
-        Err(_) => Err(BadOffer::Malformed.into()),
+    let Ok(sdp) = std::str::from_utf8(&body) else {
+        return OfferError::from(BadOffer::Malformed).into_response();
     };
-    match answer {
+    let request = OfferRequest {
+        camera,
+        sdp,
+        kind: SessionKind::Whep,
+        audio: audio_access(scope),
+    };
+    match signalling.server.answer(request).await {
         Ok(Answer { id, sdp }) => {
-            // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may have put a prefix before our path.
-            let location = format!("whep/{id}");
+            // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may add a prefix to the
+            // path.
             let headers = [
                 (header::CONTENT_TYPE, SDP.to_owned()),
-                (header::LOCATION, location),
+                (header::LOCATION, format!("whep/{id}")),
                 (header::ETAG, format!("\"{id}\"")),
             ];
             (StatusCode::CREATED, headers, sdp).into_response()
         }
-        Err(refusal) => refusal.into_response(),
+        Err(e) => e.into_response(),
     }
 }
 
-/// The last part of the path is the session, whatever name the endpoint had.
-async fn end(
-    State(server): State<Arc<Server>>,
+/// The session's name is enough, whatever camera the path has.
+async fn delete_session(
+    State(signalling): State<Signalling>,
     Path(parts): Path<Vec<(String, String)>>,
 ) -> Response {
     match parts.last() {
-        Some((_, id)) if server.end(id) => StatusCode::OK.into_response(),
-        _ => refusal(StatusCode::NOT_FOUND, "there is no such session"),
+        Some((_, id)) if signalling.server.end(id) => StatusCode::OK.into_response(),
+        _ => error_response(StatusCode::NOT_FOUND, "no such session"),
     }
 }
 
-#[derive(Deserialize)]
-struct Offer {
+#[derive(Deserialize, Serialize)]
+struct JsonSdp {
     sdp: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: SdpKind,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+enum SdpKind {
     Offer,
     Answer,
 }
 
-#[derive(Serialize)]
-struct Answered {
-    sdp: String,
-    #[serde(rename = "type")]
-    kind: Kind,
-}
-
-/// As aiortc's examples do it: the session ends when its peer goes.
-async fn offer(
-    State(server): State<Arc<Server>>,
+/// The exchange of aiortc's examples: the session ends when its peer does.
+async fn post_json_offer(
+    State(signalling): State<Signalling>,
+    name: CameraName,
     Extension(scope): Extension<Scope>,
-    offer: Result<Json<Offer>, JsonRejection>,
+    offer: Result<Json<JsonSdp>, JsonRejection>,
 ) -> Response {
-    let Offer { sdp, kind } = match offer {
-        Ok(Json(offer)) => offer,
-        Err(e) => return refusal(e.status(), e.body_text()),
+    let camera = match signalling.camera(&name, false) {
+        Ok(camera) => camera,
+        Err(e) => return e.into_response(),
     };
-    if matches!(kind, Kind::Answer) {
-        return refusal(
+    let JsonSdp { sdp, kind } = match offer {
+        Ok(Json(offer)) => offer,
+        Err(e) => return error_response(e.status(), e.body_text()),
+    };
+    if matches!(kind, SdpKind::Answer) {
+        return error_response(
             StatusCode::BAD_REQUEST,
             "an offer is expected, not an answer",
         );
     }
-    match server.answer(&sdp, SessionKind::Json, hearing(scope)).await {
-        Ok(answer) => Json(Answered {
+    let request = OfferRequest {
+        camera,
+        sdp: &sdp,
+        kind: SessionKind::Json,
+        audio: audio_access(scope),
+    };
+    match signalling.server.answer(request).await {
+        Ok(answer) => Json(JsonSdp {
             sdp: answer.sdp,
-            kind: Kind::Answer,
+            kind: SdpKind::Answer,
         })
         .into_response(),
-        Err(refusal) => refusal.into_response(),
+        Err(e) => e.into_response(),
     }
 }
 
@@ -216,7 +251,7 @@ pub(super) fn metrics(report: &Report, out: &mut DescriptorEncoder<'_>) -> std::
         report
             .sessions
             .iter()
-            .filter(|seen| seen.kind == kind && seen.connected == connected)
+            .filter(|session| session.kind == kind && session.connected == connected)
             .count()
     };
     let sessions = each.map(|(kind, state, connected)| {
@@ -244,41 +279,43 @@ pub(super) fn metrics(report: &Report, out: &mut DescriptorEncoder<'_>) -> std::
     counters(
         out,
         "whip_sessions",
-        "How often publishing came through",
+        "Sessions of publishing that connected",
         [(vec![], whip.sessions as f64)],
     )?;
     counters(
         out,
         "whip_failures",
-        "How often publishing failed or was cut off",
+        "Attempts to publish that failed or were interrupted",
         [(vec![], whip.failures as f64)],
     )
 }
 
-fn hearing(scope: Scope) -> Hearing {
+fn audio_access(scope: Scope) -> AudioAccess {
     match scope {
-        Scope::Everything => Hearing::Allowed,
-        Scope::VideoOnly => Hearing::Forbidden,
+        Scope::Everything => AudioAccess::Allowed,
+        Scope::VideoOnly => AudioAccess::Forbidden,
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OfferError {
     fn into_response(self) -> Response {
         match &self {
-            Self::BadOffer(BadOffer::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE, &self),
-            // RFC 9725, section 4.2: understood, and yet not to be served.
-            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => {
-                refusal(StatusCode::UNPROCESSABLE_ENTITY, &self)
+            Self::BadOffer(BadOffer::TooLarge) => {
+                error_response(StatusCode::PAYLOAD_TOO_LARGE, &self)
             }
-            Self::BadOffer(_) => refusal(StatusCode::BAD_REQUEST, &self),
-            Self::Full(_) => (
+            // RFC 9725, section 4.2: well-formed, but cannot be served.
+            Self::BadOffer(BadOffer::NothingInCommon | BadOffer::TooMuch) => {
+                error_response(StatusCode::UNPROCESSABLE_ENTITY, &self)
+            }
+            Self::BadOffer(_) => error_response(StatusCode::BAD_REQUEST, &self),
+            Self::TooManySessions(_) => (
                 [(header::RETRY_AFTER, RETRY_SECONDS)],
-                refusal(StatusCode::SERVICE_UNAVAILABLE, &self),
+                error_response(StatusCode::SERVICE_UNAVAILABLE, &self),
             )
                 .into_response(),
             Self::Failed(e) => {
-                tracing::warn!("a WebRTC viewer was turned away: {e}");
-                refusal(StatusCode::INTERNAL_SERVER_ERROR, &self)
+                tracing::warn!("a WebRTC session cannot be created: {e}");
+                error_response(StatusCode::INTERNAL_SERVER_ERROR, &self)
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Peers that come over TCP (RFC 6544, passive): each datagram behind two bytes of length (RFC 4571). For those whom UDP does not
-//! reach, such as through an SSH tunnel. Knows no session.
+//! ICE over TCP (RFC 6544, passive): each datagram follows two bytes of length (RFC 4571). For
+//! peers that UDP does not reach, such as through an SSH tunnel.
 
 use super::demux::Routes;
-use super::udp_mux::{Datagram, Port};
-use std::collections::VecDeque;
+use super::port::{Datagram, Port};
+use crate::log::LogOnce;
+use crate::net::connection_limiter::{ConnectionLimiter, ConnectionSlot};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,53 +14,46 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
+use tracing::warn;
 
-/// A peer that says nothing to a session for so long is gone: ICE has it say something every few seconds.
-const SILENCE: Duration = Duration::from_secs(15);
-/// One datagram takes no longer to write, or the peer is gone.
-const WRITE: Duration = Duration::from_secs(10);
-/// Datagrams that wait to be written; what comes beyond them is lost, and sent again if the peer asks.
-const OUTBOX: usize = 512;
+/// A connection is closed after this time without a datagram for a session: ICE sends checks every
+/// few seconds.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// For writing one datagram.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Datagrams queued for writing; further ones are dropped, and retransmitted if the peer asks.
+const OUTBOX_DATAGRAMS: usize = 512;
 /// Browsers open a connection for each candidate that they try.
 const CONNECTIONS_PER_SESSION: usize = 4;
-/// When no connection can be accepted (no descriptors left), the wait before the next try.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Pause after a failed accept (no file descriptors left).
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How long the end of a connection that gives way may take.
-const GIVING_WAY: Duration = Duration::from_millis(100);
-
-/// A connection that has said nothing to a session yet. Whoever may play knows the name of one, and says it at once.
-struct Stranger {
-    task: AbortHandle,
-    is_known: Arc<AtomicBool>,
-}
-
-/// Accepts on one listener of the port, for ever. Nothing that a peer sends is read here but in a task for each connection, so a
-/// panic ends that connection alone. When all places are taken, the stranger who came first gives way; where there is
-/// none, the newcomer is closed.
+/// Accepts on one listener of the port until the task is aborted. Each connection's input is parsed
+/// in its own task, so a panic ends that connection only. At the limit of connections, the oldest
+/// one that never reached a session is evicted; if there is none, the new one is closed.
 pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_sessions: usize) {
+    let max_connections = max_sessions.saturating_mul(CONNECTIONS_PER_SESSION);
+    let mut limiter = ConnectionLimiter::new(max_connections);
     let mut connections = JoinSet::new();
-    // In the order of their coming.
-    let mut strangers: VecDeque<Stranger> = VecDeque::new();
+    let mut accept_errors = LogOnce::default();
     loop {
         tokio::select! {
             accepted = port.listener(listener).accept() => match accepted {
                 Ok((stream, peer)) => {
-                    strangers.retain(|stranger| !stranger.task.is_finished() && !stranger.is_known.load(Relaxed));
-                    if connections.len() >= max_sessions * CONNECTIONS_PER_SESSION {
-                        let Some(oldest) = strangers.pop_front() else { continue };
-                        oldest.task.abort();
-                        if timeout(GIVING_WAY, connections.join_next()).await.is_err() {
-                            continue;
-                        }
-                    }
-                    let is_known = Arc::new(AtomicBool::new(false));
-                    let task = connections.spawn(serve(port.clone(), routes.clone(), stream, peer, is_known.clone()));
-                    strangers.push_back(Stranger { task, is_known });
+                    accept_errors.recovered();
+                    let Some(slot) = limiter.admit().await else { continue };
+                    let has_session = slot.busy();
+                    let serving = serve(port.clone(), routes.clone(), stream, peer, slot);
+                    limiter.track(connections.spawn(serving), has_session);
                 }
-                Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+                Err(e) => {
+                    if accept_errors.first_time(&e.to_string()) {
+                        warn!("WebRTC: cannot accept TCP connections: {e}; trying again");
+                    }
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
             },
             Some(_) = connections.join_next() => {}
         }
@@ -71,24 +65,25 @@ async fn serve(
     routes: Arc<Routes>,
     stream: TcpStream,
     peer: SocketAddr,
-    is_known: Arc<AtomicBool>,
+    slot: ConnectionSlot,
 ) {
     let Ok(destination) = stream.local_addr() else {
         return;
     };
-    // Each write is a whole frame: nothing is gained by waiting for more.
+    // Each write is a whole frame: there is nothing to coalesce.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    let (outbox, frames) = mpsc::channel(OUTBOX);
+    let (outbox, frames) = mpsc::channel(OUTBOX_DATAGRAMS);
     port.connections().insert(peer, outbox);
     let _listed = Listed { port: &port, peer };
+    let has_session = slot.busy();
     tokio::select! {
-        () = read(reader, peer, destination, |datagram| routes.give(datagram), &is_known) => {}
+        () = read(reader, peer, destination, |datagram| routes.route(datagram), &has_session) => {}
         () = write(writer, frames) => {}
     }
 }
 
-/// A connection's entry in the port's list, which goes however the connection ends.
+/// A connection's entry in the port's list, removed when dropped.
 struct Listed<'a> {
     port: &'a Port,
     peer: SocketAddr,
@@ -100,15 +95,16 @@ impl Drop for Listed<'_> {
     }
 }
 
-/// Gives each datagram to `give`, until the connection ends or says nothing for too long that `give` knows a session for.
+/// Passes each datagram to `route`, until the connection ends or has been idle for too long.
+/// `route` returns whether there is a session for it; `has_session` becomes true with the first.
 pub async fn read(
     mut reader: impl AsyncRead + Unpin,
     source: SocketAddr,
     destination: SocketAddr,
-    mut give: impl FnMut(Datagram) -> bool,
-    is_known: &AtomicBool,
+    mut route: impl FnMut(Datagram) -> bool,
+    has_session: &AtomicBool,
 ) {
-    let mut heard = Instant::now();
+    let mut last_routed = Instant::now();
     loop {
         let frame = async {
             let length = reader.read_u16().await?;
@@ -116,21 +112,22 @@ pub async fn read(
             reader.read_exact(&mut bytes).await?;
             std::io::Result::Ok(bytes)
         };
-        let Ok(Ok(bytes)) = timeout_at((heard + SILENCE).into(), frame).await else {
+        let Ok(Ok(bytes)) = timeout_at((last_routed + IDLE_TIMEOUT).into(), frame).await else {
             return;
         };
         let at = Instant::now();
-        if give(Datagram {
+        let is_routed = route(Datagram {
             protocol: Protocol::Tcp,
             source,
             destination,
             at,
             bytes,
-        }) {
-            heard = at;
-            is_known.store(true, Relaxed);
-        } else if at > heard + SILENCE {
-            // Where there is always a frame to be read, the timeout above never looks at the clock.
+        });
+        if is_routed {
+            last_routed = at;
+            has_session.store(true, Relaxed);
+        } else if at > last_routed + IDLE_TIMEOUT {
+            // While frames are always ready, the timeout above is not reached.
             return;
         }
     }
@@ -144,7 +141,7 @@ async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>) 
         let mut frame = Vec::with_capacity(2 + bytes.len());
         frame.extend_from_slice(&length.to_be_bytes());
         frame.extend_from_slice(&bytes);
-        match timeout(WRITE, writer.write_all(&frame)).await {
+        match timeout(WRITE_TIMEOUT, writer.write_all(&frame)).await {
             Ok(Ok(())) => {}
             _ => return,
         }

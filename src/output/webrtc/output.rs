@@ -1,7 +1,8 @@
 //! WebRTC as one of the outputs.
 
 use super::{Server, http};
-use crate::config::{self, CameraConfig, Config};
+use crate::config::{self, CameraConfig};
+use crate::hub::Hub;
 use crate::media::Encoding;
 use crate::output::{Address, Context, Output, OutputError};
 use axum::Router;
@@ -11,35 +12,35 @@ use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// Off where the configuration has no `webrtc`.
 pub struct WebRtc {
+    /// `None`: off.
     config: Option<config::Webrtc>,
-    /// Set by [`Output::open`]; an error is why its port cannot be had.
+    /// Set by [`Output::open`]; an error is why its port cannot be opened.
     server: OnceLock<Result<Arc<Server>, String>>,
 }
 
 impl WebRtc {
-    pub(crate) fn new(config: &Config) -> Self {
-        let mut webrtc = config.webrtc.clone();
-        let video = config
-            .cameras
-            .iter()
-            .find_map(|camera| camera.video.as_ref());
-        if let (Some(webrtc), Some(video)) = (&mut webrtc, video)
-            && webrtc.bitrate_bps == 0
-        {
-            let size = (video.width as usize, video.height as usize);
-            webrtc.bitrate_bps = video.h264_bps(size);
-        }
+    pub(crate) fn new(config: &config::Config) -> Self {
         Self {
-            config: webrtc,
+            config: config.webrtc.clone(),
             server: OnceLock::new(),
         }
     }
 
-    /// `None`: off, not opened yet, or it cannot be had.
+    /// `None`: off, not opened yet, or its port cannot be opened.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         self.server.get()?.as_ref().ok()
+    }
+}
+
+/// The bit rate of a camera's video, bits per second: the configured one, else that of its size.
+fn bitrate_bps(webrtc: &config::Webrtc, cameras: &[CameraConfig], hub: &Hub) -> u32 {
+    let camera = cameras.iter().find(|camera| &camera.id == hub.camera());
+    match camera.and_then(|camera| camera.video.as_ref()) {
+        Some(video) if webrtc.bitrate_bps == 0 => {
+            video.h264_bps((video.width as usize, video.height as usize))
+        }
+        _ => webrtc.bitrate_bps,
     }
 }
 
@@ -73,10 +74,13 @@ impl Output for WebRtc {
     }
 
     fn open(&self, cx: &Context) -> Result<(), OutputError> {
-        let Some(config) = &self.config else {
+        let Some(webrtc) = &self.config else {
             return Ok(());
         };
-        let opened = Server::open(config, cx.config.host, cx.hubs.default_hub().clone());
+        let config = &cx.config;
+        let opened = Server::open(webrtc, config.host, &cx.hubs, |hub| {
+            bitrate_bps(webrtc, &config.cameras, hub)
+        });
         let (server, result) = match opened {
             Ok(server) => (Ok(Arc::new(server)), Ok(())),
             Err(e) => (Err(e.to_string()), Err(e.into())),
@@ -87,7 +91,7 @@ impl Output for WebRtc {
 
     fn routes(&self, cx: &Context) -> Router {
         match self.server.get() {
-            Some(Ok(server)) => http::routes(server.clone(), cx.config.limits.head),
+            Some(Ok(server)) => http::routes(server.clone(), cx),
             Some(Err(reason)) => http::unavailable(reason),
             None => Router::new(),
         }

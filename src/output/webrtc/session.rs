@@ -1,13 +1,14 @@
-//! One viewer, from its answered offer to its end: str0m is fed with datagrams, packets of the hub and time, and what it gives goes
-//! to the port. Knows no other viewer, so a slow or broken one harms itself alone.
+//! One peer, from its answered offer to the end: gives str0m datagrams, packets of the hub and
+//! time, and sends what str0m outputs to the port. Sessions share no state, so a slow or failing
+//! one does not affect others.
 
-use super::Hearing;
-use super::bitrate_control::Share;
-use super::checks::Checks;
+use super::AudioAccess;
+use super::bitrate_control::ViewerBitrate;
 use super::clock_shift::Shift;
 use super::demux::Routes;
-use super::sessions::{Kind, Place};
-use super::udp_mux::{Datagram, Port};
+use super::pending_checks::PendingChecks;
+use super::port::{Datagram, Port};
+use super::sessions::{Registration, SessionKind};
 use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
 use crate::media::rtp_time::{AudioRtpClock, rtp_timestamp};
 use crate::media::{Encoding, MonoNs};
@@ -21,106 +22,107 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-/// A connected peer reports (RTCP) and checks (STUN, RFC 7675) every few seconds; one that is silent for so long is gone.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How often the two are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// A connected peer sends reports (RTCP) and checks (STUN, RFC 7675) every few seconds; one that
+/// sends nothing for this time is gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the timeouts are looked at.
+const TIMEOUT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    #[error("it never connected")]
+pub enum EndReason {
+    #[error("it did not connect in time")]
     NeverConnected,
-    #[error("it went silent")]
+    #[error("nothing was received from it for 10 s")]
     Silent,
-    #[error("it said good-bye")]
+    #[error("it closed the session")]
     PeerClosed,
-    #[error("its end was asked for")]
-    Asked,
+    #[error("the session was ended on request")]
+    Requested,
     #[error("WebRTC failed")]
     Failed(#[from] RtcError),
 }
 
 /// How a session ended.
-pub struct Left {
-    pub why: Ended,
-    /// Whether the peer was ever there.
-    pub joined: bool,
+pub struct SessionEnd {
+    pub reason: EndReason,
+    /// Whether the peer ever connected.
+    pub connected: bool,
 }
 
 /// What a session is connected to.
-pub struct Ends {
+pub struct SessionContext {
     pub hub: Arc<Hub>,
     pub port: Arc<Port>,
     pub routes: Arc<Routes>,
     pub datagrams: mpsc::Receiver<Datagram>,
     pub stopped: watch::Receiver<bool>,
-    pub rate: Share,
-    pub place: Place,
-    /// Turns true when the peer is there.
+    pub bitrate: ViewerBitrate,
+    pub registration: Registration,
+    /// Turns true when the peer connects.
     pub connected: watch::Sender<bool>,
-    /// Every instant that str0m is given or gives is moved by this.
+    /// Applied to every instant that str0m is given, undone for those that it returns.
     pub shift: Shift,
-    /// A peer that does not get through in this time will not.
-    pub to_connect: Duration,
+    /// A session whose peer has not connected by then ends.
+    pub connect_timeout: Duration,
 }
 
 pub struct Session {
     rtc: Rtc,
-    ends: Ends,
-    hearing: Hearing,
-    born: Instant,
-    /// When the peer was heard last.
-    heard: Instant,
+    context: SessionContext,
+    audio_access: AudioAccess,
+    created: Instant,
+    last_received: Instant,
     connected: bool,
     video: Option<Track>,
     audio: Option<Track>,
     subscription: Option<Subscription>,
     audio_clock: AudioRtpClock,
-    checks: Checks,
+    pending_checks: PendingChecks,
 }
 
-/// One medium on its way to the peer.
+/// What a track is sent with.
 #[derive(Clone, Copy)]
 struct Track {
     mid: Mid,
     payload_type: Pt,
 }
 
-/// What a session has to deal with next.
-enum Next {
+/// What a session waited for.
+enum Wakeup {
     Stop,
     Datagram(Datagram),
     Packet,
-    Time,
+    Timeout,
 }
 
 impl Session {
-    pub fn new(rtc: Rtc, ends: Ends, hearing: Hearing) -> Self {
+    pub fn new(rtc: Rtc, context: SessionContext, audio_access: AudioAccess) -> Self {
         let now = Instant::now();
         Self {
             rtc,
-            ends,
-            hearing,
-            born: now,
-            heard: now,
+            context,
+            audio_access,
+            created: now,
+            last_received: now,
             connected: false,
             video: None,
             audio: None,
             subscription: None,
             audio_clock: AudioRtpClock::default(),
-            checks: Checks::default(),
+            pending_checks: PendingChecks::default(),
         }
     }
 
-    /// The peer answered our offer of these media. str0m tells nothing of media that were offered, so they are looked up.
+    /// A session whose peer answered our offer of these media. `None`: it accepts none of them.
+    /// (str0m has no event for media that were offered.)
     pub fn publishing(
         rtc: Rtc,
-        ends: Ends,
+        context: SessionContext,
         video: Option<Mid>,
         audio: Option<Mid>,
     ) -> Option<Self> {
-        let mut session = Self::new(rtc, ends, Hearing::Allowed);
+        let mut session = Self::new(rtc, context, AudioAccess::Allowed);
         let mut track = |mid: Option<Mid>, kind| {
             let mid = mid.filter(|mid| {
                 session
@@ -128,7 +130,7 @@ impl Session {
                     .media(*mid)
                     .is_some_and(|media| media.direction().is_sending() && !media.disabled())
             })?;
-            pick(&mut session.rtc, mid, kind)
+            choose_payload_type(&mut session.rtc, mid, kind)
         };
         let (video, audio) = (
             track(video, MediaKind::Video),
@@ -138,114 +140,119 @@ impl Session {
         (video.is_some() || audio.is_some()).then_some(session)
     }
 
-    pub async fn run(mut self) -> Left {
-        let why = loop {
-            match self.turn().await {
+    pub async fn run(mut self) -> SessionEnd {
+        let reason = loop {
+            match self.step().await {
                 Ok(None) => {}
-                Ok(Some(why)) => break why,
-                Err(e) => break Ended::Failed(e),
+                Ok(Some(reason)) => break reason,
+                Err(e) => break EndReason::Failed(e),
             }
         };
-        Left {
-            why,
-            joined: self.connected,
+        SessionEnd {
+            reason,
+            connected: self.connected,
         }
     }
 
-    /// Sends what there is to send, then takes one thing in.
-    async fn turn(&mut self) -> Result<Option<Ended>, RtcError> {
+    /// Sends all output, then handles one input.
+    async fn step(&mut self) -> Result<Option<EndReason>, RtcError> {
         let deadline = self.flush()?;
         if !self.rtc.is_alive() {
-            return Ok(Some(Ended::PeerClosed));
+            return Ok(Some(EndReason::PeerClosed));
         }
         let now = Instant::now();
-        if !self.connected && now.duration_since(self.born) > self.ends.to_connect {
-            return Ok(Some(Ended::NeverConnected));
+        if !self.connected && now.duration_since(self.created) > self.context.connect_timeout {
+            return Ok(Some(EndReason::NeverConnected));
         }
-        if self.connected && now.duration_since(self.heard) > SILENCE {
-            return Ok(Some(Ended::Silent));
+        if self.connected && now.duration_since(self.last_received) > SILENCE_TIMEOUT {
+            return Ok(Some(EndReason::Silent));
         }
+        match self.wait(deadline.min(now + TIMEOUT_INTERVAL)).await {
+            Wakeup::Stop => {
+                self.rtc.close()?;
+                self.flush()?;
+                return Ok(Some(EndReason::Requested));
+            }
+            Wakeup::Datagram(datagram) => self.handle_datagram(&datagram)?,
+            Wakeup::Packet => self.send_next_packet()?,
+            Wakeup::Timeout => {
+                let now = self.context.shift.apply(Instant::now());
+                self.rtc.handle_input(Input::Timeout(now))?;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn wait(&mut self, deadline: Instant) -> Wakeup {
         let subscription = &self.subscription;
-        let news = async {
+        let packet = async {
             match subscription {
                 Some(subscription) => subscription.readable().await,
                 None => std::future::pending().await,
             }
         };
-        let stopped = async { drop(self.ends.stopped.wait_for(|stop| *stop).await) };
-        let next = tokio::select! {
-            // What the peer says first: its keyframe request is no older than the frame that waits.
+        let stopped = async { drop(self.context.stopped.wait_for(|stop| *stop).await) };
+        tokio::select! {
+            // Datagrams before packets: a keyframe request is handled before the waiting frame.
             biased;
-            () = stopped => Next::Stop,
-            Some(datagram) = self.ends.datagrams.recv() => Next::Datagram(datagram),
-            () = news => Next::Packet,
-            () = sleep_until(deadline.min(now + LOOK).into()) => Next::Time,
-        };
-        match next {
-            Next::Stop => {
-                self.rtc.close()?;
-                self.flush()?;
-                return Ok(Some(Ended::Asked));
-            }
-            Next::Datagram(datagram) => self.take_datagram(&datagram)?,
-            Next::Packet => self.take_packet()?,
-            Next::Time => self
-                .rtc
-                .handle_input(Input::Timeout(self.ends.shift.apply(Instant::now())))?,
+            () = stopped => Wakeup::Stop,
+            Some(datagram) = self.context.datagrams.recv() => Wakeup::Datagram(datagram),
+            () = packet => Wakeup::Packet,
+            () = sleep_until(deadline.into()) => Wakeup::Timeout,
         }
-        Ok(None)
     }
 
-    /// Lets str0m say all that it has to say; when it next wants to be asked.
+    /// Handles all output of str0m. Returns when it wants to be called again.
     fn flush(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
-                Output::Timeout(deadline) => return Ok(self.ends.shift.undo(deadline)),
+                Output::Timeout(deadline) => return Ok(self.context.shift.undo(deadline)),
                 Output::Transmit(out) => {
-                    self.checks.sent(&out.contents);
-                    if self.ends.place.kind == Kind::Whip {
-                        // A media server with ICE-lite (RFC 8445, section 2.5) asks nothing, so only its answers show where it is.
-                        // A viewer's candidates are a stranger's word: one that named another viewer's address would get what
-                        // comes from there.
-                        self.ends.routes.expect(
-                            self.ends.place.ufrag(),
-                            out.proto,
-                            out.destination,
-                        );
+                    self.pending_checks.record_sent(&out.contents);
+                    let context = &self.context;
+                    if context.registration.kind() == SessionKind::Whip {
+                        // A media server with ICE-lite (RFC 8445, section 2.5) sends no checks, so
+                        // its address is known from ours only. A viewer's candidates are not
+                        // routed: one that named another viewer's address would take over its
+                        // datagrams.
+                        let ufrag = context.registration.ufrag();
+                        context
+                            .routes
+                            .add_remote_address(ufrag, out.proto, out.destination);
                     }
-                    self.ends
+                    context
                         .port
                         .send(out.proto, out.source, out.destination, &out.contents);
                 }
-                Output::Event(event) => self.take_event(event)?,
+                Output::Event(event) => self.handle_event(event)?,
             }
         }
     }
 
-    fn take_event(&mut self, event: Event) -> Result<(), RtcError> {
+    fn handle_event(&mut self, event: Event) -> Result<(), RtcError> {
         match event {
             Event::Connected => {
                 self.connected = true;
-                self.heard = Instant::now();
-                self.ends.place.note_connected();
-                if self.ends.place.kind != Kind::Whip {
+                self.last_received = Instant::now();
+                self.context.registration.set_connected();
+                if self.context.registration.kind() != SessionKind::Whip {
                     tracing::info!(
                         "WebRTC viewer joined after {:.1} s",
-                        self.born.elapsed().as_secs_f64()
+                        self.created.elapsed().as_secs_f64()
                     );
                 }
-                self.ends.connected.send_replace(true);
+                self.context.connected.send_replace(true);
                 self.subscribe();
             }
-            // Comes before or after `Connected`.
+            // Before or after `Connected`.
             Event::MediaAdded(media)
                 if matches!(media.direction, Direction::SendOnly | Direction::SendRecv) =>
             {
-                let track = pick(&mut self.rtc, media.mid, media.kind);
+                let track = choose_payload_type(&mut self.rtc, media.mid, media.kind);
                 match media.kind {
                     MediaKind::Video if self.video.is_none() => self.video = track,
                     MediaKind::Audio
-                        if self.audio.is_none() && self.hearing == Hearing::Allowed =>
+                        if self.audio.is_none() && self.audio_access == AudioAccess::Allowed =>
                     {
                         self.audio = track
                     }
@@ -253,14 +260,14 @@ impl Session {
                 }
                 self.subscribe();
             }
-            Event::MediaEgressStats(said)
-                if self.video.is_some_and(|video| video.mid == said.mid) =>
+            Event::MediaEgressStats(stats)
+                if self.video.is_some_and(|video| video.mid == stats.mid) =>
             {
-                if let Some(share) = said.loss {
-                    self.ends.rate.lost(share, Instant::now());
+                if let Some(loss) = stats.loss {
+                    self.context.bitrate.report_loss(loss, Instant::now());
                 }
             }
-            Event::KeyframeRequest(_) => self.ends.hub.request_keyframe(Encoding::H264),
+            Event::KeyframeRequest(_) => self.context.hub.request_keyframe(Encoding::H264),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.rtc.close()?
             }
@@ -269,33 +276,33 @@ impl Session {
         Ok(())
     }
 
-    /// Nothing is encoded for a peer that is not there yet.
+    /// Only once the peer is connected: nothing is encoded for one that may never be.
     fn subscribe(&mut self) {
         if !self.connected {
             return;
         }
-        let feed = |track: Option<Track>, encoding| {
+        let selector = |track: Option<Track>, encoding| {
             track
-                .filter(|_| self.ends.hub.has(encoding))
+                .filter(|_| self.context.hub.has(encoding))
                 .map(|_| TrackSelector::Encoded(encoding))
         };
         let request = Request {
-            video: feed(self.video, Encoding::H264),
-            audio: feed(self.audio, Encoding::Opus),
+            video: selector(self.video, Encoding::H264),
+            audio: selector(self.audio, Encoding::Opus),
             delivery: Delivery::Live,
             max_fps: None,
             events: false,
         };
-        // Fails for resampled sound only, which is not asked for.
-        self.subscription = self.ends.hub.subscribe(&request).ok();
+        // Fails for views of audio only, which are not requested.
+        self.subscription = self.context.hub.subscribe(&request).ok();
     }
 
-    fn take_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
-        // Of media nothing is received, whatever a peer sends.
-        if is_media(&datagram.bytes) || !self.checks.accept(&datagram.bytes) {
+    fn handle_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
+        // No media is received, whatever a peer sends.
+        if is_media(&datagram.bytes) || !self.pending_checks.accept(&datagram.bytes) {
             return Ok(());
         }
-        // What is neither STUN nor DTLS nor RTCP is not for us.
+        // Neither STUN nor DTLS nor RTCP.
         let Ok(received) = Receive::new(
             datagram.protocol,
             datagram.source,
@@ -304,12 +311,12 @@ impl Session {
         ) else {
             return Ok(());
         };
-        self.heard = datagram.at;
-        self.rtc
-            .handle_input(Input::Receive(self.ends.shift.apply(datagram.at), received))
+        self.last_received = datagram.at;
+        let at = self.context.shift.apply(datagram.at);
+        self.rtc.handle_input(Input::Receive(at, received))
     }
 
-    fn take_packet(&mut self) -> Result<(), RtcError> {
+    fn send_next_packet(&mut self) -> Result<(), RtcError> {
         let Some(subscription) = &self.subscription else {
             return Ok(());
         };
@@ -321,45 +328,37 @@ impl Session {
         let Some(Item::Packet { packet, .. }) = item else {
             return Ok(());
         };
+        let capture_time = packet.capture_time;
         match packet.encoding {
-            Encoding::H264 => self.send_picture(&packet),
-            Encoding::Opus => self.send_sound(&packet),
+            Encoding::H264 => {
+                let at = rtp_timestamp(capture_time, 90_000);
+                let at = MediaTime::new(at, Frequency::NINETY_KHZ);
+                self.send(self.video, &packet, at)
+            }
+            Encoding::Opus => {
+                let at = rtp_timestamp(capture_time, AudioRtpClock::RATE_HZ);
+                let at = MediaTime::new(self.audio_clock.next(at), Frequency::FORTY_EIGHT_KHZ);
+                self.send(self.audio, &packet, at)
+            }
             Encoding::Jpeg | Encoding::Pcm => Ok(()),
         }
-    }
-
-    fn send_picture(&mut self, packet: &Packet) -> Result<(), RtcError> {
-        let at = rtp_timestamp(packet.capture_time, 90_000);
-        self.send(
-            self.video,
-            packet,
-            MediaTime::new(at, Frequency::NINETY_KHZ),
-        )
-    }
-
-    fn send_sound(&mut self, packet: &Packet) -> Result<(), RtcError> {
-        let at = self
-            .audio_clock
-            .next(rtp_timestamp(packet.capture_time, AudioRtpClock::RATE_HZ));
-        self.send(
-            self.audio,
-            packet,
-            MediaTime::new(at, Frequency::FORTY_EIGHT_KHZ),
-        )
     }
 
     fn send(
         &mut self,
         track: Option<Track>,
         packet: &Packet,
-        at: MediaTime,
+        rtp_time: MediaTime,
     ) -> Result<(), RtcError> {
         let Some(Track { mid, payload_type }) = track else {
             return Ok(());
         };
         let age = MonoNs::now().since(packet.capture_time);
         let now = Instant::now();
-        let capture_time = self.ends.shift.apply(now.checked_sub(age).unwrap_or(now));
+        let capture_time = self
+            .context
+            .shift
+            .apply(now.checked_sub(age).unwrap_or(now));
         let stamp = AbsCaptureTime {
             capture_time: UNIX_EPOCH + Duration::from_nanos(packet.stamp.0),
             clock_offset: None,
@@ -367,9 +366,12 @@ impl Session {
         let Some(writer) = self.rtc.writer(mid) else {
             return Ok(());
         };
-        writer
-            .abs_capture_time(stamp)
-            .write(payload_type, capture_time, at, &packet.payload[..])
+        writer.abs_capture_time(stamp).write(
+            payload_type,
+            capture_time,
+            rtp_time,
+            &packet.payload[..],
+        )
     }
 }
 
@@ -379,7 +381,7 @@ fn is_media(datagram: &[u8]) -> bool {
 }
 
 /// The payload type to send with: for H.264 the one whose profile and packetization are ours.
-fn pick(rtc: &mut Rtc, mid: Mid, kind: MediaKind) -> Option<Track> {
+fn choose_payload_type(rtc: &mut Rtc, mid: Mid, kind: MediaKind) -> Option<Track> {
     const CONSTRAINED_BASELINE: u32 = 0x42e0;
     const BASELINE: u32 = 0x4200;
     let writer = rtc.writer(mid)?;

@@ -1,4 +1,4 @@
-//! The sessions that there are: what kind, since when, whether they came through, and the way to end one. Knows no media.
+//! The list of sessions: kind, start, whether they are connected, and how to end one.
 
 use super::demux::Routes;
 use serde::Serialize;
@@ -9,15 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 /// How a session began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum SessionKind {
     Whep,
     /// `/api/webrtc/offer`.
     Json,
-    /// Ours: the camera is published.
+    /// Our offer: the camera is published.
     Whip,
 }
 
-impl Kind {
+impl SessionKind {
     pub const ALL: [Self; 3] = [Self::Whep, Self::Json, Self::Whip];
 
     pub fn name(self) -> &'static str {
@@ -29,10 +29,10 @@ impl Kind {
     }
 }
 
-/// A session as others may see it: without its name, which is the key to its end.
+/// A session as `/state` shows it: without its name, which allows to end it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Seen {
-    pub kind: Kind,
+pub struct SessionInfo {
+    pub kind: SessionKind,
     /// UNIX seconds.
     pub since: f64,
     pub connected: bool,
@@ -42,63 +42,58 @@ pub struct Seen {
 pub struct Sessions(Mutex<HashMap<String, Entry>>);
 
 struct Entry {
-    seen: Seen,
+    info: SessionInfo,
     stop: watch::Sender<bool>,
 }
 
-/// A session's place in the list and among the routes; dropping it gives all up.
-pub struct Place {
-    /// A viewer's, of those that there are.
-    _seat: Option<OwnedSemaphorePermit>,
-    list: Arc<Sessions>,
+/// A session's entry in the list and among the routes; dropping it removes both and frees its
+/// permit.
+pub struct Registration {
+    /// `None`: the session does not count towards the limit of viewers.
+    _permit: Option<OwnedSemaphorePermit>,
+    sessions: Arc<Sessions>,
     routes: Arc<Routes>,
     id: String,
     ufrag: String,
-    pub kind: Kind,
+    kind: SessionKind,
 }
 
 impl Sessions {
-    pub fn seen(&self) -> Vec<Seen> {
-        let mut seen: Vec<_> = self.lock().values().map(|entry| entry.seen).collect();
-        seen.sort_by(|a, b| a.since.total_cmp(&b.since));
-        seen
+    /// Oldest first.
+    pub fn list(&self) -> Vec<SessionInfo> {
+        let mut list: Vec<_> = self.lock().values().map(|entry| entry.info).collect();
+        list.sort_by(|a, b| a.since.total_cmp(&b.since));
+        list
     }
 
-    /// `ufrag`: a route of `routes`, which goes with the place. What is returned second turns true when the session is to end.
+    /// `ufrag`: a route of `routes`, which is removed with the registration. `since`: UNIX seconds.
+    /// The flag turns true when the session is to end.
     pub fn add(
         self: &Arc<Self>,
         routes: &Arc<Routes>,
         (id, ufrag): (&str, &str),
-        (kind, seat): (Kind, Option<OwnedSemaphorePermit>),
+        (kind, permit): (SessionKind, Option<OwnedSemaphorePermit>),
         since: f64,
-    ) -> (Place, watch::Receiver<bool>) {
+    ) -> (Registration, watch::Receiver<bool>) {
         let (stop, stopped) = watch::channel(false);
-        self.lock().insert(
-            id.to_owned(),
-            Entry {
-                seen: Seen {
-                    kind,
-                    since,
-                    connected: false,
-                },
-                stop,
-            },
-        );
-        let (id, ufrag) = (id.to_owned(), ufrag.to_owned());
-        (
-            Place {
-                _seat: seat,
-                list: self.clone(),
-                routes: routes.clone(),
-                id,
-                ufrag,
-                kind,
-            },
-            stopped,
-        )
+        let info = SessionInfo {
+            kind,
+            since,
+            connected: false,
+        };
+        self.lock().insert(id.to_owned(), Entry { info, stop });
+        let registration = Registration {
+            _permit: permit,
+            sessions: self.clone(),
+            routes: routes.clone(),
+            id: id.to_owned(),
+            ufrag: ufrag.to_owned(),
+            kind,
+        };
+        (registration, stopped)
     }
 
-    /// Ends a viewer's session; `false` when there is none of this name.
+    /// Ends a session; `false` when there is none of this name.
     pub fn end(&self, id: &str) -> bool {
         self.lock()
             .get(id)
@@ -107,33 +102,36 @@ impl Sessions {
 
     pub fn end_all(&self) {
         for entry in self.lock().values() {
-            // Fails for one that has ended by itself.
+            // Fails for one that has just ended.
             let _ = entry.stop.send(true);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds the sessions")
+        self.0.lock().expect("no panic while locked")
     }
 }
 
-impl Place {
-    pub fn note_connected(&self) {
-        if let Some(entry) = self.list.lock().get_mut(&self.id) {
-            entry.seen.connected = true;
+impl Registration {
+    pub fn set_connected(&self) {
+        if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
+            entry.info.connected = true;
         }
     }
 
+    pub fn kind(&self) -> SessionKind {
+        self.kind
+    }
+
+    /// Our ICE user fragment.
     pub fn ufrag(&self) -> &str {
         &self.ufrag
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.list.lock().remove(&self.id);
+        self.sessions.lock().remove(&self.id);
         self.routes.remove(&self.ufrag);
     }
 }

@@ -1,54 +1,57 @@
-//! The checks of an offer or an answer before str0m sees it, and our answer's last touch. Pure; what a stranger sends is bounded
-//! here.
+//! Checks offers and answers, and reduces them to what is used, before str0m parses them. Pure.
 
 use super::fields::{self, BadField};
 use std::collections::{HashMap, HashSet};
 use str0m::change::{SdpAnswer, SdpOffer};
 
-/// The media type of both.
+/// The media type of offers and answers.
 pub const SDP: &str = "application/sdp";
 
-/// Bytes; Chromium's offer of video and sound is 6.5 KB, aiortc's 3; a dozen interfaces make it twice as long.
-pub const MAX_OFFER: usize = 16 * 1024;
-/// Chromium's has about 250. str0m takes its time for each, most where it finds a fault.
+/// Chromium's offer of video and audio has 6.5 KB, aiortc's 3 KB; twice that with a dozen
+/// interfaces.
+pub const MAX_OFFER_BYTES: usize = 16 * 1024;
+/// Chromium's offer has about 250. The time that str0m takes grows with them.
 const MAX_LINES: usize = 400;
 const MAX_MEDIA: usize = 4;
-/// Each is sent checks wherever it points to, for as long as a peer has to connect, so a stranger's word is believed so often and no
-/// more. Whoever reaches us is answered in any case.
+/// Checks are sent to each address, which may be anybody's, until the peer connects or the time for
+/// it is over. Checks from other addresses are answered too.
 const MAX_CANDIDATES: usize = 16;
-/// RFC 8853, RFC 8851, draft-hancke-tsvwg-snap.
-const UNUSED: [&str; 3] = ["a=simulcast:", "a=rid:", "a=sctp-init:"];
+/// Of RFC 8853, RFC 8851 and draft-hancke-tsvwg-snap.
+const UNUSED_ATTRIBUTES: [&str; 3] = ["a=simulcast:", "a=rid:", "a=sctp-init:"];
 
 /// Why an offer is not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadOffer {
-    #[error("the offer is larger than {MAX_OFFER} bytes")]
+    #[error("the offer is larger than {MAX_OFFER_BYTES} bytes")]
     TooLarge,
-    #[error("the offer is no SDP of WebRTC")]
+    #[error("the offer is not valid SDP for WebRTC")]
     Malformed,
     #[error("the offer's {0}")]
     Field(#[from] BadField),
     #[error("the offer has more than {MAX_MEDIA} media or {MAX_LINES} lines")]
     TooMuch,
     #[error(
-        "nothing of the offer can be sent: H.264 video (packetization-mode=1) and Opus sound are, to a=recvonly or a=sendrecv"
+        "nothing in common: the offer must receive (a=recvonly or a=sendrecv) H.264 video with packetization-mode=1 or Opus audio"
     )]
     NothingInCommon,
-    /// str0m's words.
+    /// With str0m's message.
     #[error("the offer cannot be answered: {0}")]
     Refused(String),
 }
 
-/// Reads an offer that has something for us, as one that receives and sends nothing.
+/// Parses an offer, changed to receive only.
+///
+/// # Errors
+/// The offer is too large, not valid, or receives neither H.264 nor Opus.
 pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
     check_size(text)?;
     fields::check(text)?;
-    let text = tamed(text);
-    if !is_sound(&text) {
+    let text = receive_only(text);
+    if !has_consistent_payload_types(&text) {
         return Err(BadOffer::Malformed);
     }
     let offer = SdpOffer::from_sdp_string(&text).map_err(|_| BadOffer::Malformed)?;
-    if sections(&text).any(|section| is_for_us(&section)) {
+    if sections(&text).any(|section| receives_our_codec(&section)) {
         Ok(offer)
     } else {
         Err(BadOffer::NothingInCommon)
@@ -56,7 +59,7 @@ pub fn check(text: &str) -> Result<SdpOffer, BadOffer> {
 }
 
 fn check_size(text: &str) -> Result<(), BadOffer> {
-    if text.len() > MAX_OFFER {
+    if text.len() > MAX_OFFER_BYTES {
         return Err(BadOffer::TooLarge);
     }
     let media = text.lines().filter(|line| line.starts_with("m=")).count();
@@ -67,16 +70,17 @@ fn check_size(text: &str) -> Result<(), BadOffer> {
     }
 }
 
-/// A pruned offer without what the peer would send, which str0m would keep for nobody to take.
-fn tamed(offer: &str) -> String {
-    let pruned = pruned(offer);
-    let (directions, session): (Vec<&str>, Vec<&str>) = pruned
+/// A reduced offer without the directions in which the peer would send: str0m would keep what is
+/// received.
+fn receive_only(offer: &str) -> String {
+    let reduced = reduced(offer);
+    let (directions, session): (Vec<&str>, Vec<&str>) = reduced
         .lines()
         .take_while(|line| !line.starts_with("m="))
         .partition(is_direction);
     // RFC 8866, section 6.7.
     let default = directions.first().copied().unwrap_or("a=sendrecv");
-    let media = sections(&pruned).flat_map(|section| receiving(section, default));
+    let media = sections(&reduced).flat_map(|section| receiving_section(section, default));
     session
         .into_iter()
         .chain(media)
@@ -91,22 +95,22 @@ fn is_direction(line: &&str) -> bool {
     )
 }
 
-/// An m-section that receives, or nothing at all. `default`: where it says nothing.
-fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
-    let asked = section
+/// An m-section that receives or is inactive. `default`: the direction of one without.
+fn receiving_section<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
+    let direction = section
         .iter()
         .copied()
         .find(is_direction)
         .unwrap_or(default);
     section.retain(|line| !is_direction(line));
-    // Attributes are a section's last lines.
+    // Attributes are the last lines of a section.
     let at = section
         .iter()
         .position(|line| line.starts_with("a="))
         .unwrap_or(section.len());
     section.insert(
         at,
-        if matches!(asked, "a=sendrecv" | "a=recvonly") {
+        if matches!(direction, "a=sendrecv" | "a=recvonly") {
             "a=recvonly"
         } else {
             "a=inactive"
@@ -115,12 +119,16 @@ fn receiving<'a>(mut section: Vec<&'a str>, default: &'a str) -> Vec<&'a str> {
     section
 }
 
-/// Removes what str0m would act on and nobody uses: simulcast layers, each of which would become a stream of its own (one is
-/// sent), an SCTP handshake within SDP, and all but the first addresses of UDP. Over TCP the peer connects to us.
-fn pruned(text: &str) -> String {
+/// Removes what str0m would act on and is not used: simulcast layers, each of which would become a
+/// stream (one is sent), an SCTP handshake within SDP, and all candidates but the first of UDP.
+/// Over TCP the peer connects to us.
+fn reduced(text: &str) -> String {
     let mut kept = HashSet::new();
-    let mut stays = |line: &&str| {
-        if UNUSED.iter().any(|unused| line.starts_with(unused)) {
+    let mut is_kept = |line: &&str| {
+        if UNUSED_ATTRIBUTES
+            .iter()
+            .any(|unused| line.starts_with(unused))
+        {
             return false;
         }
         let Some(candidate) = line.trim_end().strip_prefix("a=candidate:") else {
@@ -130,65 +138,68 @@ fn pruned(text: &str) -> String {
             .is_some_and(|address| kept.len() < MAX_CANDIDATES && kept.insert(address))
     };
     text.split_inclusive('\n')
-        .filter(|line| stays(line))
+        .filter(|line| is_kept(line))
         .collect()
 }
 
-/// Why an answer to our offer is of no use.
+/// Why an answer to our offer is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum BadAnswer {
-    #[error("it is too large or names too much")]
+    #[error("it is too large or has too many media or lines")]
     TooMuch,
-    #[error("it is no SDP of WebRTC")]
+    #[error("it is not valid SDP for WebRTC")]
     Malformed,
     #[error(transparent)]
     Field(#[from] BadField),
-    #[error("it takes neither H.264 nor Opus")]
+    #[error("it accepts neither H.264 nor Opus")]
     NothingInCommon,
-    /// str0m's words, which quote the server's: not for a log line.
+    /// With str0m's message, which quotes the server's answer: not for a log line.
     #[error("it does not fit our offer")]
     Refused(String),
 }
 
-/// Reads an answer.
+/// Parses an answer.
+///
+/// # Errors
+/// The answer is too large or not valid.
 pub fn check_answer(text: &str) -> Result<SdpAnswer, BadAnswer> {
     check_size(text).map_err(|_| BadAnswer::TooMuch)?;
     fields::check(text)?;
-    if !is_sound(text) {
+    if !has_consistent_payload_types(text) {
         return Err(BadAnswer::Malformed);
     }
-    SdpAnswer::from_sdp_string(&pruned(text)).map_err(|_| BadAnswer::Malformed)
+    SdpAnswer::from_sdp_string(&reduced(text)).map_err(|_| BadAnswer::Malformed)
 }
 
-/// Whether a payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and repeats one other at most: str0m may panic
-/// where it finds otherwise.
-fn is_sound(text: &str) -> bool {
+/// Whether each payload type has 7 bits (RFC 3551), one meaning (RFC 8843, section 9.1), and
+/// retransmits at most one other: str0m may panic otherwise.
+fn has_consistent_payload_types(text: &str) -> bool {
     let mut known: HashMap<u8, Vec<&str>> = HashMap::new();
     sections(text).all(|section| {
         let mut formats: HashMap<u8, Vec<&str>> = HashMap::new();
         for line in section {
-            let said = line
+            let value = line
                 .strip_prefix("a=rtpmap:")
                 .or_else(|| line.strip_prefix("a=fmtp:"));
-            let number = said
-                .and_then(|said| said.split(' ').next())
+            let number = value
+                .and_then(|value| value.split(' ').next())
                 .and_then(|number| number.parse().ok());
             if let Some(number) = number {
                 formats.entry(number).or_default().push(line);
             }
         }
         formats.into_iter().all(|(number, lines)| {
-            let named = lines
+            let mappings = lines
                 .iter()
                 .filter(|line| line.starts_with("a=rtpmap:"))
                 .count();
-            let repeats: usize = lines
+            let retransmitted: usize = lines
                 .iter()
                 .map(|line| line.to_ascii_lowercase().matches("apt=").count())
                 .sum();
             number < 128
-                && named <= 1
-                && repeats <= 1
+                && mappings <= 1
+                && retransmitted <= 1
                 && known.entry(number).or_insert_with(|| lines.clone()) == &lines
         })
     })
@@ -209,21 +220,21 @@ fn sections(text: &str) -> impl Iterator<Item = Vec<&str>> {
     })
 }
 
-fn is_for_us(section: &[&str]) -> bool {
+fn receives_our_codec(section: &[&str]) -> bool {
     let codec = match section.first() {
         Some(media) if media.starts_with("m=video ") => "h264/90000",
         Some(media) if media.starts_with("m=audio ") => "opus/48000",
         _ => return false,
     };
     let receives = section.contains(&"a=recvonly");
-    let speaks = |line: &&str| {
+    let has_codec = |line: &&str| {
         let name = line
             .strip_prefix("a=rtpmap:")
             .and_then(|map| map.split_once(' '))
             .map(|(_, name)| name.to_ascii_lowercase());
         name.is_some_and(|name| name.starts_with(codec))
     };
-    receives && section.iter().any(speaks)
+    receives && section.iter().any(has_codec)
 }
 
 #[cfg(test)]
@@ -231,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_addresses_of_udp_are_kept() {
+    fn reduced_keeps_16_addresses_of_udp() {
         let line = |n: u16, protocol: &str, ip: &str| {
             format!(
                 "a=candidate:{n} 1 {protocol} 2113937151 {ip} {} typ host\r\n",
@@ -246,7 +257,7 @@ mod tests {
         let text = format!("v=0\r\n{others}{many}{many}a=mid:0\r\n");
         let expected: String = (0..16).map(|n| line(n, "udp", "192.0.2.7")).collect();
         assert_eq!(
-            pruned(&text),
+            reduced(&text),
             format!("v=0\r\n{expected}{expected}a=mid:0\r\n").replacen(&expected, "", 1)
         );
     }

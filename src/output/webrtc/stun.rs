@@ -1,5 +1,5 @@
-//! STUN's wire (RFC 8489), as far as it is needed: whose a message is, and the binding request that tells our public address.
-//! Pure; str0m has its own for ICE.
+//! STUN messages (RFC 8489) as far as they are needed to route them, and binding requests for our
+//! public address. Pure; str0m has its own for ICE.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,10 +10,10 @@ const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_RESPONSE: u16 = 0x0101;
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
-/// Tells an answer to its request; nobody who does not see the request can guess it.
+/// Matches a response to its request; whoever does not see the request cannot guess it.
 pub type TransactionId = [u8; 12];
 
-/// Section 5.
+/// A message as in section 5.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
     kind: u16,
@@ -22,10 +22,10 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// `None`: no STUN.
-    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+    /// `None`: it is not STUN.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, attributes) = bytes.split_at_checked(20)?;
-        // The two highest bits are 0: DTLS and RTP on the same port begin higher (RFC 7983).
+        // The two highest bits are 0; DTLS and RTP on the same port have others (RFC 7983).
         if header[0] > 3 || header[4..8] != COOKIE {
             return None;
         }
@@ -38,17 +38,17 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Whether it asks, and is no answer or indication (the class: section 5).
+    /// Whether its class (section 5) is request.
     pub fn is_request(&self) -> bool {
         self.kind & 0x0110 == 0
     }
 
-    /// Whether it answers: success or error.
+    /// Whether its class is success or error response.
     pub fn is_response(&self) -> bool {
         self.kind & 0x0100 != 0
     }
 
-    /// Types and values, up to the first that does not fit.
+    /// Types and values, up to the first that exceeds the message.
     pub fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
         let mut rest = self.attributes;
         std::iter::from_fn(move || {
@@ -60,7 +60,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The address that our request came from, if this is the answer to one.
+    /// The source address of our request, if this is a binding response.
     pub fn mapped_address(&self) -> Option<SocketAddr> {
         if self.kind != BINDING_RESPONSE {
             return None;
@@ -70,7 +70,7 @@ impl<'a> Message<'a> {
                 .find(|(kind, _)| *kind == wanted)
                 .map(|(_, value)| value)
         };
-        // A server older than RFC 5389 has the plain one alone.
+        // Servers older than RFC 5389 send MAPPED-ADDRESS only.
         of(XOR_MAPPED_ADDRESS)
             .and_then(|value| address(value, &mask(&self.id)))
             .or_else(|| address(of(MAPPED_ADDRESS)?, &[0; 16]))
@@ -86,7 +86,8 @@ pub fn binding_request(id: &TransactionId) -> [u8; 20] {
     bytes
 }
 
-/// What an address in XOR-MAPPED-ADDRESS is mixed with (section 14.2), the port with its first half.
+/// What the address in XOR-MAPPED-ADDRESS is XORed with (section 14.2); the port with its first
+/// two bytes.
 fn mask(id: &TransactionId) -> [u8; 16] {
     let mut mask = [0; 16];
     mask[..4].copy_from_slice(&COOKIE);
@@ -94,7 +95,7 @@ fn mask(id: &TransactionId) -> [u8; 16] {
     mask
 }
 
-/// A byte that means nothing, the family, the port, the address.
+/// Decodes a reserved byte, the family, the port and the address.
 fn address(value: &[u8], mask: &[u8; 16]) -> Option<SocketAddr> {
     let (&[_, family, high, low], ip) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([high ^ mask[0], low ^ mask[1]]);
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// RFC 5769, sections 2.2 and 2.3: sample responses with XOR-MAPPED-ADDRESS, here without what follows it.
+    /// RFC 5769, sections 2.2 and 2.3: sample responses, here up to XOR-MAPPED-ADDRESS.
     const ID: TransactionId = [
         0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
     ];
@@ -128,11 +129,11 @@ mod tests {
     }
 
     fn mapped(bytes: &[u8]) -> Option<SocketAddr> {
-        Message::read(bytes)?.mapped_address()
+        Message::parse(bytes)?.mapped_address()
     }
 
     #[test]
-    fn the_rfcs_sample_responses_are_read() {
+    fn message_sample_responses_of_the_rfc_have_their_address() {
         let v4 = [
             SOFTWARE,
             b"\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43",
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_or_no_address_is_none() {
+    fn message_without_response_or_usable_address_has_none() {
         let mut request = response(b"\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43");
         request[0] = 0;
         assert_eq!(mapped(&request), None);
@@ -170,16 +171,16 @@ mod tests {
             assert_eq!(mapped(&response(attributes)), None, "{attributes:?}");
         }
         assert_eq!(mapped(&binding_request(&ID)), None);
-        assert!(Message::read(&binding_request(&ID)).is_some_and(|message| message.id == ID));
-        assert!(Message::read(&[22; 40]).is_none());
+        assert!(Message::parse(&binding_request(&ID)).is_some_and(|message| message.id == ID));
+        assert!(Message::parse(&[22; 40]).is_none());
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), attributes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn message_arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), attributes in proptest::collection::vec(any::<u8>(), 0..80)) {
             mapped(&bytes);
             mapped(&response(&attributes));
-            if let Some(message) = Message::read(&response(&attributes)) {
+            if let Some(message) = Message::parse(&response(&attributes)) {
                 message.attributes().for_each(drop);
             }
         }

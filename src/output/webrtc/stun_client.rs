@@ -1,8 +1,9 @@
-//! Our one port as others see it from beyond a NAT: STUN servers are asked from that very port, and again before the NAT
-//! forgets it. Knows no session.
+//! Asks STUN servers for the public address of our port, from that very port, and again before the
+//! NAT forgets the mapping.
 
+use super::port::{Datagram, Port};
 use super::stun::{Message, TransactionId, binding_request};
-use super::udp_mux::{Datagram, Port};
+use crate::log::{LogOnce, chain};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -14,38 +15,37 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// NATs forget a UDP port that is silent for 30 s, some of them (RFC 4787, section 4.3).
-const AGAIN: Duration = Duration::from_secs(25);
-/// The first wait for an answer; each further one is twice as long (RFC 8489, section 6.2.1).
+/// Some NATs forget a UDP mapping that is idle for 30 s (RFC 4787, section 4.3).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(25);
+/// The first wait for a response; each further one is twice as long (RFC 8489, section 6.2.1).
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const TRIES: u32 = 5;
-/// Name resolution may take so long.
-const RESOLVE: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 5;
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers that a media server may add to the one of the command line.
-const MORE_SERVERS: usize = 4;
+const MAX_ADDED_SERVERS: usize = 4;
 
-/// Our port, seen from inside and from outside.
+/// An address of our port, as this machine and as a STUN server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     pub base: SocketAddr,
     pub public: SocketAddr,
 }
 
-pub struct Reflexive {
+pub struct StunClient {
     port: Arc<Port>,
     state: Mutex<State>,
-    /// Servers to be asked too; one beyond [`MORE_SERVERS`] is not.
-    more: mpsc::Sender<String>,
-    asked_for: Mutex<Option<mpsc::Receiver<String>>>,
-    settled: watch::Sender<bool>,
+    new_servers: mpsc::Sender<String>,
+    /// Taken by [`run`](Self::run).
+    server_queue: Mutex<Option<mpsc::Receiver<String>>>,
+    has_first_result: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Requests under way: whom they were sent to, and who waits.
-    waiting: HashMap<TransactionId, (SocketAddr, oneshot::Sender<SocketAddr>)>,
-    /// By server and family.
-    found: HashMap<(String, bool), Mapping>,
+    /// Requests without a response: the server and the waiting task.
+    pending: HashMap<TransactionId, (SocketAddr, oneshot::Sender<SocketAddr>)>,
+    /// By server and whether it is IPv4.
+    mappings: HashMap<(String, bool), Mapping>,
     servers: Vec<String>,
 }
 
@@ -56,115 +56,116 @@ enum StunError {
     #[error("it cannot be reached from this port")]
     Unreachable,
     #[error("it does not answer")]
-    Silent,
-    #[error("there are no random numbers")]
+    NoResponse,
+    #[error("the system has no random numbers")]
     Random(#[source] io::Error),
 }
 
-impl Reflexive {
-    /// `server`: HOST:PORT, to be asked from the start.
+impl StunClient {
+    /// `server`: HOST:PORT of the first server.
     pub fn new(port: Arc<Port>, server: Option<&str>) -> Self {
-        let (more, asked_for) = mpsc::channel(MORE_SERVERS + 1);
-        let settled = watch::Sender::new(server.is_none());
-        let reflexive = Self {
+        let (new_servers, server_queue) = mpsc::channel(MAX_ADDED_SERVERS + 1);
+        let client = Self {
             port,
             state: Mutex::default(),
-            more,
-            asked_for: Mutex::new(Some(asked_for)),
-            settled,
+            new_servers,
+            server_queue: Mutex::new(Some(server_queue)),
+            has_first_result: watch::Sender::new(server.is_none()),
         };
         if let Some(server) = server {
-            reflexive.ask_too(server.to_owned());
+            client.add_server(server.to_owned());
         }
-        reflexive
+        client
     }
 
-    /// Asks this server from now on. One that is asked already, or is one too many, is not.
-    pub fn ask_too(&self, server: String) {
+    /// Uses this server from now on, unless it is in use already or there are too many.
+    pub fn add_server(&self, server: String) {
         let mut state = self.lock();
-        if !state.servers.contains(&server) && state.servers.len() <= MORE_SERVERS {
+        if !state.servers.contains(&server) && state.servers.len() <= MAX_ADDED_SERVERS {
             state.servers.push(server.clone());
-            // There is room for as many; the receiver is gone when the program ends.
-            let _ = self.more.try_send(server);
+            // There is room for as many; the receiver is dropped when the program ends.
+            let _ = self.new_servers.try_send(server);
         }
     }
 
-    /// What was found, each once.
+    /// The addresses found, each once.
     pub fn mappings(&self) -> Vec<Mapping> {
-        let mut mappings: Vec<Mapping> = self.lock().found.values().copied().collect();
+        let mut mappings: Vec<Mapping> = self.lock().mappings.values().copied().collect();
         mappings.sort_by_key(|mapping| (mapping.base, mapping.public));
         mappings.dedup();
         mappings
     }
 
-    /// Returns once the first server has answered or failed to, or there is none.
-    pub async fn settled(&self) {
+    /// Waits until the first server has answered or failed; returns at once if there is none.
+    pub async fn first_result(&self) {
         // The sender lives as long as `self`.
-        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+        let mut has_result = self.has_first_result.subscribe();
+        let _ = has_result.wait_for(|has_result| *has_result).await;
     }
 
-    /// Asks its servers, for ever.
+    /// Asks the servers until the task is aborted.
     pub async fn run(self: Arc<Self>) {
         let Some(mut servers) = self
-            .asked_for
+            .server_queue
             .lock()
-            .expect("nothing panics while it holds the slot")
+            .expect("no panic while locked")
             .take()
         else {
             return;
         };
         self.port.ready().await;
-        let mut asking = JoinSet::new();
+        let mut tasks = JoinSet::new();
         while let Some(server) = servers.recv().await {
-            asking.spawn(self.clone().follow(server));
+            tasks.spawn(self.clone().refresh(server));
         }
     }
 
-    async fn follow(self: Arc<Self>, server: String) {
+    /// Keeps the mappings of one server up to date.
+    async fn refresh(self: Arc<Self>, server: String) {
         let mut addresses = Vec::new();
-        let mut failing = false;
+        let mut log_once = LogOnce::default();
         loop {
-            match self.look(&server, &mut addresses).await {
+            match self.query(&server, &mut addresses).await {
                 Ok(()) => {
-                    if std::mem::take(&mut failing) {
-                        info!("the STUN server {server} answers again");
+                    if log_once.recovered() {
+                        info!("STUN server {server}: it answers again");
                     }
                 }
                 Err(e) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        let line = crate::log::chain(&e);
+                    let error = chain(&e);
+                    if log_once.first_time(&error) {
                         warn!(
-                            "the STUN server {server}: {line}; without it, peers beyond a NAT may not find this machine"
+                            "STUN server {server}: {error}; without it, peers beyond a NAT may not reach this machine"
                         );
                     }
-                    // It may have moved; and what it said may no longer be so.
+                    // The server may have moved, and its mappings may no longer be valid.
                     addresses.clear();
-                    self.lock().found.retain(|(of, _), _| *of != server);
+                    self.lock().mappings.retain(|(of, _), _| *of != server);
                 }
             }
-            self.settled.send_replace(true);
-            sleep(AGAIN).await;
+            self.has_first_result.send_replace(true);
+            sleep(REFRESH_INTERVAL).await;
         }
     }
 
-    /// Asks once, at the first address of each family. It is enough that one answers.
-    async fn look(&self, server: &str, addresses: &mut Vec<SocketAddr>) -> Result<(), StunError> {
+    /// Sends a request to the first address of each family; one response is enough.
+    async fn query(&self, server: &str, addresses: &mut Vec<SocketAddr>) -> Result<(), StunError> {
         if addresses.is_empty() {
             *addresses = resolve(server).await?;
         }
         let mut outcome = Err(StunError::Unreachable);
         for &address in addresses.iter() {
-            let asked = self.ask(address).await;
+            let mapping = self.request(address).await;
             let key = (server.to_owned(), address.is_ipv4());
-            match asked {
+            match mapping {
                 Ok(mapping) => {
-                    if self.lock().found.insert(key, mapping) != Some(mapping) {
-                        debug!("the STUN server {server} sees another address of this port");
+                    if self.lock().mappings.insert(key, mapping) != Some(mapping) {
+                        debug!("STUN server {server}: the public address of this port changed");
                     }
                     outcome = Ok(());
                 }
                 Err(e) => {
-                    self.lock().found.remove(&key);
+                    self.lock().mappings.remove(&key);
                     outcome = outcome.or(Err(e));
                 }
             }
@@ -172,68 +173,70 @@ impl Reflexive {
         outcome
     }
 
-    async fn ask(&self, server: SocketAddr) -> Result<Mapping, StunError> {
+    async fn request(&self, server: SocketAddr) -> Result<Mapping, StunError> {
         let base = self
             .port
             .base_towards(server)
             .ok_or(StunError::Unreachable)?;
         let mut id = TransactionId::default();
         getrandom::fill(&mut id).map_err(|e| StunError::Random(io::Error::other(e)))?;
-        let mut answered = self.expect(id, server);
+        let mut response = self.add_pending(id, server);
         let mut public = None;
-        for n in 0..TRIES {
+        for n in 0..ATTEMPTS {
             self.port
                 .send(Protocol::Udp, base, server, &binding_request(&id));
-            if let Ok(Ok(address)) = timeout(FIRST_WAIT * (1 << n), &mut answered).await {
+            if let Ok(Ok(address)) = timeout(FIRST_WAIT * (1 << n), &mut response).await {
                 public = Some(address);
                 break;
             }
         }
-        self.lock().waiting.remove(&id);
+        self.lock().pending.remove(&id);
         public
             .map(|public| Mapping { base, public })
-            .ok_or(StunError::Silent)
+            .ok_or(StunError::NoResponse)
     }
 
-    /// What is sent: the address in the answer to the request `id`, when it comes.
-    pub fn expect(&self, id: TransactionId, server: SocketAddr) -> oneshot::Receiver<SocketAddr> {
-        let (waits, answered) = oneshot::channel();
-        self.lock().waiting.insert(id, (server, waits));
-        answered
+    /// Expects the response to the request `id`; the channel gets the address in it.
+    pub fn add_pending(
+        &self,
+        id: TransactionId,
+        server: SocketAddr,
+    ) -> oneshot::Receiver<SocketAddr> {
+        let (sender, response) = oneshot::channel();
+        self.lock().pending.insert(id, (server, sender));
+        response
     }
 
-    /// Takes a datagram that answers a request of ours; `false`: it is somebody else's.
-    pub fn take(&self, datagram: &Datagram) -> bool {
-        let Some(message) = Message::read(&datagram.bytes) else {
+    /// Handles a datagram that is the response to a pending request; `false`: it is not.
+    pub fn handle_response(&self, datagram: &Datagram) -> bool {
+        let Some(message) = Message::parse(&datagram.bytes) else {
             return false;
         };
-        // What a stranger sent is read without the lock.
+        // Parsed without the lock, so that a panic cannot poison it.
         let mapped = message.mapped_address();
         let mut state = self.lock();
-        let is_ours = state
-            .waiting
+        let is_response = state
+            .pending
             .get(&message.id)
             .is_some_and(|(server, _)| *server == datagram.source);
-        if is_ours
+        if is_response
             && let Some(public) = mapped
-            && let Some((_, waits)) = state.waiting.remove(&message.id)
+            && let Some((_, sender)) = state.pending.remove(&message.id)
         {
-            // Whoever waited has given up.
-            let _ = waits.send(public);
+            // Fails if the request has timed out.
+            let _ = sender.send(public);
         }
-        is_ours
+        is_response
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("nothing panics while it holds the state")
+        self.state.lock().expect("no panic while locked")
     }
 }
 
 /// The first address of each family.
 async fn resolve(server: &str) -> Result<Vec<SocketAddr>, StunError> {
-    let found = timeout(RESOLVE, tokio::net::lookup_host(server)).await;
+    let found = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(server)).await;
     let found: Vec<SocketAddr> = found
         .map_err(|_| StunError::Resolve(io::ErrorKind::TimedOut.into()))?
         .map_err(StunError::Resolve)?

@@ -1,10 +1,12 @@
-//! What a hostile offer can do: nothing.
+//! Offers, valid and hostile, and the limit of sessions.
 
 use super::fuzz::{OFFER, answer};
-use super::signalling::{BadAnswer, BadOffer, MAX_OFFER, check, check_answer};
+use super::rtc_factory::candidates;
+use super::server::CONNECT_TIMEOUT;
+use super::signalling::{BadAnswer, BadOffer, MAX_OFFER_BYTES, check, check_answer};
 use super::stun_client::Mapping;
-use super::{Hearing, Kind, Refusal, Server, candidates};
-use crate::hub::{Hub, Plan};
+use super::{Answer, AudioAccess, OfferError, OfferRequest, Server, SessionKind};
+use crate::hub::{Hub, Hubs, Plan};
 use crate::media::CameraId;
 use crate::media::clock::Clock;
 use proptest::prelude::*;
@@ -15,22 +17,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// Far beyond what any condition needs.
+/// More than any condition takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn refused(offer: &str) -> BadOffer {
     check(offer)
         .err()
-        .unwrap_or_else(|| panic!("taken: {offer}"))
+        .unwrap_or_else(|| panic!("accepted: {offer}"))
 }
 
 #[test]
-fn offers_are_taken_or_refused_for_what_they_are() {
+fn check_offer_is_accepted_or_refused_with_the_reason() {
     assert!(check(OFFER).is_ok());
     assert!(check(&OFFER.replace("a=recvonly", "a=sendrecv")).is_ok());
     assert!(
         check(&OFFER.replace("H264", "VP8")).is_ok(),
-        "its sound is for us"
+        "its audio can be sent"
     );
     assert_eq!(
         refused(&OFFER.replace("H264", "VP8").replace("opus", "G722")),
@@ -53,18 +55,21 @@ fn offers_are_taken_or_refused_for_what_they_are() {
         )),
         BadOffer::TooMuch
     );
-    assert_eq!(refused(&"x".repeat(MAX_OFFER + 1)), BadOffer::TooLarge);
+    assert_eq!(
+        refused(&"x".repeat(MAX_OFFER_BYTES + 1)),
+        BadOffer::TooLarge
+    );
 }
 
-/// Wherever they stand: in the session part, and in any m-section. `fields` has all bounds.
+/// In the session part and in any m-section. `fields` tests each bound.
 #[test]
-fn fields_out_of_bounds_are_refused_in_offers_and_answers() {
+fn check_field_out_of_bounds_is_refused_in_offers_and_answers() {
     let ufrag = "a=ice-ufrag:abcd\r\n";
     let long = format!("a=ice-ufrag:{}\r\n", "u".repeat(112));
     let (first, last) = (OFFER.find(ufrag), OFFER.rfind(ufrag));
     let replaced = |at: Option<usize>| {
         let mut sdp = OFFER.to_owned();
-        let at = at.expect("it is there");
+        let at = at.expect("the offer has it");
         sdp.replace_range(at..at + ufrag.len(), &long);
         sdp
     };
@@ -76,7 +81,7 @@ fn fields_out_of_bounds_are_refused_in_offers_and_answers() {
         assert_eq!(field.name, "a=ice-ufrag");
         let answer = sdp.replace("actpass", "active");
         assert!(
-            matches!(check_answer(&answer), Err(BadAnswer::Field(said)) if said == field),
+            matches!(check_answer(&answer), Err(BadAnswer::Field(other)) if other == field),
             "{answer}"
         );
     }
@@ -84,9 +89,9 @@ fn fields_out_of_bounds_are_refused_in_offers_and_answers() {
     assert!(check(&longest).is_ok());
 }
 
-/// At some of these str0m panics.
+/// str0m panics at some of these.
 #[test]
-fn payload_types_that_contradict_each_other_are_no_offer() {
+fn check_contradictory_payload_types_are_malformed() {
     let video = "a=rtpmap:96 H264/90000\r\n";
     let rtx = "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
     assert!(answer(&OFFER.replace(video, &format!("{video}{rtx}"))).is_some());
@@ -114,7 +119,7 @@ fn payload_types_that_contradict_each_other_are_no_offer() {
 }
 
 #[test]
-fn an_answer_sends_and_names_both_codecs() {
+fn answer_is_sendonly_with_both_codecs() {
     let sdp = answer(OFFER).expect("it is answered");
     assert!(
         sdp.contains("a=sendonly") && sdp.contains("H264/90000") && sdp.contains("opus/48000"),
@@ -122,7 +127,7 @@ fn an_answer_sends_and_names_both_codecs() {
     );
 }
 
-/// The directions of an answer to an offer whose video and sound have these lines, and whose session this one.
+/// The directions of an answer to an offer with these lines in the session part, video and audio.
 fn directions(session: &str, video: &str, audio: &str) -> Vec<String> {
     let parts: Vec<&str> = OFFER.split("a=recvonly\r\n").collect();
     let offer = [parts[0], video, parts[1], audio, parts[2]].concat();
@@ -145,7 +150,7 @@ fn directions(session: &str, video: &str, audio: &str) -> Vec<String> {
 }
 
 #[test]
-fn whatever_an_offer_would_send_is_not_taken() {
+fn answer_never_receives() {
     for line in [
         "a=sendrecv\r\n",
         "a=sendrecv\n",
@@ -177,20 +182,20 @@ fn whatever_an_offer_would_send_is_not_taken() {
 }
 
 #[test]
-fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
+fn candidates_public_address_is_beside_those_that_it_is_forwarded_to() {
     let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let own = ["127.0.0.1:8189", "192.0.2.7:8189", "[2001:db8::7]:8189"].map(address);
-    let named = |seen: &[Mapping], public: Option<&str>| -> Vec<String> {
+    let reflexive = |mappings: &[Mapping], public: Option<&str>| -> Vec<String> {
         let public = public.map(|ip| ip.parse().expect("an address"));
-        let all = candidates(&own, seen, public)
+        let all = candidates(&own, mappings, public)
             .into_iter()
             .map(|candidate| candidate.to_sdp_string());
         all.filter(|line| line.contains("srflx"))
             .map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
             .collect()
     };
-    assert!(named(&[], None).is_empty());
-    let forwarded = named(&[], Some("203.0.113.9"));
+    assert!(reflexive(&[], None).is_empty());
+    let forwarded = reflexive(&[], Some("203.0.113.9"));
     assert_eq!(
         forwarded.len(),
         1,
@@ -200,8 +205,8 @@ fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
         forwarded[0].starts_with("203.0.113.9 8189 typ srflx"),
         "{forwarded:?}"
     );
-    assert_eq!(named(&[], Some("2001:db8::99")).len(), 1);
-    let seen = [
+    assert_eq!(reflexive(&[], Some("2001:db8::99")).len(), 1);
+    let mappings = [
         Mapping {
             base: own[1],
             public: address("203.0.113.9:40123"),
@@ -211,12 +216,14 @@ fn a_public_address_is_named_beside_those_that_it_is_forwarded_to() {
             public: own[1],
         },
     ];
-    assert!(matches!(&named(&seen, None)[..], [one] if one.starts_with("203.0.113.9 40123 ")));
+    assert!(
+        matches!(&reflexive(&mappings, None)[..], [one] if one.starts_with("203.0.113.9 40123 "))
+    );
 }
 
 pub fn server(max_sessions: usize) -> Server {
     let hub = Hub::new(CameraId::main(), Plan::default(), Arc::new(Clock::start()));
-    let hub = Arc::new(hub);
+    let hubs = Hubs::new(Arc::new(hub), []);
     let config = crate::config::Webrtc {
         port: 0,
         public_ip: None,
@@ -225,11 +232,24 @@ pub fn server(max_sessions: usize) -> Server {
         stun: None,
         whip: None,
     };
-    Server::open(&config, IpAddr::V4(Ipv4Addr::LOCALHOST), hub).expect("a port is free")
+    Server::open(&config, IpAddr::V4(Ipv4Addr::LOCALHOST), &hubs, |_| {
+        config.bitrate_bps
+    })
+    .expect("a port is free")
+}
+
+async fn post(server: &Server, sdp: &str, kind: SessionKind) -> Result<Answer, OfferError> {
+    let request = OfferRequest {
+        camera: server.default_camera(),
+        sdp,
+        kind,
+        audio: AudioAccess::Allowed,
+    };
+    server.answer(request).await
 }
 
 #[tokio::test]
-async fn offers_that_come_together_are_read_one_in_a_turn_of_the_loop() {
+async fn answer_reads_one_offer_per_turn_of_the_event_loop() {
     let server = server(200);
     let (turns, read) = (Cell::new(0u64), RefCell::new(Vec::new()));
     let others = async {
@@ -243,7 +263,7 @@ async fn offers_that_come_together_are_read_one_in_a_turn_of_the_loop() {
         let (server, turns, read, broken) = (&server, &turns, &read, &broken);
         async move {
             let offer = if n % 2 == 0 { OFFER } else { broken };
-            let _ = server.answer(offer, Kind::Whep, Hearing::Allowed).await;
+            let _ = post(server, offer, SessionKind::Whep).await;
             read.borrow_mut().push(turns.get());
         }
     });
@@ -261,37 +281,35 @@ async fn offers_that_come_together_are_read_one_in_a_turn_of_the_loop() {
 }
 
 #[tokio::test]
-async fn who_does_not_connect_in_time_gives_its_place_to_others() {
+async fn answer_session_that_does_not_connect_in_time_is_ended() {
     let mut server = server(1);
-    assert_eq!(server.to_connect, Duration::from_secs(15));
-    server.to_connect = Duration::from_millis(100);
+    assert_eq!(server.connect_timeout, CONNECT_TIMEOUT);
+    server.connect_timeout = Duration::from_millis(100);
     let (_stop, stopping) = watch::channel(false);
-    let place_again = async {
-        assert!(
-            server
-                .answer(OFFER, Kind::Whep, Hearing::Allowed)
-                .await
-                .is_ok()
-        );
-        // Where all places are taken nobody reads what is offered.
-        let broken = || server.answer("hello", Kind::Json, Hearing::Allowed);
-        assert!(matches!(broken().await, Err(Refusal::Full(1))));
+    let ended = async {
+        assert!(post(&server, OFFER, SessionKind::Whep).await.is_ok());
+        // At the limit, offers are not parsed.
+        let broken = || post(&server, "hello", SessionKind::Json);
+        assert!(matches!(
+            broken().await,
+            Err(OfferError::TooManySessions(1))
+        ));
         timeout(PATIENCE, async {
-            while matches!(broken().await, Err(Refusal::Full(_))) {
+            while matches!(broken().await, Err(OfferError::TooManySessions(_))) {
                 sleep(Duration::from_millis(5)).await;
             }
         })
         .await
-        .expect("its place is free again");
+        .expect("the session ends");
         assert!(matches!(
             broken().await,
-            Err(Refusal::BadOffer(BadOffer::Malformed))
+            Err(OfferError::BadOffer(BadOffer::Malformed))
         ));
         assert!(server.report().sessions.is_empty());
     };
     tokio::select! {
         () = server.run(stopping) => panic!("it runs until it is stopped"),
-        () = place_again => {}
+        () = ended => {}
     }
 }
 
@@ -299,14 +317,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_offer_makes_the_signalling_panic(at in 0..OFFER.len(), cut in 0..40usize, with in "[ -~\r\n]{0,12}") {
+    fn check_changed_offer_does_not_panic(at in 0..OFFER.len(), cut in 0..40usize, with in "[ -~\r\n]{0,12}") {
         let mut offer = OFFER.to_owned();
         offer.replace_range(at..(at + cut).min(OFFER.len()), &with);
         answer(&offer);
     }
 
     #[test]
-    fn no_line_left_out_or_doubled_makes_the_signalling_panic(lines in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..6)) {
+    fn check_offer_with_lines_removed_or_repeated_does_not_panic(lines in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..6)) {
         let mut offer: Vec<&str> = OFFER.split_inclusive("\r\n").collect();
         for (at, double) in lines {
             if offer.is_empty() { break }

@@ -3,8 +3,8 @@
 use crate::config::secrets::TokenFileError;
 use crate::net::back_off;
 use crate::net::http_client::{HttpError, Response};
-use crate::output::webrtc::session::Ended;
-use crate::output::webrtc::task::Panicked;
+use crate::output::webrtc::isolated_task::Panicked;
+use crate::output::webrtc::session::EndReason;
 use http::{StatusCode, header};
 use std::io;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) enum WhipError {
     )]
     NeverConnected,
     #[error("the session ended")]
-    Ended(#[source] Ended),
+    Ended(#[source] EndReason),
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }

@@ -11,9 +11,9 @@ use crate::log::{LogOnce, chain};
 use crate::net::back_off::{BackOff, random_jitter};
 use crate::net::http_client::{self, Request, Response, TlsSettings};
 use crate::net::url;
-use crate::output::webrtc::session::{Ended, Left, Session};
-use crate::output::webrtc::task::{Panicked, apart};
-use crate::output::webrtc::{Draft, Server, signalling};
+use crate::output::webrtc::isolated_task::{Panicked, run_isolated};
+use crate::output::webrtc::session::{EndReason, Session, SessionEnd};
+use crate::output::webrtc::{OutgoingOffer, Server, signalling};
 use http::{Method, StatusCode, Uri};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -87,7 +87,7 @@ impl Publisher {
             failures: 0,
             error: None,
         }));
-        server.show_publisher(report.clone());
+        server.set_publisher_status(report.clone());
         Ok(Self {
             server,
             hub,
@@ -106,7 +106,7 @@ impl Publisher {
         let mut back_off = BackOff::default();
         loop {
             self.update(|report| report.state = State::Connecting);
-            let outcome = apart(self.clone().attempt(stopping.clone())).await;
+            let outcome = run_isolated(self.clone().attempt(stopping.clone())).await;
             let (error, connected_for) = match outcome {
                 Ok(Outcome::Stopped) => return,
                 Ok(Outcome::Failed {
@@ -176,7 +176,7 @@ impl Publisher {
         let outcome = match self.accept(draft, &response) {
             // A task of its own: after a panic in it the session is still deleted.
             Ok((session, connected)) => {
-                self.wait_for_end(apart(session.run()), connected, &stopping)
+                self.wait_for_end(run_isolated(session.run()), connected, &stopping)
                     .await
             }
             Err(e) => e.into(),
@@ -204,9 +204,9 @@ impl Publisher {
         &self,
         token: Option<&str>,
         tls: &TlsSettings,
-    ) -> Result<(Draft, Response), WhipError> {
+    ) -> Result<(OutgoingOffer, Response), WhipError> {
         // The offer names the public address, if it is known by then.
-        let _ = timeout(STUN_TIMEOUT, self.server.reflexive.settled()).await;
+        let _ = timeout(STUN_TIMEOUT, self.server.stun_client.first_result()).await;
         let draft = self.server.offer(&self.hub).map_err(WhipError::NoSession)?;
         let request = Request {
             method: Method::POST,
@@ -236,7 +236,7 @@ impl Publisher {
     /// The answer is not SDP, is out of bounds, or shares nothing with the offer.
     fn accept(
         &self,
-        draft: Draft,
+        draft: OutgoingOffer,
         response: &Response,
     ) -> Result<(Session, watch::Receiver<bool>), WhipError> {
         let sdp = std::str::from_utf8(&response.body)
@@ -251,7 +251,7 @@ impl Publisher {
 
     async fn wait_for_end(
         &self,
-        session: impl Future<Output = Result<Left, Panicked>>,
+        session: impl Future<Output = Result<SessionEnd, Panicked>>,
         mut connected: watch::Receiver<bool>,
         stopping: &watch::Receiver<bool>,
     ) -> Outcome {
@@ -259,10 +259,10 @@ impl Publisher {
         let mut connected_since: Option<Instant> = None;
         loop {
             tokio::select! {
-                left = &mut session => {
-                    let error = match left.map(|left| left.why) {
-                        Ok(Ended::Asked) if *stopping.borrow() => return Outcome::Stopped,
-                        Ok(Ended::NeverConnected) => WhipError::NeverConnected,
+                end = &mut session => {
+                    let error = match end.map(|end| end.reason) {
+                        Ok(EndReason::Requested) if *stopping.borrow() => return Outcome::Stopped,
+                        Ok(EndReason::NeverConnected) => WhipError::NeverConnected,
                         Ok(ended) => WhipError::Ended(ended),
                         Err(panicked) => panicked.into(),
                     };
@@ -310,7 +310,7 @@ impl Publisher {
     fn use_ice_servers(&self, response: &Response) {
         for server in ice_servers(&response.headers) {
             match server {
-                IceServer::Stun(server) => self.server.reflexive.ask_too(server),
+                IceServer::Stun(server) => self.server.stun_client.add_server(server),
                 IceServer::Relay => {
                     let message = "the server offers relays (TURN), which are not supported: its media \
                                    port must be reachable over UDP";
@@ -383,7 +383,7 @@ mod tests {
     async fn publisher_panic_in_session_is_failed_attempt() {
         let (publisher, (connected, is_connected)) = (publisher(), watch::channel(true));
         let (_stop, stopping) = watch::channel(false);
-        let session = apart(async move {
+        let session = run_isolated(async move {
             tokio::task::yield_now().await;
             drop(connected);
             panic!("injected")

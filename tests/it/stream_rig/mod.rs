@@ -66,12 +66,17 @@ impl Rig {
         Self::of(config(sound), limits).await
     }
 
-    pub async fn of(mut config: Config, limits: Limits) -> Self {
+    pub async fn of(config: Config, limits: Limits) -> Self {
+        Self::with_video(config, limits, Encoding::Jpeg).await
+    }
+
+    /// With this encoding of the cameras' video.
+    pub async fn with_video(mut config: Config, limits: Limits, encoding: Encoding) -> Self {
         config.limits = limits;
         let sound = config.cameras[0].audio.is_some();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (video, video_worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
+        let (video, video_worker) = Source::new(encoding, VIDEO, Duration::from_millis(66));
         let (audio, audio_worker) = Source::new(Encoding::Pcm, AUDIO, Duration::from_millis(20));
         let status = SharedStatus::create("server", &[]).unwrap().writer();
         let stream = |camera: &CameraConfig, kind| StreamId {
@@ -85,7 +90,7 @@ impl Rig {
         }
         let mut others = Vec::new();
         for camera in &config.cameras[1..] {
-            let (video, worker) = Source::new(Encoding::Jpeg, VIDEO, Duration::from_millis(66));
+            let (video, worker) = Source::new(encoding, VIDEO, Duration::from_millis(66));
             streams.insert(stream(camera, MediaKind::Video), worker);
             others.push(video);
         }

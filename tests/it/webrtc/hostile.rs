@@ -1,7 +1,7 @@
 //! Arbitrary traffic to the media port, and what must not be logged.
 
-use super::line::Line;
 use super::peer::{Peer, request};
+use super::transport::Transport;
 use crate::common::{PATIENCE, Program};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -18,13 +18,13 @@ const TEST: [&str; 6] = [
 ];
 
 /// Pseudo-random numbers, the same in each run (SplitMix64).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        ((mixed ^ mixed >> 27) >> 16) as usize % sides
+        ((mixed ^ mixed >> 27) >> 16) as usize % limit
     }
 }
 
@@ -88,15 +88,15 @@ fn seeds(ufrag: &str) -> Vec<Vec<u8>> {
     vec![stun, response, hello, alert, data, rtp, rtcp]
 }
 
-fn broken(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn broken(seed: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
-    for _ in 0..dice.roll(6) {
-        let at = dice.roll(bytes.len());
-        bytes[at] = dice.roll(256) as u8;
+    for _ in 0..random.below(6) {
+        let at = random.below(bytes.len());
+        bytes[at] = random.below(256) as u8;
     }
-    match dice.roll(4) {
-        0 => bytes.truncate(dice.roll(bytes.len())),
-        1 => bytes.extend((0..dice.roll(1400)).map(|n| n as u8)),
+    match random.below(4) {
+        0 => bytes.truncate(random.below(bytes.len())),
+        1 => bytes.extend((0..random.below(1400)).map(|n| n as u8)),
         _ => {}
     }
     bytes
@@ -109,8 +109,8 @@ fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
         .trim_end()
 }
 
-/// From senders that know the session's name, and from the viewer's own address: unauthenticated
-/// data changes nothing.
+/// From senders that know the session's user fragment, and from the viewer's own address: data
+/// without authentication changes nothing.
 #[test]
 fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     let program = Program::start(&TEST);
@@ -123,17 +123,17 @@ fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     let to = format!("127.0.0.1:{}", line.rsplit(' ').next().expect("a port"))
         .parse()
         .expect("an address");
-    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    let mut dice = Dice(1);
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let mut random = Random(1);
     let seeds = seeds(&ufrag);
     let mut sent = 0;
     // The peer keeps playing between them, so that buffers do not fill.
     while sent < 12_000 {
         for seed in &seeds {
-            let bytes = broken(seed, &mut dice);
-            let _ = stranger.send_to(&bytes, to);
-            let bytes = broken(seed, &mut dice);
-            peer.line.send(Protocol::Udp, &bytes, to);
+            let bytes = broken(seed, &mut random);
+            let _ = sender.send_to(&bytes, to);
+            let bytes = broken(seed, &mut random);
+            peer.transport.send(Protocol::Udp, &bytes, to);
             sent += 2;
         }
         let mut left = 2;
@@ -174,7 +174,7 @@ fn webrtc_addresses_and_sdp_are_not_logged() {
     let port = program.port();
     let mut secrets = Vec::new();
     let mut note = |peer: &Peer| {
-        secrets.push(peer.line.address().to_string());
+        secrets.push(peer.transport.address().to_string());
         for sdp in [&peer.offer, &peer.answer] {
             secrets.extend(
                 ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"]
@@ -211,7 +211,7 @@ fn webrtc_addresses_and_sdp_are_not_logged() {
     );
     assert!(!ended.watch(|_| false));
     drop((killed, by_json));
-    program.line(&["WebRTC viewer left: it went silent"]);
+    program.line(&["WebRTC viewer left: nothing was received from it for 10 s"]);
     let log = program.lines().join("\n");
     for secret in secrets.iter().map(String::as_str).chain([
         "a=",
@@ -279,13 +279,13 @@ fn webrtc_ice_ufrag_too_long_for_a_check_is_refused() {
         "{}",
         answer.body
     );
-    assert!(peer.watch(|_| true), "who plays plays on");
+    assert!(peer.watch(|_| true), "the viewer continues");
     assert_eq!(program.child("stampcast-serve", None), serve);
     let log = program.lines().join("\n");
     assert!(!log.contains("panicked") && !log.contains("uuu"), "{log}");
 }
 
-/// Those of some connections that the server has not closed.
+/// The number of connections that the server has not closed; removes the others.
 fn open(connections: &mut Vec<TcpStream>) -> usize {
     connections.retain_mut(
         |stream| matches!(stream.read(&mut [0; 64]), Err(e) if e.kind() == ErrorKind::WouldBlock),
@@ -294,7 +294,7 @@ fn open(connections: &mut Vec<TcpStream>) -> usize {
 }
 
 #[test]
-fn webrtc_tcp_strangers_are_evicted() {
+fn webrtc_tcp_connections_without_a_session_are_evicted() {
     // Four slots.
     let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "1"]].concat());
     let line = program.line(&["WebRTC: UDP and TCP port "]);
@@ -304,26 +304,29 @@ fn webrtc_tcp_strangers_are_evicted() {
         .and_then(|p| p.parse().ok())
         .expect("a port");
     let to: SocketAddr = ([127, 0, 0, 1], port).into();
-    let mut strangers: Vec<_> = (0..4)
+    let mut idle: Vec<_> = (0..4)
         .map(|_| TcpStream::connect(to).expect("the port listens"))
         .collect();
-    for stream in &mut strangers {
+    for stream in &mut idle {
         stream.set_nonblocking(true).expect("it is settable");
         stream.write_all(&[0, 1, 7]).expect("there is room");
     }
-    let mut peer = Peer::play_over(Line::relayed(to), program.port());
-    assert!(peer.watch(|_| true), "one of them gives way");
+    let mut peer = Peer::play_over(Transport::relayed(to), program.port());
+    assert!(peer.watch(|_| true), "one of them is evicted");
     let patience = Instant::now() + PATIENCE;
-    while open(&mut strangers) > 0 {
+    while open(&mut idle) > 0 {
         assert!(
             Instant::now() < patience,
-            "{} strangers are still there",
-            strangers.len()
+            "{} connections are still open",
+            idle.len()
         );
-        for stream in &mut strangers {
+        for stream in &mut idle {
             let _ = stream.write_all(&[0, 1, 7]);
         }
-        let chatter = Instant::now() + Duration::from_millis(300);
-        assert!(peer.watch(|_| Instant::now() > chatter), "who plays stays");
+        let until = Instant::now() + Duration::from_millis(300);
+        assert!(
+            peer.watch(|_| Instant::now() > until),
+            "the viewer's connection stays"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! The whole program seen by a WebRTC peer: video and audio with their capture times, sessions,
 //! limits.
 
+mod cameras;
 mod hostile;
-mod line;
 mod offers;
 mod peer;
 mod reach;
+mod transport;
 mod whip;
 
 use crate::common::{PATIENCE, Program, until};
@@ -156,14 +157,14 @@ fn webrtc_delete_ends_the_session_and_the_last_one_the_encoder() {
     let (mut one, mut two) = (Peer::play(port), Peer::play(port));
     assert_ne!(one.location, two.location);
     // A proxy may have put a prefix before the path.
-    let answer = request(port, "POST", "/door/whep", "application/sdp", &one.offer);
+    let answer = request(port, "POST", "/any/whep", "application/sdp", &one.offer);
     let location = answer.header("location").expect("a Location");
     assert!(
         location.starts_with("whep/"),
         "relative to the endpoint: {location}"
     );
     assert_eq!(
-        request(port, "DELETE", &format!("/door/{location}"), "", "").status,
+        request(port, "DELETE", &format!("/any/{location}"), "", "").status,
         200
     );
     assert!(one.watch(|_| true) && two.watch(|_| true));
@@ -258,7 +259,7 @@ fn webrtc_sessions_are_counted_by_kind_and_the_index_names_the_endpoint() {
     let shown = state.to_string();
     assert!(
         !shown.contains(whep.location.rsplit('/').next().expect("an id")),
-        "a session's name is the key to its end"
+        "a session's name allows to end it"
     );
 }
 
@@ -292,6 +293,20 @@ fn webrtc_malformed_offer_is_refused_with_the_reason() {
             "application/json",
             r#"{"sdp":"x","type":"answer"}"#,
             400,
+        ),
+        (
+            "POST",
+            "/main/api/webrtc/offer",
+            "application/json",
+            "{}",
+            422,
+        ),
+        (
+            "POST",
+            "/any/api/webrtc/offer",
+            "application/json",
+            "{}",
+            404,
         ),
     ] {
         let answer = request(port, method, path, kind, body);

@@ -1,7 +1,7 @@
 //! A WebRTC viewer made of str0m and one socket, UDP or TCP: it plays by WHEP, can drop datagrams
 //! on purpose, and vanishes when it is dropped.
 
-use super::line::Line;
+use super::transport::Transport;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 pub struct Peer {
     rtc: Rtc,
-    pub line: Line,
+    pub transport: Transport,
     address: SocketAddr,
     /// Per cent of received datagrams that are dropped.
     pub loss_percent: u32,
@@ -74,8 +74,8 @@ pub fn request(port: u16, method: &str, path: &str, content_type: &str, body: &s
 }
 
 impl Peer {
-    fn new(line: Line, direction: Direction) -> (Self, String, SdpPendingOffer) {
-        let address = line.address();
+    fn new(transport: Transport, direction: Direction) -> (Self, String, SdpPendingOffer) {
+        let address = transport.address();
         let config = RtcConfig::new()
             .clear_codecs()
             .enable_h264(true)
@@ -83,7 +83,7 @@ impl Peer {
         let mut rtc = config
             .set_extension(9, Extension::AbsoluteCaptureTime)
             .build(Instant::now());
-        let protocol = if line.protocol() == Protocol::Udp {
+        let protocol = if transport.protocol() == Protocol::Udp {
             "udp"
         } else {
             "tcp"
@@ -96,7 +96,7 @@ impl Peer {
         let offer = offer.to_sdp_string();
         let peer = Self {
             rtc,
-            line,
+            transport,
             address,
             loss_percent: 0,
             seen: 0,
@@ -109,39 +109,49 @@ impl Peer {
 
     /// Plays by WHEP.
     pub fn play(port: u16) -> Self {
-        Self::play_over(Line::udp(), port)
+        Self::play_over(Transport::udp(), port)
     }
 
-    pub fn play_over(line: Line, port: u16) -> Self {
-        Self::play_as(line, Direction::RecvOnly, port)
+    pub fn play_over(transport: Transport, port: u16) -> Self {
+        Self::play_as(transport, Direction::RecvOnly, port)
     }
 
     /// Offers to send as well.
     pub fn play_both_ways(port: u16) -> Self {
-        Self::play_as(Line::udp(), Direction::SendRecv, port)
+        Self::play_as(Transport::udp(), Direction::SendRecv, port)
     }
 
-    fn play_as(line: Line, direction: Direction, port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new(line, direction);
-        let answer = request(port, "POST", "/whep", "application/sdp", &offer);
+    fn play_as(transport: Transport, direction: Direction, port: u16) -> Self {
+        Self::offer(transport, direction, "", port)
+    }
+
+    /// Plays a camera by WHEP. `camera`: empty, or `/NAME`.
+    pub fn play_camera(camera: &str, port: u16) -> Self {
+        Self::offer(Transport::udp(), Direction::RecvOnly, camera, port)
+    }
+
+    fn offer(transport: Transport, direction: Direction, camera: &str, port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new(transport, direction);
+        let path = format!("{camera}/whep");
+        let answer = request(port, "POST", &path, "application/sdp", &offer);
         assert_eq!(answer.status, 201, "{}", answer.body);
-        // It is relative to `/whep`.
-        peer.location = format!("/{}", answer.header("location").expect("a Location"));
+        // It is relative to the endpoint.
+        let location = answer.header("location").expect("a Location");
+        peer.location = format!("{camera}/{location}");
         peer.accept(pending, &answer.body);
         peer
     }
 
     /// Plays by the JSON endpoint.
     pub fn play_by_json(port: u16) -> Self {
-        let (mut peer, offer, pending) = Self::new(Line::udp(), Direction::RecvOnly);
+        Self::play_camera_by_json("", port)
+    }
+
+    pub fn play_camera_by_json(camera: &str, port: u16) -> Self {
+        let (mut peer, offer, pending) = Self::new(Transport::udp(), Direction::RecvOnly);
         let offer = serde_json::json!({"sdp": offer, "type": "offer"}).to_string();
-        let answer = request(
-            port,
-            "POST",
-            "/api/webrtc/offer",
-            "application/json",
-            &offer,
-        );
+        let path = format!("{camera}/api/webrtc/offer");
+        let answer = request(port, "POST", &path, "application/json", &offer);
         assert_eq!(answer.status, 200, "{}", answer.body);
         let answer: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
         assert_eq!(answer["type"], "answer");
@@ -152,8 +162,8 @@ impl Peer {
     /// Accepts an offer as a media server does; with ICE-lite it waits for checks (RFC 8445,
     /// section 2.5).
     pub fn serve(offer: &str, is_lite: bool) -> Self {
-        let line = Line::udp();
-        let address = line.address();
+        let transport = Transport::udp();
+        let address = transport.address();
         let config = RtcConfig::new()
             .set_ice_lite(is_lite)
             .clear_codecs()
@@ -170,7 +180,7 @@ impl Peer {
             .to_sdp_string();
         Self {
             rtc,
-            line,
+            transport,
             address,
             loss_percent: 0,
             seen: 0,
@@ -193,13 +203,14 @@ impl Peer {
     pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
         let patience = Instant::now() + crate::common::PATIENCE;
         loop {
-            assert!(Instant::now() < patience, "waited in vain for media");
+            assert!(Instant::now() < patience, "no media in time");
             let deadline = loop {
                 match self.rtc.poll_output().expect("str0m goes on") {
                     Output::Timeout(at) => break at,
                     Output::Transmit(out) => {
                         if !self.is_lost() {
-                            self.line.send(out.proto, &out.contents, out.destination);
+                            self.transport
+                                .send(out.proto, &out.contents, out.destination);
                         }
                     }
                     Output::Event(Event::MediaData(data)) => {
@@ -219,13 +230,13 @@ impl Peer {
             let pause = deadline
                 .saturating_duration_since(Instant::now())
                 .clamp(Duration::from_millis(1), Duration::from_millis(100));
-            match self.line.receive(pause) {
+            match self.transport.receive(pause) {
                 Some((bytes, source)) => {
                     if self.is_lost() {
                         continue;
                     }
                     if let Ok(received) =
-                        Receive::new(self.line.protocol(), source, self.address, &bytes)
+                        Receive::new(self.transport.protocol(), source, self.address, &bytes)
                     {
                         self.rtc
                             .handle_input(Input::Receive(Instant::now(), received))

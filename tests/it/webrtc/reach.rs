@@ -1,7 +1,7 @@
 //! Indirect paths to a viewer or a media server: STUN, TCP only.
 
-use super::line::Line;
 use super::peer::{Peer, request};
+use super::transport::Transport;
 use crate::common::{Program, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -84,7 +84,7 @@ fn webrtc_stun_address_is_in_answers_and_offers() {
     program.line(&["WARN", "WHIP", "404", "check the path of --whip"]);
     let mut peer = Peer::play(program.port());
     assert!(names_public_address(&peer.answer), "{}", peer.answer);
-    assert!(peer.watch(|_| true), "the straight way still works");
+    assert!(peer.watch(|_| true), "the direct path still works");
     assert!(
         !program
             .lines()
@@ -101,7 +101,7 @@ fn webrtc_stun_server_silent_is_logged_once_and_delays_nobody() {
     let program = Program::start(&[&TEST[..], &["--webrtc-stun", &address]].concat());
     let mut peer = Peer::play(program.port());
     assert!(peer.watch(|_| true) && !peer.answer.contains("srflx"));
-    program.line(&["WARN", "STUN", &address, "does not answer"]);
+    program.line(&["WARN", "STUN server", &address, "does not answer"]);
     silent
         .set_read_timeout(Some(Duration::from_secs(1)))
         .expect("a timeout is settable");
@@ -121,7 +121,10 @@ fn webrtc_viewer_behind_tcp_relay_plays() {
         .next()
         .and_then(|p| p.parse().ok())
         .expect("a port");
-    let mut peer = Peer::play_over(Line::relayed(([127, 0, 0, 1], port).into()), program.port());
+    let mut peer = Peer::play_over(
+        Transport::relayed(([127, 0, 0, 1], port).into()),
+        program.port(),
+    );
     let (mut pictures, mut sounds) = (0, 0);
     assert!(peer.watch(|data| {
         let count = if data.params.spec().codec.is_audio() {

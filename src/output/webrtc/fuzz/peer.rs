@@ -1,7 +1,7 @@
-//! Fuzzed: a peer whose SDP is made of fields of any length, and what it then sends and leaves unanswered while time goes on, so
-//! that ICE's checks, their repeats and their end come too.
+//! Fuzz target: a peer whose SDP is made of fields of any length, and its datagrams as time
+//! advances, so that checks, their retransmissions and their end are covered too.
 
-use super::{NAMES, OURS, PASSWORD, PEERS, Shared};
+use super::{OURS, PASSWORD, PEER_PORTS, Shared, UFRAGS};
 use crate::fuzz::Input;
 use crate::output::webrtc::signalling::{check, check_answer};
 use std::fmt::Write;
@@ -12,21 +12,21 @@ use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Output, Rtc};
 
-/// Steps after the exchange: each costs time.
-const STEPS: usize = 64;
+/// Steps after the exchange, bounded for speed.
+const MAX_STEPS: usize = 64;
 const MAX_CANDIDATES: u8 = 20;
 
-/// What a peer says of itself. Where the input is all zeros, everything is as it should be.
+/// A peer's description. All zeros as input make a valid one.
 struct Peer {
     ufrag: String,
     pwd: String,
     fingerprint: String,
     setup: &'static str,
-    /// One a line.
+    /// SDP lines.
     candidates: String,
     extensions: String,
     is_lite: bool,
-    /// Credentials and candidates are in the session part and not in each m-section.
+    /// Credentials and candidates are in the session part, not in each m-section.
     in_session: bool,
 }
 
@@ -43,7 +43,7 @@ fn text(input: &mut Input<'_>, default: &str) -> String {
     }
 }
 
-/// `default`, or another number that may be too large for its field.
+/// `default`, or another number, which may be too large for its field.
 fn number(input: &mut Input<'_>, default: u64) -> u64 {
     default.wrapping_add(input.word())
 }
@@ -66,7 +66,7 @@ fn candidate(input: &mut Input<'_>) -> String {
     let transport = TRANSPORTS[usize::from(input.u8() & 3)];
     let priority = number(input, 2_113_937_151);
     let address = ADDRESSES[usize::from(input.u8() & 7)];
-    let port = number(input, u64::from(PEERS));
+    let port = number(input, u64::from(PEER_PORTS));
     let kind = KINDS[usize::from(input.u8() % 5)];
     let more = match input.u8() & 3 {
         0 => String::new(),
@@ -155,9 +155,9 @@ a=rtpmap:111 opus/48000/2\r\n"
         )
     }
 
-    /// A session that has taken what the peer says, as an offer or as an answer to ours.
-    fn meet(&self, shared: &Shared, as_answer: bool) -> Option<Rtc> {
-        let mut rtc = shared.ours();
+    /// A session that has accepted the peer's description, as an offer or as an answer to ours.
+    fn session(&self, shared: &Shared, as_answer: bool) -> Option<Rtc> {
+        let mut rtc = shared.local_session();
         if as_answer {
             let mut api = rtc.sdp_api();
             let mut add = |kind| {
@@ -176,52 +176,52 @@ a=rtpmap:111 opus/48000/2\r\n"
     }
 }
 
-/// The exchange, then its steps.
+/// The exchange, then steps.
 pub fn run(shared: &Shared, input: &mut Input<'_>) {
     let as_answer = input.u8() & 1 != 0;
     let peer = Peer::new(input);
-    let Some(rtc) = peer.meet(shared, as_answer) else {
+    let Some(rtc) = peer.session(shared, as_answer) else {
         return;
     };
-    let mut talk = Talk {
+    let mut exchange = Exchange {
         shared,
         peer,
         rtc,
         now: Instant::now(),
-        asked: None,
+        last_check: None,
     };
-    // The first checks, whatever follows.
-    let mut alive = talk.wait(Duration::ZERO) && talk.wait(Duration::from_millis(300));
-    for _ in 0..STEPS {
+    // The first checks, whatever the input.
+    let mut alive = exchange.wait(Duration::ZERO) && exchange.wait(Duration::from_millis(300));
+    for _ in 0..MAX_STEPS {
         if !alive || input.is_empty() {
             return;
         }
-        alive = talk.step(input);
+        alive = exchange.step(input);
     }
 }
 
-struct Talk<'a> {
+struct Exchange<'a> {
     shared: &'a Shared,
     peer: Peer,
     rtc: Rtc,
     now: Instant,
-    /// The last check that was sent, and from and to where.
-    asked: Option<(TransId, SocketAddr, SocketAddr)>,
+    /// The last check that was sent, its source and destination.
+    last_check: Option<(TransId, SocketAddr, SocketAddr)>,
 }
 
-impl Talk<'_> {
-    /// `false`: the session is over.
+impl Exchange<'_> {
+    /// `false`: the session has ended.
     fn step(&mut self, input: &mut Input<'_>) -> bool {
         let (operation, detail) = (input.u8(), input.u8());
-        let source = SocketAddr::new(OURS.ip(), PEERS + u16::from(detail >> 4));
+        let source = SocketAddr::new(OURS.ip(), PEER_PORTS + u16::from(detail >> 4));
         match operation % 8 {
             0..3 => self.wait(Duration::from_millis(
                 u64::from(input.u16()) >> (detail & 15),
             )),
             3 => self.wait(Duration::from_secs(u64::from(detail) * 600)),
             4 => {
-                // With the name that the session expects.
-                let username = format!("{}:{}", NAMES[0], self.peer.ufrag);
+                // With the USERNAME that the session expects.
+                let username = format!("{}:{}", UFRAGS[0], self.peer.ufrag);
                 let message = StunMessage::binding_request(
                     &username,
                     TransId::new(),
@@ -234,7 +234,7 @@ impl Talk<'_> {
                 self.deliver_stun(message, password, source)
             }
             5 | 6 => {
-                let Some((id, from, to)) = self.asked else {
+                let Some((id, from, to)) = self.last_check else {
                     return true;
                 };
                 let mapped = SocketAddr::new(from.ip(), from.port() + u16::from(detail & 3));
@@ -258,7 +258,7 @@ impl Talk<'_> {
         let hmac = |key: &[u8], parts: &[&[u8]]| {
             self.shared.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
         };
-        // Names that do not fit into a message cannot be sent by anybody.
+        // Fails for names that are too long for a message.
         match message.to_bytes(Some(password.as_bytes()), &mut bytes, hmac) {
             Ok(length) => self.deliver(&bytes[..length], from),
             Err(_) => true,
@@ -268,10 +268,10 @@ impl Talk<'_> {
     fn deliver(&mut self, bytes: &[u8], source: SocketAddr) -> bool {
         match Receive::new(Protocol::Udp, source, OURS, bytes) {
             Ok(received) => {
-                let heard = self
+                let outcome = self
                     .rtc
                     .handle_input(str0m::Input::Receive(self.now, received));
-                heard.is_ok() && self.flush()
+                outcome.is_ok() && self.flush()
             }
             Err(_) => true,
         }
@@ -279,8 +279,8 @@ impl Talk<'_> {
 
     fn wait(&mut self, time: Duration) -> bool {
         self.now += time;
-        let waited = self.rtc.handle_input(str0m::Input::Timeout(self.now));
-        waited.is_ok() && self.flush()
+        let outcome = self.rtc.handle_input(str0m::Input::Timeout(self.now));
+        outcome.is_ok() && self.flush()
     }
 
     fn flush(&mut self) -> bool {
@@ -291,7 +291,7 @@ impl Talk<'_> {
                     if let Ok(message) = StunMessage::parse(&out.contents)
                         && message.is_binding_request()
                     {
-                        self.asked = Some((message.trans_id(), out.source, out.destination));
+                        self.last_check = Some((message.trans_id(), out.source, out.destination));
                     }
                 }
                 Ok(Output::Event(_)) => {}
@@ -305,22 +305,22 @@ impl Talk<'_> {
 mod tests {
     use super::*;
 
-    /// Zeros are a peer that is met and checked: otherwise nothing that follows would be tried.
+    /// Otherwise the steps would not be reached.
     #[test]
-    fn a_peer_of_zeros_is_met_and_checked() {
+    fn peer_of_zeros_is_accepted_and_gets_a_check() {
         super::super::SHARED.with(|shared| {
             for as_answer in [false, true] {
                 let peer = Peer::new(&mut Input(&[]));
-                let rtc = peer.meet(shared, as_answer).expect("it is met");
-                let mut talk = Talk {
+                let rtc = peer.session(shared, as_answer).expect("it is accepted");
+                let mut exchange = Exchange {
                     shared,
                     peer,
                     rtc,
                     now: Instant::now(),
-                    asked: None,
+                    last_check: None,
                 };
-                assert!(talk.wait(Duration::ZERO) && talk.wait(Duration::from_millis(300)));
-                assert!(talk.asked.is_some(), "as answer: {as_answer}");
+                assert!(exchange.wait(Duration::ZERO) && exchange.wait(Duration::from_millis(300)));
+                assert!(exchange.last_check.is_some(), "as answer: {as_answer}");
             }
         });
     }

@@ -1,5 +1,6 @@
-//! The one port that all sessions share, on UDP and, with the same number, on TCP. A socket for every interface tells by
-//! IP_PKTINFO (ip(7)) which address a datagram came to, so an address that appears later is served too. Knows no session.
+//! The port that all sessions share, on UDP and, with the same number, on TCP. IP_PKTINFO (ip(7))
+//! tells which local address a datagram was sent to, so one socket serves all interfaces, those
+//! that appear later too.
 
 use crate::net::interfaces;
 use nix::sys::socket::{
@@ -18,18 +19,18 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
-/// Larger than any datagram of WebRTC, which fits an Ethernet frame.
-const MAX_DATAGRAM: usize = 2048;
-/// Where UDP got a number that TCP has not free, another is tried.
-const TRIES: usize = 16;
-/// A pause after an error that is not one datagram's, so that it costs no CPU.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
-/// A burst of a large keyframe for many viewers fits into it.
-const SEND_BUFFER: usize = 1 << 20;
-/// One IPv6 packet information and its header.
-const CONTROL: usize = 64;
+/// Larger than any datagram of WebRTC, which fits an Ethernet frame; what exceeds it is cut off.
+pub const MAX_DATAGRAM_BYTES: usize = 2048;
+/// Attempts to find a number that is free for both UDP and TCP.
+const BIND_ATTEMPTS: usize = 16;
+/// Pause after an error of the socket itself, so that a lasting one does not use up the CPU.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Room for a large keyframe to many viewers at once.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// Room for one IPv6 packet information and its header.
+const CONTROL_BYTES: usize = 64;
 
-/// What came in.
+/// A received datagram, also one framed in a TCP connection.
 pub struct Datagram {
     pub protocol: Protocol,
     pub source: SocketAddr,
@@ -42,19 +43,24 @@ pub struct Port {
     udp: Vec<Socket>,
     tcp: Vec<TcpListener>,
     number: u16,
-    /// Those who came over TCP, and their frames to be written.
+    /// Open TCP connections by remote address, and their queues of datagrams to be written.
     connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
 }
 
 struct Socket {
     socket: UdpSocket,
-    /// The one address that it is bound to; `None`: all of its family.
+    /// The address that it is bound to; `None`: all of its family.
     ip: Option<IpAddr>,
     is_ipv4: bool,
 }
 
 impl Port {
-    /// Opens `number` on `host`, or where it is taken one that the kernel picks. Must run on a tokio runtime.
+    /// Opens `number` on `host`, or if it is taken, a number that the kernel picks. Must run on a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// Those of socket, bind and listen: `host` is not an address of this machine, or no number is
+    /// free.
     pub fn open(host: IpAddr, number: u16) -> io::Result<Self> {
         let hosts: &[IpAddr] = match host {
             IpAddr::V6(ip) if ip.is_unspecified() => &[
@@ -64,7 +70,7 @@ impl Port {
             _ => &[host],
         };
         let mut opened = Self::open_number(hosts, number);
-        for _ in 0..TRIES {
+        for _ in 0..BIND_ATTEMPTS {
             match &opened {
                 Err(e)
                     if matches!(
@@ -112,7 +118,8 @@ impl Port {
         &self.tcp[n]
     }
 
-    /// Where this port can be reached now: the addresses of the interfaces that are up, or the one that it is bound to.
+    /// The addresses of this port now: those of the interfaces that are up, or the one that it is
+    /// bound to.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let all = self
             .udp
@@ -135,7 +142,7 @@ impl Port {
             .collect()
     }
 
-    /// The address of this port that a datagram to `peer` leaves from; `None` where there is no way.
+    /// The local address from which a datagram to `peer` is sent; `None`: there is no route.
     pub fn base_towards(&self, peer: SocketAddr) -> Option<SocketAddr> {
         let socket = self
             .udp
@@ -144,7 +151,7 @@ impl Port {
         let ip = match socket.ip {
             Some(ip) => ip,
             None => {
-                // Connecting sends nothing: it looks up the route.
+                // Connecting a UDP socket sends nothing; it looks up the route.
                 let any: IpAddr = if peer.is_ipv4() {
                     Ipv4Addr::UNSPECIFIED.into()
                 } else {
@@ -158,10 +165,11 @@ impl Port {
         Some(SocketAddr::new(ip, self.number))
     }
 
-    /// Gives each datagram of a socket to `take`, for ever. A panic in `take` drops that datagram: every session is behind this task.
-    pub async fn receive(&self, socket: usize, take: impl Fn(Datagram)) {
+    /// Passes each datagram of a socket to `handle`, until the task is aborted. A panic in `handle`
+    /// drops that datagram only, since all sessions depend on this task.
+    pub async fn receive(&self, socket: usize, handle: impl Fn(Datagram)) {
         let socket = &self.udp[socket];
-        let mut buffer = [0; MAX_DATAGRAM];
+        let mut buffer = [0; MAX_DATAGRAM_BYTES];
         loop {
             match socket.receive(&mut buffer).await {
                 Ok((length, source, ip)) => {
@@ -172,28 +180,30 @@ impl Port {
                         at: Instant::now(),
                         bytes: buffer[..length].to_vec(),
                     };
-                    // The panic hook logs it. What `take` shares with others, it changes under a lock, and reads the datagram before.
-                    let _ = catch_unwind(AssertUnwindSafe(|| take(datagram)));
+                    // The panic hook logs it. `handle` parses the datagram before it takes a lock,
+                    // so shared state stays consistent.
+                    let _ = catch_unwind(AssertUnwindSafe(|| handle(datagram)));
                 }
-                // An ICMP error of a peer that went away is told here too.
+                // The ICMP error for a datagram to a peer that is gone.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(e) => {
-                    tracing::debug!("WebRTC's port: {e}");
-                    tokio::time::sleep(AFTER_ERROR).await;
+                    tracing::debug!("WebRTC: cannot receive on the UDP port: {e}");
+                    tokio::time::sleep(ERROR_PAUSE).await;
                 }
             }
         }
     }
 
-    /// Waits until the sockets can send; tokio takes new ones to be full until it has looked.
+    /// Waits until the sockets can send: tokio assumes that a new one cannot before it has polled
+    /// it.
     pub async fn ready(&self) {
         for socket in &self.udp {
-            // An error shows at the first datagram.
+            // An error is reported by the first send.
             let _ = socket.socket.writable().await;
         }
     }
 
-    /// Sends at once or not at all: what a full buffer loses is sent again when the peer asks for it.
+    /// Sends at once or drops the datagram: if the buffer is full, the peer requests it again.
     pub fn send(
         &self,
         protocol: Protocol,
@@ -208,7 +218,7 @@ impl Port {
                     .map_or(socket.is_ipv4 == source.is_ipv4(), |ip| ip == source.ip())
             };
             if let Some(socket) = self.udp.iter().find(serves) {
-                // An unreachable address is a candidate that fails; ICE knows by the missing answer.
+                // ICE notices an unreachable address by the missing response.
                 let _ = socket.send(source.ip(), destination, bytes);
             }
         } else if let Some(connection) = self.connections().get(&destination) {
@@ -217,9 +227,7 @@ impl Port {
     }
 
     pub fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>> {
-        self.connections
-            .lock()
-            .expect("nothing panics while it holds the connections")
+        self.connections.lock().expect("no panic while locked")
     }
 }
 
@@ -231,7 +239,7 @@ fn raw(
     let socket = socket2::Socket::new(domain, kind, None)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        // IPv4 has a socket of its own.
+        // IPv4 has its own socket.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
@@ -262,8 +270,8 @@ impl Socket {
         } else if all {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
-        // The kernel gives what it may.
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        // The kernel limits it to net.core.wmem_max.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
         socket.bind(&address.into())?;
         let ip = (!all).then_some(address.ip());
         Ok(Self {
@@ -273,7 +281,7 @@ impl Socket {
         })
     }
 
-    /// Length, sender, and the address of ours that it came to.
+    /// Length in bytes, source, and local destination.
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {
         if let Some(ip) = self.ip {
             let (length, source) = self.socket.recv_from(buffer).await?;
@@ -286,7 +294,7 @@ impl Socket {
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {
         let mut parts = [IoSliceMut::new(buffer)];
-        let mut control = vec![0; CONTROL];
+        let mut control = vec![0; CONTROL_BYTES];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut parts,
@@ -298,7 +306,7 @@ impl Socket {
             .as_ref()
             .and_then(address)
             .ok_or(io::ErrorKind::InvalidData)?;
-        let ip = message.cmsgs()?.find_map(|said| match said {
+        let ip = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 Some(IpAddr::V4(u32::from_be(info.ipi_addr.s_addr).into()))
             }
@@ -361,7 +369,7 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     })
 }
 
-/// Candidates: of the interfaces that are up, without link-local ones.
+/// The addresses of the interfaces that are up, without link-local ones.
 fn interface_addresses() -> Vec<IpAddr> {
     let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
     let mut ips = interfaces::addresses();

@@ -1,11 +1,11 @@
-//! A peer's transport: a UDP socket, or a TCP connection (RFC 4571), maybe through a relay.
+//! A peer's transport: a UDP socket, or a TCP connection (RFC 4571) through a relay.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use str0m::net::Protocol;
 
-pub enum Line {
+pub enum Transport {
     Udp(UdpSocket),
     Tcp {
         stream: TcpStream,
@@ -15,7 +15,7 @@ pub enum Line {
     },
 }
 
-impl Line {
+impl Transport {
     pub fn udp() -> Self {
         Self::Udp(UdpSocket::bind("127.0.0.1:0").expect("a port is free"))
     }
