@@ -2,15 +2,14 @@
 
 use super::Api;
 use super::page::PAGE;
-use crate::http::ClientAddr;
 use crate::media::MonoNs;
-use crate::output::camera::CameraHub;
+use crate::output::camera::{CameraAccess, CameraHub};
 use crate::output::{Address, ApiError, mjpeg, snapshot};
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{Html, IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 
 const OWN_ADDRESSES: [Address; 4] = [
@@ -43,8 +42,7 @@ struct ActionQuery {
 /// take their parameters too.
 pub(super) async fn root(
     State(api): State<Api>,
-    hub: CameraHub,
-    client: Extension<ClientAddr>,
+    camera: CameraAccess,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let Query(ActionQuery { action }) =
@@ -52,8 +50,8 @@ pub(super) async fn root(
     match action.as_deref() {
         None if api.cx.config.serve_client && uri.path() == "/" => Ok(page().await.into_response()),
         None => Ok(address_list(&api).into_response()),
-        Some("stream") => mjpeg::mjpeg(State(api.cx), hub, client, Query::try_from_uri(&uri)).await,
-        Some("snapshot") => snapshot::snapshot(State(api.cx), hub, Query::try_from_uri(&uri)).await,
+        Some("stream") => mjpeg::mjpeg(camera, Query::try_from_uri(&uri)).await,
+        Some("snapshot") => snapshot::snapshot(camera, Query::try_from_uri(&uri)).await,
         Some(_) => Err(ApiError::BadAction),
     }
 }

@@ -1,12 +1,19 @@
-//! A viewer over plain HTTP: the packets of one track, and a permit among the viewers.
+//! A viewer over plain HTTP: a subscription and a permit among the viewers.
 
 use super::{ApiError, Context};
 use crate::http::ClientAddr;
-use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
-use crate::media::MediaKind;
+use crate::hub::{Hub, Item, Packet, Request, Subscription};
+use axum::http::{HeaderName, header};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
+
+/// For responses with live content.
+pub(super) const LIVE_HEADERS: [(HeaderName, &str); 2] = [
+    (header::CACHE_CONTROL, "no-store"),
+    // Keeps nginx from buffering the response, which would delay frames.
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+];
 
 /// Reads packets from now on, under the hub's rules for slow subscribers. Dropping it gives the
 /// permit back.
@@ -26,40 +33,20 @@ impl Drop for ViewerLog {
 }
 
 impl HttpViewer {
-    /// `max_fps`: frames per second at most.
-    ///
     /// # Errors
-    /// The hub has no such stream, or the limit of viewers is reached.
+    /// The limit of viewers, or of audio formats, is reached.
     pub(super) fn subscribe(
         cx: &Context,
         hub: &Arc<Hub>,
-        track: TrackSelector,
-        delivery: Delivery,
-        max_fps: Option<f64>,
+        request: &Request,
     ) -> Result<Self, ApiError> {
-        let encoding = track.encoding();
-        let track = Some(track);
-        let (video, audio, absent) = match encoding.kind() {
-            MediaKind::Video => (track, None, ApiError::NoVideo),
-            MediaKind::Audio => (None, track, ApiError::NoAudio),
-        };
-        if !hub.has(encoding) {
-            return Err(absent);
-        }
         let permit = cx
             .viewers
             .clone()
             .try_acquire_owned()
             .map_err(|_| ApiError::TooManyViewers)?;
-        let request = Request {
-            video,
-            audio,
-            delivery,
-            max_fps,
-            events: false,
-        };
         let subscription = hub
-            .subscribe(&request)
+            .subscribe(request)
             .map_err(|_| ApiError::TooManyViewers)?;
         Ok(Self {
             subscription,
@@ -80,9 +67,17 @@ impl HttpViewer {
     /// The next packet; `None` when the server stops.
     pub(super) async fn next(&self) -> Option<Arc<Packet>> {
         loop {
+            if let Item::Packet { packet, .. } = self.next_item().await? {
+                return Some(packet);
+            }
+        }
+    }
+
+    /// The next packet, with the gaps before it, or event; `None` when the server stops.
+    pub(super) async fn next_item(&self) -> Option<Item> {
+        loop {
             match self.subscription.take(true) {
-                Some(Item::Packet { packet, .. }) => return Some(packet),
-                Some(Item::Event(_)) => {}
+                Some(item) => return Some(item),
                 None if self.subscription.is_closed() => return None,
                 None => self.subscription.readable().await,
             }

@@ -5,22 +5,20 @@
 //! `/?action=stream` (mjpg-streamer; OctoPrint, Klipper). ffmpeg, VLC and OpenCV want a path that
 //! ends in `.mjpg`.
 
-use super::camera::{self, CameraHub};
-use super::http_viewer::HttpViewer;
-use super::snapshot::LIVE_HEADERS;
+use super::camera::{self, CameraAccess};
+use super::http_viewer::LIVE_HEADERS;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
-use crate::http::ClientAddr;
-use crate::hub::{Delivery, Packet, TrackSelector};
+use crate::hub::{Delivery, Packet, Request};
 use crate::media::Encoding;
 use crate::wire::stamp::Seconds;
+use axum::Router;
 use axum::body::Body;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use serde::Deserialize;
@@ -61,24 +59,27 @@ impl Output for Mjpeg {
 
 /// Sends the newest frames: a slow reader misses frames.
 pub(crate) async fn mjpeg(
-    State(cx): State<Context>,
-    CameraHub(hub): CameraHub,
-    Extension(client): Extension<ClientAddr>,
+    camera: CameraAccess,
     query: Result<Query<MjpegQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(MjpegQuery { max_fps }) = query.map_err(|_| ApiError::BadMaxFps)?;
     if max_fps.is_some_and(|fps| fps.is_nan() || fps <= 0.0) {
         return Err(ApiError::BadMaxFps);
     }
-    let track = TrackSelector::Encoded(Encoding::Jpeg);
-    let frames = HttpViewer::subscribe(&cx, &hub, track, Delivery::Live, max_fps)?;
+    let frames = camera.subscribe(&Request {
+        video: Some(camera.video(Encoding::Jpeg)?),
+        audio: None,
+        delivery: Delivery::Live,
+        max_fps,
+        events: false,
+    })?;
     let content_type =
         HeaderValue::from_static("multipart/x-mixed-replace;boundary=stampcast-frame");
     // Some clients (py-mjpeg) fail without an opening boundary.
     let first: VecDeque<Bytes> = [Bytes::from(format!("--{BOUNDARY}\r\n"))].into();
     let parts = async move {
         // Logged when the body is first read: for HEAD it never is.
-        let frames = frames.logged(client, "video, mjpeg");
+        let frames = frames.logged(camera.client, "video, mjpeg");
         stream::unfold((frames, first), |(frames, mut ready)| async move {
             if ready.is_empty() {
                 ready.extend(part(frames.next().await?.as_ref()));

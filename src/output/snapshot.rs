@@ -1,16 +1,16 @@
 //! `GET /snapshot.jpg`: one JPEG. Its bytes are the hub's own; nothing is encoded for it.
 
-use super::camera::{self, CameraHub};
-use super::http_viewer::HttpViewer;
+use super::camera::{self, CameraAccess};
+use super::http_viewer::LIVE_HEADERS;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
-use crate::hub::{Delivery, Packet, TrackSelector};
+use crate::hub::{Delivery, Packet, Request};
 use crate::media::{Encoding, MediaKind, MonoNs, WorkerState};
 use crate::wire::stamp::Seconds;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,12 +28,6 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Capture time in UNIX seconds, with the digits of `/stream`, and the frame's number.
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 const X_SEQUENCE: HeaderName = HeaderName::from_static("x-sequence");
-/// For responses with live content.
-pub(super) const LIVE_HEADERS: [(HeaderName, &str); 2] = [
-    (header::CACHE_CONTROL, "no-store"),
-    // Keeps nginx from buffering the response, which would delay frames.
-    (HeaderName::from_static("x-accel-buffering"), "no"),
-];
 
 /// `/snapshot.jpg`, and `/snapshot` as ustreamer has it.
 #[derive(Debug)]
@@ -73,8 +67,7 @@ impl Output for Snapshot {
 /// The first frame captured after the request, unless the query accepts an older one. While the
 /// camera is known to be unavailable it does not wait.
 pub(crate) async fn snapshot(
-    State(cx): State<Context>,
-    CameraHub(hub): CameraHub,
+    camera: CameraAccess,
     query: Result<Query<SnapshotQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|_| ApiError::BadMaxAge)?;
@@ -86,13 +79,19 @@ pub(crate) async fn snapshot(
             .0
             .saturating_sub(u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX)),
     );
-    let latest = hub.latest(Encoding::Jpeg);
+    let track = camera.video(Encoding::Jpeg)?;
+    let latest = camera.hub.latest(Encoding::Jpeg);
     if let Some(packet) = latest.filter(|packet| packet.capture_time >= oldest) {
         return Ok(image(&packet));
     }
-    let track = TrackSelector::Encoded(Encoding::Jpeg);
-    let frames = HttpViewer::subscribe(&cx, &hub, track, Delivery::Live, None)?;
-    if hub.source_state(MediaKind::Video) == Some(WorkerState::WaitingForDevice) {
+    let frames = camera.subscribe(&Request {
+        video: Some(track),
+        audio: None,
+        delivery: Delivery::Live,
+        max_fps: None,
+        events: false,
+    })?;
+    if camera.hub.source_state(MediaKind::Video) == Some(WorkerState::WaitingForDevice) {
         return Err(ApiError::CameraUnavailable);
     }
     let fresh = async {
@@ -104,7 +103,7 @@ pub(crate) async fn snapshot(
             }
         }
     };
-    match timeout(max_wait(hub.interval(MediaKind::Video)), fresh).await {
+    match timeout(max_wait(camera.hub.interval(MediaKind::Video)), fresh).await {
         Ok(Some(packet)) => Ok(image(&packet)),
         _ => Err(ApiError::NoFrame),
     }

@@ -1,22 +1,20 @@
 //! `GET /audio.wav`: the audio as one WAV file, endless or of a given duration. Its duration is
 //! true to time: missing packets are replaced by silence of the same duration.
 
-use super::camera::{self, CameraHub};
+use super::camera::{self, CameraAccess};
 use super::http_viewer::HttpViewer;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
-use crate::http::ClientAddr;
-use crate::http::access::Scope;
-use crate::hub::{AudioFormat, Delivery, Packet};
+use crate::hub::{AudioFormat, Delivery, Packet, Request};
 use crate::media::{Encoding, MonoNs, Shape};
 use crate::wire::stamp::Seconds;
+use axum::Router;
 use axum::body::Body;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use serde::Deserialize;
@@ -64,21 +62,20 @@ impl Output for Wav {
 }
 
 async fn wav(
-    State(cx): State<Context>,
-    CameraHub(hub): CameraHub,
-    Extension(scope): Extension<Scope>,
-    Extension(client): Extension<ClientAddr>,
+    camera: CameraAccess,
     query: Result<Query<WavQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(WavQuery { seconds }) = query.map_err(|_| ApiError::BadSeconds)?;
-    if scope == Scope::VideoOnly {
-        return Err(ApiError::AudioForbidden);
-    }
     if seconds.is_some_and(|s| !(s > 0.0 && s <= 86_400.0)) {
         return Err(ApiError::BadSeconds);
     }
-    let track = hub.audio_track(AudioFormat::default());
-    let packets = HttpViewer::subscribe(&cx, &hub, track, Delivery::All, None)?;
+    let packets = camera.subscribe(&Request {
+        video: None,
+        audio: Some(camera.audio(AudioFormat::default())?),
+        delivery: Delivery::All,
+        max_fps: None,
+        events: false,
+    })?;
     let first = timeout(FIRST_PACKET, packets.next())
         .await
         .ok()
@@ -104,7 +101,7 @@ async fn wav(
     };
     let bytes = async move {
         // Logged when the body is first read: for HEAD it never is.
-        let packets = packets.logged(client, "audio, wav");
+        let packets = packets.logged(camera.client, "audio, wav");
         let wav = WavStream {
             packets,
             timeline,

@@ -3,12 +3,11 @@
 
 use super::session::{PendingViewer, serve_viewer};
 use super::writer::StreamOptions;
-use crate::http::access::Scope;
+use crate::http::UpgradeSlot;
 use crate::http::error::error_response;
-use crate::http::{ClientAddr, UpgradeSlot};
-use crate::hub::{AudioFormat, Delivery, Hub, Request, TooManyFormats, TrackSelector};
+use crate::hub::{AudioFormat, Delivery, Request, TooManyFormats, TrackSelector};
 use crate::media::Encoding;
-use crate::output::camera::CameraHub;
+use crate::output::camera::CameraAccess;
 use crate::output::{ApiError, Context, mjpeg};
 use crate::wire::{self, Query, QueryError};
 use axum::body::Body;
@@ -17,7 +16,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
-use std::sync::Arc;
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::handshake::server::create_response_with_body;
 
@@ -48,21 +46,17 @@ enum HandshakeError {
 
 pub(super) async fn stream(
     State(cx): State<Context>,
-    CameraHub(hub): CameraHub,
+    camera: CameraAccess,
     Extension(slot): Extension<UpgradeSlot>,
-    Extension(scope): Extension<Scope>,
-    client: Extension<ClientAddr>,
     mut request: extract::Request,
 ) -> Response {
     if !request.headers().contains_key(header::UPGRADE) {
         let query = extract::Query::try_from_uri(request.uri());
-        return mjpeg::mjpeg(State(cx), CameraHub(hub), client, query)
-            .await
-            .into_response();
+        return mjpeg::mjpeg(camera, query).await.into_response();
     }
     join_lists(request.headers_mut());
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let accepted = accept(&cx, &hub, scope, &request);
+    let accepted = accept(&cx, &camera, &request);
     match accepted.and_then(|ok| Ok((ok, on_upgrade.ok_or(HandshakeError::NoUpgrade)?))) {
         Ok(((viewer, response), on_upgrade)) => {
             slot.accept(on_upgrade, |upgraded| {
@@ -97,14 +91,13 @@ fn join_lists(headers: &mut HeaderMap) {
 
 fn accept(
     cx: &Context,
-    hub: &Arc<Hub>,
-    scope: Scope,
+    camera: &CameraAccess,
     request: &extract::Request,
 ) -> Result<(PendingViewer, Response), HandshakeError> {
     let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
         .map_err(|_| HandshakeError::MalformedQuery)?;
     let query = Query::from_pairs(pairs.0)?;
-    let wanted = hub_request(&query, scope, hub)?;
+    let wanted = hub_request(&query, camera)?;
     let response = create_response_with_body(request, Body::empty)?;
     let permit = cx
         .viewers
@@ -112,9 +105,9 @@ fn accept(
         .try_acquire_owned()
         .map_err(|_| ApiError::TooManyViewers)?;
     // Before the answer, since it can be refused.
-    let subscription = hub.subscribe(&wanted)?;
+    let subscription = camera.hub.subscribe(&wanted)?;
     let viewer = PendingViewer {
-        hub: hub.clone(),
+        hub: camera.hub.clone(),
         request: wanted,
         subscription,
         options: StreamOptions {
@@ -128,28 +121,15 @@ fn accept(
     Ok((viewer, response))
 }
 
-/// What the query means on this server: both streams unless it says otherwise, as far as there are.
-fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, HandshakeError> {
-    let (has_video, has_audio) = (hub.has(Encoding::Jpeg), hub.has(Encoding::Pcm));
-    if query.audio == Some(true) && has_audio && scope == Scope::VideoOnly {
-        return Err(ApiError::AudioForbidden.into());
-    }
-    let has_audio = has_audio && scope == Scope::Everything;
-    if query.video == Some(true) && !has_video {
-        return Err(ApiError::NoVideo.into());
-    }
-    if query.audio == Some(true) && !has_audio {
-        return Err(ApiError::NoAudio.into());
-    }
-    let video = query
-        .video
-        .unwrap_or(has_video)
-        .then_some(TrackSelector::Encoded(Encoding::Jpeg));
-    let audio = hub.audio_track(AudioFormat {
+/// What the query means for this camera and token: both streams unless it says otherwise, as far as
+/// there are.
+fn hub_request(query: &Query, camera: &CameraAccess) -> Result<Request, HandshakeError> {
+    let format = AudioFormat {
         rate_hz: query.audio_rate,
         channels: query.audio_channels,
-    });
-    let audio = query.audio.unwrap_or(has_audio).then_some(audio);
+    };
+    let video = asked(query.video, camera.video(Encoding::Jpeg))?;
+    let audio = asked(query.audio, camera.audio(format))?;
     // The page, while it plays by WebRTC, reads gaps and lost devices here, and asks for the time.
     let only_events = query.events && query.video == Some(false) && query.audio == Some(false);
     if video.is_none() && audio.is_none() && !only_events {
@@ -165,6 +145,19 @@ fn hub_request(query: &Query, scope: Scope, hub: &Hub) -> Result<Request, Handsh
         max_fps: query.max_fps,
         events: query.events,
     })
+}
+
+/// The track, unless the query leaves it out. Where the query does not mention the stream, one that is
+/// not available is left out too.
+fn asked(
+    query: Option<bool>,
+    track: Result<TrackSelector, ApiError>,
+) -> Result<Option<TrackSelector>, ApiError> {
+    match query {
+        Some(true) => track.map(Some),
+        Some(false) => Ok(None),
+        None => Ok(track.ok()),
+    }
 }
 
 /// The formats as queries, sorted.
