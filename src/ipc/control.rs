@@ -10,7 +10,6 @@ use super::mapping::Mapping;
 use super::memory::{Memory, Word};
 use super::seqlock::Seqlock;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Slots of a page.
@@ -80,11 +79,6 @@ impl SharedControl {
 
     pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
-    }
-
-    /// The memfd and the eventfd, so that a child can close what it must not have.
-    pub fn fds(&self) -> [RawFd; 2] {
-        self.mapping.fds()
     }
 
     /// The server's half.

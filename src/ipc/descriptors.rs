@@ -3,43 +3,32 @@
 //! added while the server runs; the server sends requests of a fixed size.
 //!
 //! Either side may be hostile or may have stopped reading: nothing here blocks, queues are bounded,
-//! and every received descriptor is owned at once, so that none is leaked by an error.
-//!
-//! A message is a header of 16 bytes (magic, version, kind, length of the body, number of
-//! descriptors; little-endian), then the body in JSON. The descriptors come with its first byte.
-#![allow(unsafe_code)]
+//! and every received descriptor is owned at once, so that none is leaked by an error. The
+//! descriptors come with the first byte of their `message`.
+
+mod message;
+mod scm_rights;
 
 use super::mapping::Mapping;
-use super::stream_memory::{StreamLayout, StreamMemory, StreamMemoryError};
+use super::stream_memory::{StreamMemory, StreamMemoryError};
 use crate::media::id::InvalidCameraId;
 use crate::media::{CameraId, MediaKind};
+use message::{
+    HEADER_BYTES, Header, MAX_BODY_BYTES, MAX_DESCRIPTORS, REQUEST_BYTES, decode_camera,
+    decode_request, encode_camera, encode_request,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
 };
-use serde::{Deserialize, Serialize};
+use scm_rights::{Received, receive_with_descriptors};
 use std::collections::VecDeque;
 use std::io;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"scfd");
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 16;
-/// The longest body; a camera's is some hundred bytes.
-const MAX_BODY_BYTES: usize = 4096;
-/// The most descriptors of one message: two streams with 8 rings, a status and a control page each.
-const MAX_DESCRIPTORS: usize = 40;
-/// The most that the kernel passes with one message (SCM_MAX_FD).
-const KERNEL_MAX_DESCRIPTORS: usize = 253;
 /// Messages that wait for a server that does not read.
 const MAX_QUEUED: usize = 64;
-
-const KIND_NEW_CAMERA: u16 = 1;
-
-const REQUEST_MAGIC: u32 = u32::from_le_bytes(*b"scrq");
-const REQUEST_BYTES: usize = 16;
-const REQUEST_CAMERA_RECEIVED: u16 = 1;
 
 /// Makes a channel.
 ///
@@ -59,13 +48,6 @@ pub fn channel() -> io::Result<(DescriptorSender, DescriptorReceiver)> {
 pub struct NewCamera {
     pub camera: CameraId,
     pub streams: Vec<(MediaKind, StreamMemory)>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewCameraBody {
-    camera: String,
-    streams: Vec<StreamLayout>,
 }
 
 /// A request of the server.
@@ -133,11 +115,12 @@ impl DescriptorSender {
         }
     }
 
-    /// Queues a camera and sends as much as the socket takes; [`flush`](Self::flush) sends the rest.
+    /// Queues a camera and sends as much as the socket takes; [`flush`](Self::flush) sends the
+    /// rest.
     ///
     /// # Errors
-    /// [`ChannelError::Full`] when 64 messages are queued: this one is not. [`ChannelError::Io`] and
-    /// [`ChannelError::Closed`] as `flush`.
+    /// [`ChannelError::Full`] when 64 messages are queued: this one is not. [`ChannelError::Io`]
+    /// and [`ChannelError::Closed`] as `flush`.
     pub fn send_camera(
         &mut self,
         camera: &CameraId,
@@ -146,13 +129,7 @@ impl DescriptorSender {
         if self.queue.len() >= MAX_QUEUED {
             return Err(ChannelError::Full);
         }
-        let layouts: Vec<StreamLayout> = streams.iter().map(|(kind, s)| s.layout(*kind)).collect();
-        let descriptors: usize = layouts.iter().map(StreamLayout::descriptors).sum();
-        let body = serde_json::to_vec(&NewCameraBody {
-            camera: camera.as_str().to_owned(),
-            streams: layouts,
-        })?;
-        let bytes = [&header(KIND_NEW_CAMERA, body.len(), descriptors), &body[..]].concat();
+        let bytes = encode_camera(camera, streams)?;
         self.queue.push_back(Outgoing {
             bytes,
             sent: 0,
@@ -211,7 +188,8 @@ impl DescriptorSender {
     /// [`ChannelError::Io`]: the channel must then be dropped.
     pub fn next_request(&mut self) -> Result<Option<Request>, ChannelError> {
         while self.received < REQUEST_BYTES {
-            // `recv` without control data: descriptors that the server sends are closed by the kernel.
+            // `recv` without control data: descriptors that the server sends are closed by the
+            // kernel.
             match recv(
                 self.socket.as_raw_fd(),
                 &mut self.request[self.received..],
@@ -273,7 +251,7 @@ impl DescriptorReceiver {
                 expected: header.descriptors,
             });
         }
-        new_camera(&bytes[HEADER_BYTES..], descriptors).map(Some)
+        decode_camera(&bytes[HEADER_BYTES..], descriptors).map(Some)
     }
 
     /// Sends a request. It is dropped when the supervisor does not read.
@@ -331,152 +309,11 @@ impl AsFd for DescriptorReceiver {
     }
 }
 
-struct Header {
-    body_bytes: usize,
-    descriptors: usize,
-}
-
-impl Header {
-    fn decode(bytes: &[u8]) -> Result<Self, ChannelError> {
-        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
-        if (u32_at(0), u16_at(4)) != (MAGIC, VERSION) {
-            return Err(ChannelError::Header);
-        }
-        if u16_at(6) != KIND_NEW_CAMERA {
-            return Err(ChannelError::Kind(u16_at(6)));
-        }
-        if u32_at(8) as usize > MAX_BODY_BYTES {
-            return Err(ChannelError::Oversized(u32_at(8)));
-        }
-        if u32_at(12) as usize > MAX_DESCRIPTORS {
-            return Err(ChannelError::DescriptorCount {
-                found: u32_at(12) as usize,
-                expected: MAX_DESCRIPTORS,
-            });
-        }
-        Ok(Self {
-            body_bytes: u32_at(8) as usize,
-            descriptors: u32_at(12) as usize,
-        })
-    }
-}
-
-fn header(kind: u16, body_bytes: usize, descriptors: usize) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    header[6..8].copy_from_slice(&kind.to_le_bytes());
-    header[8..12].copy_from_slice(&(body_bytes as u32).to_le_bytes());
-    header[12..16].copy_from_slice(&(descriptors as u32).to_le_bytes());
-    header
-}
-
-fn new_camera(body: &[u8], descriptors: Vec<OwnedFd>) -> Result<NewCamera, ChannelError> {
-    let body: NewCameraBody = serde_json::from_slice(body)?;
-    let camera = CameraId::new(&body.camera)?;
-    let kinds: Vec<MediaKind> = body.streams.iter().map(|stream| stream.kind).collect();
-    let is_twice = |(at, kind): (usize, &MediaKind)| kinds[..at].contains(kind);
-    if kinds.is_empty() || kinds.iter().enumerate().any(is_twice) {
-        return Err(ChannelError::Streams);
-    }
-    let expected: usize = body.streams.iter().map(StreamLayout::descriptors).sum();
-    if descriptors.len() != expected {
-        return Err(ChannelError::DescriptorCount {
-            found: descriptors.len(),
-            expected,
-        });
-    }
-    let mut descriptors = descriptors.into_iter();
-    let streams = body
-        .streams
-        .iter()
-        .map(|layout| {
-            let next = || descriptors.next().expect("as many as the layouts have");
-            Ok((layout.kind, StreamMemory::adopt(layout, next)?))
-        })
-        .collect::<Result<_, StreamMemoryError>>()?;
-    Ok(NewCamera { camera, streams })
-}
-
-fn encode_request(request: Request) -> [u8; REQUEST_BYTES] {
-    let Request::CamerasReceived(count) = request;
-    let mut bytes = [0; REQUEST_BYTES];
-    bytes[0..4].copy_from_slice(&REQUEST_MAGIC.to_le_bytes());
-    bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[6..8].copy_from_slice(&REQUEST_CAMERA_RECEIVED.to_le_bytes());
-    bytes[8..16].copy_from_slice(&count.to_le_bytes());
-    bytes
-}
-
-fn decode_request(bytes: [u8; REQUEST_BYTES]) -> Result<Request, ChannelError> {
-    let head = u64::from_le_bytes(*bytes.first_chunk().expect("a request has 16 bytes"));
-    let value = u64::from_le_bytes(*bytes.last_chunk().expect("a request has 16 bytes"));
-    let request = Request::CamerasReceived(value);
-    let is_ours = encode_request(request).first_chunk() == Some(&head.to_le_bytes());
-    is_ours.then_some(request).ok_or(ChannelError::Request)
-}
-
 fn closed_or_io(e: Errno) -> ChannelError {
     match e {
         Errno::EPIPE | Errno::ECONNRESET => ChannelError::Closed,
         e => ChannelError::Io(e.into()),
     }
-}
-
-enum Received {
-    Nothing,
-    Interrupted,
-    Error(ChannelError),
-}
-
-/// recvmsg(2) once. Descriptors are added to `descriptors`, whatever else happens. By libc: nix's
-/// iterator over control messages loses the descriptors of one that was cut off.
-fn receive_with_descriptors(
-    socket: &OwnedFd,
-    into: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
-) -> Result<usize, Received> {
-    let mut control = nix::cmsg_space!([RawFd; KERNEL_MAX_DESCRIPTORS]);
-    let mut iov = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
-    // SAFETY: all zeros is a valid msghdr: no name, no buffers, no flags.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut iov;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = control.capacity() as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: `iov` is `into`, all of it; the control buffer is as long as it says; both are alive
-    // and writable during the call.
-    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
-    let received = match Errno::result(received) {
-        Ok(count) => count as usize,
-        Err(Errno::EAGAIN) => return Err(Received::Nothing),
-        Err(Errno::EINTR) => return Err(Received::Interrupted),
-        Err(e) => return Err(Received::Error(closed_or_io(e))),
-    };
-    // SAFETY: the kernel has filled the control buffer up to `msg_controllen`, and the macros stay
-    // within it. Each descriptor is new in this process and owned by nobody else.
-    unsafe {
-        let mut at = libc::CMSG_FIRSTHDR(&raw const message);
-        while !at.is_null() {
-            if ((*at).cmsg_level, (*at).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let data = libc::CMSG_DATA(at).cast::<RawFd>();
-                let bytes = (*at).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                for i in 0..bytes / size_of::<RawFd>() {
-                    descriptors.push(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
-                }
-            }
-            at = libc::CMSG_NXTHDR(&raw const message, at);
-        }
-    }
-    if message.msg_flags & libc::MSG_CTRUNC != 0 {
-        return Err(Received::Error(ChannelError::DescriptorsLost));
-    }
-    Ok(received)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub enum AdoptError {
     #[error("the memory's descriptor is not a memfd with a sealed size")]
     NotSealed,
     #[error("the memory has {found} bytes instead of {expected}")]
-    WrongSize { found: i64, expected: usize },
+    WrongSize { found: u64, expected: usize },
     #[error("the event's descriptor is not an eventfd")]
     NotAnEventFd,
     #[error("the memory cannot be mapped")]
@@ -62,7 +62,8 @@ impl Mapping {
     pub fn create(name: &str, words: usize) -> io::Result<Self> {
         let size = words
             .checked_mul(8)
-            .and_then(|bytes| i64::try_from(bytes).ok())
+            // 32 bits on 32-bit ARM.
+            .and_then(|bytes| libc::off_t::try_from(bytes).ok())
             .ok_or(io::ErrorKind::InvalidInput)?;
         let memfd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         nix::unistd::ftruncate(&memfd, size)?;
@@ -85,6 +86,8 @@ impl Mapping {
         }
         // With the seals in place the size is final.
         let found = fstat(&memfd).map_err(|_| AdoptError::NotSealed)?.st_size;
+        // Negative sizes do not exist.
+        let found = u64::try_from(found).unwrap_or(u64::MAX);
         let expected = words.saturating_mul(8);
         if usize::try_from(found) != Ok(expected) {
             return Err(AdoptError::WrongSize { found, expected });
@@ -117,11 +120,6 @@ impl Mapping {
     /// The memfd and the eventfd.
     pub fn fds(&self) -> [RawFd; 2] {
         [self.0.memfd.as_raw_fd(), self.event_fd().as_raw_fd()]
-    }
-
-    /// Address and length in bytes.
-    pub fn range(&self) -> (usize, usize) {
-        (self.0.start.as_ptr() as usize, self.0.words * 8)
     }
 
     /// Makes the eventfd readable. For workers only: an eventfd that another process made blocking
@@ -216,8 +214,9 @@ mod tests {
             .expect("a descriptor")
     }
 
-    fn memfd(bytes: i64, seals: SealFlag) -> OwnedFd {
+    fn memfd(bytes: u64, seals: SealFlag) -> OwnedFd {
         let memfd = memfd_create("test", MFdFlags::MFD_ALLOW_SEALING).expect("a memfd");
+        let bytes = libc::off_t::try_from(bytes).expect("a size of a file");
         nix::unistd::ftruncate(&memfd, bytes).expect("memory");
         fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals)).expect("seals");
         memfd
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn adopt_wrong_size_or_event_is_refused() {
-        for bytes in [0, 4088, 4104, 1 << 40] {
+        for bytes in [0, 4088, 4104, 1 << 30] {
             let adopted = Mapping::adopt(memfd(bytes, SIZE_SEALS), eventfd(), 512);
             assert!(
                 matches!(adopted, Err(AdoptError::WrongSize { found, .. }) if found == bytes),

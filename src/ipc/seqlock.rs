@@ -66,8 +66,8 @@ impl<const N: usize> Seqlock<N> {
         None
     }
 
-    /// The number of times that the words were written, as far as the sequence is to be believed:
-    /// a cheap look whether there is news. 0 before the first time.
+    /// The number of times that the words were written, by the sequence, which may be wrong: a
+    /// cheap check for changes. 0 before the first time.
     pub fn count<M: Memory>(self, memory: &M) -> u64 {
         // Relaxed: `read` decides.
         memory.words()[self.at].load(Relaxed) / 2

@@ -136,7 +136,7 @@ impl StreamMemory {
     pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping> {
         self.rings
             .iter()
-            .map(|(_, ring)| ring.shared_mapping())
+            .map(|(_, ring)| ring.mapping())
             .chain([self.status.mapping(), self.control.mapping()])
     }
 

@@ -1,5 +1,8 @@
 //! The channel with honest and hostile peers. Descriptors are counted: an error must leak none.
+#![allow(unsafe_code)]
 
+use super::message::{KIND_NEW_CAMERA, NewCameraBody, header};
+use super::scm_rights::KERNEL_MAX_DESCRIPTORS;
 use super::*;
 use crate::ipc::ring::RingLimits;
 use crate::media::{Encoding, Losses, MonoNs, PacketMeta, Shape};

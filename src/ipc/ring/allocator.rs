@@ -1,5 +1,5 @@
-//! Which parts of the data area are in use: the writer's own bookkeeping, rebuilt from the slots by a
-//! new writer. Touches no memory.
+//! Which parts of the data area are in use: the writer's own bookkeeping, rebuilt from the slots by
+//! a new writer. Touches no memory.
 
 use super::layout::LINE;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +37,8 @@ impl Allocator {
         words.next_multiple_of(LINE).max(LINE)
     }
 
-    /// Takes the lowest gap that holds `words` (already rounded) as the newest extent. `None` when there is none.
+    /// Takes the lowest gap that holds `words` (already rounded) as the newest extent. `None` when
+    /// there is none.
     pub fn place(&mut self, words: usize) -> Option<usize> {
         let (&at, &gap) = self.gaps.iter().find(|&(_, &gap)| gap >= words)?;
         self.take(at, gap, Extent { at, words });

@@ -88,7 +88,8 @@ proptest! {
         prop_assert_eq!(reader.dropped(), dropped);
     }
 
-    /// Short of bytes: nothing is torn, nothing is out of order, nothing vanishes uncounted, through restarts of both halves.
+    /// Short of bytes: nothing is torn, nothing is out of order, nothing vanishes uncounted,
+    /// through restarts of both halves.
     #[test]
     fn ring_short_of_bytes_every_record_is_read_or_counted(
         packets in 1u32..6,
@@ -126,8 +127,8 @@ proptest! {
         prop_assert_eq!(read + reader.dropped() + given_up, next);
     }
 
-    /// Words scribbled anywhere, at any time: faults perhaps, but no panic, no payload beyond the ring, and both halves
-    /// are at work again after a restart of the writer.
+    /// Words scribbled anywhere, at any time: faults perhaps, but no panic, no payload beyond the
+    /// ring, and both halves are at work again after a restart of the writer.
     #[test]
     fn ring_hostile_memory_never_panics_and_is_mended(
         steps in proptest::collection::vec((0u8..6, any::<prop::sample::Index>(), scribble()), 1..60),
@@ -235,7 +236,7 @@ fn writer_killed_at_any_store_leaves_whole_records() {
     let immortal = u64::MAX;
     let lengths = [30, 64, 0, 120, 200, 7, 90];
     // Under Miri, which is slow, every eleventh store.
-    for life in (0..).step_by(if cfg!(miri) { 11 } else { 1 }) {
+    for stores in (0..).step_by(if cfg!(miri) { 11 } else { 1 }) {
         let geometry = geometry(3, 5);
         let left = Arc::new(AtomicU64::new(immortal));
         let word = || MortalWord {
@@ -249,7 +250,7 @@ fn writer_killed_at_any_store_leaves_whole_records() {
         let mut reader = Reader::<_, 1>::new(memory.clone(), geometry);
         let mut writer = Writer::<_, 1>::recover(memory.clone(), geometry);
 
-        left.store(life, Ordering::Relaxed);
+        left.store(stores, Ordering::Relaxed);
         for (n, &length) in lengths.iter().enumerate() {
             writer.push([n as u64], &payload(n as u64, length)).unwrap();
         }
@@ -264,7 +265,7 @@ fn writer_killed_at_any_store_leaves_whole_records() {
             }
         };
         // Alternately, the reader reads before the new writer comes, and after it has pushed.
-        if life % 2 == 0 {
+        if stores % 2 == 0 {
             read_all(&mut reader);
         }
         let mut writer = Writer::<_, 1>::recover(memory.clone(), geometry);
@@ -272,12 +273,12 @@ fn writer_killed_at_any_store_leaves_whole_records() {
         read_all(&mut reader);
         assert!(
             seen.is_sorted_by(|a, b| a < b),
-            "killed after {life} stores: {seen:?}"
+            "killed after {stores} stores: {seen:?}"
         );
         assert_eq!(seen.last(), Some(&100));
         if survived {
             assert!(
-                life > 50,
+                stores > 50,
                 "the loop saw every store of {} pushes",
                 lengths.len()
             );
@@ -420,7 +421,7 @@ fn text_writer_killed_half_way_is_not_read_until_the_next_write() {
         at: 0,
         capacity: 24,
     };
-    for life in 0..6 {
+    for stores in 0..6 {
         let left = Arc::new(AtomicU64::new(u64::MAX));
         let word = || MortalWord {
             value: AtomicU64::new(0),
@@ -430,10 +431,10 @@ fn text_writer_killed_half_way_is_not_read_until_the_next_write() {
             words: (0..5).map(|_| word()).collect(),
         };
         text.write(&memory, b"the first text");
-        left.store(life, Ordering::Relaxed);
+        left.store(stores, Ordering::Relaxed);
         text.write(&memory, b"the second one, longer");
         left.store(u64::MAX, Ordering::Relaxed);
-        let expected: Option<&[u8]> = match life {
+        let expected: Option<&[u8]> = match stores {
             0 => Some(b"the first text"),
             6.. => Some(b"the second one, longer"),
             _ => None,
@@ -441,7 +442,7 @@ fn text_writer_killed_half_way_is_not_read_until_the_next_write() {
         assert_eq!(
             text.read(&memory).as_deref(),
             expected,
-            "killed after {life} stores"
+            "killed after {stores} stores"
         );
         text.write(&memory, b"the third");
         assert_eq!(text.read(&memory).as_deref(), Some(&b"the third"[..]));

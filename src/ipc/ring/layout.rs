@@ -47,7 +47,8 @@ pub struct Header {
 /// The first words of a slot; the caller's record header follows.
 #[repr(C)]
 pub struct SlotHead {
-    /// The record that this slot describes; another number means that it was overwritten, or damaged.
+    /// The record that this slot describes; another number means that it was overwritten, or
+    /// damaged.
     pub index: u64,
     /// The payload: its offset in the data area (bytes) in the upper half, its length in the lower.
     pub place: u64,
@@ -94,8 +95,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// For slots with record headers of `header_words`, and at least `data_bytes` of payload. `None`
-    /// when either is empty or the offsets would not fit into 32 bits.
+    /// For slots with record headers of `header_words`, and at least `data_bytes` of payload.
+    /// `None` when either is empty or the offsets would not fit into 32 bits.
     pub fn new(packets: u32, data_bytes: usize, header_words: usize) -> Option<Self> {
         let data_words = data_bytes.div_ceil(8 * LINE).checked_mul(LINE)?;
         if packets == 0 || data_words == 0 || data_words > u32::MAX as usize / 8 {

@@ -49,7 +49,8 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// `pushes` records over a ring of `packets` slots and `lines` lines, read at the same time and afterwards.
+/// `pushes` records over a ring of `packets` slots and `lines` lines, read at the same time and
+/// afterwards.
 fn whole_and_in_order(packets: u32, lines: usize, pushes: u64) {
     let geometry = Geometry::tiny(packets, lines, 1);
     let memory = Modelled::new(geometry.total_words());

@@ -1,8 +1,8 @@
-//! The bounded queue of packets in shared memory between one worker (the writer) and the server (the
-//! reader). Never blocks: when it is full, the oldest unread packets are dropped and counted.
+//! The bounded queue of packets in shared memory between one worker (the writer) and the server
+//! (the reader). Never blocks: when it is full, the oldest unread packets are dropped and counted.
 //!
-//! The halves are [`RingWriter`] and [`RingReader`]. The cores (`writer`, `reader`, `allocator`) are
-//! generic over their memory, so that loom and Miri check them on the heap.
+//! The halves are [`RingWriter`] and [`RingReader`]. The cores (`writer`, `reader`, `allocator`)
+//! are generic over their memory, so that loom and Miri check them on the heap.
 //!
 //! The supervisor makes a [`SharedRing`] and forks; the worker calls [`SharedRing::writer`] and the
 //! server [`SharedRing::reader`]. Either may be killed at any instruction and forked again: the
@@ -35,7 +35,7 @@ use crate::media::PacketMeta;
 use layout::Geometry;
 use record_header::LABEL_WORDS;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The capacity of a ring, whichever limit is reached first.
@@ -96,22 +96,12 @@ impl SharedRing {
         self.limits
     }
 
-    pub(super) fn shared_mapping(&self) -> &Mapping {
+    pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
     }
 
-    /// The memfd and the eventfd, so that a child can close what it must not have.
-    pub fn fds(&self) -> [RawFd; 2] {
-        self.mapping.fds()
-    }
-
-    /// Address and length in bytes.
-    pub fn mapping(&self) -> (usize, usize) {
-        self.mapping.range()
-    }
-
-    /// The writing half, for the worker after its fork, when the writer before it has exited. Unread
-    /// records stay; a queue that is not plausible is emptied.
+    /// The writing half, for the worker after its fork, when the writer before it has exited.
+    /// Unread records stay; a queue that is not plausible is emptied.
     pub fn writer(&self) -> RingWriter {
         RingWriter {
             core: writer::Writer::recover(self.mapping.clone(), self.geometry),
@@ -212,8 +202,8 @@ impl RingReader {
     /// [`RingLimits::bytes`]), and empty unless a packet came. `None` when there is none. Never
     /// blocks.
     ///
-    /// A hostile worker can make packets and faults as fast as this is called: loop a bounded number
-    /// of times per wake-up.
+    /// A hostile worker can make packets and faults as fast as this is called: loop a bounded
+    /// number of times per wake-up.
     ///
     /// # Errors
     /// What only a broken or hostile worker can cause; the next call continues.
@@ -257,8 +247,8 @@ impl RingReader {
         self.set(layout::BITRATE_BPS, bps.into());
     }
 
-    /// Packets that this reader skipped since it was made, because the ring was full or after a fault.
-    /// Exact for an honest worker.
+    /// Packets that this reader skipped since it was made, because the ring was full or after a
+    /// fault. Exact for an honest worker.
     pub fn dropped(&self) -> u64 {
         self.core.dropped()
     }

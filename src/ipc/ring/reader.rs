@@ -13,8 +13,8 @@ const ATTEMPTS: usize = 16;
 /// read.
 const MAX_LEAD: u64 = 1 << 32;
 
-/// What only a broken or hostile writer leaves in the memory. Except for `Header`, the reader has then
-/// dropped all that was queued and stands at the head: the next call starts fresh.
+/// What only a broken or hostile writer leaves in the memory. Except for `Header`, the reader has
+/// then dropped all that was queued and stands at the head: the next call starts fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingFault {
     #[error("the head jumped to record {head} while record {next} was next")]
@@ -90,7 +90,8 @@ impl<M: Memory, const L: usize> Reader<M, L> {
         let packets = self.geometry.packets;
         for _ in 0..ATTEMPTS {
             let words = self.memory.words();
-            // Acquire: pairs with the Release of `head` in `Writer::push`; all records before it are complete.
+            // Acquire: pairs with the Release of `head` in `Writer::push`; all records before it
+            // are complete.
             let head = words[layout::HEAD].load(Acquire);
             let lead = head.wrapping_sub(self.next);
             if lead == 0 {
@@ -160,10 +161,11 @@ impl<M: Memory, const L: usize> Reader<M, L> {
         Ok(self.still_there(n).then_some(header))
     }
 
-    /// Whether no part of record `n` had been overwritten when the loads before this call were made.
+    /// Whether no part of record `n` had been overwritten when the loads before this call were
+    /// made.
     fn still_there(&self, n: u64) -> bool {
-        // Acquire: pairs with the Release fence in `Writer::push`. If a load before it saw a word of
-        // a newer record, the load after it sees the tail that was moved before.
+        // Acquire: pairs with the Release fence in `Writer::push`. If a load before it saw a word
+        // of a newer record, the load after it sees the tail that was moved before.
         M::fence(Acquire);
         let tail = self.memory.words()[layout::TAIL].load(Relaxed);
         n.wrapping_sub(tail) <= u64::MAX / 2

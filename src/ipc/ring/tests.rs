@@ -64,7 +64,7 @@ fn readable(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// The memory's file, as another holder of the descriptor sees it.
-fn file(fd: RawFd) -> std::fs::File {
+fn file(fd: std::os::fd::RawFd) -> std::fs::File {
     std::fs::File::options()
         .read(true)
         .write(true)
@@ -190,9 +190,9 @@ fn ring_invalid_record_header_is_reported_and_only_it_is_skipped() {
 #[test]
 fn ring_memory_size_is_sealed() {
     let ring = ring(4, 4096);
-    let memory = file(ring.fds()[0]);
+    let memory = file(ring.mapping.fds()[0]);
     let size = memory.metadata().unwrap().len();
-    assert_eq!(size as usize, ring.mapping().1);
+    assert_eq!(size as usize, ring.mapping.words().len() * 8);
     for other in [0, size - 4096, size + 4096] {
         assert_eq!(
             memory.set_len(other).unwrap_err().raw_os_error(),
@@ -207,15 +207,15 @@ fn ring_memory_grows_with_the_backlog_only() {
     use std::os::unix::fs::MetadataExt;
     let ring = ring(10_000, 64 << 20);
     let (mut writer, mut reader) = (ring.writer(), ring.reader());
-    let picture = vec![7; 60_000];
+    let frame = vec![7; 60_000];
     let mut payload = Vec::new();
     for n in 0..500 {
-        writer.push(&meta(n), &picture).unwrap();
-        writer.push(&meta(n), &picture).unwrap();
+        writer.push(&meta(n), &frame).unwrap();
+        writer.push(&meta(n), &frame).unwrap();
         while reader.pop(&mut payload).unwrap().is_some() {}
     }
-    let allocated = file(ring.fds()[0]).metadata().unwrap().blocks() * 512;
-    // The header, 1,000 slots, two pictures.
+    let allocated = file(ring.mapping.fds()[0]).metadata().unwrap().blocks() * 512;
+    // The header, 1,000 slots, two frames.
     assert!(
         allocated < 4096 + 65_536 + 2 * 61_440 + 3 * 4096,
         "{allocated} bytes"
@@ -247,7 +247,7 @@ fn ring_dropped_is_closed_and_unmapped() {
 #[test]
 fn ring_descriptors_are_closed_on_exec() {
     let ring = ring(4, 4096);
-    for fd in ring.fds() {
+    for fd in ring.mapping.fds() {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
         let flags = info
             .lines()

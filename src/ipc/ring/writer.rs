@@ -3,8 +3,8 @@
 //! The protocol (a seqlock whose sequence is the tail):
 //! - the writer moves `tail` past a record *before* it overwrites any part of it, and moves `head`
 //!   past a new record *after* all of it is written;
-//! - so a writer that is killed at any instruction leaves [tail, head) intact, and the record that it
-//!   was writing is not there.
+//! - so a writer that is killed at any instruction leaves [tail, head) intact, and the record that
+//!   it was writing is not there.
 
 use super::allocator::{Allocator, Extent};
 use super::layout;
@@ -38,8 +38,8 @@ impl<M: Memory, const L: usize> Writer<M, L> {
         }
     }
 
-    /// Continues where the writer before it stopped or was killed: unread records stay. The queue is
-    /// emptied when header or slots are not those of a writer of ours.
+    /// Continues where the writer before it stopped or was killed: unread records stay. The queue
+    /// is emptied when header or slots are not those of a writer of ours.
     ///
     /// `memory` must be at least `geometry.total_words()` long, and the writer before it must have
     /// exited.
@@ -107,8 +107,8 @@ impl<M: Memory, const L: usize> Writer<M, L> {
             words[layout::TAIL].store(self.tail, Relaxed);
             words[layout::DROPPED].store(self.dropped, Relaxed);
         }
-        // Release: pairs with the Acquire fences in `Reader::pop`. A reader that sees any of the words
-        // below sees the new tail.
+        // Release: pairs with the Acquire fences in `Reader::pop`. A reader that sees any of the
+        // words below sees the new tail.
         M::fence(Release);
 
         let slot = self.geometry.slot(self.head);
@@ -139,7 +139,8 @@ impl<M: Memory, const L: usize> Writer<M, L> {
     /// Frees what the reader has read by its cursor. A cursor outside [tail, head] is ignored: the
     /// ring then works as if nothing had been read.
     fn take_back_consumed(&mut self) {
-        // Acquire: pairs with the Release of `cursor` in `Reader`: its loads are over before we overwrite.
+        // Acquire: pairs with the Release of `cursor` in `Reader`: its loads are over before we
+        // overwrite.
         let cursor = self.memory.words()[layout::CURSOR].load(Acquire);
         let consumed = cursor.wrapping_sub(self.tail);
         if consumed > self.head.wrapping_sub(self.tail) {

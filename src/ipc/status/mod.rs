@@ -1,7 +1,7 @@
-//! The status page: what a worker says about itself, readable when no packet flows. Single words for
-//! what changes all the time, a description (JSON) under a seqlock, and the answers to the requests
-//! of its control page. Written by the worker; read by the supervisor (is it alive?) and the server
-//! (`/info`), which trust none of it.
+//! The status page: what a worker says about itself, readable when no packet flows. Single words
+//! for what changes all the time, a description (JSON) under a seqlock, and the answers to the
+//! requests of its control page. Written by the worker; read by the supervisor (is it alive?) and
+//! the server (`/info`), which trust none of it.
 
 pub mod seqlock_text;
 
@@ -28,7 +28,7 @@ const DESCRIPTION_BYTES: usize = 8192;
 const NOTE_BYTES: usize = 2048;
 /// A longer message is cut; the rest of a description is short.
 const MESSAGE_BYTES: usize = 1024;
-/// The slowest source gives a frame an hour.
+/// The slowest source delivers one frame an hour.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// The most encodings that a stream can have.
 pub(super) const MAX_ENCODINGS: usize = 8;
@@ -154,7 +154,7 @@ pub struct StatusWriter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestResult {
     Done,
-    /// The worker knows no such id.
+    /// The id is not known to the worker.
     Unknown,
     /// The value is out of range.
     InvalidValue,
@@ -180,12 +180,12 @@ impl StatusWriter {
         self.set(word_of!(heartbeat), now.0);
     }
 
-    /// The time at which the device gave its last frame, by our clock.
+    /// When the device delivered its last frame or audio, by this process's clock.
     pub fn set_last_capture(&self, at: MonoNs) {
         self.set(word_of!(last_capture), at.0);
     }
 
-    /// Notifies when the state is another one than before.
+    /// Notifies when the state changes.
     pub fn set_state(&mut self, state: WorkerState) {
         let before = self.mapping.words()[word_of!(state)].load(Relaxed);
         if before >> 2 == 0 || before & 3 != code(state) {
@@ -346,7 +346,9 @@ impl StatusReader {
     }
 
     /// The worker's last answer in this slot (below 64) of its control page. `None` before the
-    /// first, while it is being written, and when the result is not a known one.
+    /// first, while it is being written, and when the result is not a known one. (The server makes
+    /// no request yet that is answered.)
+    #[cfg(test)]
     pub fn answer(&self, slot: usize) -> Option<Answer> {
         let (_, [number, value, result]) = answer_at(slot).read(&self.mapping)?;
         let result = match result {

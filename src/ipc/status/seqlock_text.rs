@@ -19,11 +19,12 @@ impl Text {
     pub fn write<M: Memory>(self, memory: &M, bytes: &[u8]) {
         let words = &memory.words()[self.at..];
         let bytes = &bytes[..bytes.len().min(self.capacity)];
-        // A writer that was killed half way left an odd number: the next odd one follows all the same.
+        // A writer that was killed half way left an odd number: the next odd one follows all the
+        // same.
         let odd = (words[0].load(Relaxed).wrapping_add(1)) | 1;
         words[0].store(odd, Relaxed);
-        // Release: pairs with the Acquire fence in `read`. A reader that sees any word below sees the
-        // odd number.
+        // Release: pairs with the Acquire fence in `read`. A reader that sees any word below sees
+        // the odd number.
         M::fence(Release);
         words[1].store(bytes.len() as u64, Relaxed);
         write_bytes(&words[2..], bytes);
@@ -31,8 +32,8 @@ impl Text {
         words[0].store(odd.wrapping_add(1), Release);
     }
 
-    /// The whole text. `None` when there is none yet, its length is not plausible, or each attempt met
-    /// the writer at work.
+    /// The whole text. `None` when there is none yet, its length is not plausible, or each attempt
+    /// met the writer at work.
     pub fn read<M: Memory>(self, memory: &M) -> Option<Vec<u8>> {
         let words = &memory.words()[self.at..];
         for _ in 0..ATTEMPTS {
