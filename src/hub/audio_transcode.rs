@@ -2,14 +2,19 @@
 //! once, for all subscribers that ask for the same format.
 
 use super::Packet;
+use super::losses::LossCounters;
 use crate::media::resample::{ResampleError, Resampler};
-use crate::media::{MonoNs, Shape, UnixNs};
+use crate::media::{Cause, MonoNs, Shape, UnixNs};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Different formats at a time. Each costs the server a filter, so that a client must not be able
 /// to ask for one of its own again and again.
 pub(super) const MAX_FORMATS: usize = 8;
+/// The shortest time between two pipelines of one format. A device that is opened again may have
+/// another rate; only a hostile worker changes it again and again.
+const PIPELINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The format that a subscriber asks for; `None`: as the source has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,11 +39,11 @@ impl fmt::Display for AudioFormat {
     }
 }
 
-/// All places for formats are taken.
+/// The limit of formats is reached.
 #[derive(Debug, thiserror::Error)]
 #[error("{MAX_FORMATS} audio formats are in use, which is the limit")]
 pub struct TooManyFormats {
-    /// Those that can be had.
+    /// Those that can still be subscribed to.
     pub in_use: Vec<AudioFormat>,
 }
 
@@ -48,8 +53,14 @@ pub(super) struct Transcoder {
     /// Subscribers that read it.
     pub readers: usize,
     pipeline: Option<Pipeline>,
+    /// When a pipeline was last made or could not be made.
+    made_at: Option<MonoNs>,
     /// The source's shape that could not be transcoded, which was reported.
     failed: Option<Shape>,
+    /// Packets of the source that had no pipeline, since the start.
+    dropped: u64,
+    /// The losses of a packet of the source, and the same with `dropped` added.
+    losses: Option<[Arc<LossCounters>; 2]>,
     /// How far the output's sequence numbers are behind the source's: packets without output (the
     /// filter was filling) minus the packets from [`Pipeline::finish`].
     sequence_lag: i64,
@@ -77,7 +88,10 @@ impl Transcoder {
             format,
             readers: 0,
             pipeline: None,
+            made_at: None,
             failed: None,
+            dropped: 0,
+            losses: None,
             sequence_lag: 0,
         }
     }
@@ -85,24 +99,32 @@ impl Transcoder {
     /// The output for the next packet of the source. First: what was left in the filter before a
     /// gap. Second: the packet, the source's own where nothing is to be done; `None` while the
     /// filter fills (less than 20 ms at the start and after each gap, where the filter restarts so
-    /// that no audio is smeared across the gap).
+    /// that no audio is smeared across the gap), and for a packet that is dropped because its
+    /// format needs a new pipeline less than a second after the last one was made. Dropped packets
+    /// are counted with cause `encoder`.
     ///
     /// # Errors
-    /// This shape cannot be resampled; returned once for each shape of the source.
+    /// This shape cannot be resampled; returned once for each shape of the source, at most once a
+    /// second.
     pub(super) fn transcode(
         &mut self,
         packet: &Arc<Packet>,
+        now: MonoNs,
     ) -> Result<[Option<Arc<Packet>>; 2], ResampleError> {
         if self.failed == Some(packet.shape) {
+            self.dropped += 1;
             return Ok([None, None]);
         }
-        self.try_transcode(packet)
-            .inspect_err(|_| self.failed = Some(packet.shape))
+        self.try_transcode(packet, now).inspect_err(|_| {
+            self.failed = Some(packet.shape);
+            self.dropped += 1;
+        })
     }
 
     fn try_transcode(
         &mut self,
         packet: &Arc<Packet>,
+        now: MonoNs,
     ) -> Result<[Option<Arc<Packet>>; 2], ResampleError> {
         let Shape::Audio { rate_hz, channels } = packet.shape else {
             return Ok([None, None]);
@@ -115,15 +137,24 @@ impl Transcoder {
             rate_hz: self.format.rate_hz.unwrap_or(rate_hz),
             channels: self.format.channels.unwrap_or(channels).max(1),
         };
-        let rest = self.finish_before(packet, from, to);
         let is_usable = |pipeline: &Pipeline| (pipeline.from, pipeline.to) == (from, to);
-        if !self.pipeline.as_ref().is_some_and(is_usable) {
+        let is_new = !self.pipeline.as_ref().is_some_and(is_usable);
+        if is_new
+            && let Some(made_at) = self.made_at
+            && now.since(made_at) < PIPELINE_INTERVAL
+        {
+            self.dropped += 1;
+            return Ok([None, None]);
+        }
+        let rest = self.finish_before(packet, from, to);
+        if is_new {
+            self.made_at = Some(now);
             self.pipeline = Some(Pipeline::new(from, to, packet)?);
         }
         let Some(pipeline) = &mut self.pipeline else {
             return Ok([rest, None]);
         };
-        if from == to && self.sequence_lag == 0 {
+        if from == to && self.sequence_lag == 0 && self.dropped == 0 {
             return Ok([rest, Some(packet.clone())]);
         }
         let (samples, offset_ns) = pipeline.convert(packet);
@@ -154,13 +185,14 @@ impl Transcoder {
     /// A packet of `samples`, the first of which was captured `offset_ns` after the first of
     /// `packet`.
     fn output(
-        &self,
+        &mut self,
         packet: &Packet,
         samples: &[i16],
         offset_ns: i64,
         to: PcmFormat,
     ) -> Arc<Packet> {
         let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let losses = self.losses_of(packet);
         Arc::new(packet.transcoded(
             packet.sequence.saturating_add_signed(-self.sequence_lag),
             MonoNs(packet.capture_time.0.saturating_add_signed(offset_ns)),
@@ -170,7 +202,28 @@ impl Transcoder {
                 channels: to.channels,
             },
             bytes.into(),
+            losses,
         ))
+    }
+
+    /// What is missing before an output made of `packet`: the same `Arc` until something more is
+    /// lost.
+    fn losses_of(&mut self, packet: &Packet) -> Arc<LossCounters> {
+        if self.dropped == 0 {
+            return packet.losses.clone();
+        }
+        let is_current = |[of, with_dropped]: &&[Arc<LossCounters>; 2]| {
+            Arc::ptr_eq(of, &packet.losses)
+                && with_dropped.packets(Cause::Encoder) == of.packets(Cause::Encoder) + self.dropped
+        };
+        if let Some([_, losses]) = self.losses.as_ref().filter(is_current) {
+            return losses.clone();
+        }
+        let mut losses = LossCounters::clone(&packet.losses);
+        losses.add_packets(Cause::Encoder, self.dropped);
+        let losses = Arc::new(losses);
+        self.losses = Some([packet.losses.clone(), losses.clone()]);
+        losses
     }
 }
 

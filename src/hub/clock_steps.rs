@@ -1,4 +1,4 @@
-//! The clock steps that the readers of one track have not been told yet: each belongs before the
+//! The clock steps that were not yet reported to the readers of one track: each belongs before the
 //! first packet with the new time. Pure.
 
 use crate::media::MonoNs;
@@ -34,7 +34,7 @@ impl ClockSteps {
         }
     }
 
-    /// Called when the last reader leaves: nobody is left that had packets with the old time.
+    /// Called when the last reader leaves: no reader had packets with the old time.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

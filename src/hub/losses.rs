@@ -44,6 +44,12 @@ impl LossCounters {
         totals.outage_time = totals.outage_time.saturating_add(duration);
     }
 
+    pub(super) fn packets(&self, cause: Cause) -> u64 {
+        self.iter()
+            .find(|(of, _)| *of == cause)
+            .map_or(0, |(_, totals)| totals.packets)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Cause, LossTotals)> {
         CAUSES.into_iter().zip(self.0)
     }

@@ -1,14 +1,15 @@
-//! The hub: one camera's packets, numbered and stamped once, delivered to all subscribers. It knows
-//! no output and no wire format; outputs know the hub.
+//! The hub: one camera's packets, numbered and stamped once, delivered to all subscribers. Outputs
+//! use the hub; it does not depend on them or on a wire format.
 //!
 //! ```text
-//! ring ─► ring_reader_task ─► Hub::publish ─► Track (number, losses, stamp) ─► Packet ─┬─► Queue of a subscriber ─► take
-//!                                                                                     └─► Queue of another …
+//! ring ─► ring_reader_task ─► Hub::publish ─► Track (number, losses, stamp) ─► Packet
+//!                                                                               │
+//!             take ◄─ Queue of a subscriber ◄───────────────────────────────────┴─► …
 //! ```
 //!
 //! A subscriber has a bounded [`queue`] of references to shared packets, under its own rules: the
-//! newest frame only, half a second of audio, or everything up to a limit. A slow one loses
-//! packets, is told how many, and delays nobody.
+//! newest frame only, half a second of audio, or everything up to a limit. A slow subscriber loses
+//! packets, which are reported to it as gaps, and delays no other.
 
 pub mod audio_transcode;
 mod clock_steps;
@@ -45,6 +46,7 @@ pub use queue::Item;
 pub use snapshot::{DeliverySnapshot, Snapshot, StreamSnapshot, TrackSnapshot};
 pub use subscription::{Delivery, Peek, PeekedItem, Request, Subscription, TrackSelector};
 
+use crate::log::LogOnce;
 use crate::media::clock::{Clock, ClockStep};
 use crate::media::{CameraId, Encoding, MediaKind, MonoNs, PacketMeta, StreamInfo, WorkerState};
 use audio_transcode::Transcoder;
@@ -90,6 +92,8 @@ struct State {
     tracks: Vec<Track>,
     transcoders: Vec<Transcoder>,
     subscribers: Vec<Arc<SubscriberQueues>>,
+    /// Formats that could not be made, as logged.
+    transcode_faults: LogOnce,
     closed: bool,
 }
 
@@ -107,6 +111,7 @@ impl Hub {
             tracks,
             transcoders: Vec::new(),
             subscribers: Vec::new(),
+            transcode_faults: LogOnce::default(),
             closed: false,
         };
         Self {
@@ -128,8 +133,8 @@ impl Hub {
         }
     }
 
-    /// The track of PCM audio in the format that is asked for; what is `None` is the default's, else
-    /// the source's own.
+    /// The track of PCM audio in the format that is asked for; what is `None` is the default's,
+    /// else the source's own.
     pub fn audio_track(&self, asked: AudioFormat) -> TrackSelector {
         let format = AudioFormat {
             rate_hz: asked.rate_hz.or(self.default_audio.rate_hz),
@@ -156,9 +161,8 @@ impl Hub {
         self.lock().track(encoding).is_some()
     }
 
-    /// Gives one record from a ring to everybody who reads its track. Returns false when its
-    /// metadata was implausible: it was then renumbered, and the gap before it has an unknown
-    /// length.
+    /// Delivers one record from a ring to all readers of its track. Returns false when its metadata
+    /// was implausible: it was then renumbered, and the gap before it has an unknown length.
     pub fn publish(
         &self,
         encoding: Encoding,
@@ -172,6 +176,7 @@ impl Hub {
             tracks,
             transcoders,
             subscribers,
+            transcode_faults,
             ..
         } = &mut *state;
         let Some(track) = tracks.iter_mut().find(|t| t.encoding == encoding) else {
@@ -201,15 +206,20 @@ impl Hub {
         if encoding == Encoding::Pcm {
             for transcoder in transcoders {
                 let track = TrackSelector::Transcoded(transcoder.format);
-                match transcoder.transcode(&ingested.packet) {
+                match transcoder.transcode(&ingested.packet, now) {
                     Ok(packets) => packets
                         .iter()
                         .flatten()
                         .for_each(|packet| give(track, packet)),
-                    Err(e) => warn!(
-                        "{}: viewers that ask for {} get no audio: {e}",
-                        self.camera, transcoder.format
-                    ),
+                    Err(e) => {
+                        let line = format!(
+                            "{}: viewers that ask for {} get no audio: {e}",
+                            self.camera, transcoder.format
+                        );
+                        if transcode_faults.first_time_by_cause(&line) {
+                            warn!("{line}");
+                        }
+                    }
                 }
             }
         }
@@ -260,8 +270,8 @@ impl Hub {
         }
     }
 
-    /// The UNIX clock was set. Each track's readers are told just before the first packet with the
-    /// new time; subscribers to events alone at once.
+    /// The UNIX clock was set. Each track's readers get the event just before the first packet with
+    /// the new time; subscribers to events alone get it at once.
     pub fn clock_stepped(&self, step: ClockStep) {
         let mut state = self.lock();
         for track in &mut state.tracks {
@@ -307,8 +317,8 @@ impl Hub {
         Some(self.lock().track(encoding)?.demand().subscribe())
     }
 
-    /// The newest packet, which is an old one where nobody reads this track any more; `None` when
-    /// there was none.
+    /// The newest packet, which may be old where the track has no readers; `None` when there was
+    /// none.
     pub fn latest(&self, encoding: Encoding) -> Option<Arc<Packet>> {
         self.lock().track(encoding)?.latest.clone()
     }
@@ -372,8 +382,11 @@ impl State {
         self.sources.iter_mut().find(|s| s.kind == kind)
     }
 
-    /// Makes sure that PCM is transcoded to this format.
-    /// `default`: does not count among the limited number of formats.
+    /// Adds a transcoder for this format unless there is one. `default`: a format that is not
+    /// counted in the limit.
+    ///
+    /// # Errors
+    /// The limit of formats is reached.
     fn add_transcoder(
         &mut self,
         format: AudioFormat,

@@ -62,7 +62,7 @@ impl Packet {
         }
     }
 
-    /// The same stretch of audio in another shape.
+    /// The same audio in another shape. `losses`: everything lost before it.
     pub(super) fn transcoded(
         &self,
         sequence: u64,
@@ -70,6 +70,7 @@ impl Packet {
         stamp: UnixNs,
         shape: Shape,
         payload: Bytes,
+        losses: Arc<LossCounters>,
     ) -> Self {
         Self {
             encoding: self.encoding,
@@ -79,7 +80,7 @@ impl Packet {
             shape,
             keyframe: true,
             payload,
-            losses: self.losses.clone(),
+            losses,
             renderings: OnceLock::new(),
         }
     }

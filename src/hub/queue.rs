@@ -1,4 +1,4 @@
-//! What one subscriber has not been given yet of one stream, under its own rules. Pure.
+//! The items of one stream that wait for one subscriber, under its own rules. Pure.
 //!
 //! Bounded by its [`Limit`]: when that is exceeded the oldest packet is dropped and counted, and
 //! the count is reported as a gap before the next packet delivered.

@@ -3,14 +3,14 @@
 use super::Hub;
 use super::event_fd::EventFd;
 use crate::ipc::ring::{RingFault, RingReader, StatusReader};
+use crate::log::LogOnce;
 use crate::media::{Encoding, MediaKind, MonoNs, StreamId, TrackId};
 use std::io;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-/// Records read in one go. Then the subscribers get their turn, however much a hostile worker
-/// pushes.
+/// Records read at once. Then other tasks run, however much a hostile worker pushes.
 const BATCH: usize = 64;
 /// How often the demand is written to a ring again.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub async fn read_ring(
         page,
         encoding,
         period: None,
-        faults: FaultLog::new(hub, encoding),
+        faults: Faults::new(hub, encoding),
     };
     let mut keyframes = demand.borrow().keyframes;
     // The demand is in memory that the worker may write: repeated, so that it is soon right again.
@@ -74,7 +74,7 @@ struct Reader<'a> {
     encoding: Encoding,
     /// Of the last record.
     period: Option<Period>,
-    faults: FaultLog,
+    faults: Faults,
 }
 
 /// An uninterrupted period of a source: the worker's generation, and how often its device had been
@@ -100,8 +100,8 @@ impl Reader<'_> {
                 Ok(Some(meta)) => {
                     let period = (meta.generation, meta.losses.source_away);
                     // A worker reports that its device is back before it pushes the first packet.
-                    // Once in a batch: a worker that lies in each record must not cost a look at
-                    // the page for each.
+                    // Once in a batch: a worker that changes this in each record must not cause a
+                    // read of the page for each.
                     if self.period.replace(period) != Some(period)
                         && !std::mem::replace(&mut state_is_read, true)
                     {
@@ -131,29 +131,30 @@ fn read_state(hub: &Hub, kind: MediaKind, page: &StatusReader) {
 /// The eventfd cannot be waited for.
 pub async fn read_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io::Result<()> {
     let event = EventFd::new(page.event_fd())?;
-    let mut look = tokio::time::interval(STATUS_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut repeat = tokio::time::interval(STATUS_INTERVAL);
+    repeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             notified = event.notified() => {
                 notified?;
                 page.drain_event();
             }
-            _ = look.tick() => {}
+            _ = repeat.tick() => {}
         }
         read_state(hub, kind, page);
-        // `None`: being written right now, or not written yet. The next look finds it.
+        // `None`: it is being written, or not written yet. The next iteration reads it.
         if let Some(description) = page.description() {
             hub.set_source_description(kind, description.info, description.message);
         }
     }
 }
 
-/// Logs a repeated fault once, and its end once: when enough records in a row were good.
-struct FaultLog {
+/// Each kind of fault of a ring is logged once, until enough records in a row were valid.
+struct Faults {
     track: TrackId,
-    last: Option<std::mem::Discriminant<Fault>>,
-    good: u32,
+    logged: LogOnce,
+    /// Valid records since the last fault.
+    valid: u32,
 }
 
 #[derive(Debug)]
@@ -162,7 +163,7 @@ enum Fault {
     Metadata,
 }
 
-impl FaultLog {
+impl Faults {
     const RECOVERED: u32 = 100;
 
     fn new(hub: &Hub, encoding: Encoding) -> Self {
@@ -172,36 +173,35 @@ impl FaultLog {
         };
         Self {
             track: TrackId { stream, encoding },
-            last: None,
-            good: 0,
+            logged: LogOnce::default(),
+            valid: 0,
         }
     }
 
     fn record(&mut self, fault: Option<Fault>) {
+        if let Some(line) = self.line(fault) {
+            warn!("ring {}: {line}", self.track);
+        } else if self.valid == Self::RECOVERED && self.logged.recovered() {
+            info!("ring {}: valid again", self.track);
+        }
+    }
+
+    /// The line to log for a fault, unless one of its kind was logged.
+    fn line(&mut self, fault: Option<Fault>) -> Option<String> {
         let Some(fault) = fault else {
-            self.good = self.good.saturating_add(1);
-            if self.good == Self::RECOVERED && self.last.take().is_some() {
-                info!("ring {}: valid again", self.track);
-            }
-            return;
+            self.valid = self.valid.saturating_add(1);
+            return None;
         };
-        self.good = 0;
-        let kind = std::mem::discriminant(&fault);
-        if self.last.replace(kind) == Some(kind) {
-            return;
-        }
-        match fault {
-            Fault::Ring(fault) => {
-                warn!(
-                    "ring {}: not written by a working worker: {fault}",
-                    self.track
-                )
-            }
-            Fault::Metadata => warn!(
-                "ring {}: implausible sequence numbers or times; packets are renumbered from here",
-                self.track
+        self.valid = 0;
+        // By kind: the numbers in a fault's text are the worker's choice.
+        let (kind, line) = match fault {
+            Fault::Ring(fault) => ("ring", format!("not written by a working worker: {fault}")),
+            Fault::Metadata => (
+                "metadata",
+                "implausible sequence numbers or times; packets are renumbered from here".into(),
             ),
-        }
+        };
+        self.logged.first_time(kind).then_some(line)
     }
 }
 
@@ -213,6 +213,27 @@ mod tests {
     use crate::media::clock::Clock;
     use crate::media::{CameraId, Losses, PacketMeta, Shape, WorkerState};
     use std::sync::Arc;
+
+    #[test]
+    fn faults_of_each_kind_are_logged_once_until_100_records_were_valid() {
+        let hub = Hub::new(CameraId::main(), Plan::default(), Arc::new(Clock::start()));
+        let mut faults = Faults::new(&hub, Encoding::Jpeg);
+        let slot = |found| Some(Fault::Ring(RingFault::Slot { record: 1, found }));
+        assert!(
+            faults
+                .line(slot(2))
+                .is_some_and(|line| line.contains("record 2"))
+        );
+        assert!(faults.line(Some(Fault::Metadata)).is_some());
+        for found in 0..100 {
+            assert_eq!(faults.line(slot(found)), None);
+            assert_eq!(faults.line(Some(Fault::Metadata)), None);
+        }
+        (0..99).for_each(|_| faults.record(None));
+        assert_eq!(faults.line(slot(3)), None, "not valid for long enough");
+        (0..100).for_each(|_| faults.record(None));
+        assert!(faults.line(slot(3)).is_some());
+    }
 
     /// The page is read only because a record reveals an interruption: no other task reads it.
     #[tokio::test]

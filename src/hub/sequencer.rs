@@ -34,7 +34,7 @@ pub(super) struct SequencedMeta {
 #[derive(Debug, Default)]
 pub(super) struct Sequencer {
     last: Option<LastRecord>,
-    /// There was no reader: the next record has no predecessor that anyone could miss.
+    /// There was no reader: nothing is missing before the next record.
     paused: bool,
     /// The newest capture time ever, kept through a pause.
     latest: MonoNs,
@@ -140,7 +140,7 @@ impl Sequencer {
         }
     }
 
-    /// Called while nobody reads. The last packet's number is kept: a worker that is killed
+    /// Called while there are no readers. The last packet's number is kept: a worker that is killed
     /// meanwhile may use it again.
     pub(super) fn pause(&mut self) {
         self.paused = true;

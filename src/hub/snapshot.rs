@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// `None`: the camera has no such stream.
     pub video: Option<StreamSnapshot>,
     pub audio: Option<StreamSnapshot>,
-    /// Of every kind of stream, there or not.
+    /// Of every kind of stream, whether the camera has it or not.
     pub deliveries: [DeliverySnapshot; 2],
     /// In the order of the plan.
     pub tracks: Vec<TrackSnapshot>,
@@ -40,7 +40,7 @@ pub struct StreamSnapshot {
     pub info: Option<StreamInfo>,
     /// Frames per second asked of the camera; `None` for audio.
     pub fps: Option<f64>,
-    /// Packets per second of the track that was encoded last; `None` while nobody reads.
+    /// Packets per second of the track that was encoded last; `None` without readers.
     pub measured_fps: Option<f64>,
     /// The newest packet's number, of the track that was encoded last.
     pub last_sequence: Option<u64>,
@@ -101,7 +101,7 @@ impl Hub {
         }
     }
 
-    /// With the format that requests get which name none.
+    /// With the format of requests that name none.
     fn with_default_format(&self, info: StreamInfo) -> StreamInfo {
         let shape = match info.shape {
             Shape::Audio { rate_hz, channels } => Shape::Audio {

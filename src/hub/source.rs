@@ -12,7 +12,7 @@ pub(super) struct Source {
     pub state: WorkerState,
     /// When that state began.
     state_since: Option<MonoNs>,
-    /// Subscribers were told that it is lost.
+    /// Its loss was reported to subscribers.
     pub lost: bool,
     pub info: Option<StreamInfo>,
     /// Its last fault in one line, or empty.

@@ -1,5 +1,5 @@
-//! One encoding of one stream: numbers, stamps and counts its packets, and knows whether anybody
-//! wants them. Pure.
+//! One encoding of one stream: numbers, stamps and counts its packets, and counts its readers.
+//! Pure.
 
 use super::clock_steps::ClockSteps;
 use super::fps_meter::FpsMeter;
@@ -22,7 +22,7 @@ pub(super) struct Track {
     pub encoding: Encoding,
     sequencer: Sequencer,
     last_stamp: Option<UnixNs>,
-    /// Its readers are told with the packets.
+    /// Reported to its readers between the packets.
     steps: ClockSteps,
     pub last_sequence: Option<u64>,
     /// For snapshots. Kept when the last reader leaves: its age says whether it is of use.
@@ -114,7 +114,7 @@ impl Track {
         stamp
     }
 
-    /// The UNIX clock was set. Only readers that had packets with the old time are told.
+    /// The UNIX clock was set. Reported only to readers that had packets with the old time.
     pub(super) fn clock_stepped(&mut self, step: ClockStep) {
         if self.readers > 0 {
             self.steps.push(step);
@@ -126,19 +126,19 @@ impl Track {
         self.fps.rate(now, interval)
     }
 
-    /// Counts a new reader; the worker is told when the first one arrives.
+    /// Counts a new reader. With the first one, the demand for this track begins.
     pub(super) fn add_reader(&mut self) {
         self.readers += 1;
         self.change_demand(|demand| demand.wanted = true);
     }
 
-    /// Counts off a reader; the worker is told when the last one leaves.
+    /// Counts off a reader. With the last one, the demand for this track ends.
     pub(super) fn remove_reader(&mut self) {
         self.readers = self.readers.saturating_sub(1);
         if self.readers > 0 {
             return;
         }
-        // What is not encoded because nobody reads it is not missing.
+        // What is not encoded because it has no readers is not missing.
         self.sequencer.pause();
         self.steps.clear();
         self.fps = FpsMeter::default();

@@ -42,8 +42,18 @@ fn ask(
     })
 }
 
-/// Packet `k` of an endless 48 kHz recording; `sample` gives the sound of each frame.
+/// Packet `k` of an endless 48 kHz recording; `sample` gives the samples of each frame.
 fn publish(hub: &Hub, k: u64, channels: u16, sample: impl Fn(u64, u16) -> i16) {
+    publish_at(hub, k, (48_000, channels), sample);
+}
+
+/// The same at another rate. Packet `k` arrives 20 ms after the one before it.
+fn publish_at(
+    hub: &Hub,
+    k: u64,
+    (rate_hz, channels): (u32, u16),
+    sample: impl Fn(u64, u16) -> i16,
+) {
     let frames = k * PACKET_FRAMES..(k + 1) * PACKET_FRAMES;
     let bytes: Vec<u8> = frames
         .flat_map(|n| (0..channels).map(move |c| (n, c)))
@@ -53,14 +63,12 @@ fn publish(hub: &Hub, k: u64, channels: u16, sample: impl Fn(u64, u16) -> i16) {
         generation: 1,
         sequence: k,
         capture_time: MonoNs(1_000_000_000 + k * 20_000_000),
-        shape: Shape::Audio {
-            rate_hz: 48_000,
-            channels,
-        },
+        shape: Shape::Audio { rate_hz, channels },
         keyframe: true,
         losses: Losses::default(),
     };
-    hub.publish(Encoding::Pcm, &meta, bytes.into(), MonoNs(u64::MAX / 2));
+    let now = MonoNs(u64::MAX / 2 + k * 20_000_000);
+    hub.publish(Encoding::Pcm, &meta, bytes.into(), now);
 }
 
 fn taken(subscription: &Subscription) -> Vec<(Arc<Packet>, Vec<Gap>)> {
@@ -175,7 +183,7 @@ fn transcoder_audio_before_a_gap_ends_where_the_gap_begins() {
         }
         let packets = taken(&view);
         let end = |packet: &Packet| {
-            packet.capture_time.0 + packet.duration().expect("it is sound").as_nanos() as u64
+            packet.capture_time.0 + packet.duration().expect("it is audio").as_nanos() as u64
         };
         let gap = packets
             .iter()
@@ -213,15 +221,57 @@ fn transcoder_channels_are_mixed_and_repeated() {
     publish(&hub, 0, 2, |_, c| [1_000, -200][usize::from(c)]);
     assert_eq!(samples(&taken(&mono)[0].0), [400; PACKET_FRAMES as usize]);
     assert_eq!(taken(&stereo)[0].0.payload.len() as u64, PACKET_FRAMES * 4);
-    publish(&hub, 1, 1, |n, _| n as i16);
+    // More than a second later: until then packets of another format are dropped.
+    publish(&hub, 60, 1, |n, _| (n % 1_000) as i16);
     let spread = samples(&taken(&stereo)[0].0);
-    assert_eq!(spread[..4], [960, 960, 961, 961]);
+    assert_eq!(spread[..4], [600, 600, 601, 601]);
     assert_eq!(
         taken(&mono)[0].0.shape,
         Shape::Audio {
             rate_hz: 48_000,
             channels: 1
         }
+    );
+}
+
+#[test]
+fn transcoder_rate_that_changes_with_every_packet_makes_a_pipeline_a_second_and_counts_the_rest() {
+    let hub = hub();
+    let view = ask(&hub, Some(16_000), Some(1)).unwrap();
+    let rates = [48_000, 44_100];
+    (0..200).for_each(|k| publish_at(&hub, k, (rates[k as usize % 2], 1), |_, _| 0));
+    publish(&hub, 200, 1, |_, _| 0);
+    let packets = taken(&view);
+    let (first, last) = (&packets[0].0, &packets[packets.len() - 1].0);
+    let gaps = packets.iter().flat_map(|(_, gaps)| gaps);
+    let lost: u64 = gaps
+        .map(|gap| {
+            assert_eq!(gap.cause, Cause::Encoder);
+            gap.count.expect("they are counted")
+        })
+        .sum();
+    // Four seconds with a pipeline each: of either rate every other packet is dropped.
+    assert!((95..=105).contains(&lost), "{lost}");
+    assert_eq!(
+        last.sequence - first.sequence + 1,
+        packets.len() as u64 + lost
+    );
+    assert!(hub.lock().transcoders[0].dropped >= lost);
+}
+
+#[test]
+fn transcoder_rates_that_cannot_be_resampled_are_tried_once_a_second() {
+    let hub = hub();
+    let _view = ask(&hub, Some(16_000), None).unwrap();
+    // Below the resampler's range, and no two are the same.
+    (0..150).for_each(|k| publish_at(&hub, k, (100 + k as u32, 1), |_, _| 0));
+    let state = hub.lock();
+    assert_eq!(state.transcoders[0].dropped, 150);
+    let tries = state.transcoders[0].made_at.expect("it was tried");
+    assert_eq!(
+        tries,
+        MonoNs(u64::MAX / 2 + 100 * 20_000_000),
+        "at 0, 1 and 2 s"
     );
 }
 

@@ -108,12 +108,12 @@ fn sequencer_numbers_repeated_after_a_kill_are_continued() {
     assert_eq!(
         accept(3, 9, 2000),
         (11, true),
-        "the next life begins where it should"
+        "the next generation begins where it should"
     );
     assert_eq!(
         accept(3, 9, 2100),
         (12, false),
-        "within one life no number comes twice"
+        "within one generation no number is repeated"
     );
 }
 
@@ -144,7 +144,7 @@ fn sequencer_numbers_repeated_after_a_pause_are_continued() {
         (next.sequence, next.plausible, &next.losses),
         (10, true, &before.losses)
     );
-    // The same life cannot use a number twice, paused or not.
+    // The same generation cannot use a number twice, paused or not.
     sequencer.pause();
     let same = PacketMeta {
         sequence: 9,

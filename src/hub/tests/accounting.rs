@@ -86,7 +86,7 @@ fn hub_loss_reported_by_two_encodings_is_counted_once() {
         hub.publish(
             encoding,
             &meta,
-            Bytes::from_static(b"picture"),
+            Bytes::from_static(b"jpeg"),
             MonoNs(at * MS),
         );
     };

@@ -1,4 +1,4 @@
-//! What subscribers are given, and what the workers are told.
+//! What subscribers receive, and the demand on the workers.
 
 use super::*;
 use std::task::{Context, Waker};

@@ -82,9 +82,9 @@ fn source_restart_between_two_looks_is_lost_and_back() {
     assert!(viewer.take(true).is_none(), "a source that was never away");
     streams_since(5_000);
     streams_since(5_000);
-    let told: Vec<_> = std::iter::from_fn(|| viewer.take(true)).collect();
-    let [Item::Event(lost), Item::Event(back)] = &told[..] else {
-        panic!("{told:?}")
+    let events: Vec<_> = std::iter::from_fn(|| viewer.take(true)).collect();
+    let [Item::Event(lost), Item::Event(back)] = &events[..] else {
+        panic!("{events:?}")
     };
     assert_eq!(
         lost.event,
@@ -137,9 +137,9 @@ fn subscription_events_only_gets_a_clock_step_at_once_for_both_streams() {
         .unwrap();
     observe(&hub, clocks(100, 3_500));
     video(&hub, 0);
-    let told: Vec<_> = std::iter::from_fn(|| bare.take(true)).collect();
-    let [Item::Event(video), Item::Event(audio)] = &told[..] else {
-        panic!("{told:?}")
+    let events: Vec<_> = std::iter::from_fn(|| bare.take(true)).collect();
+    let [Item::Event(video), Item::Event(audio)] = &events[..] else {
+        panic!("{events:?}")
     };
     assert_eq!(
         video.event,
@@ -308,10 +308,10 @@ fn clock_step_is_delivered_between_the_last_old_and_the_first_new_stamp() {
             }
         }
     }
-    let told = vec![3_600_000, -3_600_000, 3, -13];
+    let expected = vec![3_600_000, -3_600_000, 3, -13];
     let [both, alone, resampled, quiet] = seen;
     for (stream, (offsets, steps)) in both.iter().chain(&alone).chain(&resampled) {
-        assert_eq!(*steps, told, "{stream}");
+        assert_eq!(*steps, expected, "{stream}");
         assert!(offsets.len() > 40, "{stream}: {} packets", offsets.len());
         // Minus all steps reported so far, every difference is the same: no packet is on the wrong
         // side of a step.
