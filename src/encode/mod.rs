@@ -1,5 +1,5 @@
-//! Frames and audio to packets: the pixel pipeline, JPEG, H.264, PCM, Opus; and which encoder a
-//! track needs. Knows no device, no ring and no network.
+//! Encodes frames and audio: the pixel pipeline, JPEG, H.264, PCM, Opus; and the encoder that a
+//! track needs. Independent of devices, rings and the network.
 
 #[cfg(feature = "h264")]
 pub mod h264;
@@ -38,7 +38,7 @@ pub struct EncodedFrame<'a> {
 
 /// Encodes the frames of one track.
 pub trait VideoEncoder: Send {
-    /// One frame, captured at `capture_time`. `None` when the encoder makes nothing of it.
+    /// Encodes one frame, captured at `capture_time`. `None` when the encoder skips it.
     ///
     /// # Errors
     /// The camera's bytes are not an image, or an image of this size cannot be encoded.
@@ -49,7 +49,8 @@ pub trait VideoEncoder: Send {
         request: EncodeRequest,
     ) -> Result<Option<EncodedFrame<'a>>, PipelineError>;
 
-    /// Nobody reads, or the camera was opened again: forgets earlier frames and releases memory.
+    /// The track has no readers, or the camera was opened again: forgets earlier frames and
+    /// releases memory.
     fn reset(&mut self) {}
 }
 
@@ -117,8 +118,8 @@ pub trait AudioEncoder: Send {
     /// The packets' sample rate, Hz, and channels.
     fn format(&self, chunk: &AudioChunk<'_>) -> (u32, u16);
 
-    /// Nobody listens, or the microphone was opened again: the next packet begins with the next
-    /// chunk.
+    /// The track has no readers, or the microphone was opened again: the next packet begins with
+    /// the next chunk.
     fn reset(&mut self) {}
 }
 

@@ -1,5 +1,5 @@
-//! Opus from a microphone's chunks: whatever their rate and length, packets of 20 ms at 48 kHz, each
-//! with the capture time of the audio that it decodes to. Knows no device, no ring and no viewer.
+//! Opus from a microphone's chunks, of any rate and length: packets of 20 ms at 48 kHz, each with
+//! the capture time of the audio that it decodes to.
 
 use super::{AudioEncodeError, AudioEncoder, AudioPackets};
 use crate::media::frame::AudioChunk;
@@ -16,6 +16,7 @@ const MAX_PACKET: usize = 1276;
 /// Per channel. Full band, transparent for speech and good for music.
 const BPS_PER_CHANNEL: i32 = 64_000;
 
+/// Why audio was not encoded as Opus.
 #[derive(Debug, thiserror::Error)]
 pub enum OpusError {
     #[error("this audio cannot be encoded as Opus: {0}")]
@@ -36,14 +37,15 @@ struct Running {
     resampler: Option<Resampler>,
     /// 48 kHz, interleaved: samples that do not fill a packet yet.
     waiting: Vec<i16>,
-    /// A decoder's output is this many sample frames behind the encoder's input (RFC 7845: pre-skip).
+    /// A decoder's output is this many sample frames behind the encoder's input (RFC 7845:
+    /// pre-skip).
     lookahead: u64,
     packet: [u8; MAX_PACKET],
 }
 
 impl AudioEncoder for OpusEncoder {
-    /// Each packet has the capture time of the first sample that a decoder makes of it. Audio before
-    /// a gap that fills no packet is lost with the gap: less than 20 ms.
+    /// Each packet has the capture time of the first sample that a decoder makes of it. Audio
+    /// before a gap that fills no packet is lost with the gap: less than 20 ms.
     fn encode(
         &mut self,
         chunk: &AudioChunk<'_>,
@@ -110,7 +112,8 @@ impl Running {
                 0
             }
         };
-        // Counted back from the newest chunk's stamp, so that the packets follow the device's clock.
+        // Counted back from the newest chunk's stamp, so that the packets follow the device's
+        // clock.
         let added = MonoNs(chunk.first_sample.0.saturating_add_signed(offset_ns));
         let mut first = back(added, (before / channels) as u64 + self.lookahead);
         let packet_len = PACKET_FRAMES * channels;
@@ -136,7 +139,8 @@ mod tests {
 
     const START: u64 = 5_000_000_000;
 
-    /// Sound of `seconds` in chunks of `chunk` sample frames: silence, then from 1 s after [`START`] on a tone.
+    /// Audio of `seconds` in chunks of `chunk` sample frames: silence, then from 1 s after
+    /// [`START`] on a tone.
     fn packets(rate_hz: u32, channels: u16, chunk: usize, seconds: u32) -> Vec<(MonoNs, Vec<u8>)> {
         let mut encoder = OpusEncoder::default();
         let mut packets = Vec::new();
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packets_stamp_is_the_instant_of_the_sound_it_decodes_to() {
+    fn opus_packet_has_the_capture_time_of_the_audio_it_decodes_to() {
         for (rate_hz, channels, chunk) in [
             (48_000, 1, 960),
             (48_000, 2, 480),
@@ -183,14 +187,14 @@ mod tests {
             let mut decoder = opus::Decoder::new(RATE_HZ, layout).expect("there is a decoder");
             let mut onset = None;
             for (at, packet) in &packets {
-                let mut sound = vec![0; PACKET_FRAMES * usize::from(channels)];
+                let mut samples = vec![0; PACKET_FRAMES * usize::from(channels)];
                 assert_eq!(
                     decoder
-                        .decode(packet, &mut sound, false)
+                        .decode(packet, &mut samples, false)
                         .expect("it decodes"),
                     PACKET_FRAMES
                 );
-                let loud = sound
+                let loud = samples
                     .chunks(usize::from(channels))
                     .position(|frame| frame[0].unsigned_abs() > 3_000);
                 onset =
@@ -198,7 +202,7 @@ mod tests {
             }
             // A decoder smears an onset by a fraction of a millisecond.
             let late_ms =
-                (onset.expect("the tone was heard") as f64 - (START + 1_000_000_000) as f64) / 1e6;
+                (onset.expect("there is a tone") as f64 - (START + 1_000_000_000) as f64) / 1e6;
             assert!(
                 (-1.0..1.0).contains(&late_ms),
                 "{rate_hz} Hz, {channels} channels: {late_ms} ms"

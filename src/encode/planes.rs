@@ -1,5 +1,4 @@
-//! Pixels between the camera and an encoder: planes of luma and chroma, borrowed or owned. Knows no format of a device
-//! and no encoder.
+//! Pixels between the camera and an encoder: planes of luma and chroma, borrowed or owned.
 
 /// 8-bit samples in lines. Every line, the last one too, is `stride` bytes long.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +10,8 @@ pub struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// `None` where `data` is too short for `height` lines of `stride` bytes, or a line for `width` samples, or a size
-    /// is 0.
+    /// `None` where `data` is too short for `height` lines of `stride` bytes, or a line for `width`
+    /// samples, or a size is 0.
     pub fn new(data: &'a [u8], stride: usize, width: usize, height: usize) -> Option<Self> {
         let bytes = stride.checked_mul(height)?;
         let fits = width > 0 && height > 0 && stride >= width && data.len() >= bytes;
@@ -58,7 +57,7 @@ impl<'a> Plane<'a> {
     }
 }
 
-/// A picture in YCbCr, BT.601, full range (what JPEG means by it, JFIF 1.02). Luma has the picture's size.
+/// A frame in YCbCr, BT.601, full range, as JPEG has it (JFIF 1.02). Luma has the frame's size.
 #[derive(Clone, Copy, Debug)]
 pub struct Planes<'a> {
     pub y: Plane<'a>,
@@ -83,7 +82,8 @@ pub struct PlaneBuffer {
 }
 
 impl PlaneBuffer {
-    /// The memory for `width * height` samples, both at least 1; what it holds is left over from the last use.
+    /// The memory for `width * height` samples, both at least 1. Its contents are those of the last
+    /// use.
     pub fn for_size(&mut self, width: usize, height: usize) -> &mut [u8] {
         (self.width, self.height) = (width, height);
         self.data.resize(width * height, 0);
@@ -102,7 +102,7 @@ impl PlaneBuffer {
     }
 }
 
-/// A picture's memory, kept from frame to frame.
+/// A frame's memory, kept from frame to frame.
 #[derive(Debug, Default)]
 pub struct PlanesBuffer {
     pub y: PlaneBuffer,

@@ -1,4 +1,5 @@
-//! Fuzzed: any bytes, in reads of any length. The walker never panics, gives the same answer, and what it calls whole is whole.
+//! Fuzz target: any bytes, in reads of any length. The walker never panics, gives the same answer
+//! for each way of reading, and an image that it calls complete is complete.
 
 use super::markers::{Walker, walk};
 use super::{repair, size_of};
@@ -26,11 +27,11 @@ pub fn markers(bytes: &[u8]) {
         if let Ok(repaired) = repair(bytes, &mut memory) {
             let again = Walker::new(usize::MAX)
                 .walk(repaired.bytes)
-                .expect("what was repaired is good")
-                .expect("and whole");
+                .expect("a repaired image is valid")
+                .expect("and complete");
             assert_eq!(
-                (again.len, again.tables_missing_at),
-                (repaired.bytes.len(), None)
+                (again.len, again.tables_missing_at, again.unneeded_bytes),
+                (repaired.bytes.len(), None, 0)
             );
         }
     }

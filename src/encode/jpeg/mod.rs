@@ -1,7 +1,7 @@
-//! JPEG: where an image begins and ends, what is repaired in a camera's own, and the codecs. Knows no device and no ring.
+//! JPEG: where an image begins and ends, what is repaired in a camera's own, and the codecs.
 //!
-//! Two sets of codecs: libjpeg-turbo (the feature `turbojpeg`, the default), and one in Rust alone, which is 2 to 3 times
-//! slower and needs no C compiler to build.
+//! There are two sets of codecs: libjpeg-turbo (feature `turbojpeg`, the default), and pure Rust,
+//! which is 2 to 3 times slower and needs no C compiler to build.
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -26,31 +26,43 @@ use super::planes::Planes;
 use super::{EncodeRequest, EncodedFrame, VideoEncoder};
 use crate::media::MonoNs;
 
-/// The largest picture that is decoded or encoded, pixels: more than any camera's, and less than what would exhaust a
-/// small board's memory (a JPEG of a few bytes may claim 65,535 lines of 65,535).
+/// The largest image that is encoded, pixels: more than any camera's, and less than what would
+/// exhaust a small board's memory.
 pub const MAX_PIXELS: usize = 1 << 26;
+
+/// The largest number of scans of an image that is decoded: a progressive image takes time for
+/// each, and libjpeg's own encoder makes ten.
+pub const MAX_SCANS: u32 = 32;
 
 /// The longest side that libjpeg accepts (JPEG_MAX_DIMENSION).
 pub const MAX_SIDE: usize = 65_500;
 
-/// Makes JPEGs, 4:2:0, of one quality.
+/// Encodes JPEGs, 4:2:0, of one quality.
 pub trait Encode {
-    /// The image, valid until the next call. `planes` are 4:2:0 and no larger than [`MAX_PIXELS`] and [`MAX_SIDE`].
+    /// The image, valid until the next call. `planes` are 4:2:0 and no larger than [`MAX_PIXELS`]
+    /// and [`MAX_SIDE`].
+    ///
+    /// # Errors
+    /// The library failed, or the sides do not fit it.
     fn encode(&mut self, planes: &Planes<'_>) -> Result<&[u8], CodecError>;
 }
 
-/// Takes JPEGs apart.
+/// Decodes JPEGs.
 pub trait Decode {
-    /// The picture, valid until the next call, its chroma as the image has it. `image` is a repaired one.
+    /// The planes, valid until the next call, with the image's own chroma sampling.
+    ///
+    /// # Errors
+    /// Pixels are missing, or the library does not decode this kind of JPEG.
     fn decode(&mut self, image: &Repaired<'_>) -> Result<Planes<'_>, CodecError>;
 }
 
-/// What the JPEG library says.
+/// An error of the JPEG library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CodecError(pub String);
 
-/// The JPEGs of a track: the camera's own where the settings allow it, else encoded by the pipeline.
+/// The JPEGs of a track: the camera's own where the settings allow it, else encoded by the
+/// pipeline.
 pub struct JpegEncoder;
 
 impl VideoEncoder for JpegEncoder {

@@ -1,12 +1,13 @@
-//! The codecs in Rust alone: `jpeg-encoder` and `zune-jpeg`. Always built, so that every test run covers them; used by the
-//! build without libjpeg-turbo.
+//! The codecs in pure Rust: `jpeg-encoder` and `zune-jpeg`. Always built, so that every test run
+//! covers them; used by the build without libjpeg-turbo.
 
-use super::{CodecError, Decode, Encode, Repaired};
+use super::{CodecError, Decode, Encode, MAX_SCANS, Repaired};
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 use jpeg_encoder::{ImageBuffer, JpegColorType, SamplingFactor};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
+/// `jpeg-encoder`.
 pub struct Encoder {
     quality: u8,
     image: Vec<u8>,
@@ -14,6 +15,9 @@ pub struct Encoder {
 
 impl Encoder {
     /// `quality` is 1 to 100.
+    ///
+    /// # Errors
+    /// None; the signature is that of the other codecs.
     pub fn new(quality: u8) -> Result<Self, CodecError> {
         Ok(Self {
             quality,
@@ -41,8 +45,8 @@ impl Encode for Encoder {
     }
 }
 
-/// Feeds the encoder, which wants chroma at luma's size and then takes every second sample of every second line: exactly
-/// the ones that are there.
+/// Feeds the encoder, which takes chroma at luma's size and then uses every second sample of every
+/// second line: exactly those of the planes.
 struct Lines<'a> {
     planes: &'a Planes<'a>,
     width: u16,
@@ -77,12 +81,15 @@ impl ImageBuffer for Lines<'_> {
     }
 }
 
+/// `zune-jpeg`.
 pub struct Decoder {
     interleaved: Vec<u8>,
     planes: PlanesBuffer,
 }
 
 impl Decoder {
+    /// # Errors
+    /// None; the signature is that of the other codecs.
     pub fn new() -> Result<Self, CodecError> {
         Ok(Self {
             interleaved: Vec::new(),
@@ -105,7 +112,7 @@ impl Decode for Decoder {
         };
         let options = DecoderOptions::default()
             .jpeg_set_out_colorspace(space)
-            .jpeg_set_max_scans(64)
+            .jpeg_set_max_scans(MAX_SCANS as usize)
             .set_strict_mode(true)
             .set_max_width(width)
             .set_max_height(height);

@@ -1,10 +1,10 @@
-//! Makes a camera's JPEG whole where it is known how: adds the Huffman tables that it left out, cuts off what follows its
-//! end. Decodes nothing; the bytes of the image itself stay as they are.
+//! Repairs a camera's JPEG: adds the Huffman tables that it lacks, removes what follows its end and
+//! segments that players do not need. Without decoding; the image data is not changed.
 
 use super::markers;
-use super::markers::{Corrupt, Layout};
+use super::markers::{Corrupt, Layout, Parts};
 
-/// A whole JPEG, ready to be sent.
+/// A complete JPEG, ready to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Repaired<'a> {
     /// From SOI to EOI.
@@ -13,45 +13,62 @@ pub struct Repaired<'a> {
     pub layout: Layout,
     /// The standard Huffman tables were added.
     pub tables_added: bool,
-    /// Bytes after the image's end were left out.
+    /// Bytes after the image's end were removed.
     pub tail_cut: bool,
+    /// Segments that players do not need were removed.
+    pub segments_removed: bool,
 }
 
-/// Finds the image at the start of `bytes`. `memory` is used where bytes have to be added.
+/// Finds the image at the start of `bytes`. `memory` holds the result where something has to be
+/// added or removed inside the image.
+///
+/// # Errors
+/// There is no complete image that can be shown.
 pub fn repair<'a>(bytes: &'a [u8], memory: &'a mut Vec<u8>) -> Result<Repaired<'a>, Corrupt> {
-    let mut layout = markers::walk(bytes)?;
+    let layout = markers::walk(bytes)?;
     let (image, tail) = bytes.split_at(layout.len);
-    let tail_cut = !tail.is_empty();
-    let Some(at) = layout.tables_missing_at else {
-        return Ok(Repaired {
-            bytes: image,
-            layout,
-            tables_added: false,
-            tail_cut,
-        });
+    let whole = Repaired {
+        bytes: image,
+        layout,
+        tables_added: false,
+        tail_cut: !tail.is_empty(),
+        segments_removed: false,
     };
-    if !layout.baseline {
+    let tables_at = layout.tables_missing_at;
+    if tables_at.is_none() && layout.unneeded_bytes == 0 {
+        return Ok(whole);
+    }
+    if let (Some(at), false) = (tables_at, layout.baseline) {
         return Err(Corrupt {
             at,
             why: "a progressive image without Huffman tables",
         });
     }
     memory.clear();
-    memory.extend_from_slice(&image[..at]);
-    append_tables(memory);
-    memory.extend_from_slice(&image[at..]);
-    layout.len = memory.len();
-    layout.tables_missing_at = None;
+    for part in Parts::new(image) {
+        if tables_at == Some(part.range.start) {
+            append_tables(memory);
+        }
+        if part.is_needed {
+            memory.extend_from_slice(&image[part.range]);
+        }
+    }
     Ok(Repaired {
+        layout: Layout {
+            len: memory.len(),
+            tables_missing_at: None,
+            unneeded_bytes: 0,
+            ..layout
+        },
         bytes: memory,
-        layout,
-        tables_added: true,
-        tail_cut,
+        tables_added: tables_at.is_some(),
+        segments_removed: layout.unneeded_bytes > 0,
+        ..whole
     })
 }
 
-/// The "typical" Huffman tables of ITU-T T.81, K.3, which MJPEG cameras mean when they send none: a DHT segment with all
-/// four.
+/// The "typical" Huffman tables of ITU-T T.81, K.3, which MJPEG cameras that send none use: a DHT
+/// segment with all four.
 fn append_tables(out: &mut Vec<u8>) {
     let tables: [(u8, &[u8; 16], &[u8]); 4] = [
         (0x00, &LUMA_DC_LENGTHS, &DC_VALUES),
@@ -72,7 +89,7 @@ fn append_tables(out: &mut Vec<u8>) {
     }
 }
 
-/// How many codes there are of 1 to 16 bits.
+/// The number of codes of 1 to 16 bits.
 const LUMA_DC_LENGTHS: [u8; 16] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
 const CHROMA_DC_LENGTHS: [u8; 16] = [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
 const DC_VALUES: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];

@@ -1,4 +1,4 @@
-//! Repair and codecs against images of known pixels: what one library encodes, another decodes.
+//! Repair and codecs against images of known pixels: what one library encodes, another one decodes.
 
 use super::*;
 use crate::encode::planes::{Plane, PlanesBuffer};
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 /// Five frames that a real rpicam-vid 1.12 wrote to its standard output, nothing between them.
 pub(crate) const RPICAM: &[u8] = include_bytes!("../../../tests/data/rpicam/out.mjpeg");
 
-/// A picture that a JPEG keeps well: waves of some ten pixels in luma, slower ones in chroma, all different in x and y, so that
-/// no turn of it looks like another.
+/// An image that JPEG compresses with little loss: waves of some ten pixels in luma, slower ones in
+/// chroma, all different in x and y, so that each orientation of it looks different.
 pub(crate) fn scene(width: usize, height: usize) -> PlanesBuffer {
     let wave = |x: usize, y: usize, fx: f64, fy: f64| (x as f64 * fx + y as f64 * fy).sin();
     let mut scene = PlanesBuffer::default();
@@ -31,7 +31,7 @@ pub(crate) fn scene(width: usize, height: usize) -> PlanesBuffer {
     scene
 }
 
-/// How like two planes are, in dB; 100 for the same.
+/// The peak signal-to-noise ratio of two planes, dB; 100 for equal ones.
 pub(crate) fn psnr(a: Plane<'_>, b: Plane<'_>) -> f64 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let squares = a.lines().zip(b.lines()).flat_map(|(a, b)| a.iter().zip(b));
@@ -46,7 +46,7 @@ pub(crate) fn psnr(a: Plane<'_>, b: Plane<'_>) -> f64 {
     }
 }
 
-/// The least like of the three planes of two pictures, dB.
+/// The lowest PSNR of the three planes of two images, dB.
 pub(crate) fn likeness(a: &Planes<'_>, b: &Planes<'_>) -> f64 {
     [(a.y, b.y), (a.u, b.u), (a.v, b.v)]
         .map(|(a, b)| psnr(a, b))
@@ -108,20 +108,20 @@ fn copy(
     }
 }
 
-/// `picture` as a camera of that sampling would send it, by an encoder that is in every build.
+/// `planes` as a camera of that sampling would send them, by an encoder that is in every build.
 pub(crate) fn camera_jpeg(
-    picture: &Planes<'_>,
+    planes: &Planes<'_>,
     sampling: SamplingFactor,
     progressive: bool,
 ) -> Vec<u8> {
-    let (width, height) = picture.size();
+    let (width, height) = planes.size();
     let mut pixels = Vec::new();
     for y in 0..height {
         for x in 0..width {
             pixels.extend([
-                picture.y.line(y)[x],
-                picture.u.line(y / 2)[x / 2],
-                picture.v.line(y / 2)[x / 2],
+                planes.y.line(y)[x],
+                planes.u.line(y / 2)[x / 2],
+                planes.v.line(y / 2)[x / 2],
             ]);
         }
     }
@@ -135,7 +135,7 @@ pub(crate) fn camera_jpeg(
     image
 }
 
-/// The same image as cameras send it that leave out the Huffman tables.
+/// The same image as sent by cameras that leave out the Huffman tables.
 pub(crate) fn without_tables(image: &[u8]) -> Vec<u8> {
     let mut out = image[..2].to_vec();
     let mut at = 2;
@@ -178,7 +178,7 @@ const SIZES: [(usize, usize); 8] = [
 ];
 
 #[test]
-fn what_is_encoded_decodes_to_the_same_picture() {
+fn codecs_encoded_image_decodes_to_the_same_planes() {
     for (name, mut encoder) in encoders(90) {
         for (width, height) in SIZES {
             let scene = scene(width, height);
@@ -191,7 +191,7 @@ fn what_is_encoded_decodes_to_the_same_picture() {
 }
 
 #[test]
-fn padded_lines_do_not_show() {
+fn encoder_padded_lines_change_nothing() {
     for (name, mut encoder) in encoders(90) {
         let scene = scene(50, 30);
         let tight = encoder.encode(&scene.planes()).unwrap().to_vec();
@@ -218,7 +218,7 @@ fn padded_lines_do_not_show() {
 }
 
 #[test]
-fn quality_makes_larger_and_better_images() {
+fn encoder_higher_quality_is_larger_and_better() {
     for name in 0..encoders(1).len() {
         let scene = scene(320, 240);
         let made = [10, 50, 90].map(|quality| {
@@ -239,7 +239,7 @@ fn quality_makes_larger_and_better_images() {
 }
 
 #[test]
-fn every_kind_of_a_cameras_image_is_decoded_alike() {
+fn decoder_every_sampling_and_progressive_is_decoded() {
     let scene = scene(97, 63);
     use SamplingFactor::*;
     for sampling in [F_1_1, F_2_1, F_1_2, F_2_2, F_4_1] {
@@ -260,7 +260,7 @@ fn every_kind_of_a_cameras_image_is_decoded_alike() {
 }
 
 #[test]
-fn a_grey_image_gets_neutral_chroma() {
+fn decoder_grey_image_gets_neutral_chroma() {
     let scene = scene(33, 21);
     let mut grey = Vec::new();
     jpeg_encoder::Encoder::new(&mut grey, 90)
@@ -282,7 +282,7 @@ fn a_grey_image_gets_neutral_chroma() {
 }
 
 #[test]
-fn missing_tables_are_put_back_as_they_were() {
+fn repair_missing_tables_are_the_standard_ones() {
     // Both libraries write the standard tables.
     for (name, mut encoder) in encoders(80) {
         let scene = scene(64, 48);
@@ -304,7 +304,7 @@ fn missing_tables_are_put_back_as_they_were() {
 }
 
 #[test]
-fn what_follows_the_image_is_cut_off_and_a_whole_one_is_left_alone() {
+fn repair_tail_is_removed_and_a_complete_image_is_not_copied() {
     let image = &RPICAM[..18656];
     let mut memory = Vec::new();
     let repaired = repair(image, &mut memory).unwrap();
@@ -317,7 +317,7 @@ fn what_follows_the_image_is_cut_off_and_a_whole_one_is_left_alone() {
 }
 
 #[test]
-fn an_image_cut_short_anywhere_is_corrupt() {
+fn repair_image_cut_short_anywhere_is_corrupt() {
     let image = &RPICAM[..18656];
     for len in (0..image.len()).step_by(61).chain([image.len() - 1]) {
         assert!(
@@ -328,14 +328,14 @@ fn an_image_cut_short_anywhere_is_corrupt() {
 }
 
 #[test]
-fn pixels_missing_inside_an_image_are_an_error_and_padding_before_its_end_is_none() {
+fn decoder_missing_pixels_are_an_error_and_padding_before_the_end_is_not() {
     let image = camera_jpeg(&scene(64, 48).planes(), SamplingFactor::F_2_1, false);
     let (body, end) = image.split_at(image.len() - 2);
     let half = [&body[..body.len() * 2 / 3], end].concat();
     let padded = [body, &[0, 0, 0], end].concat();
     for (name, mut decoder) in decoders() {
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        // `zune-jpeg` does not tell: it leaves what is missing grey.
+        // `zune-jpeg` reports no error: it leaves what is missing grey.
         let seen = decoder.decode(&repair(&half, &mut a).unwrap()).is_err();
         assert_eq!(seen, name == "turbo");
         assert!(
@@ -348,7 +348,7 @@ fn pixels_missing_inside_an_image_are_an_error_and_padding_before_its_end_is_non
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn damaged_images_never_panic(
+    fn decoder_damaged_images_never_panic(
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
         kind in 0usize..4,
     ) {
@@ -360,7 +360,7 @@ proptest! {
             _ => RPICAM[..18656].to_vec(),
         };
         for (at, byte) in damage {
-            // Most of what can go wrong is said in the headers.
+            // Most kinds of damage concern the headers.
             let at = if byte % 2 == 0 { at.index(image.len()) } else { at.index(image.len().min(700)) };
             image[at] = byte;
         }
@@ -374,7 +374,7 @@ proptest! {
                 }
             }
             #[cfg(feature = "turbojpeg")]
-            let _ = turbo::LosslessRotator::new(turbojpeg::TransformOp::Rot90).unwrap().turn(&image);
+            let _ = turbo::LosslessRotator::new(turbojpeg::TransformOp::Rot90).unwrap().rotate(&image);
         }
     }
 }

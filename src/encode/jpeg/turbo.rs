@@ -1,14 +1,12 @@
-//! The codecs of libjpeg-turbo: encoder, decoder and the turning of an image without decoding its pixels.
+//! The codecs of libjpeg-turbo: encoder, decoder, and the rotation of an image without decoding its
+//! pixels.
 
-use super::{CodecError, Decode, Encode, Repaired};
+use super::{CodecError, Decode, Encode, MAX_SCANS, Repaired};
 use crate::encode::planes::{Plane, PlaneBuffer, Planes};
 use turbojpeg::{
     Compressor, Decompressor, OutputBuf, Subsamp, Transform, TransformOp, Transformer, YuvImage,
     YuvPlanesImage,
 };
-
-/// A progressive image may ask for any number of passes over itself; no camera's has more than a few.
-const MAX_SCANS: u32 = 64;
 
 impl From<turbojpeg::Error> for CodecError {
     fn from(error: turbojpeg::Error) -> Self {
@@ -16,6 +14,7 @@ impl From<turbojpeg::Error> for CodecError {
     }
 }
 
+/// libjpeg-turbo's encoder.
 pub struct Encoder {
     compressor: Compressor,
     even: PlaneBuffer,
@@ -24,6 +23,9 @@ pub struct Encoder {
 
 impl Encoder {
     /// `quality` is 1 to 100.
+    ///
+    /// # Errors
+    /// The quality is out of range, or the library has no memory.
     pub fn new(quality: u8) -> Result<Self, CodecError> {
         let mut compressor = Compressor::new()?;
         compressor.set_quality(quality.into())?;
@@ -56,7 +58,8 @@ impl Encode for Encoder {
     }
 }
 
-/// The library reads luma as wide and as high as its chroma covers: an odd side needs its last samples twice.
+/// The library reads luma as wide and as high as its chroma covers: of an odd side the last samples
+/// are repeated.
 fn even_sides<'a>(y: Plane<'a>, even: &'a mut PlaneBuffer) -> Plane<'a> {
     let (width, height) = (
         y.width().next_multiple_of(2),
@@ -77,6 +80,7 @@ fn even_sides<'a>(y: Plane<'a>, even: &'a mut PlaneBuffer) -> Plane<'a> {
     even.plane()
 }
 
+/// libjpeg-turbo's decoder.
 pub struct Decoder {
     decompressor: Decompressor,
     pixels: Vec<u8>,
@@ -84,6 +88,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// # Errors
+    /// The library has no memory.
     pub fn new() -> Result<Self, CodecError> {
         let mut decompressor = Decompressor::new()?;
         decompressor.set_scan_limit(MAX_SCANS)?;
@@ -101,16 +107,16 @@ impl Decode for Decoder {
         let (width, height, subsamp) = (header.width, header.height, header.subsamp);
         self.pixels
             .resize(turbojpeg::yuv_pixels_len(width, 1, height, subsamp)?, 0);
-        let picture = YuvImage {
+        let planes = YuvImage {
             pixels: &mut self.pixels[..],
             width,
             align: 1,
             height,
             subsamp,
         };
-        let ((y_stride, y_lines), (uv_width, uv_height)) = (picture.y_size(), picture.uv_size());
-        tolerate(self.decompressor.decompress_to_yuv(image.bytes, picture))?;
-        let too_small = || CodecError("the picture is smaller than its header says".into());
+        let ((y_stride, y_lines), (uv_width, uv_height)) = (planes.y_size(), planes.uv_size());
+        tolerate(self.decompressor.decompress_to_yuv(image.bytes, planes))?;
+        let too_small = || CodecError("the image is smaller than its header says".into());
         let (y, chroma) = self
             .pixels
             .split_at_checked(y_stride * y_lines)
@@ -133,7 +139,7 @@ impl Decode for Decoder {
     }
 }
 
-/// Turns images by moving their blocks: lossless, for images of whole blocks.
+/// Rotates and mirrors images by moving their blocks: lossless, for images of whole blocks.
 pub struct LosslessRotator {
     transformer: Transformer,
     transform: Transform,
@@ -141,11 +147,14 @@ pub struct LosslessRotator {
 }
 
 impl LosslessRotator {
-    /// `op` is done to every image.
+    /// `op` is applied to every image.
+    ///
+    /// # Errors
+    /// The library has no memory.
     pub fn new(op: TransformOp) -> Result<Self, CodecError> {
         let mut transform = Transform::op(op);
         transform.perfect = true;
-        // A camera's application segments may be of any size and are no part of the picture.
+        // A camera's application segments may be of any size.
         transform.copy_none = true;
         Ok(Self {
             transformer: Transformer::new()?,
@@ -154,8 +163,11 @@ impl LosslessRotator {
         })
     }
 
-    /// The turned image, valid until the next call. `image` has whole blocks only.
-    pub fn turn(&mut self, image: &Repaired<'_>) -> Result<&[u8], CodecError> {
+    /// The rotated image, valid until the next call. `image` has whole blocks only.
+    ///
+    /// # Errors
+    /// The image is damaged.
+    pub fn rotate(&mut self, image: &Repaired<'_>) -> Result<&[u8], CodecError> {
         let room = self
             .memory
             .for_image(image.layout.width.into(), image.layout.height.into())?;
@@ -170,8 +182,8 @@ impl LosslessRotator {
     }
 }
 
-/// libjpeg-turbo reports its warnings as errors although the picture is there. One is common and harmless: cameras that pad
-/// before a marker. Every other one means that pixels are missing.
+/// libjpeg-turbo reports its warnings as errors although it has decoded the image. One is common
+/// and harmless: padding before a marker. Every other one means that pixels are missing.
 fn tolerate(outcome: Result<(), turbojpeg::Error>) -> Result<(), CodecError> {
     match outcome {
         Err(turbojpeg::Error::TurboJpegError(message))
@@ -183,7 +195,7 @@ fn tolerate(outcome: Result<(), turbojpeg::Error>) -> Result<(), CodecError> {
     }
 }
 
-/// Room for the largest JPEG that a picture can become; pages that no image ever filled cost no memory.
+/// A buffer for the largest JPEG of a size. Pages that were never written take no memory.
 #[derive(Default)]
 struct Memory(Vec<u8>);
 

@@ -1,19 +1,23 @@
-//! A device's raw pixels as planes: YUYV, NV12, I420 and grey, of either range. Copies only what is not planes already.
+//! Converts a device's raw pixels to planes: YUYV, NV12, I420 and grey, of either range. Planes
+//! that need no change are not copied.
 
 use super::PipelineError;
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 use crate::media::frame::{PixelFormat, RawFrame};
 use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut};
 
-/// Keeps the memory of the planes that had to be made.
+/// Keeps the memory of converted planes from frame to frame.
 #[derive(Debug, Default)]
 pub struct Converter {
     made: PlanesBuffer,
 }
 
 impl Converter {
-    /// The frame as 4:2:0 planes of full range. Grey becomes 4:2:0 with neutral chroma, so that every viewer's program gets
-    /// three colours whatever the camera is. `frame` is not MJPEG and has a size.
+    /// The frame as 4:2:0 planes of full range. Grey gets neutral chroma, so that viewers receive
+    /// three components from every camera. `frame` has a size other than 0.
+    ///
+    /// # Errors
+    /// There are fewer bytes than the size needs, or the format is MJPEG.
     pub fn planes<'a>(&'a mut self, frame: &RawFrame<'a>) -> Result<Planes<'a>, PipelineError> {
         let (width, height) = (frame.width as usize, frame.height as usize);
         let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
@@ -107,13 +111,13 @@ impl Converter {
     }
 }
 
-/// Luma of 16 to 235 brought to 0 to 255; what lies outside is cut off (BT.601: 255/219, here 149/128).
+/// Luma of 16 to 235 expanded to 0 to 255 and clipped (BT.601: 255/219, here 149/128).
 fn full_luma(y: u8) -> u8 {
     let y = (u16::from(y.saturating_sub(16)) * 149 + 64) >> 7;
     y.min(255) as u8
 }
 
-/// Chroma of 16 to 240 brought to 0 to 255 around 128 (255/224, here 146/128).
+/// Chroma of 16 to 240 expanded to 0 to 255 around 128 (255/224, here 146/128).
 fn full_chroma(c: u8) -> u8 {
     let c = ((i16::from(c) - 128) * 146 + 64) >> 7;
     (c + 128).clamp(0, 255) as u8
@@ -133,8 +137,8 @@ fn short(frame: &RawFrame<'_>) -> PipelineError {
     ))
 }
 
-/// Cuts the frame's bytes into its planes of `(stride, lines)`, and gives each with its stride. The padding of the very last
-/// line may be missing.
+/// Splits the frame's bytes into planes of `(stride, lines)`; returns each with its stride. The
+/// padding of the last line may be missing.
 fn split<'a>(
     frame: &RawFrame<'a>,
     planes: [(usize, usize); 3],
@@ -168,7 +172,7 @@ fn luma_plane<'a>(
     )
 }
 
-/// `data` itself where nothing about it has to change, else a copy of it in `buffer`.
+/// `data` itself where it needs no change, else a copy in `buffer`.
 fn plane<'a>(
     frame: &RawFrame<'_>,
     data: &'a [u8],
@@ -202,7 +206,7 @@ fn plane<'a>(
     Ok(buffer.plane())
 }
 
-/// Every line's luma; the chroma of one line of two (the same as sampling 4:2:2 down by taking the nearest).
+/// Luma of every line; chroma of every second line (nearest-neighbour sampling of 4:2:2).
 fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), PipelineError> {
     let (width, height, stride) = (frame.width as usize, frame.height as usize, frame.stride);
     let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
@@ -217,7 +221,8 @@ fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), Pipeli
         made.u.for_size(u_width, u_height),
         made.v.for_size(u_width, u_height),
     );
-    // The `yuv` crate takes lines by two, each with all its padding: an odd last line and a cut one are left over.
+    // The `yuv` crate takes pairs of lines with all their padding: an odd last line, and one whose
+    // padding is missing, are converted here.
     let whole_lines = if frame.data.len() / stride >= height {
         height
     } else {

@@ -1,9 +1,9 @@
-//! The pixel pipeline: a camera's frame scaled, rotated, mirrored and encoded as asked, or passed on as
-//! the camera's own JPEG where that is what was asked for. Knows no device and no ring.
+//! The pixel pipeline: a camera's frame scaled, rotated, mirrored and encoded as asked, or passed
+//! on as the camera's own JPEG where that is what was asked for.
 //!
-//! `--width` and `--height` are the size before `--rotate`: a quarter turn of 640x480 streams 480x640.
-//! Images are scaled only where a capture size was asked for that differs from the streamed size;
-//! otherwise the camera's size is streamed, also where its driver chose another one.
+//! `--width` and `--height` are the size before `--rotate`: a quarter turn of 640x480 streams
+//! 480x640. Images are scaled only where a capture size was asked for that differs from the
+//! streamed size; otherwise the camera's size is streamed, also where its driver chose another one.
 
 pub mod convert;
 pub mod orientation;
@@ -12,7 +12,7 @@ pub mod scale;
 pub mod tests;
 
 use super::jpeg;
-use super::jpeg::{CodecError, Decode, Encode, MAX_PIXELS, MAX_SIDE, Repaired};
+use super::jpeg::{CodecError, Decode, Encode, MAX_PIXELS, MAX_SCANS, MAX_SIDE, Repaired};
 use super::planes::Planes;
 use crate::config;
 use crate::media::frame::{PixelFormat, RawFrame};
@@ -21,9 +21,12 @@ use orientation::{Orientation, Rotator};
 use scale::Scaler;
 use std::fmt;
 
-/// Makes images of one camera's frames. Its memory is kept from frame to frame.
+/// Processes one camera's frames. Its memory is kept from frame to frame.
 pub struct PixelPipeline {
     wanted: Wanted,
+    /// Pixels: the larger of what was asked of the camera and what its driver set. A JPEG that
+    /// claims many times this area is not decoded.
+    frame_size: (u32, u32),
     stages: PlaneStages,
     encoder: jpeg::Encoder,
     #[cfg(feature = "turbojpeg")]
@@ -36,7 +39,7 @@ pub struct PixelPipeline {
 struct Wanted {
     /// Pixels, before the rotation; `None`: the camera's size.
     size: Option<(usize, usize)>,
-    turn: Orientation,
+    orientation: Orientation,
     /// The camera's own quality is kept.
     any_quality: bool,
 }
@@ -46,7 +49,7 @@ struct PlaneStages {
     decoder: jpeg::Decoder,
     converter: Converter,
     scaler: Scaler,
-    turner: Rotator,
+    rotator: Rotator,
 }
 
 /// Why a frame was not encoded.
@@ -60,16 +63,17 @@ pub enum PipelineError {
     Encoder(String),
 }
 
-/// What is done to a camera's images; each is logged once.
+/// What is done to a camera's images, for the log; each is reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Diagnostic {
     TablesAdded,
     TailCut,
+    SegmentsRemoved,
     Reencoded(Reason),
     Stretched,
 }
 
-/// Why a camera's own JPEG is not passed on.
+/// Why a camera's own JPEG is encoded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     Quality,
@@ -83,6 +87,7 @@ impl fmt::Display for Diagnostic {
         f.write_str(match self {
             Self::TablesAdded => "the camera's JPEGs lack their Huffman tables (DHT): the standard ones are added, nothing else is changed",
             Self::TailCut => "the camera's JPEGs are followed by other bytes: these are removed, nothing else is changed",
+            Self::SegmentsRemoved => "the camera's JPEGs have comments or application data (COM, APPn), which players do not need: these segments are removed, nothing else is changed",
             Self::Reencoded(Reason::Quality) => "the camera's JPEGs are encoded again, because a quality was given",
             Self::Reencoded(Reason::Size) => "the camera's JPEGs are encoded again, because another size was asked for",
             Self::Reencoded(Reason::Orientation) => {
@@ -116,42 +121,60 @@ pub fn output_size(video: &config::VideoConfig, size: (u32, u32)) -> (u32, u32) 
 }
 
 impl PixelPipeline {
-    /// Whether images can be made as the settings ask, without making anything.
+    /// Whether the size can be encoded.
     ///
     /// # Errors
-    /// A size that cannot be encoded.
+    /// It cannot.
     pub fn check(video: &config::VideoConfig) -> Result<(), PipelineError> {
         let size = (video.width as usize, video.height as usize);
         check_size(size).map_err(PipelineError::Encoder)
     }
 
+    /// # Errors
+    /// The size cannot be encoded, or a library cannot be set up.
     pub fn new(video: &config::VideoConfig) -> Result<Self, PipelineError> {
         Self::check(video)?;
         let size = (video.width as usize, video.height as usize);
         let scaled = (video.width, video.height) != (video.capture_width, video.capture_height);
-        let turn = Orientation::new(video.rotate, video.flip);
+        let orientation = Orientation::new(video.rotate, video.flip);
         let failed = |CodecError(why)| PipelineError::Encoder(why);
         Ok(Self {
             wanted: Wanted {
                 size: scaled.then_some(size),
-                turn,
+                orientation,
                 any_quality: !video.quality_given,
             },
+            frame_size: (video.capture_width, video.capture_height),
             stages: PlaneStages {
                 decoder: jpeg::Decoder::new().map_err(failed)?,
                 converter: Converter::default(),
                 scaler: Scaler::default(),
-                turner: Rotator::default(),
+                rotator: Rotator::default(),
             },
             encoder: jpeg::Encoder::new(video.quality).map_err(failed)?,
             #[cfg(feature = "turbojpeg")]
-            lossless_rotator: jpeg::turbo::LosslessRotator::new(turn.into()).map_err(failed)?,
+            lossless_rotator: jpeg::turbo::LosslessRotator::new(orientation.into())
+                .map_err(failed)?,
             repaired: Vec::new(),
             diagnostics: Diagnostics::default(),
         })
     }
 
-    /// Reads a frame's header: walks a JPEG's markers, touches no pixel.
+    /// For a camera whose driver set this frame size (pixels), which may be another one than was
+    /// asked for.
+    #[must_use]
+    pub fn with_driver_size(mut self, (width, height): (u32, u32)) -> Self {
+        let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+        if area((width, height)) > area(self.frame_size) {
+            self.frame_size = (width, height);
+        }
+        self
+    }
+
+    /// Reads a frame's header, of a JPEG its markers; pixels are not read.
+    ///
+    /// # Errors
+    /// The camera's bytes are not an image, or the size cannot be encoded.
     pub fn frame<'a>(&'a mut self, raw: RawFrame<'a>) -> Result<Frame<'a>, PipelineError> {
         let Self {
             wanted,
@@ -170,6 +193,10 @@ impl PixelPipeline {
             if image.tail_cut {
                 diagnostics.report(Diagnostic::TailCut);
             }
+            if image.segments_removed {
+                diagnostics.report(Diagnostic::SegmentsRemoved);
+            }
+            check_decoding_cost(&image, self.frame_size).map_err(PipelineError::Corrupt)?;
             (
                 Source::Jpeg(image),
                 (
@@ -201,8 +228,11 @@ impl PixelPipeline {
         })
     }
 
-    /// The frame's JPEG in `out`, whatever that held before, and its width and height. For a caller that needs nothing else
-    /// of the frame; [`Frame::jpeg`] saves the copy.
+    /// Replaces the contents of `out` by the frame's JPEG; returns its width and height in pixels.
+    /// For a caller that needs nothing else of the frame; [`Frame::jpeg`] saves the copy.
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame) and [`Frame::jpeg`].
     pub fn jpeg(
         &mut self,
         raw: &RawFrame<'_>,
@@ -215,13 +245,13 @@ impl PixelPipeline {
         Ok((jpeg.width, jpeg.height))
     }
 
-    /// The next thing to report of what is done to the images; each is reported once.
+    /// The next diagnostic that was not returned yet.
     pub fn next_diagnostic(&mut self) -> Option<Diagnostic> {
         self.diagnostics.next()
     }
 }
 
-/// One frame, from which both the JPEG and the planes can be had, each made once and only when asked for.
+/// One frame, which gives both the JPEG and the planes, each made once and only when asked for.
 pub struct Frame<'a> {
     source: Source<'a>,
     /// Pixels, as the camera delivered it.
@@ -248,7 +278,9 @@ enum Lazy<'a> {
 impl<'a> Frame<'a> {
     /// Width and height of the streamed image, pixels.
     pub fn size(&self) -> (usize, usize) {
-        self.wanted.turn.size(self.wanted.size.unwrap_or(self.size))
+        self.wanted
+            .orientation
+            .size(self.wanted.size.unwrap_or(self.size))
     }
 
     /// The streamed image as 4:2:0 planes, which video encoders take.
@@ -289,7 +321,7 @@ impl<'a> Frame<'a> {
                     any_quality: false, ..
                 } => Some(Reason::Quality),
                 _ if !unchanged => Some(Reason::Size),
-                Wanted { turn, .. } if turn.is_none() => {
+                Wanted { orientation, .. } if orientation.is_identity() => {
                     return Ok(Jpeg {
                         bytes: image.bytes,
                         width,
@@ -303,7 +335,7 @@ impl<'a> Frame<'a> {
             if reason.is_none() {
                 let bytes = self
                     .lossless_rotator
-                    .turn(&image)
+                    .rotate(&image)
                     .map_err(|CodecError(why)| PipelineError::Corrupt(why))?;
                 return Ok(Jpeg {
                     bytes,
@@ -343,16 +375,35 @@ impl PlaneStages {
         };
         let (width, height) = wanted.size.unwrap_or(size);
         let planes = self.scaler.scale(planes, width, height);
-        Ok(self.turner.turn(planes, wanted.turn))
+        Ok(self.rotator.rotate(planes, wanted.orientation))
     }
 }
 
-/// Only baseline images: moving the blocks of a progressive one takes its whole memory, and no camera makes them.
+/// Only baseline images: moving the blocks of a progressive one takes memory for all coefficients,
+/// and cameras do not send them.
 fn moves_whole_blocks(image: &Repaired<'_>) -> bool {
     let layout = image.layout;
     layout.baseline
         && layout.width.is_multiple_of(layout.mcu.0)
         && layout.height.is_multiple_of(layout.mcu.1)
+}
+
+/// Time and memory of decoding depend on what the image claims of itself.
+fn check_decoding_cost(image: &Repaired<'_>, frame_size: (u32, u32)) -> Result<(), String> {
+    let layout = image.layout;
+    if layout.is_oversized(frame_size) {
+        return Err(format!(
+            "a JPEG of {}x{} pixels from a camera that was set to {}x{}",
+            layout.width, layout.height, frame_size.0, frame_size.1
+        ));
+    }
+    if layout.scans > MAX_SCANS {
+        return Err(format!(
+            "a JPEG of {} scans; at most {MAX_SCANS} are decoded",
+            layout.scans
+        ));
+    }
+    Ok(())
 }
 
 fn check_size((width, height): (usize, usize)) -> Result<(), String> {
@@ -361,15 +412,19 @@ fn check_size((width, height): (usize, usize)) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "{width}x{height} pixels; each side may be 1 to {MAX_SIDE}, all together {MAX_PIXELS} at most"
+            "{width}x{height} pixels; each side may be 1 to {MAX_SIDE}, the area at most {MAX_PIXELS}"
         ))
     }
 }
 
 #[cfg(feature = "turbojpeg")]
 impl From<Orientation> for turbojpeg::TransformOp {
-    fn from(turn: Orientation) -> Self {
-        match (turn.transpose, turn.mirror_x, turn.mirror_y) {
+    fn from(orientation: Orientation) -> Self {
+        match (
+            orientation.transpose,
+            orientation.mirror_x,
+            orientation.mirror_y,
+        ) {
             (false, false, false) => Self::None,
             (false, true, false) => Self::Hflip,
             (false, false, true) => Self::Vflip,
@@ -382,7 +437,7 @@ impl From<Orientation> for turbojpeg::TransformOp {
     }
 }
 
-/// Bounded: a diagnostic that was reported is not taken again, and there are six.
+/// Each diagnostic is held once, so the list is bounded by their number.
 #[derive(Debug, Default)]
 struct Diagnostics {
     reported: Vec<Diagnostic>,
@@ -390,15 +445,15 @@ struct Diagnostics {
 }
 
 impl Diagnostics {
-    fn report(&mut self, note: Diagnostic) {
-        if !self.reported.contains(&note) {
-            self.reported.push(note);
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if !self.reported.contains(&diagnostic) {
+            self.reported.push(diagnostic);
         }
     }
 
     fn next(&mut self) -> Option<Diagnostic> {
-        let note = self.reported.get(self.read).copied()?;
+        let diagnostic = self.reported.get(self.read).copied()?;
         self.read += 1;
-        Some(note)
+        Some(diagnostic)
     }
 }

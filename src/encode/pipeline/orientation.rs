@@ -1,16 +1,17 @@
-//! `--rotate` and `--flip` as one of the eight ways to lay a picture on itself, and the planes turned so.
+//! `--rotate` and `--flip` as one of the eight orientations of an image, and the rotation of
+//! planes.
 
 use crate::config::{Flip, Rotate};
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 
-/// First rows and columns change places, if so; then the picture is mirrored.
+/// First rows and columns are exchanged (`transpose`); then the image is mirrored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Orientation {
-    /// Width and height change places.
+    /// Exchanges width and height.
     pub transpose: bool,
-    /// Left and right change places.
+    /// Exchanges left and right.
     pub mirror_x: bool,
-    /// Top and bottom change places.
+    /// Exchanges top and bottom.
     pub mirror_y: bool,
 }
 
@@ -36,12 +37,12 @@ impl Orientation {
         }
     }
 
-    /// The picture stays as it is.
-    pub fn is_none(self) -> bool {
+    /// Whether the image is not changed.
+    pub fn is_identity(self) -> bool {
         self == Self::default()
     }
 
-    /// Width and height after the turn.
+    /// Width and height in this orientation.
     pub fn size<T>(self, (width, height): (T, T)) -> (T, T) {
         if self.transpose {
             (height, width)
@@ -51,34 +52,40 @@ impl Orientation {
     }
 }
 
+/// Rotates and mirrors planes. Keeps its memory from frame to frame.
 #[derive(Debug, Default)]
 pub struct Rotator {
     made: PlanesBuffer,
 }
 
 impl Rotator {
-    /// `planes` turned; themselves where there is nothing to do.
-    pub fn turn<'a>(&'a mut self, planes: Planes<'a>, turn: Orientation) -> Planes<'a> {
-        if turn.is_none() {
+    /// `planes` in this orientation, not copied where it changes nothing.
+    pub fn rotate<'a>(&'a mut self, planes: Planes<'a>, to: Orientation) -> Planes<'a> {
+        if to.is_identity() {
             return planes;
         }
-        turn_plane(planes.y, turn, &mut self.made.y);
-        turn_plane(planes.u, turn, &mut self.made.u);
-        turn_plane(planes.v, turn, &mut self.made.v);
+        rotate_plane(planes.y, to, &mut self.made.y);
+        rotate_plane(planes.u, to, &mut self.made.u);
+        rotate_plane(planes.v, to, &mut self.made.v);
         self.made.planes()
     }
 }
 
-fn turn_plane(from: Plane<'_>, turn: Orientation, made: &mut PlaneBuffer) {
-    let (width, height) = turn.size((from.width(), from.height()));
+fn rotate_plane(from: Plane<'_>, orientation: Orientation, made: &mut PlaneBuffer) {
+    let (width, height) = orientation.size((from.width(), from.height()));
     let to = made.for_size(width, height);
-    if turn.transpose {
-        transpose(from, turn, to);
+    if orientation.transpose {
+        transpose(from, orientation, to);
         return;
     }
     for (y, line) in from.lines().enumerate() {
-        let to = &mut to[if turn.mirror_y { height - 1 - y } else { y } * width..][..width];
-        if turn.mirror_x {
+        let row = if orientation.mirror_y {
+            height - 1 - y
+        } else {
+            y
+        };
+        let to = &mut to[row * width..][..width];
+        if orientation.mirror_x {
             to.iter_mut()
                 .zip(line.iter().rev())
                 .for_each(|(to, from)| *to = *from);
@@ -90,17 +97,30 @@ fn turn_plane(from: Plane<'_>, turn: Orientation, made: &mut PlaneBuffer) {
 
 const BLOCK: usize = 8;
 
-/// By blocks of 8 x 8, which stay in registers: a sample at a time would touch another line of memory with each.
-fn transpose(from: Plane<'_>, turn: Orientation, to: &mut [u8]) {
+/// By blocks of 8 x 8, which fit in registers: sample by sample, each write would go to another
+/// line.
+fn transpose(from: Plane<'_>, orientation: Orientation, to: &mut [u8]) {
     let (width, height) = (from.width(), from.height());
     // Column x of `from` becomes this line of `to`; line y of `from` becomes this column.
-    let line_of = |x: usize| if turn.mirror_y { width - 1 - x } else { x };
-    let column_of = |y: usize| if turn.mirror_x { height - 1 - y } else { y };
+    let line_of = |x: usize| {
+        if orientation.mirror_y {
+            width - 1 - x
+        } else {
+            x
+        }
+    };
+    let column_of = |y: usize| {
+        if orientation.mirror_x {
+            height - 1 - y
+        } else {
+            y
+        }
+    };
     let (whole_x, whole_y) = (width - width % BLOCK, height - height % BLOCK);
     for top in (0..whole_y).step_by(BLOCK) {
         let first_column = column_of(top).min(column_of(top + BLOCK - 1));
         let lines: [&[u8]; BLOCK] = std::array::from_fn(|i| {
-            from.line(if turn.mirror_x {
+            from.line(if orientation.mirror_x {
                 top + BLOCK - 1 - i
             } else {
                 top + i
@@ -125,7 +145,8 @@ fn transpose(from: Plane<'_>, turn: Orientation, to: &mut [u8]) {
     }
 }
 
-/// Eight lines of eight bytes: blocks of 4, of 2 and of 1 change places across the diagonal (Hacker's Delight, 7-3).
+/// Eight lines of eight bytes: blocks of 4, of 2 and of 1 are exchanged across the diagonal
+/// (Hacker's Delight, 7-3).
 fn transposed(block: [[u8; BLOCK]; BLOCK]) -> [[u8; BLOCK]; BLOCK] {
     let mut rows = block.map(u64::from_le_bytes);
     for (step, mask) in [

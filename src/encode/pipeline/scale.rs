@@ -1,10 +1,11 @@
-//! Planes of another size: the picture scaled, chroma brought to 4:2:0. Fills the size exactly: where the shape differs the
-//! picture is stretched, as ffmpeg's scale filter does it, and nothing is cut off or framed in black.
+//! Scales planes, and chroma to 4:2:0. The result fills the size: where the aspect ratio differs
+//! the image is stretched, as by ffmpeg's scale filter, not cropped or padded.
 
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer, pixels::U8};
 
+/// Keeps the memory of scaled planes from frame to frame.
 #[derive(Default)]
 pub struct Scaler {
     resizer: Resizer,
@@ -12,7 +13,8 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// `planes` as 4:2:0 of `width` x `height` pixels, both at least 1. Planes that have their size already are not copied.
+    /// `planes` as 4:2:0 of `width` x `height` pixels, both at least 1. Planes that have the size
+    /// already are not copied.
     pub fn scale<'a>(&'a mut self, planes: Planes<'a>, width: usize, height: usize) -> Planes<'a> {
         let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
         let Self { resizer, made } = self;
@@ -43,7 +45,7 @@ fn fit<'a>(
     made.plane()
 }
 
-/// 4:2:2 to 4:2:0, what most cameras' MJPEG needs: a tenth of the general way's time.
+/// 4:2:2 to 4:2:0, which most cameras' MJPEG needs: a tenth of the time of [`resize`].
 fn average_lines(from: Plane<'_>, to: &mut [u8]) {
     for (y, to) in to.chunks_exact_mut(from.width()).enumerate() {
         let upper = from.line(2 * y);
@@ -54,7 +56,7 @@ fn average_lines(from: Plane<'_>, to: &mut [u8]) {
     }
 }
 
-/// Bilinear, over as many samples as fall on one when it gets smaller (no aliasing).
+/// Bilinear; when it gets smaller, over all samples that one of the result covers (no aliasing).
 fn resize(from: Plane<'_>, to: &mut [u8], width: usize, height: usize, resizer: &mut Resizer) {
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let whole =

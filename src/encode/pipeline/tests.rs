@@ -1,4 +1,4 @@
-//! Frames of every format against pictures made by definition, sample by sample.
+//! Frames of every format against images made by definition, sample by sample.
 
 use super::*;
 use crate::config::{Flip, Rotate, VideoConfig};
@@ -51,10 +51,10 @@ const RAW: [PixelFormat; 4] = [
     PixelFormat::Grey,
 ];
 
-/// `picture` as a device would lay it out, `padding` bytes after each line of luma, and its stride.
-fn laid_out(format: PixelFormat, picture: &Planes<'_>, padding: usize) -> (Vec<u8>, usize) {
-    let (width, height) = picture.size();
-    let (Planes { y, u, v }, u_width) = (*picture, width.div_ceil(2));
+/// `planes` in a device's format, with `padding` bytes after each line of luma; and the stride.
+fn laid_out(format: PixelFormat, planes: &Planes<'_>, padding: usize) -> (Vec<u8>, usize) {
+    let (width, height) = planes.size();
+    let (Planes { y, u, v }, u_width) = (*planes, width.div_ceil(2));
     let mut data = Vec::new();
     let mut stride = width + padding;
     let pad =
@@ -110,8 +110,8 @@ fn laid_out(format: PixelFormat, picture: &Planes<'_>, padding: usize) -> (Vec<u
     (data, stride)
 }
 
-/// What comes out for `picture` sent as `format`: the same, or without colour.
-fn expected(format: PixelFormat, picture: &PlanesBuffer) -> PlanesBuffer {
+/// The expected planes of `source` sent as `format`: the same, or without colour.
+fn expected(format: PixelFormat, source: &PlanesBuffer) -> PlanesBuffer {
     let mut out = PlanesBuffer::default();
     let chroma = |value: fn(u8) -> u8, from: Plane<'_>, to: &mut PlaneBuffer| {
         let to = to.for_size(from.width(), from.height());
@@ -124,9 +124,9 @@ fn expected(format: PixelFormat, picture: &PlanesBuffer) -> PlanesBuffer {
     } else {
         |c| c
     };
-    chroma(|y| y, picture.y.plane(), &mut out.y);
-    chroma(value, picture.u.plane(), &mut out.u);
-    chroma(value, picture.v.plane(), &mut out.v);
+    chroma(|y| y, source.y.plane(), &mut out.y);
+    chroma(value, source.u.plane(), &mut out.u);
+    chroma(value, source.v.plane(), &mut out.v);
     out
 }
 
@@ -165,16 +165,16 @@ fn every_format_size_and_stride_gives_its_samples() {
                 let scene = scene(width, height);
                 let what = format!("{format:?} {width}x{height} padding {padding}");
                 let (data, stride) = laid_out(format, &scene.planes(), padding);
-                let mut picture = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
+                let mut pipeline = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
                 let wanted = expected(format, &scene);
-                let mut frame = picture
+                let mut frame = pipeline
                     .frame(raw(format, (width, height), stride, &data))
                     .unwrap();
                 assert_same(frame.planes().unwrap(), wanted.planes(), &what);
                 // A driver need not count the padding of the last line.
                 let end = data.iter().rposition(|&b| b != 0xaa).unwrap() + 1;
                 if data.len() - end <= padding {
-                    let mut frame = picture
+                    let mut frame = pipeline
                         .frame(raw(format, (width, height), stride, &data[..end]))
                         .unwrap();
                     assert_same(
@@ -193,9 +193,9 @@ fn a_frame_with_bytes_missing_is_corrupt() {
     for format in RAW {
         let scene = scene(64, 48);
         let (data, stride) = laid_out(format, &scene.planes(), 0);
-        let mut picture = PixelPipeline::new(&video(64, 48)).unwrap();
+        let mut pipeline = PixelPipeline::new(&video(64, 48)).unwrap();
         for len in [0, 1, data.len() / 2, data.len() - 1] {
-            let outcome = picture.jpeg(
+            let outcome = pipeline.jpeg(
                 &raw(format, (64, 48), stride, &data[..len]),
                 &mut Vec::new(),
             );
@@ -204,13 +204,13 @@ fn a_frame_with_bytes_missing_is_corrupt() {
                 "{format:?} {len}: {outcome:?}"
             );
         }
-        let too_narrow = picture.jpeg(&raw(format, (64, 48), 63, &data), &mut Vec::new());
+        let too_narrow = pipeline.jpeg(&raw(format, (64, 48), 63, &data), &mut Vec::new());
         assert!(
             matches!(too_narrow, Err(PipelineError::Corrupt(_))),
             "{format:?}"
         );
         assert!(
-            picture
+            pipeline
                 .jpeg(&raw(format, (64, 48), stride, &data), &mut Vec::new())
                 .is_ok(),
             "the next frame is good"
@@ -248,8 +248,8 @@ fn limited_range_is_expanded_to_full() {
             full_range: false,
             ..raw(format, (32, 32), stride, &data)
         };
-        let mut picture = PixelPipeline::new(&video(32, 32)).unwrap();
-        let got = picture.frame(limited).unwrap().planes().unwrap();
+        let mut pipeline = PixelPipeline::new(&video(32, 32)).unwrap();
+        let got = pipeline.frame(limited).unwrap().planes().unwrap();
         let wanted = expected(format, &all);
         let near = |got: Plane<'_>, from: Plane<'_>, exact: &dyn Fn(u8) -> u8| {
             let samples = got.lines().flatten().zip(from.lines().flatten());
@@ -267,20 +267,20 @@ fn limited_range_is_expanded_to_full() {
 }
 
 #[test]
-fn every_format_becomes_a_jpeg_of_the_same_picture() {
+fn pipeline_every_format_becomes_a_jpeg_of_the_same_planes() {
     for format in RAW {
         for (width, height) in [(640, 480), (65, 47)] {
             let scene = scene(width, height);
             let (data, stride) = laid_out(format, &scene.planes(), 8);
-            let mut picture = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
+            let mut pipeline = PixelPipeline::new(&video(width as u32, height as u32)).unwrap();
             let mut jpeg = b"left over".to_vec();
-            let size = picture
+            let size = pipeline
                 .jpeg(&raw(format, (width, height), stride, &data), &mut jpeg)
                 .unwrap();
             assert_eq!(size, (width as u16, height as u16));
             let like = likeness(&decoded(&jpeg).planes(), &expected(format, &scene).planes());
             assert!(like > 33.0, "{format:?} {width}x{height}: {like:.1} dB");
-            assert_eq!(picture.next_diagnostic(), None);
+            assert_eq!(pipeline.next_diagnostic(), None);
         }
     }
 }
@@ -293,7 +293,7 @@ const ROTATIONS: [Rotate; 4] = [
 ];
 const FLIPS: [Flip; 4] = [Flip::None, Flip::Horizontal, Flip::Vertical, Flip::Both];
 
-/// The turn by definition: clockwise quarter turns, then the mirrors.
+/// The rotation by definition: clockwise quarter turns, then the mirrors.
 fn turned(from: Plane<'_>, rotate: Rotate, flip: Flip) -> PlaneBuffer {
     let mut pixels: Vec<Vec<u8>> = from.lines().map(<[u8]>::to_vec).collect();
     let quarters = ROTATIONS.iter().position(|&r| r == rotate).unwrap();
@@ -315,11 +315,11 @@ fn turned(from: Plane<'_>, rotate: Rotate, flip: Flip) -> PlaneBuffer {
 }
 
 fn turned_planes(from: &Planes<'_>, rotate: Rotate, flip: Flip) -> PlanesBuffer {
-    let turn = |plane| turned(plane, rotate, flip);
+    let rotated = |plane| turned(plane, rotate, flip);
     PlanesBuffer {
-        y: turn(from.y),
-        u: turn(from.u),
-        v: turn(from.v),
+        y: rotated(from.y),
+        u: rotated(from.u),
+        v: rotated(from.v),
     }
 }
 
@@ -329,13 +329,13 @@ fn raw_frames_are_turned_and_mirrored() {
         for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
             let scene = scene(width, height);
             let (data, stride) = laid_out(PixelFormat::I420, &scene.planes(), 10);
-            let mut picture = PixelPipeline::new(&VideoConfig {
+            let mut pipeline = PixelPipeline::new(&VideoConfig {
                 rotate,
                 flip,
                 ..video(width as u32, height as u32)
             })
             .unwrap();
-            let mut frame = picture
+            let mut frame = pipeline
                 .frame(raw(PixelFormat::I420, (width, height), stride, &data))
                 .unwrap();
             let wanted = turned_planes(&scene.planes(), rotate, flip);
@@ -357,7 +357,7 @@ fn raw_frames_are_turned_and_mirrored() {
 }
 
 #[test]
-fn a_scaled_picture_fills_the_asked_size() {
+fn pipeline_scaled_image_fills_the_asked_size() {
     for format in RAW {
         for (width, height) in [(320, 240), (333, 111), (1280, 960), (1, 1)] {
             let scene = scene(640, 480);
@@ -368,9 +368,9 @@ fn a_scaled_picture_fills_the_asked_size() {
                 rotate: Rotate::Quarter,
                 ..video(width, height)
             };
-            let mut picture = PixelPipeline::new(&asked).unwrap();
+            let mut pipeline = PixelPipeline::new(&asked).unwrap();
             let mut jpeg = Vec::new();
-            let size = picture
+            let size = pipeline
                 .jpeg(&raw(format, (640, 480), stride, &data), &mut jpeg)
                 .unwrap();
             assert_eq!(
@@ -380,7 +380,7 @@ fn a_scaled_picture_fills_the_asked_size() {
             );
             assert_eq!(jpeg::size_of(&jpeg), Some(size));
             assert_eq!(
-                picture.next_diagnostic(),
+                pipeline.next_diagnostic(),
                 (width * 3 != height * 4).then_some(Diagnostic::Stretched)
             );
         }
@@ -388,16 +388,16 @@ fn a_scaled_picture_fills_the_asked_size() {
 }
 
 #[test]
-fn scaling_keeps_the_picture() {
+fn pipeline_scaling_keeps_the_content() {
     let (small, large) = (scene(320, 240), scene(640, 480));
     let (data, stride) = laid_out(PixelFormat::I420, &small.planes(), 7);
-    let mut picture = PixelPipeline::new(&VideoConfig {
+    let mut pipeline = PixelPipeline::new(&VideoConfig {
         capture_width: 320,
         capture_height: 240,
         ..video(640, 480)
     })
     .unwrap();
-    let mut frame = picture
+    let mut frame = pipeline
         .frame(raw(PixelFormat::I420, (320, 240), stride, &data))
         .unwrap();
     let got = frame.planes().unwrap();
@@ -420,23 +420,23 @@ fn scaling_keeps_the_picture() {
 fn a_size_that_the_driver_chose_is_streamed_as_it_is() {
     let scene = scene(320, 240);
     let (data, stride) = laid_out(PixelFormat::Yuyv, &scene.planes(), 0);
-    let mut picture = PixelPipeline::new(&video(333, 333)).unwrap();
-    let size = picture.jpeg(
+    let mut pipeline = PixelPipeline::new(&video(333, 333)).unwrap();
+    let size = pipeline.jpeg(
         &raw(PixelFormat::Yuyv, (320, 240), stride, &data),
         &mut Vec::new(),
     );
-    assert_eq!((size, picture.next_diagnostic()), (Ok((320, 240)), None));
+    assert_eq!((size, pipeline.next_diagnostic()), (Ok((320, 240)), None));
 }
 
 #[test]
 fn a_cameras_jpeg_passes_untouched() {
     let image = &RPICAM[..18656];
     let (width, height) = jpeg::size_of(image).unwrap();
-    let mut picture = PixelPipeline::new(&video(width.into(), height.into())).unwrap();
-    let mut frame = picture.frame(mjpeg(image)).unwrap();
+    let mut pipeline = PixelPipeline::new(&video(width.into(), height.into())).unwrap();
+    let mut frame = pipeline.frame(mjpeg(image)).unwrap();
     let jpeg = frame.jpeg().unwrap();
     assert!(std::ptr::eq(jpeg.bytes, image) && (jpeg.width, jpeg.height) == (width, height));
-    assert_eq!(picture.next_diagnostic(), None);
+    assert_eq!(pipeline.next_diagnostic(), None);
 }
 
 #[test]
@@ -447,14 +447,14 @@ fn repairs_are_told_once() {
         vec![0; 9],
     ]
     .concat();
-    let mut picture = PixelPipeline::new(&video(64, 48)).unwrap();
+    let mut pipeline = PixelPipeline::new(&video(64, 48)).unwrap();
     let mut jpeg = Vec::new();
     for _ in 0..3 {
-        assert_eq!(picture.jpeg(&mjpeg(&bare), &mut jpeg), Ok((64, 48)));
+        assert_eq!(pipeline.jpeg(&mjpeg(&bare), &mut jpeg), Ok((64, 48)));
         assert_eq!(without_tables(&jpeg), bare[..bare.len() - 9]);
     }
     assert!(psnr(decoded(&jpeg).y.plane(), scene.y.plane()) > 33.0);
-    let told: Vec<Diagnostic> = std::iter::from_fn(|| picture.next_diagnostic()).collect();
+    let told: Vec<Diagnostic> = std::iter::from_fn(|| pipeline.next_diagnostic()).collect();
     assert_eq!(told, [Diagnostic::TablesAdded, Diagnostic::TailCut]);
     assert!(
         told.iter()
@@ -465,16 +465,16 @@ fn repairs_are_told_once() {
 #[test]
 fn a_jpeg_cut_short_is_corrupt_and_the_next_is_good() {
     let image = &RPICAM[..18656];
-    let mut picture = PixelPipeline::new(&video(640, 480)).unwrap();
+    let mut pipeline = PixelPipeline::new(&video(640, 480)).unwrap();
     assert!(matches!(
-        picture.jpeg(&mjpeg(&image[..9000]), &mut Vec::new()),
+        pipeline.jpeg(&mjpeg(&image[..9000]), &mut Vec::new()),
         Err(PipelineError::Corrupt(_))
     ));
     assert!(matches!(
-        picture.jpeg(&mjpeg(&[]), &mut Vec::new()),
+        pipeline.jpeg(&mjpeg(&[]), &mut Vec::new()),
         Err(PipelineError::Corrupt(_))
     ));
-    assert!(picture.jpeg(&mjpeg(image), &mut Vec::new()).is_ok());
+    assert!(pipeline.jpeg(&mjpeg(image), &mut Vec::new()).is_ok());
 }
 
 #[test]
@@ -519,11 +519,11 @@ fn a_jpeg_of_another_kind_than_asked_is_encoded_anew_and_that_is_told() {
                 if bare {
                     image = without_tables(&image);
                 }
-                let mut picture = PixelPipeline::new(&asked).unwrap();
+                let mut pipeline = PixelPipeline::new(&asked).unwrap();
                 let mut jpeg = Vec::new();
-                assert_eq!(picture.jpeg(&mjpeg(&image), &mut jpeg), Ok(size));
+                assert_eq!(pipeline.jpeg(&mjpeg(&image), &mut jpeg), Ok(size));
                 assert!(
-                    std::iter::from_fn(|| picture.next_diagnostic())
+                    std::iter::from_fn(|| pipeline.next_diagnostic())
                         .any(|note| note == Diagnostic::Reencoded(reason))
                 );
                 assert_eq!(jpeg::markers::walk(&jpeg).unwrap().mcu, (16, 16), "4:2:0");
@@ -548,14 +548,14 @@ fn a_cameras_jpeg_is_turned() {
             let image = camera_jpeg(&scene.planes(), sampling, false);
             let before = decoded(&image);
             for (rotate, flip) in ROTATIONS.into_iter().flat_map(|r| FLIPS.map(|f| (r, f))) {
-                let mut picture = PixelPipeline::new(&VideoConfig {
+                let mut pipeline = PixelPipeline::new(&VideoConfig {
                     rotate,
                     flip,
                     ..video(width as u32, height as u32)
                 })
                 .unwrap();
                 let mut jpeg = Vec::new();
-                let size = picture.jpeg(&mjpeg(&image), &mut jpeg).unwrap();
+                let size = pipeline.jpeg(&mjpeg(&image), &mut jpeg).unwrap();
                 let what = format!("{sampling:?} {width}x{height} {rotate:?} {flip:?}");
                 let wanted = turned_planes(&before.planes(), rotate, flip);
                 assert_eq!(
@@ -564,10 +564,10 @@ fn a_cameras_jpeg_is_turned() {
                     "{what}"
                 );
                 let like = likeness(&decoded(&jpeg).planes(), &wanted.planes());
-                let untouched = Orientation::new(rotate, flip).is_none();
+                let untouched = Orientation::new(rotate, flip).is_identity();
                 let lossless = untouched || cfg!(feature = "turbojpeg") && width == 96;
                 assert_eq!(
-                    picture.next_diagnostic(),
+                    pipeline.next_diagnostic(),
                     (!lossless).then_some(Diagnostic::Reencoded(Reason::Orientation)),
                     "{what}"
                 );
@@ -588,12 +588,12 @@ fn a_cameras_jpeg_is_turned() {
 fn a_frames_planes_are_made_once() {
     let scene = scene(64, 48);
     let image = camera_jpeg(&scene.planes(), SamplingFactor::F_2_1, false);
-    let mut picture = PixelPipeline::new(&VideoConfig {
+    let mut pipeline = PixelPipeline::new(&VideoConfig {
         quality_given: true,
         ..video(64, 48)
     })
     .unwrap();
-    let mut frame = picture.frame(mjpeg(&image)).unwrap();
+    let mut frame = pipeline.frame(mjpeg(&image)).unwrap();
     let first = frame.planes().unwrap();
     assert!(is_420(&first) && psnr(first.y, scene.y.plane()) > 33.0);
     assert_eq!(frame.size(), (64, 48));
@@ -602,10 +602,10 @@ fn a_frames_planes_are_made_once() {
         frame.planes().unwrap().y.data(),
         first.y.data()
     ));
-    // Bytes that the markers say nothing of: the planes cannot be had, however often they are asked for.
+    // Damage that the markers do not show: each request for the planes fails.
     let broken = [&image[..image.len() / 2], &[0xff, 0xd9]].concat();
     if cfg!(feature = "turbojpeg") {
-        let mut frame = picture.frame(mjpeg(&broken)).unwrap();
+        let mut frame = pipeline.frame(mjpeg(&broken)).unwrap();
         let why = frame.planes().unwrap_err();
         assert_eq!(frame.planes().unwrap_err(), why);
         assert_eq!(frame.jpeg().unwrap_err(), why);
@@ -617,9 +617,9 @@ fn sizes_that_no_jpeg_has_are_refused() {
     assert!(PixelPipeline::new(&video(0, 480)).is_err());
     assert!(PixelPipeline::new(&video(65_501, 1)).is_err());
     assert!(PixelPipeline::new(&video(65_000, 65_000)).is_err());
-    let mut picture = PixelPipeline::new(&video(640, 480)).unwrap();
+    let mut pipeline = PixelPipeline::new(&video(640, 480)).unwrap();
     for (width, height) in [(0, 1), (1, 0), (70_000, 1), (60_000, 60_000)] {
-        let outcome = picture.jpeg(
+        let outcome = pipeline.jpeg(
             &raw(PixelFormat::Grey, (width, height), width, &[0; 9]),
             &mut Vec::new(),
         );
@@ -642,10 +642,10 @@ proptest! {
         let data = vec![77; len];
         let mut asked = VideoConfig { rotate: ROTATIONS[rotate], flip: FLIPS[flip], ..video(32, 24) };
         asked.capture_width += u32::from(scaled);
-        let mut picture = PixelPipeline::new(&asked).unwrap();
+        let mut pipeline = PixelPipeline::new(&asked).unwrap();
         let frame = RawFrame { format, width, height, stride, data: &data, full_range, capture_time: MonoNs(0), missed: 0 };
         let mut jpeg = Vec::new();
-        if let Ok(size) = picture.jpeg(&frame, &mut jpeg) {
+        if let Ok(size) = pipeline.jpeg(&frame, &mut jpeg) {
             prop_assert_eq!(jpeg::size_of(&jpeg), Some(size));
         }
     }
