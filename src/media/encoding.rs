@@ -53,8 +53,8 @@ pub enum Shape {
     Audio { rate_hz: u32, channels: u16 },
 }
 
-/// The H.264 bit rate for a frame size in pixels where none is asked for, bits per second. Keyframes
-/// are large: a fifth more where they come more often than every 5 s.
+/// The H.264 bit rate for a frame size in pixels where none is asked for, bits per second.
+/// Keyframes are large: a fifth more where they come more often than every 5 s.
 pub fn default_h264_bps((width, height): (usize, usize), keyframe_interval: Duration) -> u32 {
     const SPARSE_KEYFRAMES: Duration = Duration::from_secs(5);
     const FREQUENT_KEYFRAMES_FACTOR: f64 = 1.2;

@@ -1,10 +1,10 @@
 //! What the source that draws the test pattern and the programs that read it agree on: the areas of
-//! the picture, and when flash and tone are on. Described in `docs/test-picture.md`.
+//! the frame, and when flash and tone are on. Described in `docs/test-picture.md`.
 
 use super::MonoNs;
 
-/// Nanoseconds of CLOCK_MONOTONIC from one sync pulse (flash and tone) to the next. The pulses begin
-/// at its multiples.
+/// Nanoseconds of CLOCK_MONOTONIC from one sync pulse (flash and tone) to the next. The pulses
+/// begin at its multiples.
 pub const PULSE_PERIOD_NS: u64 = 1_000_000_000;
 
 /// How long the flash is white and the tone sounds from the beginning of each pulse.
@@ -15,7 +15,7 @@ pub fn is_pulse(at: MonoNs) -> bool {
     at.0 % PULSE_PERIOD_NS < PULSE_NS
 }
 
-/// The picture is divided into this many columns and rows.
+/// The frame is divided into this many columns and rows.
 pub const COLUMNS: u32 = 20;
 pub const ROWS: u32 = 24;
 

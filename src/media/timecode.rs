@@ -23,7 +23,8 @@ pub fn fits(width: u32, height: u32) -> bool {
 }
 
 /// Draws the code of `at` (truncated to microseconds) into a luma plane of `width` by `height`
-/// pixels with `stride` bytes from row to row. Does nothing where the frame is too small ([`fits`]).
+/// pixels with `stride` bytes from row to row. Does nothing where the frame is too small
+/// ([`fits`]).
 pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs) {
     if !fits(width, height) {
         return;
@@ -44,8 +45,8 @@ pub fn draw(luma: &mut [u8], width: u32, height: u32, stride: usize, at: UnixNs)
 }
 
 /// Reads the code from a luma plane (8 bits, full or limited range) of any size. `None` when there
-/// is none, when a cell is neither dark nor light, when the CRC is wrong, or when `luma` is too short
-/// for the size: never a wrong time.
+/// is none, when a cell is neither dark nor light, when the CRC is wrong, or when `luma` is too
+/// short for the size: never a wrong time.
 pub fn read(luma: &[u8], width: u32, height: u32, stride: usize) -> Option<UnixNs> {
     let enough = (height as usize)
         .checked_sub(1)?
@@ -113,8 +114,8 @@ fn cell(column: u32, line: u32, width: u32, height: u32) -> Rect {
     )
 }
 
-/// Mean of a cell's middle half in both directions (at least one pixel): codecs and scalers blur the
-/// edges.
+/// Mean of a cell's middle half in both directions (at least one pixel): codecs and scalers blur
+/// the edges.
 fn mean_of_middle(luma: &[u8], stride: usize, cell: Rect) -> Option<u32> {
     let (mx, my) = (cell.width() / 4, cell.height() / 4);
     let (mut sum, mut count) = (0u32, 0u32);

@@ -4,7 +4,7 @@
 use crate::media::MonoNs;
 use std::collections::VecDeque;
 
-/// The number of intervals from frame to frame that are looked at: the last ones.
+/// The number of recent intervals that are used.
 const WINDOW: usize = 64;
 /// With fewer there is no estimate.
 const MIN_INTERVALS: usize = 16;
@@ -12,8 +12,8 @@ const MIN_INTERVALS: usize = 16;
 /// Estimates the jitter of a camera's timestamps.
 ///
 /// A camera's frames are evenly spaced, so the difference of an interval from the usual one is the
-/// error of one timestamp minus that of the other. A delay that all timestamps share (from the sensor
-/// to where the clock is read) does not show, nor does one that changes slowly.
+/// error of one timestamp minus that of the other. A delay that all timestamps share (from the
+/// sensor to where the clock is read) does not show, nor does one that changes slowly.
 #[derive(Debug, Default)]
 pub(crate) struct JitterEstimator {
     last: Option<MonoNs>,
@@ -21,7 +21,8 @@ pub(crate) struct JitterEstimator {
 }
 
 impl JitterEstimator {
-    /// Adds the next frame's capture time. `missed`: frames missing between the last one and this one.
+    /// Adds the next frame's capture time. `missed`: frames missing between the last one and this
+    /// one.
     pub fn record(&mut self, capture_time: MonoNs, missed: u32) {
         let Some(last) = self.last.replace(capture_time).filter(|_| missed == 0) else {
             return;
@@ -33,9 +34,10 @@ impl JitterEstimator {
             .push_back(capture_time.0.saturating_sub(last.0));
     }
 
-    /// What nine of ten intervals differ from the usual one at most, nanoseconds. `None` while there are
-    /// too few, and where the camera's rate is not steady (as in the dark, when it exposes for longer):
-    /// then more than one in ten differs by half an interval, and exposure cannot be told from error.
+    /// The difference from the usual interval of nine in ten intervals, nanoseconds. `None` while
+    /// there are too few, and where the camera's rate is not steady (as in the dark, when it
+    /// exposes for longer): then more than one in ten differs by half an interval, and exposure
+    /// cannot be distinguished from error.
     pub fn uncertainty_ns(&self) -> Option<u64> {
         if self.intervals_ns.len() < MIN_INTERVALS {
             return None;
@@ -51,7 +53,7 @@ impl JitterEstimator {
     }
 }
 
-/// The value that so many tenths of `values` do not exceed. There must be one at least.
+/// The value that `tenths` tenths of `values` do not exceed. `values` is not empty.
 fn quantile(values: impl Iterator<Item = u64>, tenths: usize) -> u64 {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();

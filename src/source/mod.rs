@@ -1,6 +1,5 @@
 //! Cameras and microphones. Each kind is a folder that implements [`VideoSource`] or
-//! [`AudioSource`]; [`open_video`] and [`open_audio`] open the one that the settings name. Knows no
-//! encoder and no network.
+//! [`AudioSource`]; [`open_video`] and [`open_audio`] open the one that the settings name.
 
 pub mod alsa;
 pub mod jitter;
@@ -23,8 +22,8 @@ pub trait Source {
     /// What the device is and how it stamps. Read about once a second.
     fn info(&self) -> StreamInfo;
 
-    /// What the device does differently from what was asked, since the last call. One line each.
-    fn take_notes(&mut self) -> Vec<String> {
+    /// What is new since the last call of what the log should say of the device.
+    fn take_notes(&mut self) -> Vec<Note> {
         Vec::new()
     }
 
@@ -32,6 +31,23 @@ pub trait Source {
     /// device of the kind will do.
     fn identity(&self) -> Option<SourceIdentity> {
         None
+    }
+}
+
+/// A line for the log about a device that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A choice that is normal for this device.
+    Info(String),
+    /// The device does less than was asked.
+    Warning(String),
+}
+
+impl Note {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Info(text) | Self::Warning(text) => text,
+        }
     }
 }
 
@@ -88,8 +104,8 @@ pub enum SourceIdentity {
 pub type ClockOffset = Box<dyn Fn() -> i64 + Send>;
 
 /// Opens the camera that the settings name. `known`: the device that was open before, which is then
-/// opened again, under whatever number or port. `clock_offset` is for the time that the test pattern
-/// draws.
+/// opened again, under whatever number or port. `clock_offset` is for the time that the test
+/// pattern draws.
 ///
 /// # Errors
 /// The device is missing, busy, or cannot do what was asked.
@@ -100,11 +116,11 @@ pub fn open_video(
 ) -> Result<Box<dyn VideoSource>, SourceError> {
     Ok(match &video.source {
         VideoSourceConfig::Usb(which) => {
-            let mut known = match known {
-                Some(SourceIdentity::V4l2(camera)) if camera.fits(which) => Some(camera.clone()),
+            let known = match known {
+                Some(SourceIdentity::V4l2(camera)) if camera.fits(which) => Some(camera),
                 _ => None,
             };
-            Box::new(v4l2::UsbSource::open(which, video, &mut known)?)
+            Box::new(v4l2::UsbSource::open(which, video, known)?)
         }
         VideoSourceConfig::Rpi => Box::new(rpicam::RpiSource::open(video)?),
         VideoSourceConfig::Test => Box::new(

@@ -1,8 +1,9 @@
-//! Audio in a worker: each chunk of the microphone is encoded for every track that is read. All in the
-//! loop: an Opus packet takes a fraction of a millisecond, and no chunk may be lost to a busy encoder.
+//! Audio in a worker: each chunk of the microphone is encoded for every track that is read. All in
+//! the loop: an Opus packet takes a fraction of a millisecond, and no chunk may be lost because an
+//! encoder is busy.
 
-use super::Stream;
-use super::ring_publisher::{NewLosses, RingPublisher};
+use super::ring_publisher::{LossCounts, RingPublisher};
+use super::stream::Stream;
 use crate::config::AudioConfig;
 use crate::encode::{AudioEncoder, AudioPackets, audio_encoder};
 use crate::log::LogOnce;
@@ -12,7 +13,7 @@ use crate::source;
 use crate::source::{AudioSource, ClockOffset, SourceError, SourceIdentity};
 use std::time::Duration;
 
-/// The duration of a chunk, about.
+/// The usual duration of a chunk.
 const CHUNK: Duration = Duration::from_millis(20);
 
 /// The tracks of one microphone.
@@ -99,6 +100,9 @@ impl Stream for AudioStream {
         }
     }
 
+    /// Nothing is held back: an Opus packet that is not full was never numbered.
+    fn finish(&mut self) {}
+
     fn next_sequences(&self) -> impl Iterator<Item = (Encoding, u64)> {
         self.tracks
             .iter()
@@ -109,12 +113,12 @@ impl Stream for AudioStream {
 impl Track {
     fn chunk(&mut self, chunk: &AudioChunk<'_>) {
         if chunk.after_xrun {
-            self.publisher.lose(NewLosses {
+            self.publisher.lose(LossCounts {
                 xrun: 1,
-                ..NewLosses::default()
+                ..LossCounts::default()
             });
         }
-        // Without a listener nothing is sent and nothing is missing: numbers stand still.
+        // Without readers nothing is sent and nothing is missing: the numbers do not advance.
         if !self.publisher.demand().demand().wanted {
             return self.encoder.reset();
         }
@@ -144,8 +148,8 @@ mod tests {
 
     const TONE_HZ: f64 = 15_000.0;
 
-    /// The share of the samples' energy that is at [`TONE_HZ`] (Goertzel's algorithm over whole periods
-    /// at 48 kHz).
+    /// The share of the samples' energy that is at [`TONE_HZ`] (Goertzel's algorithm over whole
+    /// periods at 48 kHz).
     fn share_at_tone(samples: &[i16]) -> f64 {
         let coefficient = 2.0 * (std::f64::consts::TAU * TONE_HZ / 48_000.0).cos();
         let (mut s1, mut s2, mut energy) = (0.0, 0.0, 0.0);

@@ -1,7 +1,7 @@
-//! One encoding of a camera's frames, from a frame to its ring: in the loop, or in a thread of its own.
+//! One encoding of a camera's frames, from a frame to its ring: in the loop, or in its own thread.
 
 use super::encoder_thread::Job;
-use super::ring_publisher::{NewLosses, RingPublisher};
+use super::ring_publisher::{LossCounts, RingPublisher};
 use crate::config::VideoConfig;
 use crate::encode::pipeline::{PipelineError, PixelPipeline};
 use crate::encode::{EncodeRequest, VideoEncoder};
@@ -11,7 +11,7 @@ use crate::media::Shape;
 use crate::media::frame::{OwnedFrame, RawFrame};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What has been logged. The tracks share it: what is wrong with a frame is wrong in every encoding.
+/// What has been logged. The tracks share it: a fault of a frame concerns every encoding.
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) faults: LogOnce,
@@ -25,33 +25,54 @@ pub(super) struct EncodedTrack {
     pub(super) log: Arc<Mutex<Log>>,
 }
 
-/// A pipeline, which stays in its thread: made with the first frame, and anew where the settings change.
+/// What the pipelines of an open source do.
+pub(super) struct Settings {
+    pub(super) video: VideoConfig,
+    /// The frame size that the source was set to, pixels.
+    pub(super) frame_size: (u32, u32),
+}
+
+impl Settings {
+    fn pipeline(&self) -> Result<PixelPipeline, PipelineError> {
+        Ok(PixelPipeline::new(&self.video)?.with_driver_size(self.frame_size))
+    }
+}
+
+/// A pipeline, which stays in its thread: made with the first frame, and again when the settings
+/// change. Settings for which none can be made are not tried again.
 #[derive(Default)]
-pub(super) struct PipelineSlot(Option<(Arc<VideoConfig>, PixelPipeline)>);
+pub(super) struct PipelineSlot(Option<(Arc<Settings>, Result<PixelPipeline, PipelineError>)>);
 
 impl PipelineSlot {
-    fn get(&mut self, settings: &Arc<VideoConfig>) -> Result<&mut PixelPipeline, PipelineError> {
-        let is_current = |(of, _): &(Arc<VideoConfig>, _)| Arc::ptr_eq(of, settings);
+    /// # Errors
+    /// No pipeline can be made for these settings.
+    pub(super) fn new(settings: &Arc<Settings>) -> Result<Self, PipelineError> {
+        let pipeline = settings.pipeline()?;
+        Ok(Self(Some((settings.clone(), Ok(pipeline)))))
+    }
+
+    fn get(&mut self, settings: &Arc<Settings>) -> Result<&mut PixelPipeline, PipelineError> {
+        let is_current = |(of, _): &(Arc<Settings>, _)| Arc::ptr_eq(of, settings);
         if !self.0.as_ref().is_some_and(is_current) {
-            self.0 = Some((settings.clone(), PixelPipeline::new(settings)?));
+            self.0 = Some((settings.clone(), settings.pipeline()));
         }
         let (_, pipeline) = self.0.as_mut().expect("it is there or was made above");
-        Ok(pipeline)
+        pipeline.as_mut().map_err(|e| e.clone())
     }
 }
 
 /// What the thread of a track does.
 pub(super) struct FrameJob {
-    pub(super) losses: NewLosses,
-    /// Nobody reads any more.
+    pub(super) losses: LossCounts,
+    /// The track has no readers any more.
     pub(super) reset: bool,
-    pub(super) frame: Option<(Arc<OwnedFrame>, Arc<VideoConfig>, EncodeRequest)>,
+    pub(super) frame: Option<(Arc<OwnedFrame>, Arc<Settings>, EncodeRequest)>,
 }
 
 impl Job for FrameJob {
     fn supersede(self, older: Self) -> Self {
         let mut losses = older.losses;
-        // Where nobody reads any more, nothing is missing.
+        // Without readers nothing is missing.
         if older.frame.is_some() && !self.reset {
             losses.encoder = losses.encoder.wrapping_add(1);
         }
@@ -91,20 +112,20 @@ impl EncodedTrack {
         &mut self,
         pipeline: &mut PipelineSlot,
         frame: &RawFrame<'_>,
-        settings: &Arc<VideoConfig>,
+        settings: &Arc<Settings>,
         request: EncodeRequest,
     ) {
         let sequence = self.publisher.next_sequence();
         if let Err(e) = self.try_encode(pipeline, frame, settings, request) {
             if let NotSent::Pipeline(_) = e {
-                self.publisher.lose(NewLosses {
+                self.publisher.lose(LossCounts {
                     corrupt: 1,
-                    ..NewLosses::default()
+                    ..LossCounts::default()
                 });
             }
             log_dropped(&self.log, sequence, &e.to_string());
         }
-        let Some((_, pipeline)) = &mut pipeline.0 else {
+        let Some((_, Ok(pipeline))) = &mut pipeline.0 else {
             return;
         };
         while let Some(diagnostic) = pipeline.next_diagnostic() {
@@ -119,7 +140,7 @@ impl EncodedTrack {
         &mut self,
         pipeline: &mut PipelineSlot,
         frame: &RawFrame<'_>,
-        settings: &Arc<VideoConfig>,
+        settings: &Arc<Settings>,
         request: EncodeRequest,
     ) -> Result<(), NotSent> {
         let mut image = pipeline.get(settings)?.frame(*frame)?;
@@ -138,7 +159,7 @@ impl EncodedTrack {
     }
 }
 
-/// A camera that sends the same fault with every frame is reported once.
+/// Logs a cause once, however many frames have it.
 pub(super) fn log_dropped(log: &Mutex<Log>, sequence: u64, why: &str) {
     if lock(log).faults.first_time_by_cause(why) {
         tracing::warn!("frame {sequence} was dropped: {why}");

@@ -1,9 +1,9 @@
-//! A thread that handles jobs for one track, so that a slow encoder delays neither the capture loop nor
-//! another encoder. Knows no frame and no encoder.
+//! A thread that handles jobs for one track, so that a slow encoder delays neither the capture loop
+//! nor another encoder. Generic over track and job.
 //!
-//! The queue holds one job, and the newest wins: a job that is still queued when the next one comes is
-//! taken back and merged into it. crossbeam's bounded channel cannot do that by itself, so the sender
-//! keeps a receiver.
+//! The queue holds one job, and the newest wins: a job that is still queued when the next one comes
+//! is taken back and merged into it. crossbeam's bounded channel cannot do that by itself, so the
+//! sender keeps a receiver.
 
 use super::thread_priority::add_niceness;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 
 /// What a thread does next.
 pub(super) trait Job: Send + 'static {
-    /// This job takes the place of `older`, which nobody has begun.
+    /// This job replaces `older`, which was not begun.
     fn supersede(self, older: Self) -> Self;
 }
 
@@ -24,8 +24,8 @@ pub(super) struct EncoderThread<T, J> {
 }
 
 impl<T: Send + 'static, J: Job> EncoderThread<T, J> {
-    /// Starts a thread of this name (at most 15 bytes are shown) that calls `handle` for each job, with
-    /// the track and with what the thread keeps for itself from job to job.
+    /// Starts a thread of this name (of which 15 bytes are shown) that calls `handle` for each job,
+    /// with the track and with what the thread keeps from job to job.
     ///
     /// # Errors
     /// `track` and the system's error: no memory, or the limit of threads is reached.
@@ -73,7 +73,7 @@ impl<T: Send + 'static, J: Job> EncoderThread<T, J> {
     /// Queues a job, in place of one that is still queued. Never waits.
     ///
     /// # Panics
-    /// Where the thread has panicked: the worker ends as if its own thread had, and is started anew.
+    /// Where the thread has panicked: the worker ends as if its own thread had, and is restarted.
     pub(super) fn send(&mut self, job: J) {
         let mut job = job;
         while let Err(e) = self.jobs.try_send(job) {

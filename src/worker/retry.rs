@@ -1,12 +1,12 @@
-//! Failures of one device: each cause is logged once until it is over, and a device that fails again
-//! and again is left alone longer and longer. Pure: writes no log, reads no clock, knows no device.
+//! Failures of one device: each cause is logged once until it is over, and the pauses before a
+//! device that keeps failing is opened again grow. Pure: no clock and no log.
 
 use super::RETRY;
 use crate::log::LogOnce;
 use crate::media::MonoNs;
 use std::time::Duration;
 
-/// A failure is over once items have come for so long.
+/// A failure is over once items have arrived for this long.
 const RECOVERED_AFTER: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -21,27 +21,27 @@ pub(crate) struct FailureTracker {
 }
 
 impl FailureTracker {
-    /// The device failed. True when the user has not been told of this cause yet.
+    /// The device failed. True when this cause has not been logged yet.
     pub(crate) fn on_failure(&mut self, message: &str) -> bool {
         self.has_failed = true;
         self.working_since = None;
         self.causes.first_time_by_cause(message)
     }
 
-    /// How long to leave a device alone that opened and then failed: 0.25 s, doubled each time, at
-    /// most 5 s.
+    /// The pause before a device that opened and then failed is opened again: 0.25 s, doubled each
+    /// time, at most 5 s.
     pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = RETRY * 2u32.pow(self.failures.min(8));
         self.failures += 1;
         pause.min(LONGEST_PAUSE)
     }
 
-    /// The device is missing. What comes back was plugged in, and is opened at once.
+    /// The device is missing. When it comes back it was plugged in, and is opened at once.
     pub(crate) fn on_missing(&mut self) {
         self.failures = 0;
     }
 
-    /// The device delivered. True when with this the failures are over.
+    /// The device delivered an item. True when this ends its failures.
     pub(crate) fn on_item(&mut self, now: MonoNs) -> bool {
         let since = *self.working_since.get_or_insert(now);
         if !self.has_failed || now.since(since) < RECOVERED_AFTER {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once_until_good_frames_came_for_a_while() {
+    fn failure_tracker_cause_is_logged_once_until_good_frames_came_for_a_while() {
         let mut tracker = FailureTracker::default();
         assert!(
             !tracker.on_item(at(0)) && !tracker.on_item(at(60_000)),
@@ -83,7 +83,7 @@ mod tests {
         );
         assert!(!tracker.on_item(at(70_000)) && !tracker.on_item(at(72_999)));
         assert!(tracker.on_item(at(73_000)), "it is over");
-        assert!(!tracker.on_item(at(73_066)), "that is said once");
+        assert!(!tracker.on_item(at(73_066)), "the end is reported once");
         assert!(
             tracker.on_failure("camera failed after 1.8 s"),
             "a new tracker"
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_while_the_device_fails_and_begin_anew_after_good_frames() {
+    fn failure_tracker_pauses_grow_while_the_device_fails_and_restart_after_good_frames() {
         let mut tracker = FailureTracker::default();
         let pauses = |tracker: &mut FailureTracker| -> Vec<u128> {
             (0..7)
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(
             pauses(&mut tracker)[..2],
             [250, 500],
-            "who was away is used at once"
+            "a device that was missing is opened at once"
         );
     }
 }

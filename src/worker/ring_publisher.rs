@@ -6,9 +6,9 @@ use crate::media::{Encoding, Losses, MonoNs, PacketMeta, Shape};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a track lost since its last packet.
+/// Losses of one track, by cause: what is to be added to its totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NewLosses {
+pub(crate) struct LossCounts {
     /// Frames that the device skipped.
     pub driver: u32,
     /// Frames that are not an image, or cannot be encoded.
@@ -19,7 +19,7 @@ pub(crate) struct NewLosses {
     pub xrun: u32,
 }
 
-impl NewLosses {
+impl LossCounts {
     pub(crate) fn add(&mut self, other: Self) {
         self.driver = self.driver.wrapping_add(other.driver);
         self.corrupt = self.corrupt.wrapping_add(other.corrupt);
@@ -72,8 +72,8 @@ impl RingPublisher {
         self.next
     }
 
-    /// Counts what the source meant to send and could not. The next packet tells of it.
-    pub(crate) fn lose(&mut self, lost: NewLosses) {
+    /// Counts what the source meant to send and could not. The next packet carries the counts.
+    pub(crate) fn lose(&mut self, lost: LossCounts) {
         let counted = u64::from(lost.driver) + u64::from(lost.corrupt) + u64::from(lost.encoder);
         self.advance(counted);
         let losses = &mut self.losses;

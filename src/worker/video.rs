@@ -1,29 +1,30 @@
-//! Video in a worker: frames are reduced to the asked rate and encoded for every track that is read.
+//! Video in a worker: frames are reduced to the asked rate and encoded for every track that is
+//! read.
 //!
-//! One track is encoded by the loop itself, without a copy. As soon as two are read, each gets a thread
-//! and a copy of the frame, so that H.264 for a WebRTC viewer does not delay the JPEG of a `/stream`
-//! reader. A frame that an encoder is too busy for is lost to that track alone, with cause `encoder`.
+//! One track is encoded by the loop itself, without a copy. As soon as two are read, each gets a
+//! thread and a copy of the frame, so that H.264 for a WebRTC viewer does not delay the JPEG of a
+//! `/stream` reader. A frame for which an encoder is too busy is lost to that track alone, with
+//! cause `encoder`.
 
-use super::Stream;
-use super::encoded_track::{EncodedTrack, FrameJob, Log, PipelineSlot, lock, log_dropped};
-use super::encoder_thread::EncoderThread;
+mod track;
 
-use super::ring_publisher::{NewLosses, RingPublisher};
+use super::encoded_track::{FrameJob, Log, PipelineSlot, Settings, lock, log_dropped};
+use super::ring_publisher::{LossCounts, RingPublisher};
+use super::stream::Stream;
 use crate::config::VideoConfig;
-use crate::encode::pipeline::{PixelPipeline, output_size};
-use crate::encode::{EncodeRequest, VideoEncoder, video_encoder};
-use crate::ipc::ring::DemandReader;
+use crate::encode::pipeline::output_size;
+use crate::encode::{EncodeRequest, video_encoder};
 use crate::media::frame::{OwnedFrame, RawFrame};
 use crate::media::frame_rate::FrameDecimator;
 use crate::media::{Encoding, MonoNs, Shape, StreamInfo};
 use crate::source;
 use crate::source::{Capture, ClockOffset, SourceError, SourceIdentity, VideoSource};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use track::{Place, SpawnThread, Track, spawn_thread};
 
-/// Threads are kept for so long after the last frame that two tracks wanted: `/snapshot.jpg` wants one
-/// for a moment.
+/// Threads are kept for this long after the last frame that two tracks wanted: `/snapshot.jpg`
+/// wants one for a moment.
 const THREADS_KEPT: Duration = Duration::from_secs(2);
 
 /// The tracks of one camera.
@@ -34,33 +35,14 @@ pub(super) struct VideoStream {
     /// Of the tracks that the loop encodes.
     pipeline: PipelineSlot,
     copies: FramePool,
+    spawn: SpawnThread,
     /// The last frame that two tracks wanted.
     parallel_at: Option<MonoNs>,
-    /// What the open source leaves to the pipelines.
-    settings: Arc<VideoConfig>,
+    /// What the open source leaves to the pipelines to do.
+    settings: Arc<Settings>,
     /// The streamed size, pixels, once a frame has shown it.
     size: Option<(u16, u16)>,
     log: Arc<Mutex<Log>>,
-}
-
-/// One track as the loop sees it, wherever it is encoded.
-struct Track {
-    encoding: Encoding,
-    demand: DemandReader,
-    next_sequence: Arc<AtomicU64>,
-    /// Lost since the last job of the track's thread.
-    losses: NewLosses,
-    /// Nobody reads it, and its encoder was reset.
-    is_idle: bool,
-    place: Place,
-}
-
-/// Where a track is encoded.
-enum Place {
-    Loop(EncodedTrack),
-    Thread(EncoderThread<EncodedTrack, FrameJob>),
-    /// While it moves from one to the other.
-    Moving,
 }
 
 impl VideoStream {
@@ -78,8 +60,12 @@ impl VideoStream {
             tracks: publishers.into_iter().filter_map(track).collect(),
             pipeline: PipelineSlot::default(),
             copies: FramePool::default(),
+            spawn: spawn_thread,
             parallel_at: None,
-            settings: Arc::new(config.clone()),
+            settings: Arc::new(Settings {
+                video: config.clone(),
+                frame_size: (config.capture_width, config.capture_height),
+            }),
             size: None,
             config: config.clone(),
             log,
@@ -87,14 +73,14 @@ impl VideoStream {
     }
 
     fn frame(&mut self, frame: &RawFrame<'_>) {
-        self.size = streamed_size(&self.settings, frame);
+        self.size = streamed_size(&self.settings.video, frame);
         let (keep, lost) = self.decimator.take(frame.capture_time, frame.missed);
         let wanted = self.reset_unread();
-        self.lose(NewLosses {
+        self.lose(LossCounts {
             driver: lost,
-            ..NewLosses::default()
+            ..LossCounts::default()
         });
-        // Also with no reader: threads and copies are given back.
+        // Also without a reader: threads and copies are released.
         self.place_tracks(wanted, frame.capture_time);
         if !keep || wanted == 0 {
             return;
@@ -118,7 +104,6 @@ impl VideoStream {
                         frame: Some((copy.clone(), self.settings.clone(), request)),
                     });
                 }
-                Place::Moving => {}
             }
         }
     }
@@ -127,18 +112,18 @@ impl VideoStream {
         let (keep, lost) = self.decimator.take(capture_time, missed);
         let wanted = self.reset_unread();
         let sequence = self.tracks.first().map_or(0, Track::next_sequence);
-        self.lose(NewLosses {
+        self.lose(LossCounts {
             driver: lost,
             corrupt: keep.into(),
-            ..NewLosses::default()
+            ..LossCounts::default()
         });
         if wanted > 0 && keep {
             log_dropped(&self.log, sequence, why);
         }
     }
 
-    /// Resets the encoders of tracks that nobody reads any more: nothing is encoded then and nothing
-    /// is missing, their numbers stand still. Returns how many are read.
+    /// Resets the encoders of tracks without readers: nothing is encoded then, so nothing is
+    /// missing, and their numbers do not advance. Returns how many tracks are read.
     fn reset_unread(&mut self) -> usize {
         for track in &mut self.tracks {
             let is_idle = !track.demand.demand().wanted;
@@ -154,18 +139,20 @@ impl VideoStream {
         wanted
     }
 
-    fn lose(&mut self, lost: NewLosses) {
+    fn lose(&mut self, lost: LossCounts) {
         for track in self.tracks.iter_mut().filter(|track| !track.is_idle) {
             track.lose(lost);
         }
     }
 
-    /// Gives each track a thread when two are read, and takes it back when that is over.
+    /// Gives each track that is read a thread when two are, and returns them to the loop when that
+    /// is over.
     fn place_tracks(&mut self, wanted: usize, at: MonoNs) {
         if wanted > 1 {
             self.parallel_at = Some(at);
-            for track in self.tracks.iter_mut().filter(|track| !track.is_idle) {
-                track.move_to_thread();
+            if self.tracks.iter().any(|track| track.needs_thread(at)) {
+                let spawn = self.spawn;
+                self.replace_tracks(|track| track.into_thread(spawn, at));
             }
         } else if self
             .parallel_at
@@ -175,10 +162,16 @@ impl VideoStream {
         }
     }
 
+    /// Joins the threads, after what they have queued.
     fn move_to_loop(&mut self) {
         self.parallel_at = None;
-        self.tracks.iter_mut().for_each(Track::move_to_loop);
+        self.replace_tracks(Track::into_loop);
         self.copies = FramePool::default();
+    }
+
+    fn replace_tracks(&mut self, replace: impl FnMut(Track) -> Track) {
+        let tracks = std::mem::take(&mut self.tracks);
+        self.tracks = tracks.into_iter().map(replace).collect();
     }
 }
 
@@ -201,11 +194,21 @@ impl Stream for VideoStream {
     fn begin(&mut self, source: &Self::Source) -> Result<(), SourceError> {
         self.decimator = FrameDecimator::new(self.config.fps);
         self.size = None;
-        self.settings = Arc::new(source.remaining(&self.config));
-        PixelPipeline::check(&self.settings).map_err(|e| SourceError::Unsupported {
-            device: source.info().device,
-            why: e.to_string(),
-        })
+        let info = source.info();
+        let frame_size = match info.shape {
+            Shape::Video { width, height } => (width.into(), height.into()),
+            Shape::Audio { .. } => (0, 0),
+        };
+        self.settings = Arc::new(Settings {
+            video: source.remaining(&self.config),
+            frame_size,
+        });
+        self.pipeline =
+            PipelineSlot::new(&self.settings).map_err(|e| SourceError::Unsupported {
+                device: info.device,
+                why: e.to_string(),
+            })?;
+        Ok(())
     }
 
     fn next<'a>(
@@ -248,7 +251,8 @@ impl Stream for VideoStream {
         })
     }
 
-    /// The threads are joined first, so that frames from before the loss are sent before it is told.
+    /// The threads are joined first, so that frames from before the loss are sent before it is
+    /// reported.
     fn source_lost(&mut self) {
         self.move_to_loop();
         for track in &mut self.tracks {
@@ -259,93 +263,14 @@ impl Stream for VideoStream {
         }
     }
 
+    fn finish(&mut self) {
+        self.move_to_loop();
+    }
+
     fn next_sequences(&self) -> impl Iterator<Item = (Encoding, u64)> {
         self.tracks
             .iter()
             .map(|track| (track.encoding, track.next_sequence()))
-    }
-}
-
-impl Track {
-    fn new(publisher: RingPublisher, encoder: Box<dyn VideoEncoder>, log: Arc<Mutex<Log>>) -> Self {
-        Self {
-            encoding: publisher.encoding(),
-            demand: publisher.demand(),
-            next_sequence: publisher.progress(),
-            losses: NewLosses::default(),
-            is_idle: true,
-            place: Place::Loop(EncodedTrack {
-                publisher,
-                encoder,
-                log,
-            }),
-        }
-    }
-
-    fn next_sequence(&self) -> u64 {
-        self.next_sequence.load(Relaxed)
-    }
-
-    fn lose(&mut self, lost: NewLosses) {
-        match &mut self.place {
-            Place::Loop(encoded) => encoded.publisher.lose(lost),
-            Place::Thread(_) | Place::Moving => self.losses.add(lost),
-        }
-    }
-
-    fn reset(&mut self) {
-        match &mut self.place {
-            Place::Loop(encoded) => encoded.encoder.reset(),
-            Place::Thread(thread) => thread.send(FrameJob {
-                losses: std::mem::take(&mut self.losses),
-                reset: true,
-                frame: None,
-            }),
-            Place::Moving => {}
-        }
-    }
-
-    fn move_to_thread(&mut self) {
-        self.place = match std::mem::replace(&mut self.place, Place::Moving) {
-            Place::Loop(encoded) => {
-                let name = self.encoding.name();
-                let nice = niceness(self.encoding);
-                match EncoderThread::spawn(name, nice, encoded, EncodedTrack::handle) {
-                    Ok(thread) => Place::Thread(thread),
-                    Err((encoded, e)) => {
-                        let line = format!(
-                            "{} is encoded by the capture loop: no thread: {e}",
-                            self.encoding.name()
-                        );
-                        if lock(&encoded.log).diagnostics.first_time(&line) {
-                            tracing::warn!("{line}");
-                        }
-                        Place::Loop(encoded)
-                    }
-                }
-            }
-            other => other,
-        };
-    }
-
-    fn move_to_loop(&mut self) {
-        self.place = match std::mem::replace(&mut self.place, Place::Moving) {
-            Place::Thread(thread) => {
-                let mut encoded = thread.join();
-                encoded.publisher.lose(std::mem::take(&mut self.losses));
-                Place::Loop(encoded)
-            }
-            other => other,
-        };
-    }
-}
-
-/// What a track's thread adds to its nice value. H.264 takes several times as long as JPEG: where the
-/// cores are busy, it is the one that waits.
-fn niceness(encoding: Encoding) -> i32 {
-    match encoding {
-        Encoding::H264 => 5,
-        _ => 0,
     }
 }
 
@@ -354,8 +279,8 @@ fn streamed_size(settings: &VideoConfig, frame: &RawFrame<'_>) -> Option<(u16, u
     Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
 }
 
-/// Copies of frames. A copy that no thread has any more is used again; each thread has two at most, one
-/// that it encodes and one that is queued.
+/// Copies of frames. A copy that no thread has any more is used again; each thread has at most two,
+/// one that it encodes and one that is queued.
 #[derive(Default)]
 struct FramePool(Vec<Arc<OwnedFrame>>);
 

@@ -146,7 +146,7 @@ test("statistics show the program's size, fps, rate and source", async () => {
   await withProgram(["--width", "320", "--height", "240", "--fps", "10"], async (page) => {
     await untilPhase(page, "live");
     await until(page, "the size", () => $("stat-size").textContent === "320 × 240");
-    await until(page, "the source", () => $("stat-source").textContent === "test picture");
+    await until(page, "the source", () => $("stat-source").textContent === "test pattern");
     await until(page, "the audio format", () => $("stat-audio").textContent === "48000 Hz, mono");
     await until(page, "about 10 fps", () => Math.abs(Number($("stat-fps").textContent) - 10) < 1.5, null, 40);
     await until(page, "the clock offset", () => /^[+−][\d.]+ ms$/.test($("stat-clock").textContent));

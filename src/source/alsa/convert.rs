@@ -1,8 +1,8 @@
-//! A device's sample format and channels to signed 16-bit samples of 1 or 2 channels. Pure; knows no
-//! device.
+//! Converts a device's sample format and channels to signed 16-bit samples of 1 or 2 channels.
+//! Pure.
 
-/// The sample formats that are read, under ALSA's names, in order of preference: the cheapest that has
-/// all of 16 bits first.
+/// The sample formats that are read, under ALSA's names, in order of preference: the cheapest that
+/// has all of 16 bits first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
     /// S16_LE.
@@ -63,8 +63,8 @@ impl SampleFormat {
     }
 }
 
-/// Takes the first channels (front left and right) of each frame, as 16-bit samples. Mixing and
-/// resampling are the server's, for each listener as asked.
+/// Takes the first channels (front left and right) of each frame, as 16-bit samples. The server
+/// mixes and resamples, for each format that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Converter {
     pub format: SampleFormat,

@@ -1,5 +1,5 @@
-//! Which microphones there are, and which one is meant: one entry per card and capture PCM. Owns the identity that finds a
-//! device again after it was plugged in anew. Opens a PCM only when asked what it offers; reads no sound.
+//! Lists the microphones, one entry per card and capture PCM; selects the one that the options
+//! name; and recognises a device after it was replugged. Opens a PCM only to read its parameters.
 
 use super::convert::SampleFormat;
 use crate::config::Microphone;
@@ -10,14 +10,14 @@ use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
 
-/// Where the kernel shows its sound cards (Documentation/ABI/testing/sysfs-class-sound).
+/// The kernel's sound cards (Documentation/ABI/testing/sysfs-class-sound).
 pub(super) const SYSFS: &str = "/sys/class/sound";
-/// Rates that are asked about; a device may have others between them.
+/// Rates that are tested; a device may have others between them.
 const RATES_HZ: [u32; 10] = [
     8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000,
 ];
 
-/// What makes a device the same one under another card number. Never matches a device of another model, nor one with
+/// Identifies a device under any card number. Never matches a device of another model or with
 /// another serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -27,38 +27,39 @@ pub struct Identity {
     pub device: u32,
     /// USB serial number.
     pub serial: Option<String>,
-    /// False when another device of the model had the same number (cheap ones share one): then the port decides.
+    /// False when another device of the model had the same serial number (cheap ones share one):
+    /// then the port decides.
     pub serial_is_unique: bool,
-    /// Where it is plugged in: its path under /sys/devices.
+    /// The port: its path under /sys/devices.
     pub port: String,
 }
 
 /// One capture PCM of one card.
 #[derive(Clone, Debug)]
 pub struct CapturePcm {
-    /// The card's number, which changes from one plugging-in to the next.
+    /// The card's number, which may change when it is replugged.
     pub card: u32,
     pub device: u32,
     pub card_id: String,
-    /// "Fake Mic", as ALSA shortens it.
+    /// ALSA's short name: "Fake Mic".
     pub card_name: String,
-    /// "Acme Fake Mic at usb-vhci_hcd.0-1, full speed".
+    /// ALSA's long name: "Acme Fake Mic at usb-vhci_hcd.0-1, full speed".
     pub card_long_name: String,
     pub pcm_name: String,
     pub identity: Identity,
 }
 
-/// What a PCM can record.
+/// The parameters with which a PCM can record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offers {
+pub enum Parameters {
     Known {
         rates_hz: Vec<u32>,
         channels: (u32, u32),
         formats: Vec<&'static str>,
     },
-    /// Another program has it.
+    /// In use by another program.
     Busy,
-    /// It cannot be opened: the system's own words.
+    /// It cannot be opened, with the system's error.
     Unknown(String),
 }
 
@@ -68,18 +69,18 @@ impl CapturePcm {
         format!("hw:CARD={},DEV={}", self.card_id, self.device)
     }
 
-    /// As a person would name it: "Fake Mic (hw:CARD=Mic,DEV=0)".
+    /// For messages: "Fake Mic (hw:CARD=Mic,DEV=0)".
     pub fn title(&self) -> String {
         format!("{} ({})", self.card_name, self.pcm())
     }
 
-    /// One line for `--list-devices`: PCM, name, rates, channels, formats, serial number. Opens the PCM for a moment to ask
-    /// what it offers (see [`CapturePcm::offers`]).
+    /// One line for `--list-devices`: PCM, name, rates, channels, formats, serial number. Opens the
+    /// PCM (see [`parameters`](Self::parameters)).
     pub fn describe(&self) -> String {
-        self.line(&self.offers())
+        self.line(&self.parameters())
     }
 
-    fn line(&self, offers: &Offers) -> String {
+    fn line(&self, parameters: &Parameters) -> String {
         let pcm_name = match self.pcm_name.as_str() {
             "" => String::new(),
             same if same == self.card_name => String::new(),
@@ -92,23 +93,23 @@ impl CapturePcm {
             .map(|s| format!(", serial {s}"))
             .unwrap_or_default();
         format!(
-            "{}  {}{pcm_name}: {offers}{serial}",
+            "{}  {}{pcm_name}: {parameters}{serial}",
             self.pcm(),
             self.card_name
         )
     }
 
-    /// Opens the PCM for some milliseconds, during which no other program can.
-    pub fn offers(&self) -> Offers {
-        quiet();
-        let ask = || -> alsa::Result<Offers> {
+    /// Opens the PCM for some milliseconds, in which no other program can open it.
+    pub fn parameters(&self) -> Parameters {
+        silence_alsa_lib();
+        let read = || -> alsa::Result<Parameters> {
             let pcm = open(&format!("hw:{},{}", self.card, self.device))?;
             let hw = HwParams::any(&pcm)?;
             hw.set_access(Access::RWInterleaved)?;
             let formats = SampleFormat::ALL
                 .into_iter()
                 .filter(|f| hw.test_format(alsa_format(*f)).is_ok());
-            Ok(Offers::Known {
+            Ok(Parameters::Known {
                 rates_hz: RATES_HZ
                     .into_iter()
                     .filter(|rate| hw.test_rate(*rate).is_ok())
@@ -117,32 +118,32 @@ impl CapturePcm {
                 formats: formats.map(SampleFormat::name).collect(),
             })
         };
-        match ask() {
-            Ok(offers) => offers,
-            Err(e) if matches!(errno(&e), libc::EBUSY | libc::EAGAIN) => Offers::Busy,
-            Err(e) => Offers::Unknown(std::io::Error::from_raw_os_error(errno(&e)).to_string()),
+        match read() {
+            Ok(parameters) => parameters,
+            Err(e) if matches!(errno(&e), libc::EBUSY | libc::EAGAIN) => Parameters::Busy,
+            Err(e) => Parameters::Unknown(std::io::Error::from_raw_os_error(errno(&e)).to_string()),
         }
     }
 }
 
-impl fmt::Display for Offers {
+impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known {
                 rates_hz,
-                channels: (least, most),
+                channels: (min, max),
                 formats,
             } => {
                 let rates: Vec<String> = match rates_hz.as_slice() {
                     [low, .., high] if rates_hz.len() > 3 => vec![format!("{low} to {high}")],
                     few => few.iter().map(u32::to_string).collect(),
                 };
-                let channels = if least == most {
-                    least.to_string()
+                let channels = if min == max {
+                    min.to_string()
                 } else {
-                    format!("{least} to {most}")
+                    format!("{min} to {max}")
                 };
-                let plural = if *most == 1 { "" } else { "s" };
+                let plural = if *max == 1 { "" } else { "s" };
                 write!(
                     f,
                     "{} Hz, {channels} channel{plural}, {}",
@@ -156,10 +157,10 @@ impl fmt::Display for Offers {
     }
 }
 
-/// Every capture PCM that there is now, in the order of `--audio-device N`: by card, then by device number. Opens none of
-/// them.
+/// All capture PCMs, in the order of `--audio-device N`: by card, then by device number. Opens none
+/// of them.
 pub fn list_microphones() -> Vec<CapturePcm> {
-    quiet();
+    silence_alsa_lib();
     let mut all: Vec<CapturePcm> = card::Iter::new()
         .map_while(Result::ok)
         .take(256)
@@ -169,8 +170,8 @@ pub fn list_microphones() -> Vec<CapturePcm> {
     all
 }
 
-/// True when there are sound cards that this user may not open: alsa-lib does not list those.
-pub(super) fn forbidden() -> bool {
+/// Whether there are sound cards that this user may not open: alsa-lib does not list those.
+pub(super) fn has_forbidden_cards() -> bool {
     let nodes = std::fs::read_dir("/dev/snd")
         .into_iter()
         .flatten()
@@ -183,9 +184,9 @@ pub(super) fn forbidden() -> bool {
     })
 }
 
-/// alsa-lib writes its errors to stderr; what matters comes back as an error too.
-pub(super) fn quiet() {
-    // Also empties what the buffer before this one held.
+/// Keeps alsa-lib from writing its errors to stderr; they are also returned.
+pub(super) fn silence_alsa_lib() {
+    // Also empties the previous buffer.
     if let Err(e) = alsa::Output::local_error_handler() {
         tracing::debug!("alsa-lib's messages cannot be kept off stderr: {e}");
     }
@@ -195,7 +196,7 @@ fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
     let Ok(number) = u32::try_from(card.get_index()) else {
         return Vec::new();
     };
-    // A card that goes away while it is read is not there.
+    // A card that is unplugged meanwhile is left out.
     let Ok(ctl) = alsa::Ctl::from_card(card, true) else {
         return Vec::new();
     };
@@ -223,19 +224,19 @@ fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
         .collect()
 }
 
-/// Reads what identifies card `number` from sysfs. A card that is no USB device has no serial number, and the name for its
-/// model.
+/// Reads the identity of card `number` from sysfs. A card that is not a USB device has no serial
+/// number, and its name as the model.
 pub(super) fn identity(sysfs: &Path, number: u32, device: u32, card_name: &str) -> Identity {
-    let home =
+    let device_dir =
         std::fs::canonicalize(sysfs.join(format!("card{number}/device"))).unwrap_or_default();
     let read = |path: &Path, name: &str| {
         let text = std::fs::read_to_string(path.join(name)).ok()?;
         Some(text.trim().to_string()).filter(|t| !t.is_empty())
     };
-    // A USB card's device is its interface; the device with the serial number is the directory above.
-    let usb = home
+    // A USB card's device is its interface; the parent directory has the serial number.
+    let usb = device_dir
         .parent()
-        .filter(|_| home.join("bInterfaceNumber").exists());
+        .filter(|_| device_dir.join("bInterfaceNumber").exists());
     let (port, model, serial) = match usb {
         Some(usb) => {
             let id = |name| read(usb, name).unwrap_or_default();
@@ -245,7 +246,7 @@ pub(super) fn identity(sysfs: &Path, number: u32, device: u32, card_name: &str) 
                 read(usb, "serial"),
             )
         }
-        None => (home.as_path(), card_name.to_string(), None),
+        None => (device_dir.as_path(), card_name.to_string(), None),
     };
     Identity {
         model,
@@ -260,20 +261,23 @@ fn mark_shared_serials(all: &mut [CapturePcm]) {
     let identities: Vec<Identity> = all.iter().map(|p| p.identity.clone()).collect();
     for pcm in all {
         let mine = &mut pcm.identity;
-        let twins = identities.iter().filter(|o| {
-            (&o.model, &o.serial, o.device) == (&mine.model, &mine.serial, mine.device)
+        let same = identities.iter().filter(|other| {
+            (&other.model, &other.serial, other.device) == (&mine.model, &mine.serial, mine.device)
         });
-        mine.serial_is_unique = twins.count() == 1;
+        mine.serial_is_unique = same.count() == 1;
     }
 }
 
-/// Opens a PCM for capture, without waiting for whoever has it.
+/// Opens a PCM for capture, without waiting until it is free.
+///
+/// # Errors
+/// Those of snd_pcm_open.
 pub(super) fn open(name: &str) -> alsa::Result<PCM> {
     let name = CString::new(name).map_err(|_| alsa::Error::new("snd_pcm_open", libc::ENOENT))?;
     PCM::open(&name, Direction::Capture, true)
 }
 
-/// The crate gives some errors with their sign reversed.
+/// The error number; the crate returns some with the sign reversed.
 pub(super) fn errno(e: &alsa::Error) -> i32 {
     e.errno().saturating_abs()
 }
@@ -288,17 +292,18 @@ pub(super) fn alsa_format(format: SampleFormat) -> Format {
     }
 }
 
-/// What ALSA's PCM `default` means on this system.
+/// The meaning of ALSA's PCM `default` on this system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SystemDefault {
     /// alsa-lib's own definition: this card (number or id) and device.
     Card(String, u32),
-    /// A sound server's or the user's definition; only alsa-lib can follow it.
+    /// A sound server's or the user's definition, which only alsa-lib can resolve.
     Defined,
 }
 
 impl SystemDefault {
-    /// Reads alsa-lib's configuration, with all files that it includes (/etc/asound.conf, ~/.asoundrc, conf.d).
+    /// Reads alsa-lib's configuration, with all files that it includes (/etc/asound.conf,
+    /// ~/.asoundrc, conf.d).
     pub fn read() -> Self {
         let saved = alsa::config::update_ref().and_then(|config| {
             let mut text = alsa::Output::buffer_open()?;
@@ -311,7 +316,7 @@ impl SystemDefault {
         Self::from_config(&saved.unwrap_or_default(), environment)
     }
 
-    /// `text` is what `snd_config_save` writes: one top-level key per line.
+    /// `text` is the output of `snd_config_save`: one top-level key per line.
     fn from_config(text: &str, environment: Option<String>) -> Self {
         let value = |key: &str| {
             let line = text
@@ -333,16 +338,17 @@ impl SystemDefault {
     }
 }
 
-/// The microphone that is meant.
+/// The selected microphone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The entry of the list with this number.
     Listed(usize),
-    /// A name that alsa-lib must follow: a sound server, or the user's own definition.
+    /// A name that alsa-lib must resolve: a sound server, or the user's own definition.
     Named(String),
 }
 
-/// `None`: it is not there. `known` is the identity under which it was open before; then nothing else is taken.
+/// Selects the microphone that the options name; `None` when it is not found. `known` is the
+/// identity of the device that was open before: then no other one is selected.
 pub(super) fn choose(
     list: &[CapturePcm],
     wanted: &Microphone,

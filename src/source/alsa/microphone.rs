@@ -1,45 +1,40 @@
-//! A microphone through ALSA: opens the PCM, reads it without waiting longer than asked, and stamps
-//! chunks of 20 ms by the sample clock. Owns the PCM; knows no encoder, no network and no retries.
+//! A microphone through ALSA: reads the PCM without waiting longer than asked, and stamps chunks of
+//! 20 ms by the sample clock. `opening` selects and opens the PCM.
+
+mod opening;
+#[cfg(test)]
+mod tests;
 
 use super::convert::Converter;
-use super::find;
 pub use super::find::Identity;
-use super::find::{CapturePcm, Choice, SystemDefault, choose, errno, list_microphones, open};
+use super::find::{errno, list_microphones};
 use super::sample_clock::{Continuity, SampleClock};
-use super::setup::{MAX_CHANNELS, channels, configure, io_error, lines, missing, open_error};
-use crate::config;
-use crate::config::Microphone;
+use super::setup::{channels, io_error, lines};
 use crate::media::frame::AudioChunk;
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
-use crate::source::{AudioSource, Source, SourceError, SourceIdentity};
+use crate::source::{AudioSource, Note, Source, SourceError, SourceIdentity};
 use alsa::pcm::{PCM, State};
 use alsa::poll::{Descriptors, Flags, pollfd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Chunks per second where the rate divides evenly; otherwise they are longer by part of a frame.
-const CHUNKS: u32 = 50;
-/// More audio than this without a stamp is not a backlog: frames and time do not fit at all. Twice the
-/// ring.
+/// With more audio than this without a stamp, frames and time do not agree at all. Twice the ring.
 const WAITING_S: u32 = 2;
-/// The shortest time between two wake-ups of which the first brought nothing.
+/// The pause after a wake-up without samples.
 const PAUSE: Duration = Duration::from_millis(2);
-/// A PCM has one or two descriptors; a count beyond this is not plausible.
-const DESCRIPTORS: usize = 16;
-/// A driver's stamp that is further from CLOCK_MONOTONIC than this is in another clock.
+/// A driver's stamp that is further from CLOCK_MONOTONIC than this is of another clock.
 const CLOCK_TOLERANCE_NS: u64 = 2_000_000_000;
 
 /// An open, running microphone.
 ///
-/// The device's ring holds one second: a reader that is later than that loses what was in it, and the
-/// next chunk says so ([`AudioChunk::after_xrun`]). At most two seconds wait here to be handed out; when
-/// a device delivers more that cannot be stamped, the stream is restarted.
+/// The device's ring holds one second: a reader that is later than that loses what was in it, and
+/// the next chunk has [`AudioChunk::after_xrun`]. At most two seconds of audio wait here; when a
+/// device delivers more that cannot be stamped, the stream is restarted.
 pub struct MicrophoneSource {
     pcm: PCM,
     fds: Vec<pollfd>,
     title: String,
     identity: Option<Identity>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     converter: Converter,
     rate_hz: u32,
     stamp_source: StampSource,
@@ -55,12 +50,12 @@ pub struct MicrophoneSource {
     resume: u64,
     chunk_frames: usize,
     chunk: Vec<i16>,
-    /// The stream broke; it is restarted when the complete chunks from before are handed out.
+    /// The stream broke; it is restarted when the complete chunks from before are delivered.
     broken: bool,
     lost: bool,
 }
 
-/// What reading the device without waiting brought.
+/// The result of reading the device without waiting.
 enum PollResult {
     Samples,
     Nothing,
@@ -68,127 +63,6 @@ enum PollResult {
 }
 
 impl MicrophoneSource {
-    /// Opens the microphone that `which` names or, where it was open before, the one with the
-    /// identity `known`: then under whatever card number it has now, and no other device.
-    ///
-    /// # Errors
-    /// The device is missing, in use, or cannot be set up.
-    pub fn open(
-        which: &Microphone,
-        audio: &config::AudioConfig,
-        known: Option<&Identity>,
-    ) -> Result<Self, SourceError> {
-        let list = list_microphones();
-        let missing = || missing(which, known, &list);
-        match choose(&list, which, known, SystemDefault::read).ok_or_else(missing)? {
-            Choice::Listed(n) => Self::open_listed(audio, list.get(n).ok_or_else(missing)?, &list),
-            Choice::Named(name) => match Self::open_named(audio, &name, &list) {
-                // The sound server that is the default does not run, or not for this user.
-                Err(e)
-                    if *which == Microphone::Default && !matches!(e, SourceError::Busy { .. }) =>
-                {
-                    let first = list.first().ok_or_else(missing)?;
-                    let mut source = Self::open_listed(audio, first, &list)?;
-                    source.notes.push(format!(
-                        "the system's default microphone does not answer; {} is used",
-                        source.title
-                    ));
-                    Ok(source)
-                }
-                opened => opened,
-            },
-        }
-    }
-
-    fn open_listed(
-        audio: &config::AudioConfig,
-        chosen: &CapturePcm,
-        list: &[CapturePcm],
-    ) -> Result<Self, SourceError> {
-        let title = chosen.title();
-        let pcm = open(&format!("hw:{},{}", chosen.card, chosen.device))
-            .map_err(|e| open_error(&title, &e, list))?;
-        // Between listing and opening, the number may have passed to another card.
-        let now = find::identity(
-            Path::new(find::SYSFS),
-            chosen.card,
-            chosen.device,
-            &chosen.card_name,
-        );
-        if (&now.model, &now.serial, &now.port)
-            != (
-                &chosen.identity.model,
-                &chosen.identity.serial,
-                &chosen.identity.port,
-            )
-        {
-            return Err(SourceError::Missing {
-                device: title,
-                available: lines(list),
-            });
-        }
-        Self::start(audio, pcm, title, Some(chosen.identity.clone()))
-    }
-
-    fn open_named(
-        audio: &config::AudioConfig,
-        name: &str,
-        list: &[CapturePcm],
-    ) -> Result<Self, SourceError> {
-        let pcm = open(name).map_err(|e| open_error(name, &e, list))?;
-        Self::start(audio, pcm, name.to_string(), None)
-    }
-
-    fn start(
-        audio: &config::AudioConfig,
-        pcm: PCM,
-        title: String,
-        identity: Option<Identity>,
-    ) -> Result<Self, SourceError> {
-        let set = configure(&pcm, audio, &title)?;
-        let mut notes = Vec::new();
-        if set.channels > MAX_CHANNELS {
-            notes.push(format!(
-                "{title} records {}; the first two are used",
-                channels(set.channels)
-            ));
-        }
-        if !(1..=DESCRIPTORS).contains(&pcm.count()) {
-            return Err(SourceError::Failed {
-                device: title,
-                why: "it cannot be waited for".into(),
-            });
-        }
-        let fds = pcm
-            .get()
-            .map_err(|e| io_error(&title, "preparing to wait for samples", &e))?;
-        pcm.start().map_err(|e| io_error(&title, "starting", &e))?;
-        Ok(Self {
-            fds,
-            identity,
-            notes,
-            converter: Converter {
-                format: set.format,
-                channels_in: set.channels as usize,
-                channels_out: set.channels.min(MAX_CHANNELS) as usize,
-            },
-            rate_hz: set.rate_hz,
-            stamp_source: set.stamp_source,
-            sample_clock: SampleClock::new(set.rate_hz),
-            read: 0,
-            raw: Vec::new(),
-            waiting: Vec::new(),
-            waiting_from: 0,
-            resume: 0,
-            chunk_frames: set.rate_hz.div_ceil(CHUNKS) as usize,
-            chunk: Vec::new(),
-            broken: false,
-            lost: false,
-            pcm,
-            title,
-        })
-    }
-
     /// Reads the device's clock and all samples that are there. Never waits.
     fn poll_device(&mut self) -> Result<PollResult, SourceError> {
         match self.pcm.state_raw() {
@@ -342,7 +216,7 @@ impl MicrophoneSource {
 }
 
 impl Source for MicrophoneSource {
-    fn take_notes(&mut self) -> Vec<String> {
+    fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
@@ -374,8 +248,9 @@ impl Source for MicrophoneSource {
 }
 
 impl AudioSource for MicrophoneSource {
-    /// `None` after `timeout` (to the millisecond) without a chunk: the device may have stalled, or its
-    /// first chunks wait for their stamp (0.1 s from the start, and while frames and time disagree).
+    /// `None` after `timeout` (to the millisecond) without a chunk: the device may have stalled, or
+    /// its first chunks wait for their stamp (0.1 s from the start, and while frames and time
+    /// disagree).
     fn next_chunk(&mut self, timeout: Duration) -> Result<Option<AudioChunk<'_>>, SourceError> {
         let deadline = Instant::now() + timeout;
         let mut woken = false;
@@ -397,7 +272,8 @@ impl AudioSource for MicrophoneSource {
             if left.is_zero() {
                 return Ok(None);
             }
-            // A device that breaks again at once, or wakes us for nothing, must not keep a core busy.
+            // A device that breaks again at once, or wakes us for nothing, must not keep a core
+            // busy.
             if self.broken || (woken && matches!(found, PollResult::Nothing)) {
                 std::thread::sleep(PAUSE.min(left));
             }
@@ -411,93 +287,5 @@ impl AudioSource for MicrophoneSource {
             first_sample,
             after_xrun,
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(name: &str) -> Microphone {
-        Microphone::Named(name.into())
-    }
-
-    fn sound() -> config::AudioConfig {
-        config::AudioConfig {
-            source: config::AudioSourceConfig::Test,
-            channels: 1,
-            rate_hz: None,
-            queue_packets: 500,
-        }
-    }
-
-    #[test]
-    fn microphone_unknown_name_is_missing() {
-        for name in [
-            "hw:CARD=NoSuchCard,DEV=0",
-            "no such microphone",
-            "with\0nul",
-            "plughw:CARD=NoSuchCard",
-        ] {
-            match MicrophoneSource::open(&named(name), &sound(), None) {
-                Err(SourceError::Missing { device, available }) => {
-                    assert!(
-                        device.contains("NoSuch")
-                            || device.contains("no such")
-                            || device.contains("nul"),
-                        "{device}"
-                    );
-                    assert_eq!(available.len(), list_microphones().len());
-                }
-                other => panic!("{name}: {:?}", other.err()),
-            }
-        }
-    }
-
-    #[test]
-    fn microphone_known_device_is_not_replaced_by_another() {
-        let known = Identity {
-            model: "ffff:ffff".into(),
-            device: 0,
-            serial: Some("none has this".into()),
-            serial_is_unique: true,
-            port: "nowhere".into(),
-        };
-        let opened = MicrophoneSource::open(&named("null"), &sound(), Some(&known));
-        assert!(
-            matches!(opened, Err(SourceError::Missing { device, .. }) if device.contains("none has this"))
-        );
-    }
-
-    /// alsa-lib's `null` device delivers a full ring of silence at once and at every look: no clock fits that.
-    #[test]
-    fn microphone_faster_than_time_neither_blocks_nor_fills_the_memory() {
-        for rate_hz in [None, Some(16_000)] {
-            let mut source = MicrophoneSource::open(
-                &named("null"),
-                &config::AudioConfig { rate_hz, ..sound() },
-                None,
-            )
-            .unwrap();
-            let began = Instant::now();
-            for _ in 0..20 {
-                if let Some(chunk) = source.next_chunk(Duration::from_millis(20)).unwrap() {
-                    assert_eq!(
-                        chunk.samples.len() as u32,
-                        chunk.rate_hz / 50 * u32::from(chunk.channels)
-                    );
-                }
-            }
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "it does not block"
-            );
-            // At most one ring more than the bound.
-            assert!(
-                source.waiting.len() <= 2 * (48_000 * 2 + 192_000),
-                "{}",
-                source.waiting.len()
-            );
-        }
     }
 }

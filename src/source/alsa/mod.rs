@@ -1,4 +1,4 @@
-//! Microphones: each kind implements [`AudioSource`](super::AudioSource). Knows no encoder and no network.
+//! ALSA microphones.
 
 pub mod convert;
 pub mod find;

@@ -1,62 +1,69 @@
-//! Sound's clock: from (frames captured so far, device time) pairs to the capture instant of any frame. Pure: knows no
-//! device and reads no clock.
+//! The clock of audio: from pairs (frames captured so far, device time) to the capture time of any
+//! frame. Pure.
 //!
-//! Device times are late and never early: the driver notices that a frame is complete at the next interrupt, timer tick
-//! or USB transfer. So the earliest of many is the true one: a block of half a second keeps only its earliest
-//! observation, and a line through the last minute of blocks (median of slopes, low quartile of phase, so that neither
-//! one wild block nor ten busy seconds move it) gives rate and phase. What is emitted follows that line by slewing; only after
-//! a gap does it jump, and says so. `docs/time.md` has the reasons and the figures.
+//! Device times are late and never early: the driver notices that a frame is complete at the next
+//! interrupt, timer tick or USB transfer. So the earliest of many is the true one: a block of half
+//! a second keeps only its earliest observation, and a line through the blocks of the last minute
+//! (median of slopes, low quartile of phase, so that neither one outlier nor ten busy seconds move
+//! it) gives rate and phase. Capture times follow that line by slewing; only after a gap do they
+//! jump, which is reported. `docs/time.md` has the reasons and the figures.
 
 use crate::media::MonoNs;
 use std::collections::VecDeque;
 
 const BLOCK_NS: f64 = 0.5e9;
-/// One minute: short against the drift of a crystal with temperature, long enough for a slope good to 1 ppm.
+/// One minute: short against a crystal's drift with temperature, long enough for a slope within 1
+/// ppm.
 const BLOCKS: usize = 120;
-/// Until this many blocks are closed the open one counts too, so that the start converges at once.
-const BLOCKS_TO_STAND_ALONE: usize = 8;
-/// Sound cards are specified to 100 ppm or better, USB full speed to 500 ppm (USB 2.0, 7.1.11: 2500 for data rate, but
-/// the sample clock of any real device is far better). What lies beyond is a fault of the measurement.
+/// Until this many blocks are complete the open one is used too, so that the start converges at
+/// once.
+const BLOCKS_WITHOUT_OPEN: usize = 8;
+/// Sound cards are specified to 100 ppm or better, USB full speed to 500 ppm (USB 2.0, 7.1.11: 2500
+/// for the data rate, but the sample clock of any real device is far better). More is an error of
+/// the measurement.
 const DRIFT_MAX: f64 = 500e-6;
-/// Fewer say nothing about slope or spread.
-const BLOCKS_TO_KNOW: usize = 4;
-/// How fast the emitted line approaches the fitted one: 40 µs per packet of 20 ms.
+/// The blocks needed for slope and spread.
+const MIN_BLOCKS: usize = 4;
+/// How fast capture times approach the fitted line: 40 µs per packet of 20 ms.
 const SLEW: f64 = 2000e-6;
-/// Further than this from the line, all the time, for this long, is no late interrupt: frames are missing.
+/// Observations further than this from the line, without exception, for this long, are not due to
+/// late interrupts: frames are missing.
 const GAP_NS: f64 = 25e6;
 const GAP_PROOF_NS: f64 = 200e6;
-/// So many observations off the line are kept, for the fit that begins with them.
+/// The observations off the line that are kept, for the fit that begins with them.
 const GAP_OBSERVATIONS: usize = 64;
-/// A smaller step that stays for so many blocks (5 s) is believed; the older blocks go.
+/// After a smaller step that lasts for this many blocks (5 s), the older blocks are discarded.
 const SLIP_NS: f64 = 2e6;
 const SLIP_BLOCKS: usize = 10;
-/// Before the first packet: this much device time and so many observations.
+/// Before the first packet: this much device time and this many observations.
 const WARM_UP_NS: f64 = 100e6;
 const WARM_UP_OBSERVATIONS: usize = 8;
-/// A drift is worth telling from this span on.
-const TELLING_NS: f64 = 6e9;
+/// The drift is known after this time.
+const DRIFT_KNOWN_NS: f64 = 6e9;
 
-/// What one observation says of the stream.
+/// What follows from one observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
     /// Frame count and time agree.
     Steady,
-    /// They disagree by more than 25 ms; too early to say why. No stamp should be given out now.
+    /// They disagree by more than 25 ms, for a reason that is not known yet. No frame should be
+    /// stamped now.
     Doubtful,
-    /// They have disagreed for 0.2 s: sound was lost that nobody reported. The fit has begun anew, for the frames from
-    /// `resume` on; the instants of those before it that have no stamp yet are unknown.
+    /// They have disagreed for 0.2 s: audio was lost without a report. The fit has restarted, for
+    /// the frames from `resume` on; the capture times of earlier frames without a stamp are
+    /// unknown.
     Gap { resume: u64 },
 }
 
-/// The capture instant of a frame.
+/// The capture time of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub at: MonoNs,
-    /// Not the continuation of the one before: too far off to be slewed.
+    /// It does not continue the previous one: the difference was too large to be slewed.
     pub jumped: bool,
 }
 
-/// Frame count and what the device time adds to it at the nominal rate.
+/// Frame count, and device time minus the time of that count at the nominal rate.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     frame: f64,
@@ -69,7 +76,7 @@ struct Point {
 #[derive(Debug)]
 pub struct SampleClock {
     frame_ns: f64,
-    /// Device time of frame 0 if the first observation was exact; everything else is counted from here.
+    /// Device time of frame 0 if the first observation was exact; all times are relative to it.
     origin_ns: Option<i64>,
     blocks: VecDeque<Point>,
     open: Option<Point>,
@@ -81,13 +88,13 @@ pub struct SampleClock {
     phase_ns: f64,
     slope_ns: f64,
     pivot: f64,
-    /// The slope that an earlier life of the stream learned; a restarted one begins with it.
+    /// The slope before the last restart; the next fit begins with it.
     learned_ns: Option<f64>,
     spread_ns: f64,
     outliers: Option<Outliers>,
     off_blocks: usize,
     last_output: Option<LastOutput>,
-    /// Stamps only rise, through restarts too.
+    /// Stamps increase, through restarts too.
     last_stamp: MonoNs,
 }
 
@@ -95,10 +102,10 @@ pub struct SampleClock {
 #[derive(Clone, Debug)]
 struct Outliers {
     since_ns: f64,
-    seen: Vec<(u64, MonoNs)>,
+    observations: Vec<(u64, MonoNs)>,
 }
 
-/// The last stamp given out, and how far it was from the line.
+/// The last stamp returned, and its distance from the line.
 #[derive(Clone, Copy, Debug)]
 struct LastOutput {
     frame: f64,
@@ -129,9 +136,10 @@ impl SampleClock {
         }
     }
 
-    /// After an overrun: frames may be counted from 0 again and the phase is found anew; the rate is kept.
+    /// After an overrun: frames may be counted from 0 again and the phase is measured again; the
+    /// rate is kept.
     pub fn restart(&mut self) {
-        let learned_ns = if self.span_ns >= TELLING_NS {
+        let learned_ns = if self.span_ns >= DRIFT_KNOWN_NS {
             Some(self.slope_ns)
         } else {
             self.learned_ns
@@ -146,10 +154,10 @@ impl SampleClock {
         };
     }
 
-    /// At the instant `at`, `frames` frames had been captured since the (re)start.
+    /// Adds an observation: at `at`, `frames` frames had been captured since the (re)start.
     pub fn observe(&mut self, frames: u64, at: MonoNs) -> Continuity {
         if self.last_frames.is_some_and(|last| frames <= last) {
-            // The device has not moved; when it last did has been seen.
+            // No new frame: the earliest time of this count is known.
             return if self.outliers.is_some() {
                 Continuity::Doubtful
             } else {
@@ -171,13 +179,13 @@ impl SampleClock {
         if self.ready() && (point.excess_ns - self.line(frame)).abs() > GAP_NS {
             let outliers = self.outliers.get_or_insert_with(|| Outliers {
                 since_ns: elapsed_ns,
-                seen: Vec::new(),
+                observations: Vec::new(),
             });
-            if outliers.seen.len() < GAP_OBSERVATIONS {
-                outliers.seen.push((frames, at));
+            if outliers.observations.len() < GAP_OBSERVATIONS {
+                outliers.observations.push((frames, at));
             }
             let proven = elapsed_ns - outliers.since_ns >= GAP_PROOF_NS
-                && outliers.seen.len() >= WARM_UP_OBSERVATIONS;
+                && outliers.observations.len() >= WARM_UP_OBSERVATIONS;
             return if proven {
                 self.begin_after_gap()
             } else {
@@ -191,32 +199,33 @@ impl SampleClock {
         Continuity::Steady
     }
 
-    /// What was off the line is the new one's beginning.
+    /// Restarts the fit with the observations that were off the line.
     fn begin_after_gap(&mut self) -> Continuity {
-        let seen = self
+        let observations = self
             .outliers
             .take()
-            .map(|outliers| outliers.seen)
+            .map(|outliers| outliers.observations)
             .unwrap_or_default();
         self.restart();
-        for &(frames, at) in &seen {
+        for &(frames, at) in &observations {
             self.observe(frames, at);
         }
         Continuity::Gap {
-            resume: seen.first().map_or(0, |&(frames, _)| frames),
+            resume: observations.first().map_or(0, |&(frames, _)| frames),
         }
     }
 
-    /// False during the first 0.1 s, when the earliest observation may still be a late one, and while observations are
-    /// doubtful.
+    /// False during the first 0.1 s, when the earliest observation may still be a late one, and
+    /// while observations are doubtful.
     pub fn may_stamp(&self) -> bool {
         self.ready() && self.outliers.is_none()
     }
 
-    /// The capture instant of `frame` (fractional: a resampled stream has frames between the device's). Frames must be
-    /// asked for in rising order: the answers rise with them, and from one to the next the time between them differs
-    /// from the nominal by no more than 0.25 % (50 µs in 20 ms) unless it is said to have jumped. `None` for a frame that a
-    /// jump back puts before one that has its stamp: that time has been told already.
+    /// The capture time of `frame` (fractional: a resampled stream has frames between the
+    /// device's). Frames must be asked for in increasing order. Stamps increase with them, and the
+    /// time from one to the next differs from the nominal one by at most 0.25 % (50 µs in 20 ms)
+    /// unless `jumped` is set. `None` for a frame that a jump back puts before one that has its
+    /// stamp already.
     pub fn stamp(&mut self, frame: f64) -> Option<Stamp> {
         let target_ns = frame * self.frame_ns + self.line(frame);
         let followed = self.last_output.and_then(|last| {
@@ -242,16 +251,18 @@ impl SampleClock {
         Some(Stamp { at, jumped })
     }
 
-    /// What nine of ten blocks differ from the line at most, plus what the stamps still have to slew; `None` in the first
-    /// 2 s. The device's own constant delay (converter, USB transfer) cannot be seen from here and is not in it.
+    /// The distance from the line of nine in ten blocks, plus what the stamps still have to slew;
+    /// `None` in the first 2 s. The device's constant delay (converter, USB transfer) cannot be
+    /// measured here and is not included.
     pub fn uncertainty_ns(&self) -> Option<u64> {
         let behind_ns = self.last_output.map_or(0.0, |e| e.behind_ns.abs());
-        (self.blocks.len() >= BLOCKS_TO_KNOW).then_some((self.spread_ns + behind_ns) as u64)
+        (self.blocks.len() >= MIN_BLOCKS).then_some((self.spread_ns + behind_ns) as u64)
     }
 
-    /// How much faster than CLOCK_MONOTONIC the device's sample clock runs, parts per million; `None` in the first 6 s.
+    /// How much faster than CLOCK_MONOTONIC the device's sample clock runs, parts per million;
+    /// `None` in the first 6 s.
     pub fn drift_ppm(&self) -> Option<f64> {
-        let known = self.span_ns >= TELLING_NS || self.learned_ns.is_some();
+        let known = self.span_ns >= DRIFT_KNOWN_NS || self.learned_ns.is_some();
         known.then_some(-self.slope_ns / self.frame_ns * 1e6)
     }
 
@@ -274,7 +285,8 @@ impl SampleClock {
                 self.open = Some(point);
                 self.open_until = point.frame + BLOCK_NS / self.frame_ns;
             }
-            // Against the slope, else a slow clock's blocks would always prefer their first point, a fast one's the last.
+            // Relative to the slope: otherwise the blocks of a slow clock would always keep their
+            // first point, those of a fast one their last.
             Some(best)
                 if point.excess_ns - best.excess_ns
                     >= self.slope_ns * (point.frame - best.frame) =>
@@ -283,7 +295,7 @@ impl SampleClock {
             }
             Some(_) => self.open = Some(point),
         }
-        if self.blocks.len() < BLOCKS_TO_STAND_ALONE {
+        if self.blocks.len() < BLOCKS_WITHOUT_OPEN {
             self.refit();
         }
     }
@@ -311,7 +323,7 @@ impl SampleClock {
     fn refit(&mut self) {
         let open = self
             .open
-            .filter(|_| self.blocks.len() < BLOCKS_TO_STAND_ALONE);
+            .filter(|_| self.blocks.len() < BLOCKS_WITHOUT_OPEN);
         let points: Vec<Point> = self.blocks.iter().copied().chain(open).collect();
         let (Some(first), Some(last)) = (points.first(), points.last()) else {
             return;
@@ -323,8 +335,8 @@ impl SampleClock {
             .map(|p| p.excess_ns - self.slope_ns * (p.frame - first.frame))
             .collect();
         rest.sort_by(f64::total_cmp);
-        // The quartile of few would be a late one: at the start the earliest is the best that there is.
-        let phase_at_first = rest[if rest.len() < BLOCKS_TO_STAND_ALONE {
+        // The quartile of few points would be a late one: at the start the earliest is used.
+        let phase_at_first = rest[if rest.len() < BLOCKS_WITHOUT_OPEN {
             0
         } else {
             rest.len() / 4
@@ -335,8 +347,9 @@ impl SampleClock {
         self.spread_ns = away[(away.len() - 1) * 9 / 10];
     }
 
-    /// Median of the slopes between each block and the one half the window later, drawn towards what was known before
-    /// while the span is short (half and half at 4 s, fully its own from 10 s on): noise of 0.1 ms over 2 s is 50 ppm.
+    /// The median of the slopes between each block and the one half the window later, weighted with
+    /// the previous slope while the span is short (equally at 4 s, almost without it from 10 s on):
+    /// noise of 0.1 ms over 2 s is 50 ppm.
     fn slope(&self, points: &[Point]) -> f64 {
         let before = self.learned_ns.unwrap_or(0.0);
         let half = points.len() / 2;
@@ -346,7 +359,7 @@ impl SampleClock {
             .filter(|(a, b)| b.frame > a.frame)
             .map(|(a, b)| (b.excess_ns - a.excess_ns) / (b.frame - a.frame))
             .collect();
-        if points.len() < BLOCKS_TO_KNOW || slopes.is_empty() {
+        if points.len() < MIN_BLOCKS || slopes.is_empty() {
             return before;
         }
         slopes.sort_by(f64::total_cmp);

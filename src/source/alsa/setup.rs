@@ -1,5 +1,5 @@
-//! Sets up a PCM before it runs (format, channels, rate, periods, clock), and names what goes wrong.
-//! Owns no device.
+//! Sets up a PCM before it runs (format, channels, rate, periods, clock), and the errors of
+//! microphones.
 
 use super::convert::SampleFormat;
 use super::find;
@@ -11,9 +11,9 @@ use crate::source::SourceError;
 use alsa::ValueOr;
 use alsa::pcm::{Access, Frames, HwParams, PCM, TstampType};
 
-/// The device interrupts so often a second: each interrupt is one observation for the sample clock.
+/// Interrupts a second: each is one observation for the sample clock.
 const PERIODS: u32 = 100;
-/// The channels that are captured, at most.
+/// The largest number of channels that are captured.
 pub(super) const MAX_CHANNELS: u32 = 2;
 
 /// The settings that the device accepted.
@@ -24,6 +24,10 @@ pub(super) struct Setting {
     pub stamp_source: StampSource,
 }
 
+/// Sets all parameters and prepares the PCM.
+///
+/// # Errors
+/// It is in use, or offers none of the parameters needed.
 pub(super) fn configure(
     pcm: &PCM,
     audio: &config::AudioConfig,
@@ -32,7 +36,7 @@ pub(super) fn configure(
     let failed = |doing| move |e| io_error(title, doing, &e);
     let setting = {
         let hw = HwParams::any(pcm).map_err(failed("asking what it can do"))?;
-        // A plugin's own resampling would delay the audio by an unknown time. `hw:` PCMs do not have any.
+        // A plugin's resampling would delay the audio by an unknown time. `hw:` PCMs have none.
         hw.set_rate_resample(false)
             .map_err(failed("asking for its own rate"))?;
         hw.set_access(Access::RWInterleaved)
@@ -72,8 +76,8 @@ pub(super) fn configure(
     let software = || -> alsa::Result<bool> {
         let period = pcm.hw_params_current()?.get_period_size()?;
         let sw = pcm.sw_params_current()?;
-        // Less than a period: otherwise a device that interrupts by a coarse timer (snd-aloop: 12 ms,
-        // 8 ms) is seen only at every other interrupt.
+        // Less than a period: otherwise a device that interrupts by a coarse timer (snd-aloop: 12
+        // ms, 8 ms) is seen only at every other interrupt.
         sw.set_avail_min((period / 4).max(1))?;
         sw.set_tstamp_mode(true)?;
         sw.set_tstamp_type(TstampType::Monotonic)?;
@@ -92,7 +96,7 @@ pub(super) fn configure(
     })
 }
 
-/// Two channels where the device has them, else the next higher number, else the most that there are.
+/// Two channels where the device has them, else the next higher number, else its maximum.
 fn device_channels(hw: &HwParams) -> alsa::Result<u32> {
     let most = hw.get_channels_max()?;
     let chosen = (MAX_CHANNELS..=most.min(64))
@@ -102,9 +106,9 @@ fn device_channels(hw: &HwParams) -> alsa::Result<u32> {
     Ok(chosen)
 }
 
-/// The rate that serves all encoders: 48 kHz, which Opus takes as it is, or `asked` where that is
-/// higher; else the next higher common one; else 44.1 kHz, else the nearest. What is asked below 48 kHz
-/// the server resamples for those who asked.
+/// One rate for all encoders: 48 kHz, which Opus needs, or `asked` where that is higher; else the
+/// next higher common one; else 44.1 kHz, else the nearest. To a rate below 48 kHz the server
+/// resamples.
 fn device_rate(hw: &HwParams, asked: Option<u32>) -> alsa::Result<u32> {
     let wanted = asked.unwrap_or(0).max(48_000);
     let target = [wanted, 88_200, 96_000, 176_400, 192_000]
@@ -116,14 +120,14 @@ fn device_rate(hw: &HwParams, asked: Option<u32>) -> alsa::Result<u32> {
     hw.set_rate_near(target, ValueOr::Nearest)
 }
 
-/// The wanted microphone is not among `list`, or this user may not open any.
+/// The error for a microphone that is not in `list`, or where this user may not open any.
 pub(super) fn missing(
     which: &Microphone,
     known: Option<&Identity>,
     list: &[CapturePcm],
 ) -> SourceError {
     let device = wanted(which, known);
-    if list.is_empty() && find::forbidden() {
+    if list.is_empty() && find::has_forbidden_cards() {
         return forbidden(device);
     }
     SourceError::Missing {

@@ -1,6 +1,6 @@
-//! Parses rpicam-vid's metadata in text form: one record per frame, `Name=Value` lines ended by an empty
-//! line. The order and set of names differ between builds, cameras and frames, so fields are found by
-//! name.
+//! Parses rpicam-vid's metadata in text form: one record per frame, `Name=Value` lines ended by an
+//! empty line. The order and set of names differ between builds, cameras and frames, so fields are
+//! found by name.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(crate) struct Record {
     pub frame_duration: Option<Duration>,
 }
 
-/// Splits a stream of bytes into records. Holds at most [`MAX_RECORD_BYTES`] and the bytes of the last
-/// push.
+/// Splits a stream of bytes into records. Holds at most [`MAX_RECORD_BYTES`] and the bytes of the
+/// last push.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     buffer: Vec<u8>,

@@ -1,6 +1,5 @@
-//! The Raspberry Pi camera by way of rpicam-vid: JPEGs and their sensor timestamps from two pipes of a
-//! child process. Owns the child and the waiting; knows no encoder. Why a child process and not
-//! libcamera itself: `docs/rpi.md`.
+//! The Raspberry Pi camera through rpicam-vid: JPEGs and their sensor timestamps from two pipes of
+//! a child process. Why a child process and not libcamera itself: `docs/rpi.md`.
 
 mod board;
 #[cfg(any(test, fuzzing))]
@@ -13,7 +12,7 @@ mod spawn;
 mod stderr_tail;
 
 use super::jitter::JitterEstimator;
-use super::{Capture, Source, SourceError, VideoSource};
+use super::{Capture, Note, Source, SourceError, VideoSource};
 use crate::config::VideoConfig;
 use crate::media::frame::{PixelFormat, RawFrame};
 use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
@@ -24,21 +23,21 @@ use process::{DEVICE, ReadResult, RpicamProcess};
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// How long `open` waits for a first frame or for the child's error; after that, `next_frame` goes on
-/// waiting.
+/// How long `open` waits for a first frame or for the child's error; after that, `next_frame`
+/// waits.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// How long to wait for a frame: a little shorter than the supervisor waits before it ends this process,
-/// since the error here can quote rpicam-vid. By itself it would repeat "Device timeout detected,
-/// attempting a restart" without end.
+/// How long to wait for a frame: a little shorter than the supervisor waits before it ends this
+/// process, since the error here can quote rpicam-vid. By itself it would repeat "Device timeout
+/// detected, attempting a restart" without end.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(9);
 const FRAME_TIMEOUT: Duration = Duration::from_millis(1_800);
 const FRAME_TIMEOUT_INTERVALS: f64 = 4.5;
 
 /// A Raspberry Pi camera: JPEGs with `SensorTimestamp` as the capture time.
 ///
-/// That is the start of the frame: the sensor's first line on the CSI bus, as the kernel saw it. The
-/// exposure of that line began one `ExposureTime` earlier.
+/// That is the start of the frame: the sensor's first line on the CSI bus, as the kernel saw it.
+/// The exposure of that line began one `ExposureTime` earlier.
 pub struct RpiSource {
     /// For people: program and board.
     device: String,
@@ -52,22 +51,22 @@ pub struct RpiSource {
     height: u16,
     fps: f64,
     orientation: Orientation,
-    /// How long this source has waited since the start or the last frame, and how long it may. Time in
-    /// which this process was stopped (Ctrl-Z) or busy does not count.
+    /// How long this source has waited since the start or the last frame, and how long it may. Time
+    /// in which this process was stopped (Ctrl-Z) or busy does not count.
     waited: Duration,
     timeout: Duration,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     buffer: Vec<u8>,
 }
 
 impl RpiSource {
-    /// Starts rpicam-vid (libcamera-vid before 2024) at `capture_width` by `capture_height`. The child is
-    /// killed when the calling thread ends. Waits up to 0.8 s for a first frame; `next_frame` waits for a
-    /// camera that takes longer.
+    /// Starts rpicam-vid (libcamera-vid before 2024) at `capture_width` by `capture_height`. The
+    /// child is killed when the calling thread ends. Waits up to 0.8 s for a first frame;
+    /// `next_frame` waits for a camera that takes longer.
     ///
     /// # Errors
-    /// Unsupported: size, rate or a control. Missing, Busy, Failed: the program is missing, or exited,
-    /// with what it reported.
+    /// Unsupported: size, rate or a control. Missing, Busy, Failed: the program is missing, or
+    /// exited, with what it reported.
     pub fn open(video: &VideoConfig) -> Result<Self, SourceError> {
         Self::open_with(
             &[vec!["rpicam-vid".into()], vec!["libcamera-vid".into()]],
@@ -176,7 +175,8 @@ impl RpiSource {
                     ReadResult::Empty => return self.checked(Err(Fault::MissingJpeg)),
                 },
                 Awaited::Record => {
-                    // Checked before the metadata: the next JPEG is written after this one's record.
+                    // Checked before the metadata: the next JPEG is written after this one's
+                    // record.
                     let mut closed = false;
                     if !self.pairing.next_jpeg_begun() {
                         closed = self.read_jpegs()? == ReadResult::Closed;
@@ -238,10 +238,10 @@ impl RpiSource {
                 .unwrap_or(Duration::MAX),
         );
         if (pair.width, pair.height) != (self.width, self.height) {
-            self.notes.push(format!(
+            self.notes.push(Note::Warning(format!(
                 "{DEVICE} captures {}x{} instead of {}x{}",
                 pair.width, pair.height, self.width, self.height
-            ));
+            )));
             (self.width, self.height) = (pair.width, pair.height);
         }
         Ok(capture_time)
@@ -249,7 +249,7 @@ impl RpiSource {
 }
 
 impl Source for RpiSource {
-    fn take_notes(&mut self) -> Vec<String> {
+    fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
@@ -314,19 +314,19 @@ impl VideoSource for RpiSource {
     }
 }
 
-/// How much of the JPEGs is read at once, and the capacity of their pipe. Both together are less than a
-/// JPEG (a sixteenth of a byte per pixel is a dark scene at low quality), so that the child cannot have
-/// written a second JPEG and its record while the first one's record is looked for: see [`pairing`]. It
-/// also bounds the backlog.
+/// How much of the JPEGs is read at once, and the capacity of their pipe. Both together are less
+/// than a JPEG (a sixteenth of a byte per pixel is a dark scene at low quality), so that the child
+/// cannot have written a second JPEG and its record while the first one's record is looked for: see
+/// [`pairing`]. It also bounds the backlog.
 fn pipe_bytes(width: u16, height: u16) -> usize {
     let part = (usize::from(width) * usize::from(height) / 32).clamp(4 << 10, 64 << 10);
     // The kernel rounds a pipe's capacity up to a power of two.
     1 << part.ilog2()
 }
 
-/// libcamera documents SensorTimestamp as CLOCK_BOOTTIME, the drivers write CLOCK_MONOTONIC; they differ
-/// by the time for which the machine was suspended. A timestamp ahead of one clock is of the other;
-/// `None` where it is ahead of both.
+/// libcamera documents SensorTimestamp as CLOCK_BOOTTIME, the drivers write CLOCK_MONOTONIC; they
+/// differ by the time for which the machine was suspended. A timestamp ahead of one clock is of the
+/// other; `None` where it is ahead of both.
 fn on_monotonic(stamp_ns: u64, now: MonoNs, boot_minus_monotonic: u64) -> Option<MonoNs> {
     let candidates = [Some(stamp_ns), stamp_ns.checked_sub(boot_minus_monotonic)];
     candidates

@@ -2,8 +2,8 @@
 
 use crate::config::{Flip, Rotate, VideoConfig};
 
-/// What `--camera-control` may set: the options that change the image or select the camera, and none
-/// that would break the two pipes or write files.
+/// What `--camera-control` may set: the options that change the image or select the camera, and
+/// none that would break the two pipes or write files.
 const CONTROLS: [&str; 23] = [
     "autofocus-mode",
     "autofocus-range",

@@ -1,11 +1,12 @@
-//! Pairs JPEG k from one pipe with metadata record k from the other, and detects when they are out of
-//! step. Pure: bytes in, frames out; knows no process and no clock.
+//! Pairs JPEG k from one pipe with metadata record k from the other, and detects when they are out
+//! of step. Pure: bytes in, frames out.
 //!
 //! rpicam-vid writes JPEG k, then record k, then begins JPEG k + 1, from one thread (its
-//! `Output::OutputReady`). So each pipe proves what the other must contain already, and a lost record or
-//! JPEG is detected without a timeout. Nothing in a JPEG identifies its record: if a second JPEG and its
-//! record were written before a lost record is looked for, that record would be paired with the first
-//! JPEG, until the reader has caught up. The caller therefore keeps the JPEGs' pipe smaller than a JPEG.
+//! `Output::OutputReady`). So each pipe proves what the other must contain already, and a lost
+//! record or JPEG is detected without a timeout. Nothing in a JPEG identifies its record: if a
+//! second JPEG and its record were written before a lost record is looked for, that record would be
+//! paired with the first JPEG, until the reader has caught up. The caller therefore keeps the
+//! JPEGs' pipe smaller than a JPEG.
 
 use super::metadata::{BadRecord, Record, Records};
 use crate::encode::jpeg::markers::{Corrupt, Layout, MAX_JPEG_BYTES, Walker};
@@ -35,8 +36,8 @@ pub(crate) struct Pair {
     pub width: u16,
     pub height: u16,
     pub sensor_timestamp_ns: u64,
-    /// Frames that the sensor made between the last pair and this one, from its timestamps and frame
-    /// duration.
+    /// Frames that the sensor made between the last pair and this one, from its timestamps and
+    /// frame duration.
     pub missed: u32,
 }
 
@@ -49,9 +50,9 @@ pub(crate) enum Awaited {
     Nothing,
 }
 
-/// Pairs JPEGs and records. Holds at most one JPEG ([`MAX_JPEG_BYTES`]) and one record, and the bytes of
-/// the last push beyond them: the caller reads a pipe only while something is awaited from it, or once
-/// to see that the next JPEG has begun.
+/// Pairs JPEGs and records. Holds at most one JPEG ([`MAX_JPEG_BYTES`]) and one record, and the
+/// bytes of the last push beyond them: the caller reads a pipe only while something is awaited from
+/// it, or once to see that the next JPEG has begun.
 #[derive(Debug)]
 pub(crate) struct Pairing {
     /// Begins with the current JPEG, complete or not.

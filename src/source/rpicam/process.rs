@@ -1,5 +1,5 @@
-//! The rpicam-vid process: finds it, starts it, reads its pipes without blocking, and stops it in bounded
-//! time. Knows bytes, not frames.
+//! The rpicam-vid process: finds it, starts it, reads its pipes without blocking, and stops it in
+//! bounded time.
 
 use super::stderr_tail::StderrTail;
 use super::{options, spawn};
@@ -22,8 +22,8 @@ pub(super) const DEVICE: &str = "the Raspberry Pi camera";
 
 /// From SIGINT to SIGKILL. rpicam-vid acts on SIGINT after the next frame.
 const SIGINT_TIMEOUT: Duration = Duration::from_millis(500);
-/// From SIGKILL to the end. Only a hanging driver takes longer; the kernel then ends the process when it
-/// can.
+/// From SIGKILL to the end. Only a hanging driver takes longer; the kernel then ends the process
+/// when it can.
 const SIGKILL_TIMEOUT: Duration = Duration::from_millis(200);
 /// From the end of its output to its exit.
 const EXIT_GRACE: Duration = Duration::from_millis(300);
@@ -91,8 +91,8 @@ impl Pipe {
 }
 
 impl RpicamProcess {
-    /// Starts the first of `programs` (each the beginning of a command line) that exists, with a pipe of
-    /// about `pipe_bytes` for its JPEGs.
+    /// Starts the first of `programs` (each the beginning of a command line) that exists, with a
+    /// pipe of about `pipe_bytes` for its JPEGs.
     pub fn start(
         programs: &[Vec<OsString>],
         video: &VideoConfig,
@@ -256,8 +256,8 @@ impl RpicamProcess {
 }
 
 impl Drop for RpicamProcess {
-    /// Sends SIGINT and goes on reading, since rpicam-vid does not act on it while its output blocks;
-    /// then SIGKILL. Takes at most [`SIGINT_TIMEOUT`] and [`SIGKILL_TIMEOUT`].
+    /// Sends SIGINT and goes on reading, since rpicam-vid does not act on it while its output
+    /// blocks; then SIGKILL. Takes at most [`SIGINT_TIMEOUT`] and [`SIGKILL_TIMEOUT`].
     fn drop(&mut self) {
         let pid = Pid::from_raw(self.child.id() as i32);
         for (signal, limit) in [
@@ -267,7 +267,8 @@ impl Drop for RpicamProcess {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
-            // Not reaped yet, so the PID is still this process's; an error means that it has exited.
+            // Not reaped yet, so the PID is still this process's; an error means that it has
+            // exited.
             let _ = kill(pid, signal);
             if self.wait(limit, Self::discard).is_some() {
                 return;

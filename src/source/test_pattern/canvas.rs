@@ -19,7 +19,8 @@ impl Canvas {
         let mut luma = Vec::with_capacity(width * height);
         for y in 0..height {
             for x in 0..width {
-                // Blobs, texture, and the noise of a sensor: a VGA frame at quality 70 has 30 to 60 KB.
+                // Blobs, texture, and the noise of a sensor: a VGA frame at quality 70 has 30 to 60
+                // KB.
                 let value = 128
                     + blob(x, y, width, 64, 1) * 80 / 128
                     + blob(x, y, width, 16, 2) * 40 / 128
@@ -61,7 +62,8 @@ fn scroll(from: &[u8], width: usize, by: usize, to: &mut [u8], stride: usize) {
     }
 }
 
-/// Smooth noise, -128 to 127: random values every `cell` pixels, interpolated, periodic with `width`.
+/// Smooth noise, -128 to 127: random values every `cell` pixels, interpolated, periodic with
+/// `width`.
 fn blob(x: usize, y: usize, width: usize, cell: usize, seed: u32) -> i32 {
     let (cx, cy, fx, fy) = (x / cell, y / cell, (x % cell) as i32, (y % cell) as i32);
     let next = (cx + 1) % (width / cell);

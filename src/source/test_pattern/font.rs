@@ -50,7 +50,8 @@ pub(super) fn scale(characters: usize, area: Rect) -> usize {
     (area.width() / (ADVANCE * characters.max(1))).min(area.height() / LINE)
 }
 
-/// Writes `text` in white, centred in `area`, which must be black. Writes nothing where it does not fit.
+/// Writes `text` in white, centred in `area`, which must be black. Writes nothing where it does not
+/// fit.
 pub(super) fn write(luma: &mut [u8], stride: usize, area: Rect, text: &str) {
     let scale = scale(text.len(), area);
     let left = area.left + (area.width() - text.len() * ADVANCE * scale) / 2;

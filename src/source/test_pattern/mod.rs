@@ -1,5 +1,5 @@
-//! The camera that needs no hardware: a moving test pattern with its capture time drawn in, at exact
-//! instants. Owns pacing and drawing; knows no encoder. What is drawn where: `docs/test-picture.md`.
+//! The generated camera: a moving test pattern with its capture time drawn in, at exact instants.
+//! What is drawn where: `docs/test-picture.md`.
 
 mod canvas;
 mod font;
@@ -16,12 +16,12 @@ use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo, UnixNs};
 use canvas::Canvas;
 use std::time::Duration;
 
-const DEVICE: &str = "test picture";
+const DEVICE: &str = "test pattern";
 const MAX_SIDE: u32 = 8_192;
 const MAX_FPS: f64 = 1_000.0;
 
-/// Frames at the instants k / fps of CLOCK_MONOTONIC, I420, full range. A caller that is late gets the
-/// newest frame, and the number of those that it missed.
+/// Frames at the instants k / fps of CLOCK_MONOTONIC, I420, full range. A caller that is late gets
+/// the newest frame, and the number of frames that it missed.
 pub struct TestSource {
     width: u32,
     height: u32,
@@ -216,7 +216,8 @@ impl Grid {
 
     /// The number of the newest frame whose instant is not after `at`.
     fn newest(&self, at: MonoNs) -> u64 {
-        // Instants are rounded down, so the exact instant of that frame may be up to 1 ns after `at`.
+        // Instants are rounded down, so the exact instant of that frame may be up to 1 ns after
+        // `at`.
         ((u128::from(at.0) + 1) * u128::from(self.micro_fps)).div_ceil(Self::SCALE) as u64 - 1
     }
 }

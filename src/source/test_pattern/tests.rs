@@ -1,5 +1,5 @@
-//! The test pattern as its readers see it: at its instants, readable after JPEG and scaling, as large as
-//! a real scene.
+//! The test pattern as its readers see it: at its instants, readable after JPEG and scaling, as
+//! large as a real scene.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,5 +1,4 @@
-//! The microphone that needs no hardware: a tone at each flash of the test picture, exact to the sample. Owns its pacing;
-//! knows no picture but the beat it shares.
+//! The generated microphone: a tone at each flash of the test pattern, exact to the sample.
 
 use super::sync_pulse;
 use crate::media::frame::AudioChunk;
@@ -7,27 +6,27 @@ use crate::media::{MonoNs, Shape, StampMark, StampSource, StreamInfo};
 use crate::source::{AudioSource, Source, SourceError};
 use std::time::Duration;
 
-const DEVICE: &str = "test beep";
+const DEVICE: &str = "test tone";
 /// The frequency of the tone.
 const FREQUENCY_HZ: f64 = 1_000.0;
 /// Half of full scale.
 const AMPLITUDE: f64 = 16_384.0;
-/// Packets per second where the rate can be divided so; else they are longer by a part of a sample.
-const PACKETS: u32 = 50;
-/// A reader that is later than this has lost sound, as with a sound card's ring of the same length.
+/// Chunks per second where the rate divides evenly; otherwise they are longer by part of a sample.
+const CHUNKS: u32 = 50;
+/// A reader that is later than this loses audio, as with a sound card's ring of the same length.
 const BACKLOG_NS: u64 = 1_000_000_000;
 
-/// Sample n stands at the instant n / rate of CLOCK_MONOTONIC; while that instant is in the first tenth of a second the
-/// tone sounds, between them there is noise of a few units. Packets hold rate / 50 samples (rounded up) and are handed
-/// over when their last sample is past.
+/// Sample n has the instant n / rate of CLOCK_MONOTONIC. There is a tone in the first tenth of each
+/// second, and noise of a few units in the rest. Chunks have rate / 50 samples (rounded up) and are
+/// delivered when the time of their last sample has passed.
 pub struct ToneSource {
     rate_hz: u32,
     channels: u16,
-    /// Sample frames in a packet.
+    /// Sample frames in a chunk.
     length: u64,
-    /// The number of the next packet's first sample.
+    /// The number of the next chunk's first sample.
     next: u64,
-    /// One beat's tone.
+    /// The samples of one tone.
     tone: Vec<i16>,
     samples: Vec<i16>,
 }
@@ -52,14 +51,14 @@ impl ToneSource {
     ) -> Result<Self, SourceError> {
         if !(8_000..=192_000).contains(&rate_hz) || !(1..=2).contains(&channels) {
             let why = format!(
-                "{rate_hz} Hz, {channels} channels; it has 8000 to 192000 Hz and 1 or 2 channels"
+                "{rate_hz} Hz, {channels} channels; it generates 8000 to 192000 Hz and 1 or 2 channels"
             );
             return Err(SourceError::Unsupported {
                 device: DEVICE.into(),
                 why,
             });
         }
-        let length = u64::from(rate_hz.div_ceil(PACKETS));
+        let length = u64::from(rate_hz.div_ceil(CHUNKS));
         let angle = std::f64::consts::TAU * frequency_hz / f64::from(rate_hz);
         let count = (u64::from(rate_hz) * sync_pulse::ON_NS).div_ceil(sync_pulse::PERIOD_NS);
         let mut source = Self {
@@ -80,7 +79,7 @@ impl ToneSource {
         MonoNs((u128::from(sample) * 1_000_000_000 / u128::from(self.rate_hz)) as u64)
     }
 
-    /// The first sample of the packet that is being captured at `at`.
+    /// The first sample of the chunk that is being captured at `at`.
     fn newest(&self, at: MonoNs) -> u64 {
         let sample = (u128::from(at.0) * u128::from(self.rate_hz) / 1_000_000_000) as u64;
         sample / self.length * self.length
@@ -88,14 +87,20 @@ impl ToneSource {
 
     fn fill(&mut self, first: u64) {
         for (n, frame) in (first..).zip(self.samples.chunks_exact_mut(usize::from(self.channels))) {
-            let in_beat = (n % u64::from(self.rate_hz)) as usize;
-            frame.fill(self.tone.get(in_beat).copied().unwrap_or_else(|| hush(n)));
+            let in_second = (n % u64::from(self.rate_hz)) as usize;
+            frame.fill(
+                self.tone
+                    .get(in_second)
+                    .copied()
+                    .unwrap_or_else(|| noise(n)),
+            );
         }
     }
 }
 
-/// Noise of -3 to 4 units, at most -78 dB: an open microphone in a quiet room, so that silence is not mistaken for a dead line.
-fn hush(n: u64) -> i16 {
+/// Noise of -3 to 4 units, at most -78 dB, like a microphone in a quiet room, so that it differs
+/// from a stream without signal.
+fn noise(n: u64) -> i16 {
     (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61) as i16 - 3
 }
 
@@ -149,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tone_begins_at_the_sample_of_the_second_and_lasts_a_tenth() {
+    fn tone_source_tone_begins_with_the_second_and_lasts_a_tenth() {
         for (rate, channels) in [
             (48_000u32, 1u16),
             (48_000, 2),
@@ -158,16 +163,16 @@ mod tests {
             (11_025, 1),
         ] {
             let mut source = ToneSource::open(rate, channels).unwrap();
-            let mut heard = Vec::new();
+            let mut samples = Vec::new();
             let start = source.newest(MonoNs(1_234_900_000_000));
-            while heard.len() < rate as usize * 3 / 2 {
-                source.fill(start + heard.len() as u64);
-                heard.extend(source.samples.chunks(usize::from(channels)).map(|f| {
+            while samples.len() < rate as usize * 3 / 2 {
+                source.fill(start + samples.len() as u64);
+                samples.extend(source.samples.chunks(usize::from(channels)).map(|f| {
                     assert!(f.iter().all(|s| s == &f[0]));
                     f[0]
                 }));
             }
-            for (n, &s) in (start..).zip(&heard) {
+            for (n, &s) in (start..).zip(&samples) {
                 let at = n as f64 / f64::from(rate) % 1.0;
                 let expected = (std::f64::consts::TAU * 1_000.0 * at).sin() * 16_384.0;
                 if sync_pulse::is_on(source.instant(n)) || n % u64::from(rate) == 0 {
@@ -183,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn packets_hold_20_ms_and_follow_each_other_without_a_gap() {
+    fn tone_source_chunks_have_20_ms_and_are_continuous() {
         let mut source = ToneSource::open(48_000, 2).unwrap();
         let mut next = None;
         for _ in 0..10 {
             let chunk = source
                 .next_chunk(Duration::from_secs(1))
                 .unwrap()
-                .expect("a packet within a second");
+                .expect("a chunk within a second");
             assert_eq!(chunk.samples.len(), 960 * 2);
             assert_eq!(chunk.first_sample.0 % 20_000_000, 0);
             assert!(
                 MonoNs::now() >= chunk.first_sample + Duration::from_millis(20),
-                "handed over before it was over"
+                "delivered before its end"
             );
             assert!(next.is_none_or(|n| n == chunk.first_sample) || chunk.after_xrun);
             next = Some(chunk.first_sample + Duration::from_millis(20));
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_20_ms_do_not_divide_makes_longer_packets_never_shorter_ones() {
+    fn tone_source_rate_that_does_not_divide_makes_longer_chunks() {
         for (rate, samples) in [
             (8_000, 160),
             (11_025, 221),
@@ -227,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn late_reader_gets_its_backlog_and_then_a_gap_that_is_told() {
+    fn tone_source_late_reader_gets_its_backlog_and_then_a_reported_gap() {
         let mut source = ToneSource::open(8_000, 1).unwrap();
         let now = source.newest(MonoNs::now());
         source.next = now - 800;
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_ends_with_the_timeout() {
+    fn tone_source_wait_ends_at_the_timeout() {
         let mut source = ToneSource::open(48_000, 1).unwrap();
         source.next += 48_000 * 60;
         assert!(
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_settings_are_refused() {
+    fn tone_source_invalid_settings_are_refused() {
         for (rate, channels) in [(0, 1), (7_999, 1), (200_000, 1), (48_000, 0), (48_000, 3)] {
             assert!(matches!(
                 ToneSource::open(rate, channels),

@@ -277,8 +277,8 @@ const AUTOMATED: [(u32, u32, &[i64], &[i64]); 3] = [
 /// What to set, in order, for `name=value`.
 ///
 /// Names are the driver's, as in v4l2-ctl, or aliases: `exposure`, `focus` and `white_balance` take
-/// `auto`, or a number, which turns automatic off first; `zoom`, `pan`, `tilt`. Menus take an item's
-/// text, its first word (`power_line_frequency=50`) or its number.
+/// `auto`, or a number, which turns automatic off first; `zoom`, `pan`, `tilt`. Menus take an
+/// item's text, its first word (`power_line_frequency=50`) or its number.
 fn plan<'c>(
     controls: &'c [Control],
     name: &str,

@@ -322,8 +322,8 @@ impl Device {
         ioctl::set_control(self.as_fd(), &mut c)
     }
 
-    /// Subscribes to changes of the input signal's size. Devices whose size is fixed refuse, and have
-    /// none to report.
+    /// Subscribes to changes of the input signal's size. Devices whose size is fixed refuse, and
+    /// have none to report.
     pub fn subscribe_source_changes(&self) {
         let mut s = v4l2_event_subscription {
             type_: V4L2_EVENT_SOURCE_CHANGE,
@@ -370,8 +370,8 @@ fn is_entry(answer: io::Result<()>, index: u32) -> io::Result<bool> {
     }
 }
 
-/// Whether luma spans 0 to 255: V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats that
-/// are not RGB.
+/// Whether luma spans 0 to 255: V4L2_MAP_QUANTIZATION_DEFAULT of linux/videodev2.h, for formats
+/// that are not RGB.
 fn full_range(quantization: u32, colorspace: u32) -> bool {
     quantization == V4L2_QUANTIZATION_FULL_RANGE
         || quantization == V4L2_QUANTIZATION_DEFAULT && colorspace == V4L2_COLORSPACE_JPEG

@@ -1,5 +1,4 @@
-//! Which `/dev/video*` is the camera that the options ask for, or the one that was open before. Knows no
-//! stream.
+//! Finds the `/dev/video*` that the options ask for, or the one that was open before.
 
 use super::abi::*;
 use super::device::Device;
@@ -67,15 +66,15 @@ pub(crate) struct Found {
     pub identity: Identity,
 }
 
-/// Finds and opens the camera: `known`, the one that was open before, where there is one, else the one
-/// that the options name.
+/// Finds and opens the camera: `known`, the one that was open before, where there is one, else the
+/// one that the options name.
 ///
 /// A symbolic link in the options (`/dev/v4l/by-path/…`) is followed every time, since it says
 /// which camera it means; a number, or a plain node, means the camera that it first led to.
 ///
 /// # Errors
-/// Missing, Failed (no permission, no writer to the loopback) and Io may pass; Unsupported (a metadata
-/// node, an ambiguous name) does not.
+/// Missing, Failed (no permission, no writer to the loopback) and Io may pass; Unsupported (a
+/// metadata node, an ambiguous name) does not.
 pub(crate) fn resolve(camera: &UsbCamera, known: Option<&Identity>) -> Result<Found, SourceError> {
     let nodes = scan();
     let node = pick(camera, known, &nodes, &locate, &purpose)?;
@@ -212,8 +211,8 @@ fn named<'n>(
 /// What the node is for; `None` where it cannot be opened.
 fn purpose(node: &Node) -> Option<Purpose> {
     if node.driver == "uvcvideo" {
-        // Each stream has a video node, then one for metadata. Opening one would wake a sleeping camera,
-        // and a worker that waits for another camera looks four times a second.
+        // Each stream has a video node, then one for metadata. Opening one would wake a sleeping
+        // camera, and a worker that waits for another camera looks four times a second.
         return Some(if node.index.is_multiple_of(2) {
             Purpose::Camera
         } else {

@@ -349,7 +349,8 @@ mod tests {
         formats.push(at(b"YU12", 320, 240, &[30]));
         formats.push(at(b"YUYV", 320, 240, &[30]));
         for (request, expected) in [
-            // A JPEG that is passed through is cheapest; otherwise raw, as long as it is fast enough.
+            // A JPEG that is passed through is cheapest; otherwise raw, as long as it is fast
+            // enough.
             (request(640, 480, 15.0, true), "MJPG 640x480 15.00"),
             (request(640, 480, 15.0, false), "YUYV 640x480 15.00"),
             (request(640, 480, 20.0, false), "YUYV 640x480 30.00"),

@@ -26,8 +26,8 @@ impl Identity {
         identity
     }
 
-    /// To be called now and then while the camera is certainly present, so that any identical device is
-    /// another one.
+    /// To be called now and then while the camera is certainly present, so that any identical
+    /// device is another one.
     pub(crate) fn update_identical_devices(&self, nodes: &[Node]) {
         let others = nodes
             .iter()
@@ -35,8 +35,8 @@ impl Identity {
         *self.identical_devices() = others.map(|n| n.bus_path.clone()).collect();
     }
 
-    /// Whether the options can mean this camera. One that was selected by a number always can: numbers
-    /// change.
+    /// Whether the options can mean this camera. One that was selected by a number always can:
+    /// numbers change.
     pub(crate) fn fits(&self, camera: &UsbCamera) -> bool {
         match camera {
             UsbCamera::Named(name) => find::is_named(&self.node, name),
@@ -68,9 +68,10 @@ impl Identity {
         key(n) == key(mine)
     }
 
-    /// The same camera among `nodes`: an identical device (serial number, product, name) at the same bus
-    /// path; else one at another USB port, where it is the only one and was not there before. Another
-    /// camera is never taken, and of two identical ones neither is taken for the other.
+    /// The same camera among `nodes`: an identical device (serial number, product, name) at the
+    /// same bus path; else one at another USB port, where it is the only one and was not there
+    /// before. Another camera is never taken, and of two identical ones neither is taken for the
+    /// other.
     pub(crate) fn find<'n>(&self, nodes: &'n [Node]) -> Option<&'n Node> {
         let alike = || nodes.iter().filter(|n| self.is_identical(n));
         let mut here = alike()

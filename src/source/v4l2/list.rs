@@ -38,8 +38,8 @@ pub(crate) struct FormatListing {
     pub intervals: Vec<Intervals>,
 }
 
-/// All cameras by number, also those in use by other programs. Metadata nodes, outputs and converters
-/// are left out.
+/// All cameras by number, also those in use by other programs. Metadata nodes, outputs and
+/// converters are left out.
 pub(crate) fn list_cameras() -> Vec<CameraListing> {
     nodes::scan().iter().filter_map(listing).collect()
 }

@@ -1,7 +1,8 @@
 //! The video nodes of this machine, from sysfs. Opens none of them.
 //!
-//! `/sys/class/video4linux` has every node, its device and, up the tree, the USB device with its serial
-//! number and port. Only the kernel writes there, but names and serial numbers come from the device.
+//! `/sys/class/video4linux` has every node, its device and, up the tree, the USB device with its
+//! serial number and port. Only the kernel writes there, but names and serial numbers come from the
+//! device.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -26,8 +27,8 @@ pub(crate) struct Node {
     pub serial: Option<String>,
     /// Where it is plugged in: the USB port ("1-1.2"), or the bus and device ("platform/vivid.0").
     pub bus_path: String,
-    /// USB: configuration and interface ("1.0"), which distinguishes the video nodes of one device; else
-    /// empty.
+    /// USB: configuration and interface ("1.0"), which distinguishes the video nodes of one device;
+    /// else empty.
     pub interface: String,
     /// The device's kernel driver ("uvcvideo"); empty where the node has no device.
     pub driver: String,

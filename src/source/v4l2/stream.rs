@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 /// sequence numbers). The caller has one at a time.
 const BUFFERS: u32 = 4;
 
-/// A device that is streaming. Dropping it stops the stream and closes the device, and never panics.
+/// A device that is streaming. Dropping it stops the stream and closes the device, and never
+/// panics.
 pub(crate) struct Stream {
     device: Device,
     mappings: Vec<Mapping>,
@@ -168,15 +169,15 @@ impl Stream {
         })
     }
 
-    /// The first `used` bytes of the buffer in use; none when there is none. For drivers that do not
-    /// write to a dequeued buffer.
+    /// The first `used` bytes of the buffer in use; none when there is none. For drivers that do
+    /// not write to a dequeued buffer.
     pub fn bytes(&self, used: usize) -> &[u8] {
         let Some(mapping) = self.mapping_in_use() else {
             return &[];
         };
-        // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is cut to
-        // that, and the driver does not write to a buffer from its dequeueing to its queueing, which
-        // needs `&mut self`.
+        // SAFETY: the mapping has `length` readable bytes for as long as `self` lives, `used` is
+        // cut to that, and the driver does not write to a buffer from its dequeueing to its
+        // queueing, which needs `&mut self`.
         unsafe { std::slice::from_raw_parts(mapping.start.as_ptr(), used.min(mapping.length)) }
     }
 
@@ -189,8 +190,8 @@ impl Stream {
         };
         let used = used.min(mapping.length);
         to.reserve(used);
-        // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is another
-        // allocation. No reference to the shared bytes is made; torn ones are still bytes.
+        // SAFETY: `used` bytes are readable in the mapping and were reserved in `to`, which is
+        // another allocation. No reference to the shared bytes is made; torn ones are still bytes.
         unsafe {
             std::ptr::copy_nonoverlapping(mapping.start.as_ptr(), to.as_mut_ptr(), used);
             to.set_len(used);

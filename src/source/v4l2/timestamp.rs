@@ -5,8 +5,8 @@ use crate::media::{MonoNs, StampSource};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Timestamps without the monotonic flag are taken for CLOCK_MONOTONIC when they are at most this old
-/// (v4l2loopback).
+/// Timestamps without the monotonic flag are taken for CLOCK_MONOTONIC when they are at most this
+/// old (v4l2loopback).
 const MAX_UNFLAGGED_AGE: Duration = Duration::from_secs(5);
 
 /// After this many implausible timestamps in a row the driver's are no longer used.
@@ -14,11 +14,11 @@ const MAX_BAD_IN_A_ROW: u8 = 3;
 
 /// Accepts or replaces a driver's timestamps, one by one.
 ///
-/// A timestamp is plausible when it lies after the previous frame's and not after the moment at which
-/// the frame was dequeued; the first one, when it lies at most a second before streaming was started.
-/// Others are replaced by the time of dequeueing (vivid's default timestamps lie most of a frame in the
-/// future; those of some USB cameras jump). That is late, but never by more than the frame took to
-/// arrive. So capture times always grow and never lie in the future.
+/// A timestamp is plausible when it lies after the previous frame's and not after the moment at
+/// which the frame was dequeued; the first one, when it lies at most a second before streaming was
+/// started. Others are replaced by the time of dequeueing (vivid's default timestamps lie most of a
+/// frame in the future; those of some USB cameras jump). That is late, but never by more than the
+/// frame took to arrive. So capture times always grow and never lie in the future.
 ///
 /// Where the first timestamp is implausible, or three in a row are, the driver's are not used again
 /// until the device is reopened: a mixture of two clocks would jitter.
@@ -99,9 +99,10 @@ impl SequenceGaps {
     /// between the last one and this one.
     ///
     /// A jump backwards, or by more frames than the time allows at one per `interval`, is a counter
-    /// that was reset, or a driver that does not count: 0. The time is counted from the last frame that
-    /// cannot have waited together with this one: after a delay in this process all buffers are full,
-    /// and the frames that the driver had no buffer for are missing behind the last of them.
+    /// that was reset, or a driver that does not count: 0. The time is counted from the last frame
+    /// that cannot have waited together with this one: after a delay in this process all buffers
+    /// are full, and the frames that the driver had no buffer for are missing behind the last of
+    /// them.
     pub fn advance(&mut self, sequence: u32, now: MonoNs, interval: Duration) -> u32 {
         let then = self.dequeue_times.front().copied();
         if self.dequeue_times.len() > self.buffers {
@@ -241,7 +242,8 @@ mod tests {
         let mut gaps = SequenceGaps::new(4);
         let mut missed = |sequence, at| gaps.advance(sequence, ms(at), Duration::from_millis(33));
         let until = (0..20).map(|k| missed(k, 33 * u64::from(k))).sum::<u32>();
-        // A second later all four buffers are full; the next frame is the first that found one free.
+        // A second later all four buffers are full; the next frame is the first that found one
+        // free.
         let waited = (20..24).map(|k| missed(k, 1_700)).sum::<u32>();
         assert_eq!(
             (until, waited, missed(51, 1_710), missed(52, 1_733)),

@@ -1,7 +1,12 @@
+//! The tracks of a camera in the loop and in threads, with rings and without a device.
+
 use super::*;
 use crate::ipc::ring::{RingLimits, RingReader, SharedRing};
 use crate::media::PacketMeta;
 use crate::media::frame::PixelFormat;
+use crate::source::test_pattern::TestSource;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const FRAME_NS: u64 = 33_333_333;
 
@@ -112,7 +117,7 @@ fn video_one_track_is_encoded_by_the_loop_and_two_by_threads() {
 }
 
 #[test]
-fn video_busy_encoder_loses_frames_with_cause_encoder_and_delays_nobody() {
+fn video_busy_encoder_loses_frames_with_cause_encoder_and_delays_no_other() {
     let mut rig = Rig::new(640, 480);
     rig.want(true, true);
     // Far faster than either encoder.
@@ -136,7 +141,7 @@ fn video_busy_encoder_loses_frames_with_cause_encoder_and_delays_nobody() {
 }
 
 #[test]
-fn video_track_nobody_reads_misses_nothing() {
+fn video_track_without_readers_misses_nothing() {
     let mut rig = Rig::new(320, 240);
     rig.want(true, true);
     (0..3).for_each(|_| rig.feed(0));
@@ -174,4 +179,97 @@ fn video_corrupt_frame_is_counted_before_the_next_packet() {
     let last = *rig.packets(0).last().expect("packets");
     assert_eq!(last.losses.corrupt, 2);
     assert_eq!(last.sequence, 5);
+}
+
+#[test]
+fn video_finish_publishes_or_counts_every_frame_captured_before() {
+    let mut rig = Rig::new(640, 480);
+    rig.want(true, true);
+    (0..20).for_each(|_| rig.feed(0));
+    rig.stream.finish();
+    assert_eq!(rig.threads(), 0, "they were joined");
+    let sequences: Vec<u64> = rig.stream.next_sequences().map(|(_, next)| next).collect();
+    assert_eq!(sequences, [20, 20]);
+    for of in [0, 1] {
+        let packets = rig.packets(of);
+        let last = packets.last().expect("packets");
+        assert_eq!(
+            last.sequence, 19,
+            "the newest frame is the one that was queued"
+        );
+        check_complete(&packets, 20);
+    }
+}
+
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
+#[test]
+fn video_refused_thread_is_asked_for_every_5_s_and_the_loop_encodes() {
+    let mut rig = Rig::new(64, 48);
+    rig.stream.spawn = |_, track| {
+        REFUSED.fetch_add(1, Relaxed);
+        Err((track, io::ErrorKind::WouldBlock.into()))
+    };
+    rig.want(true, true);
+    // 10 s at 30 frames per second, for each of the two tracks.
+    (0..300).for_each(|_| rig.feed(0));
+    assert_eq!((rig.threads(), REFUSED.load(Relaxed)), (0, 4));
+    assert_eq!(rig.packets(0).len(), 300);
+    assert_eq!(rig.packets(1).len(), 300);
+}
+
+#[cfg(feature = "turbojpeg")]
+#[test]
+fn video_settings_without_a_pipeline_are_unsupported_when_the_source_begins() {
+    let mut rig = Rig::new(320, 240);
+    // libjpeg-turbo refuses it. The options do not allow it.
+    rig.stream.config.quality = 0;
+    let source = TestSource::open(320, 240, 30.0).expect("a valid size");
+    match rig.stream.begin(&source) {
+        Err(SourceError::Unsupported { device, .. }) => assert_eq!(device, "test pattern"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Any image of 64x48 pixels, which then claims to be larger.
+fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
+    let mut jpeg = Vec::new();
+    jpeg_encoder::Encoder::new(&mut jpeg, 50)
+        .encode(&[128; 64 * 48], 64, 48, jpeg_encoder::ColorType::Luma)
+        .expect("it encodes");
+    let header = jpeg
+        .windows(2)
+        .position(|marker| marker == [0xff, 0xc0])
+        .expect("a frame header");
+    jpeg[header + 5..header + 7].copy_from_slice(&height.to_be_bytes());
+    jpeg[header + 7..header + 9].copy_from_slice(&width.to_be_bytes());
+    jpeg
+}
+
+#[test]
+fn video_jpeg_many_times_the_size_that_was_set_is_corrupt_for_every_track() {
+    let mut rig = Rig::new(64, 48);
+    rig.want(true, true);
+    for (n, (width, height)) in [(64, 48), (8_191, 8_191), (64, 48)].into_iter().enumerate() {
+        let data = jpeg_claiming(width, height);
+        let frame = RawFrame {
+            format: PixelFormat::Mjpeg,
+            width: width.into(),
+            height: height.into(),
+            stride: 0,
+            data: &data,
+            full_range: true,
+            capture_time: MonoNs(1_000_000_000 + n as u64 * FRAME_NS),
+            missed: 0,
+        };
+        assert!(rig.stream.accept(Capture::Frame(frame)));
+        // Threads: the queue has room for one frame.
+        rig.stream.move_to_loop();
+    }
+    for of in [0, 1] {
+        let packets = rig.packets(of);
+        let lost: Vec<u32> = packets.iter().map(|p| p.losses.corrupt).collect();
+        assert_eq!(lost, [0, 1], "track {of}");
+        assert_eq!(packets[1].sequence, 2);
+    }
 }

@@ -1,4 +1,4 @@
-//! The choice among made-up lists, and the identity read from a made-up sysfs.
+//! Selection from lists, and the identity from a sysfs made for the test.
 
 use super::*;
 use std::fs;
@@ -23,7 +23,7 @@ fn usb(card: u32, id: &str, serial: Option<&str>, port: &str) -> CapturePcm {
 }
 
 fn no_default() -> SystemDefault {
-    panic!("the system's default was not asked for")
+    panic!("the system's default was not requested")
 }
 
 fn pick(list: &[CapturePcm], wanted: Microphone) -> Option<Choice> {
@@ -39,14 +39,14 @@ fn again(list: &[CapturePcm], known: &Identity) -> Option<Choice> {
 }
 
 #[test]
-fn an_index_counts_as_the_list_does() {
+fn choose_index_is_the_place_in_the_list() {
     let list = [usb(0, "A", None, "1"), usb(3, "B", None, "2")];
     assert_eq!(pick(&list, Microphone::Index(1)), Some(Choice::Listed(1)));
     assert_eq!(pick(&list, Microphone::Index(2)), None);
 }
 
 #[test]
-fn a_name_is_a_pcm_a_serial_number_a_card_id_or_a_card_name() {
+fn choose_name_is_a_pcm_a_serial_number_a_card_id_or_a_card_name() {
     let mut list = [
         usb(0, "PCH", None, "1"),
         usb(1, "Mic", Some("S1"), "2"),
@@ -82,12 +82,12 @@ fn a_name_is_a_pcm_a_serial_number_a_card_id_or_a_card_name() {
     assert_eq!(
         named(&list, "pulse"),
         Some(Choice::Named("pulse".into())),
-        "alsa-lib knows names that no card has"
+        "a name that alsa-lib may resolve"
     );
 }
 
 #[test]
-fn the_default_is_the_systems_else_the_first() {
+fn choose_default_is_the_systems_else_the_first() {
     let list = [usb(0, "A", None, "1"), usb(2, "B", None, "2")];
     let default = |d: SystemDefault| choose(&list, &Microphone::Default, None, || d);
     assert_eq!(
@@ -116,7 +116,7 @@ fn the_default_is_the_systems_else_the_first() {
 }
 
 #[test]
-fn a_serial_number_is_found_under_another_card_and_port() {
+fn choose_known_serial_number_is_found_under_another_card_and_port() {
     let known = usb(1, "Mic", Some("S1"), "2").identity;
     let list = [
         usb(1, "Mic", Some("S9"), "2"),
@@ -126,7 +126,7 @@ fn a_serial_number_is_found_under_another_card_and_port() {
 }
 
 #[test]
-fn a_different_device_is_never_taken() {
+fn choose_known_is_never_another_device() {
     let known = usb(1, "Mic", Some("S1"), "2").identity;
     assert_eq!(
         again(&[usb(1, "Mic", Some("S9"), "2")], &known),
@@ -166,14 +166,14 @@ fn a_different_device_is_never_taken() {
 }
 
 #[test]
-fn without_a_serial_number_the_port_decides() {
+fn choose_known_without_a_serial_number_is_found_by_port() {
     let known = usb(1, "Mic", None, "2").identity;
     let list = [usb(0, "Mic", None, "1"), usb(7, "Mic_1", None, "2")];
     assert_eq!(again(&list, &known), Some(Choice::Listed(1)));
 }
 
 #[test]
-fn a_serial_number_that_two_devices_share_does_not_decide() {
+fn choose_known_with_a_shared_serial_number_is_found_by_port() {
     let mut both = [
         usb(0, "Mic", Some("0001"), "1"),
         usb(1, "Mic_1", Some("0001"), "2"),
@@ -189,7 +189,7 @@ fn a_serial_number_that_two_devices_share_does_not_decide() {
 }
 
 #[test]
-fn a_twin_that_appears_later_does_not_take_over() {
+fn choose_known_is_not_replaced_by_an_identical_device() {
     let known = usb(1, "Mic", Some("0001"), "2").identity;
     let list = [
         usb(0, "Mic", Some("0001"), "1"),
@@ -199,7 +199,7 @@ fn a_twin_that_appears_later_does_not_take_over() {
 }
 
 #[test]
-fn sysfs_tells_serial_number_model_and_port() {
+fn identity_from_sysfs_has_serial_number_model_and_port() {
     let root = tempfile::tempdir().unwrap();
     let (class, device) = (
         root.path().join("class/sound"),
@@ -245,7 +245,7 @@ fn sysfs_tells_serial_number_model_and_port() {
 }
 
 #[test]
-fn alsas_own_default_is_told_from_a_defined_one() {
+fn system_default_of_alsa_lib_differs_from_a_defined_one() {
     let stock = "defaults.pcm.card 0\ndefaults.pcm.device 0\npcm.hw {\n\ttype hw\n}\npcm.default 'cards.pcm.default'\n";
     assert_eq!(
         SystemDefault::from_config(stock, None),
@@ -276,9 +276,9 @@ fn alsas_own_default_is_told_from_a_defined_one() {
 }
 
 #[test]
-fn a_list_entry_is_one_line_that_says_what_matters() {
+fn capture_pcm_line_has_name_parameters_and_serial_number() {
     let mic = usb(1, "Mic", Some("S1"), "2");
-    let narrow = Offers::Known {
+    let narrow = Parameters::Known {
         rates_hz: vec![48_000],
         channels: (1, 1),
         formats: vec!["S16_LE"],
@@ -287,7 +287,7 @@ fn a_list_entry_is_one_line_that_says_what_matters() {
         mic.line(&narrow),
         "hw:CARD=Mic,DEV=0  Fake Mic, USB Audio: 48000 Hz, 1 channel, S16_LE, serial S1"
     );
-    let wide = Offers::Known {
+    let wide = Parameters::Known {
         rates_hz: RATES_HZ.to_vec(),
         channels: (1, 2),
         formats: vec!["S16_LE", "S32_LE"],
@@ -299,7 +299,7 @@ fn a_list_entry_is_one_line_that_says_what_matters() {
         mic.line(&wide)
     );
     assert!(
-        mic.line(&Offers::Busy)
+        mic.line(&Parameters::Busy)
             .contains(": in use by another program, serial S1")
     );
 }

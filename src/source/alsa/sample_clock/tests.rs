@@ -1,4 +1,4 @@
-//! The fit against simulated devices whose true capture instants are known.
+//! The fit against simulated devices whose true capture times are known.
 
 use super::*;
 
@@ -23,19 +23,19 @@ impl Random {
     }
 }
 
-/// A sound card whose sample clock is `ppm` fast, and a host that looks at it every 10 ms.
+/// A sound card whose sample clock is `ppm` fast, and a host that reads its position every 10 ms.
 struct Card {
     start_ns: f64,
     ppm: f64,
-    /// The device advances its pointer in steps of this (snd-aloop: a jiffy, 4 ms; USB: a transfer).
+    /// The step of the device's pointer (snd-aloop: a jiffy, 4 ms; USB: a transfer).
     tick_ns: f64,
     /// Mean delay of an interrupt.
     jitter_ns: f64,
-    /// One wake-up in so many is late, by up to this.
+    /// (n, delay): one wake-up in n is late, by up to the delay.
     late: (f64, f64),
     random: Random,
     next_ns: f64,
-    /// Sound that the device lost without a word: (from device time, length).
+    /// Audio that the device lost without a report: (from device time, length).
     lost: Option<(f64, f64)>,
 }
 
@@ -90,8 +90,8 @@ impl Card {
         (running / self.frame_ns()) as u64
     }
 
-    /// The next look at the device: frames so far, and when that was read.
-    fn look(&mut self) -> (u64, MonoNs, f64) {
+    /// The next observation: frames so far, and when that was read.
+    fn observation(&mut self) -> (u64, MonoNs, f64) {
         self.next_ns += 10.0 * MS;
         let mut at_ns = self.next_ns + self.random.exponential(self.jitter_ns);
         if self.random.unit() < 1.0 / self.late.0 {
@@ -105,33 +105,35 @@ impl Card {
     }
 }
 
-/// What a run found.
+/// The result of a run.
 #[derive(Debug, Default)]
 struct Found {
     packets: u64,
     /// Largest error of a stamp after 5 s, and at any time.
     worst_settled_ns: f64,
     worst_ns: f64,
-    /// Largest difference between a packet's stamp plus its nominal length and the next one's stamp.
+    /// Largest difference between a packet's stamp plus its nominal length and the next one's
+    /// stamp.
     worst_seam_ns: f64,
 }
 
-/// Runs `card` for `seconds`, stamping packets as soon as they are complete. Ends early at a gap, which it returns.
+/// Runs `card` for `seconds`, stamping packets as soon as they are complete. Ends early at a gap,
+/// which it returns.
 fn run(fit: &mut SampleClock, card: &mut Card, seconds: f64) -> (Found, Option<f64>) {
     let mut found = Found::default();
     let (mut next_packet, mut last) = (0u64, None::<MonoNs>);
     while card.next_ns < seconds * 1e9 {
-        let (frames, at, at_ns) = card.look();
+        let (frames, at, at_ns) = card.observation();
         if let Continuity::Gap { resume } = fit.observe(frames, at) {
             assert!(
                 card.true_ns(resume as f64) + 30.0 * MS > at_ns - 0.3e9,
-                "the sound of the last 0.2 s is kept"
+                "the audio of the last 0.2 s is kept"
             );
             return (found, Some(at_ns));
         }
         while fit.may_stamp() && (next_packet + 1) * PACKET <= frames {
             let first = next_packet * PACKET;
-            let Stamp { at: stamp, jumped } = fit.stamp(first as f64).expect("stamps rise");
+            let Stamp { at: stamp, jumped } = fit.stamp(first as f64).expect("stamps increase");
             assert!(!jumped);
             let error_ns = (stamp.0 as f64 - card.start_ns - card.true_ns(first as f64)).abs();
             found.worst_ns = found.worst_ns.max(error_ns);
@@ -151,7 +153,7 @@ fn run(fit: &mut SampleClock, card: &mut Card, seconds: f64) -> (Found, Option<f
 }
 
 fn stamped(fit: &mut SampleClock, frame: f64) -> u64 {
-    fit.stamp(frame).expect("stamps rise").at.0
+    fit.stamp(frame).expect("stamps increase").at.0
 }
 
 fn check_an_hour(mut card: Card, what: &str) {
@@ -181,7 +183,7 @@ fn check_an_hour(mut card: Card, what: &str) {
 }
 
 #[test]
-fn an_hour_of_drift_stays_within_a_millisecond() {
+fn sample_clock_hour_of_drift_stays_within_a_millisecond() {
     for ppm in [-100.0, 0.0, 100.0, 400.0] {
         check_an_hour(Card::new(ppm), "exact device");
         check_an_hour(Card::aloop(ppm), "4 ms ticks");
@@ -190,7 +192,7 @@ fn an_hour_of_drift_stays_within_a_millisecond() {
 }
 
 #[test]
-fn a_day_loses_no_precision() {
+fn sample_clock_day_loses_no_precision() {
     let (mut card, mut fit) = (Card::aloop(100.0), SampleClock::new(RATE));
     let (found, gap) = run(&mut fit, &mut card, 86_400.0);
     assert_eq!(gap, None);
@@ -202,7 +204,7 @@ fn a_day_loses_no_precision() {
 }
 
 #[test]
-fn late_wake_ups_do_not_move_the_stamps() {
+fn sample_clock_late_wake_ups_do_not_move_the_stamps() {
     let card = Card {
         late: (2.0, 60.0 * MS),
         jitter_ns: 0.5 * MS,
@@ -212,15 +214,15 @@ fn late_wake_ups_do_not_move_the_stamps() {
 }
 
 #[test]
-fn ten_busy_seconds_do_not_move_the_stamps() {
+fn sample_clock_ten_busy_seconds_do_not_move_the_stamps() {
     let (mut card, mut fit) = (Card::new(-80.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 60.0);
     // Every observation of ten seconds 1.5 ms late or more.
     while card.next_ns < 70e9 {
-        let (frames, at, _) = card.look();
+        let (frames, at, _) = card.observation();
         let late = 1.5 * MS + card.random.exponential(5.0 * MS).min(20.0 * MS);
-        let seen = fit.observe(frames, MonoNs(at.0 + late as u64));
-        assert!(!matches!(seen, Continuity::Gap { .. }));
+        let continuity = fit.observe(frames, MonoNs(at.0 + late as u64));
+        assert!(!matches!(continuity, Continuity::Gap { .. }));
     }
     let frame = card.frames_at(card.next_ns) as f64;
     let error_ns = stamped(&mut fit, frame) as f64 - card.start_ns - card.true_ns(frame);
@@ -228,11 +230,11 @@ fn ten_busy_seconds_do_not_move_the_stamps() {
 }
 
 #[test]
-fn a_late_start_is_slewed_away_without_a_jump() {
-    // The first 100 ms are all seen 4 ms late.
+fn sample_clock_late_start_is_slewed_without_a_jump() {
+    // All observations of the first 100 ms are 4 ms late.
     let (mut card, mut fit) = (Card::new(0.0), SampleClock::new(RATE));
     for _ in 0..12 {
-        let (frames, at, _) = card.look();
+        let (frames, at, _) = card.observation();
         fit.observe(frames, MonoNs(at.0 + 4_000_000));
     }
     assert!(fit.may_stamp());
@@ -240,9 +242,9 @@ fn a_late_start_is_slewed_away_without_a_jump() {
     assert!((3.9 * MS..6.0 * MS).contains(&first), "{first}");
     let mut last_ns = first;
     for packet in 1..250u64 {
-        let (frames, at, _) = card.look();
+        let (frames, at, _) = card.observation();
         fit.observe(frames, at);
-        let (frames, at, _) = card.look();
+        let (frames, at, _) = card.observation();
         fit.observe(frames, at);
         let at_ns = stamped(&mut fit, (packet * PACKET) as f64) as f64 - card.start_ns;
         assert!((at_ns - last_ns - 20.0 * MS).abs() < 0.1 * MS);
@@ -253,40 +255,37 @@ fn a_late_start_is_slewed_away_without_a_jump() {
 }
 
 #[test]
-fn sound_lost_without_a_word_is_a_gap_within_a_second() {
+fn sample_clock_unreported_loss_is_a_gap_within_a_second() {
     let mut card = Card {
         lost: Some((20e9, 0.5e9)),
         ..Card::aloop(30.0)
     };
     let mut fit = SampleClock::new(RATE);
     let (found, gap) = run(&mut fit, &mut card, 60.0);
-    let at_ns = gap.expect("the gap is seen");
+    let at_ns = gap.expect("the gap is detected");
     assert!((20.5e9..21.5e9).contains(&at_ns), "{at_ns}");
     assert!(
         found.worst_settled_ns < MS,
         "no packet after the gap had a stamp from before it: {found:?}"
     );
-    assert!(
-        fit.may_stamp(),
-        "what was seen since the gap is enough to go on with"
-    );
+    assert!(fit.may_stamp(), "the observations since the gap suffice");
     let frame = card.frames_at(card.next_ns) as f64;
     let error_ns = stamped(&mut fit, frame) as f64 - card.start_ns - card.true_ns(frame);
     assert!(error_ns.abs() < MS, "{error_ns}");
 }
 
 #[test]
-fn a_line_that_was_far_too_late_jumps_and_no_time_is_told_twice() {
-    // The first 0.3 s are all seen 120 ms late, as when the host is too busy to serve the device.
+fn sample_clock_line_far_too_late_jumps_and_no_time_is_stamped_twice() {
+    // All observations of the first 0.3 s are 120 ms late, as on a host that is too busy.
     let (mut card, mut fit) = (Card::new(0.0), SampleClock::new(RATE));
     for _ in 0..30 {
-        let (frames, at, _) = card.look();
+        let (frames, at, _) = card.observation();
         fit.observe(frames, MonoNs(at.0 + 120_000_000));
     }
     let (mut last, mut refused, mut jumps) = (0, 0, 0);
     for packet in 0..200u64 {
         for _ in 0..2 {
-            let (frames, at, _) = card.look();
+            let (frames, at, _) = card.observation();
             fit.observe(frames, at);
         }
         match fit.may_stamp().then(|| fit.stamp((packet * PACKET) as f64)) {
@@ -306,7 +305,7 @@ fn a_line_that_was_far_too_late_jumps_and_no_time_is_told_twice() {
 }
 
 #[test]
-fn a_small_slip_is_followed_without_a_jump() {
+fn sample_clock_small_slip_is_followed_without_a_jump() {
     let mut card = Card {
         lost: Some((100e9, 6.0 * MS)),
         ..Card::new(30.0)
@@ -321,7 +320,7 @@ fn a_small_slip_is_followed_without_a_jump() {
 }
 
 #[test]
-fn after_a_restart_the_rate_is_kept_and_stamps_go_on_rising() {
+fn sample_clock_restart_keeps_the_rate_and_stamps_increase() {
     let (mut card, mut fit) = (Card::new(100.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 30.0);
     let before = stamped(&mut fit, 30.0 * f64::from(RATE));
@@ -337,22 +336,22 @@ fn after_a_restart_the_rate_is_kept_and_stamps_go_on_rising() {
     assert_eq!(gap, None);
     assert!(
         found.worst_ns < 0.5 * MS,
-        "the known rate holds from the first packet on: {found:?}"
+        "the known rate is used from the first packet on: {found:?}"
     );
     assert!(fit.last_stamp.0 > before);
 }
 
 #[test]
-fn a_pause_of_the_reader_alone_changes_nothing() {
+fn sample_clock_pause_of_the_reader_changes_nothing() {
     let (mut card, mut fit) = (Card::new(10.0), SampleClock::new(RATE));
     run(&mut fit, &mut card, 20.0);
     card.next_ns += 0.9e9; // The program was stopped; the card and its ring were not.
-    let (frames, at, _) = card.look();
+    let (frames, at, _) = card.observation();
     assert_eq!(fit.observe(frames, at), Continuity::Steady);
 }
 
 #[test]
-fn wild_times_and_counts_do_not_panic() {
+fn sample_clock_random_times_and_counts_do_not_panic() {
     let mut random = Random(3);
     let mut fit = SampleClock::new(RATE);
     for round in 0..20_000u64 {
@@ -366,8 +365,8 @@ fn wild_times_and_counts_do_not_panic() {
         } else {
             (random.unit() * 1e19) as u64
         };
-        let seen = fit.observe(frames, MonoNs(at));
-        if matches!(seen, Continuity::Gap { .. }) && round % 3 == 0 {
+        let continuity = fit.observe(frames, MonoNs(at));
+        if matches!(continuity, Continuity::Gap { .. }) && round % 3 == 0 {
             fit.restart();
         }
         let last = fit.last_stamp;

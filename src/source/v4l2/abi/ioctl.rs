@@ -21,9 +21,9 @@ macro_rules! ioctls {
             // SAFETY: `device` is borrowed, so it is open. nix computes the request's number from
             // the size of the argument's type, and the kernel reads and writes no more bytes than
             // the number says: those of `argument`, which is borrowed mutably. Its type consists of
-            // integers, so any bytes that the kernel writes are a value. The kernel follows no pointer
-            // in it: that of v4l2_ext_controls is private to `abi` and set by `one_control` alone,
-            // and the memory type of buffers is private to `abi` and always MMAP.
+            // integers, so any bytes that the kernel writes are a value. The kernel follows no
+            // pointer in it: that of v4l2_ext_controls is private to `abi` and set by `one_control`
+            // alone, and the memory type of buffers is private to `abi` and always MMAP.
             uninterrupted(|| unsafe { raw::$name(device.as_raw_fd(), argument) })
         })*
 

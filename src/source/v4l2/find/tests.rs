@@ -121,7 +121,8 @@ fn pick_by_number_path_serial_or_name_finds_the_camera() {
     );
 }
 
-/// The nodes while the camera (always the first) is open, the nodes later, and which of those is it.
+/// The nodes while the camera (always the first) is open, the nodes later, and which of those is
+/// it.
 #[test]
 fn pick_known_camera_is_found_again_and_no_other_is_taken() {
     let cam = |number, serial: &str, port: &str| usb(number, "Fake Cam", Some(serial), port);
@@ -410,7 +411,8 @@ fn not_a_camera_names_what_to_use_instead() {
     assert!(matches!(waits, SourceError::Failed { .. }), "{waits}");
 }
 
-/// A tree as sysfs has it: nodes link to their device, the device's parents hold the USB attributes.
+/// A tree as sysfs has it: nodes link to their device, the device's parents hold the USB
+/// attributes.
 #[test]
 fn scan_class_reads_sysfs() {
     let root = tempfile::tempdir().unwrap();
