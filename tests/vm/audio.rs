@@ -3,7 +3,7 @@
 use crate::cameras::Vivid;
 use crate::microphones::{LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
-use crate::viewer::{Body, Sound, Viewer};
+use crate::viewer::{AudioPacket, Body, Viewer};
 use crate::{figure, unix_ns};
 use std::process::{Child, Command, Stdio};
 
@@ -32,9 +32,9 @@ fn audio_tone_keeps_its_frequency_with_no_sample_lost() {
         "--camera-type none --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
-    let mut packets: Vec<Sound> = Vec::new();
+    let mut packets: Vec<AudioPacket> = Vec::new();
     while packets.iter().map(|p| p.samples.len()).sum::<usize>() < SECONDS * RATE_HZ as usize {
-        packets.push(viewer.sound());
+        packets.push(viewer.audio());
     }
     program.stop();
 
@@ -87,11 +87,11 @@ fn audio_and_video_are_in_sync() {
         "--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
     let mut viewer = Viewer::connect(program.port, "format=binary");
-    let picture = viewer.picture();
-    let sound = viewer.sound();
-    let apart = (picture.stamp_ns - sound.stamp_ns).abs();
+    let frame = viewer.frame();
+    let audio = viewer.audio();
+    let apart = (frame.stamp_ns - audio.stamp_ns).abs();
     figure(
-        "first picture's and next sound's stamps apart",
+        "stamps of the first frame and the next audio apart",
         format!("{:.0} ms", apart as f64 / 1e6),
     );
     assert!(apart < 2_000_000_000, "both are stamps of now");
@@ -135,31 +135,31 @@ fn audio_busy_machine_for_a_minute_has_no_overrun() {
     let program = Program::start(&format!(
         "--camera-type usb --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
-    let mut pictures = Viewer::connect(program.port, "audio=0");
-    pictures.picture();
+    let mut frames = Viewer::connect(program.port, "audio=0");
+    frames.frame();
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1&video=0");
-    let first = viewer.sound();
+    let first = viewer.audio();
     let busy = Busy::machine();
     let (mut packets, mut latest_ns, mut sequence) = (0, 0, first.sequence);
     let mut samples = first.samples.len();
     while samples < MINUTE * first.rate_hz as usize * usize::from(first.channels) {
-        let sound = viewer.wait("sound", |packet| {
+        let audio = viewer.wait("audio", |packet| {
             assert!(
                 !matches!(packet.body, Body::Event(_)),
                 "nothing is lost: {packet:?}"
             );
-            packet.sound()
+            packet.audio()
         });
         sequence = sequence.map(|n| n.wrapping_add(1));
-        assert_eq!(sound.sequence, sequence);
-        latest_ns = latest_ns.max(unix_ns() - sound.end_ns());
-        samples += sound.samples.len();
+        assert_eq!(audio.sequence, sequence);
+        latest_ns = latest_ns.max(unix_ns() - audio.end_ns());
+        samples += audio.samples.len();
         packets += 1;
     }
     drop(busy);
     let drops = program.info()["audio"]["drops"].clone();
     figure(
-        "sound for a minute on a busy machine",
+        "audio for a minute on a busy machine",
         format!(
             "{packets} packets, none missing, at most {} ms late",
             latest_ns / 1_000_000

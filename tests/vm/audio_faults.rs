@@ -20,8 +20,8 @@ fn watched(microphone: &str) -> (Program, Viewer, ContinuityMonitor) {
         "{EASY_CAMERA} --enable-audio --audio-name {microphone}"
     ));
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1&delivery=all");
-    viewer.picture();
-    viewer.sound();
+    viewer.frame();
+    viewer.audio();
     let monitor = ContinuityMonitor::start(&program, Stream::Video);
     (program, viewer, monitor)
 }
@@ -40,9 +40,9 @@ fn microphone_unplugged_recovers_and_video_is_continuous() {
     program.wait_for_line(line, &["microphone"]);
     let plugged = Instant::now();
     let _microphone = Usb::microphone(3, "MIC");
-    viewer.sound();
+    viewer.audio();
     figure(
-        "USB microphone replugged to next sound",
+        "USB microphone replugged to next audio",
         seconds_since(plugged),
     );
     figure("video meanwhile", monitor.finish());
@@ -57,18 +57,18 @@ fn microphone_stalled_recovers_and_video_is_continuous() {
     let (program, mut viewer, monitor) = watched("MIC");
     let (line, began) = (program.log_length(), Instant::now());
     microphone.mode("stall");
-    let told = program.wait_for_line(line, &["no data from its device"]);
-    assert!(told.contains("stampcast-audio"), "{told}");
+    let reported = program.wait_for_line(line, &["no data from its device"]);
+    assert!(reported.contains("stampcast-audio"), "{reported}");
     figure(
         "microphone stalled, time until it is noticed",
         seconds_since(began),
     );
-    viewer.sounds_until_quiet(Duration::from_millis(500));
+    viewer.wait_for_silence(Duration::from_millis(500));
     let healed = Instant::now();
     microphone.mode("go");
-    viewer.sound();
+    viewer.audio();
     figure(
-        "microphone stalled, device back to next sound",
+        "microphone stalled, device back to next audio",
         seconds_since(healed),
     );
     figure("video meanwhile", monitor.finish());
@@ -86,13 +86,13 @@ fn microphone_busy_is_waited_for_and_video_is_continuous() {
     let mut viewer = Viewer::connect(program.port, "video=0");
     assert!(
         viewer.next_within(Duration::from_millis(500)).is_none(),
-        "no sound while another program has it"
+        "no audio while another program has it"
     );
     drop(holder);
     let healed = Instant::now();
-    viewer.sound();
+    viewer.audio();
     figure(
-        "microphone in use, free to next sound",
+        "microphone in use, free to next audio",
         seconds_since(healed),
     );
     assert_eq!(program.lines(&["in use"]).len(), 1, "said once");
@@ -116,39 +116,39 @@ fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
     let healed = Instant::now();
 
     // The gap event precedes the first packet after it.
-    let mut before = viewer.sound();
-    let mut told = None;
-    let after = viewer.wait("sound after the overrun", |packet| {
+    let mut before = viewer.audio();
+    let mut reported = None;
+    let after = viewer.wait("audio after the overrun", |packet| {
         if let Body::Event(event) = &packet.body
             && event["event"] == "gap"
             && event["stream"] == "audio"
         {
-            told = Some(event.clone());
+            reported = Some(event.clone());
         }
-        let sound = packet.sound()?;
-        if told.is_some() {
-            return Some(sound);
+        let audio = packet.audio()?;
+        if reported.is_some() {
+            return Some(audio);
         }
-        before = sound;
+        before = audio;
         None
     });
     figure(
-        "overrun, worker running again to next sound",
+        "overrun, worker running again to next audio",
         seconds_since(healed),
     );
-    let told = told.expect("a gap");
-    assert_eq!(told["cause"], "xrun", "{told}");
+    let reported = reported.expect("a gap");
+    assert_eq!(reported["cause"], "xrun", "{reported}");
     let missing = (after.stamp_ns - before.end_ns()) as f64 / 1e9;
     figure(
-        "overrun, sound missing by the stamps, and as told",
-        format!("{missing:.4} s, {} s", told["seconds"]),
+        "overrun, audio missing by the stamps, and as reported",
+        format!("{missing:.4} s, {} s", reported["seconds"]),
     );
-    let told = told["seconds"]
+    let reported = reported["seconds"]
         .as_f64()
         .expect("an overrun's packets cannot be counted, its time can");
     assert!(
-        (told - missing).abs() < 0.005,
-        "told {told} s, missing {missing} s"
+        (reported - missing).abs() < 0.005,
+        "reported {reported} s, missing {missing} s"
     );
     assert_eq!(
         program.worker("stampcast-audio"),
@@ -158,7 +158,7 @@ fn microphone_overrun_is_reported_with_duration_and_timestamps_stay_right() {
 
     let mut ear = Ear::default();
     let error = viewer.wait("click", |packet| {
-        ear.clicks(&packet.sound()?)
+        ear.clicks(&packet.audio()?)
             .first()
             .map(|click| player.click_error_ns(click))
     });
@@ -191,9 +191,9 @@ fn audio_worker_killed_or_frozen_is_replaced_and_video_is_continuous() {
             }
             _ => None,
         });
-        viewer.sound();
+        viewer.audio();
         figure(
-            &format!("sound process {signal}, fault to next sound"),
+            &format!("audio process {signal}, fault to next audio"),
             seconds_since(began),
         );
         assert_ne!(program.worker("stampcast-audio"), before);
@@ -215,7 +215,7 @@ fn camera_faults_leave_audio_continuous() {
         "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
     let mut viewer = Viewer::connect(program.port, "audio=0&events=1");
-    viewer.picture();
+    viewer.frame();
     let microphone = program.worker("stampcast-audio");
     let monitor = ContinuityMonitor::start(&program, Stream::Audio);
     let mut during = |fault: &dyn Fn(), healing: &dyn Fn()| {
@@ -223,7 +223,7 @@ fn camera_faults_leave_audio_continuous() {
         viewer.event("source_lost");
         healing();
         viewer.event("source_back");
-        viewer.picture();
+        viewer.frame();
     };
     during(&|| camera.unplug(), &|| camera.plug());
     // A new vivid begins with its own settings.
@@ -239,7 +239,7 @@ fn camera_faults_leave_audio_continuous() {
             &|| (),
         );
     }
-    figure("sound during five faults of the camera", monitor.finish());
+    figure("audio during five faults of the camera", monitor.finish());
     assert_eq!(
         program.worker("stampcast-audio"),
         microphone,

@@ -85,8 +85,8 @@ impl Hdmi {
         Self
     }
 
-    /// The signal goes and comes back. (The driver does not let it change its size while somebody
-    /// streams.)
+    /// The signal disappears and returns. (The driver does not let it change its size while a
+    /// program streams.)
     pub fn change_signal(&self) {
         for mode in ["1", "0"] {
             run(
@@ -102,7 +102,8 @@ impl Hdmi {
     }
 }
 
-/// A program that holds a camera as another video program would: streaming, frames thrown away.
+/// A program that holds a camera as another video program would: it streams and discards the
+/// frames.
 pub struct Holder(Child);
 
 impl Holder {
@@ -124,7 +125,7 @@ impl Holder {
         let mut child = hold();
         // A second user is refused as soon as the first has buffers.
         wait_for("busy camera", || {
-            // The look below had the camera just when the holder came, which then gave up.
+            // The check below had the camera open when the holder started, which then gave up.
             if child.try_wait().expect("it is our child").is_some() {
                 child = hold();
             }
@@ -157,7 +158,7 @@ impl Drop for Holder {
 pub struct Usb {
     child: Child,
     control: PathBuf,
-    /// What the kernel makes of it: a video node, or a sound card's directory.
+    /// Its video node, or its sound card's directory.
     appears_as: PathBuf,
 }
 
@@ -212,7 +213,7 @@ impl Usb {
         &self.appears_as
     }
 
-    /// Pulls the plug and waits until the kernel has noticed.
+    /// Unplugs it and waits until the kernel has removed it.
     pub fn unplug(mut self) {
         self.end();
         wait_for("vanished USB device", || {
@@ -232,7 +233,7 @@ impl Drop for Usb {
     }
 }
 
-/// The node of the USB camera at that port with that serial number that carries its picture.
+/// The node of the USB camera at that port with that serial number that delivers its frames.
 fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
     let holds =
         |path: PathBuf, text: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() == text);
@@ -252,11 +253,11 @@ fn capture_node(port: u32, serial: &str) -> Option<PathBuf> {
     node.exists().then_some(node)
 }
 
-/// ffmpeg, feeding pictures to v4l2loopback at 15 per second for as long as this lives.
+/// ffmpeg, feeding frames to v4l2loopback at 15 per second for as long as this lives.
 pub struct LoopbackCamera(Child);
 
 impl LoopbackCamera {
-    /// A capture device only while somebody writes, as most people set it up. For one test: it may
+    /// A capture device only while a program writes, the usual setup. For one test: it may
     /// take no second writer (docs/devices.md).
     pub const NODE: &str = "/dev/video20";
     /// Always both; a new writer may come while it is read.
@@ -271,15 +272,15 @@ impl LoopbackCamera {
         Self::start(node, "-framerate 15 -loop 1 -i /tmp/loopback/%03d.jpg")
     }
 
-    /// One raw picture again and again, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`,
+    /// The same raw frame repeatedly, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`,
     /// `gray`.
     pub fn playing_raw(
         node: &str,
         pixel_format: &str,
         (width, height): (usize, usize),
-        picture: &[u8],
+        frame: &[u8],
     ) -> Self {
-        std::fs::write("/tmp/loopback.raw", picture).expect("/tmp is writable");
+        std::fs::write("/tmp/loopback.raw", frame).expect("/tmp is writable");
         let format =
             format!("-f rawvideo -pixel_format {pixel_format} -video_size {width}x{height}");
         Self::start(
@@ -305,8 +306,8 @@ impl LoopbackCamera {
         camera
     }
 
-    /// The driver's own word for whether somebody writes: opening the node to ask would be in
-    /// ffmpeg's way.
+    /// The driver's own state of whether a program writes: opening the node to ask would disturb
+    /// ffmpeg.
     fn written(node: &str) -> bool {
         let name = node.strip_prefix("/dev/").expect("a device node");
         std::fs::read_to_string(format!("/sys/class/video4linux/{name}/format"))

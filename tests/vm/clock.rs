@@ -1,4 +1,4 @@
-//! The system clock really set, by an hour, while the program runs.
+//! The system clock is set by an hour while the program runs.
 
 use crate::cameras::Vivid;
 use crate::microphones::{LOOPBACK_MICROPHONE, Player};
@@ -18,7 +18,7 @@ struct Stream {
     /// The reported steps, seconds.
     steps: Vec<f64>,
     /// The last of them, until the packet after it has arrived.
-    told: Option<f64>,
+    reported: Option<f64>,
 }
 
 impl Stream {
@@ -27,16 +27,16 @@ impl Stream {
         let Some(last_ns) = self.last_ns.replace(stamp_ns) else {
             return;
         };
-        let since = (stamp_ns - last_ns) as f64 / 1e9 - self.told.take().unwrap_or(0.0);
+        let since = (stamp_ns - last_ns) as f64 / 1e9 - self.reported.take().unwrap_or(0.0);
         assert!(
             since > 0.0 && since < 5.0,
-            "stamps go on from {last_ns} to {stamp_ns}, and jump only where a step is told"
+            "stamps go on from {last_ns} to {stamp_ns}, and jump only where a step is reported"
         );
     }
 
     fn step(&mut self, seconds: f64) {
         self.steps.push(seconds);
-        assert_eq!(self.told.replace(seconds), None, "told once");
+        assert_eq!(self.reported.replace(seconds), None, "reported once");
     }
 }
 
@@ -83,25 +83,28 @@ fn clock_step_of_an_hour_is_reported_within_a_second_and_viewers_stay() {
         let began = Instant::now();
         let set = (unix_minus_monotonic_ns() - before) as f64 / 1e9;
         watch(&mut viewer, &mut streams, |stream| stream.steps.len() == n);
-        let told = streams[0].steps[n - 1];
+        let reported = streams[0].steps[n - 1];
         figure(
-            &format!("clock set {name}, time until both streams are told"),
+            &format!("clock set {name}, time until reported in both streams"),
             seconds_since(began),
         );
         figure(
-            &format!("clock set {name}, by how much, and as told"),
-            format!("{set:.6} s, {told:.6} s"),
+            &format!("clock set {name}, by how much, and as reported"),
+            format!("{set:.6} s, {reported:.6} s"),
         );
         assert!(began.elapsed() < TOLD_WITHIN);
         setting.join().expect("date can set the clock");
-        assert!((told - set).abs() < 0.001, "set {set} s, told {told} s");
+        assert!(
+            (reported - set).abs() < 0.001,
+            "set {set} s, reported {reported} s"
+        );
         assert_eq!(
             streams[1].steps, streams[0].steps,
-            "both streams are told the same"
+            "the same in both streams"
         );
         let clock = &program.info()["clock"];
         assert_eq!(clock["steps"], n);
-        assert_eq!(clock["last_step_seconds"], told);
+        assert_eq!(clock["last_step_seconds"], reported);
         streams.iter_mut().for_each(|stream| stream.packets = 0);
         watch(&mut viewer, &mut streams, |stream| stream.packets >= 15);
         // vivid's own stamps run up to a frame ahead.
@@ -116,7 +119,7 @@ fn clock_step_of_an_hour_is_reported_within_a_second_and_viewers_stay() {
     }
     assert!(
         streams.iter().all(|stream| stream.steps.len() == 2),
-        "each step is told once"
+        "each step is reported once"
     );
     program.stop();
 }

@@ -4,7 +4,7 @@
 use crate::cameras::{Usb, Vivid};
 use crate::microphones::{AlsaProgram, LOOPBACK_MICROPHONE, Player, RATE_HZ};
 use crate::program::Program;
-use crate::viewer::{Packet, Sound, Viewer};
+use crate::viewer::{AudioPacket, Packet, Viewer};
 use crate::{built, jpegs};
 use std::process::Command;
 
@@ -124,28 +124,28 @@ fn microphone_chosen_by_number_has_the_requested_rate_and_channels() {
     program.stop();
 }
 
-/// A second of the program's audio from the tone's begin on, left and right; another one where the
-/// emulator stood still, so that the player underran or the program lost audio.
+/// A second of the program's audio from the begin of the tone, left and right; another one where
+/// the emulator stood still, so that the player underran or the program lost audio.
 fn a_second_of_it(program: &Program) -> (Vec<i16>, Vec<i16>) {
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     // In each 5 ms, which are two periods of it.
-    let loud = |sound: &Sound| {
-        sound
+    let loud = |audio: &AudioPacket| {
+        audio
             .samples
             .chunks(160)
             .all(|part| part.iter().any(|sample| *sample > 9_000))
     };
-    viewer.wait("tone", |packet| Packet::sound(packet).filter(loud));
+    viewer.wait("tone", |packet| Packet::audio(packet).filter(loud));
     let (mut left, mut right) = (Vec::new(), Vec::new());
     while left.len() < 16_000 {
-        let sound = viewer.sound();
-        assert_eq!((sound.rate_hz, sound.channels), (16_000, 2));
-        if !loud(&sound) {
+        let audio = viewer.audio();
+        assert_eq!((audio.rate_hz, audio.channels), (16_000, 2));
+        if !loud(&audio) {
             (left, right) = (Vec::new(), Vec::new());
             continue;
         }
-        left.extend(sound.samples.iter().step_by(2));
-        right.extend(sound.samples.iter().skip(1).step_by(2));
+        left.extend(audio.samples.iter().step_by(2));
+        right.extend(audio.samples.iter().skip(1).step_by(2));
     }
     left.truncate(16_000);
     right.truncate(16_000);
@@ -160,8 +160,8 @@ fn camera_controls_are_set_by_number_and_by_menu_text() {
     let program = Program::start(
         "--camera-type usb --camera-control brightness=77 --camera-control test_pattern=100_black",
     );
-    let (.., shade) = jpegs::decode(&Viewer::connect(program.port, "").picture().jpeg);
-    let told = Command::new("v4l2-ctl")
+    let (.., shade) = jpegs::decode(&Viewer::connect(program.port, "").frame().jpeg);
+    let reported = Command::new("v4l2-ctl")
         .args(["-d", "/dev/video0", "-C", "brightness"])
         .output()
         .expect("v4l2-ctl starts");
@@ -169,7 +169,7 @@ fn camera_controls_are_set_by_number_and_by_menu_text() {
     camera.set("brightness", 128);
     camera.set("test_pattern", 0);
     assert_eq!(
-        String::from_utf8_lossy(&told.stdout).trim(),
+        String::from_utf8_lossy(&reported.stdout).trim(),
         "brightness: 77"
     );
     assert!(shade < 60.0, "black but for the driver's own text: {shade}");

@@ -1,9 +1,9 @@
-//! Cameras that vanish, stall, fail or are taken: one clear line, then the picture again, without a
-//! restart of the program and with the viewer that was there all the time.
+//! Cameras that are unplugged, stall, fail or are in use: one clear line, then frames again,
+//! without a restart of the program and with the viewer that was there all the time.
 
 use crate::cameras::{Holder, Usb, Vivid};
 use crate::program::Program;
-use crate::viewer::{Body, Picture, Viewer};
+use crate::viewer::{Body, Frame, Viewer};
 use crate::{figure, jpegs, seconds_since};
 use nix::sys::signal::{Signal, kill};
 use std::time::{Duration, Instant};
@@ -12,16 +12,16 @@ const QUIET: Duration = Duration::from_millis(500);
 /// The target is 1 s.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
-/// The next picture after a fault that ended at `healed`; how long it took goes to the figures.
-pub fn picture_back(viewer: &mut Viewer, fault: &str, healed: Instant) -> Picture {
-    let picture = viewer.picture();
+/// The next frame after a fault that ended at `healed`; how long it took goes to the figures.
+pub fn frame_back(viewer: &mut Viewer, fault: &str, healed: Instant) -> Frame {
+    let frame = viewer.frame();
     let took = healed.elapsed();
     figure(
-        &format!("{fault}, device back to next picture"),
+        &format!("{fault}, device back to next frame"),
         format!("{:.2} s", took.as_secs_f64()),
     );
-    assert!(took < BACK_WITHIN, "the picture came back after {took:?}");
-    picture
+    assert!(took < BACK_WITHIN, "the frame came back after {took:?}");
+    frame
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn camera_unplugged_is_reported_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "format=binary&events=1");
-    let before = viewer.picture();
+    let before = viewer.frame();
     let line = program.log_length();
     camera.unplug();
     viewer.event("source_lost");
@@ -37,7 +37,7 @@ fn camera_unplugged_is_reported_and_recovers() {
     viewer.drain(QUIET);
     camera.plug();
     let healed = Instant::now();
-    let after = picture_back(&mut viewer, "camera unplugged", healed);
+    let after = frame_back(&mut viewer, "camera unplugged", healed);
     assert!(after.stamp_ns > before.stamp_ns);
     program.stop();
 }
@@ -47,7 +47,7 @@ fn camera_stalled_is_noticed_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     let (line, began) = (program.log_length(), Instant::now());
     camera.set("percentage_of_dropped_buffers", 100);
     program.wait_for_line(line, &["no data from its device"]);
@@ -58,7 +58,7 @@ fn camera_stalled_is_noticed_and_recovers() {
     viewer.drain(QUIET);
     let healed = Instant::now();
     camera.set("percentage_of_dropped_buffers", 0);
-    picture_back(&mut viewer, "camera stalled", healed);
+    frame_back(&mut viewer, "camera stalled", healed);
     program.stop();
 }
 
@@ -68,13 +68,13 @@ fn usb_camera_stalled_is_noticed_and_recovers() {
     let camera = Usb::camera(0, "STALLS", &sent);
     let program = Program::start("--camera-type usb --device STALLS");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     let line = program.log_length();
     camera.mode("stall");
     program.wait_for_line(line, &["no data from its device"]);
     let healed = Instant::now();
     camera.mode("go");
-    picture_back(&mut viewer, "USB camera stalled", healed);
+    frame_back(&mut viewer, "USB camera stalled", healed);
     program.stop();
 }
 
@@ -83,12 +83,12 @@ fn camera_io_error_is_reported_and_recovers() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     let (line, healed) = (program.log_length(), Instant::now());
     camera.set("inject_fatal_streaming_error", 1);
     viewer.event("source_lost");
     program.wait_for_line(line, &["video0"]);
-    picture_back(&mut viewer, "camera fails with EIO", healed);
+    frame_back(&mut viewer, "camera fails with EIO", healed);
     program.stop();
 }
 
@@ -97,7 +97,7 @@ fn camera_faulty_buffers_are_counted_and_not_sent() {
     let camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     camera.set("inject_v4l2_buf_flag_error", 1);
     viewer.wait("gap with the cause corrupt", |p| match p.body {
         Body::Event(e)
@@ -107,7 +107,7 @@ fn camera_faulty_buffers_are_counted_and_not_sent() {
         }
         _ => None,
     });
-    viewer.picture();
+    viewer.frame();
     program.stop();
 }
 
@@ -118,7 +118,7 @@ fn camera_damaged_jpegs_are_counted_and_not_sent() {
     let camera = Usb::camera(0, "DAMAGED", &sent);
     let program = Program::start("--camera-type usb --device DAMAGED --fps 30");
     let mut viewer = Viewer::connect(program.port, "events=1&delivery=all");
-    viewer.picture();
+    viewer.frame();
     // uvcvideo itself discards what carries the error bit; that shows as a jump of its numbers.
     for (damage, cause) in [("corrupt", "driver"), ("truncate", "corrupt")] {
         camera.mode(damage);
@@ -131,7 +131,7 @@ fn camera_damaged_jpegs_are_counted_and_not_sent() {
         );
         for _ in 0..20 {
             assert!(
-                sent.contains(&viewer.picture().jpeg),
+                sent.contains(&viewer.frame().jpeg),
                 "{damage}: only whole images"
             );
         }
@@ -156,7 +156,7 @@ fn camera_missing_is_waited_for() {
     viewer.drain(QUIET);
     camera.plug();
     let healed = Instant::now();
-    picture_back(&mut viewer, "camera missing at the start", healed);
+    frame_back(&mut viewer, "camera missing at the start", healed);
     assert_eq!(
         program.lines(&["video0", "not found"]).len(),
         1,
@@ -175,7 +175,7 @@ fn camera_busy_is_waited_for() {
     viewer.drain(QUIET);
     drop(holder);
     let healed = Instant::now();
-    picture_back(&mut viewer, "camera busy at the start", healed);
+    frame_back(&mut viewer, "camera busy at the start", healed);
     program.stop();
 }
 
@@ -192,15 +192,15 @@ fn video_worker_killed_or_frozen_is_replaced_and_viewers_stay() {
     let _camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --device-id 0");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGABRT] {
         let before = program.worker("stampcast-video");
         let began = Instant::now();
         kill(before, signal).expect("the worker runs");
         viewer.event("source_back");
-        viewer.picture();
+        viewer.frame();
         figure(
-            &format!("capture process {signal}, fault to next picture"),
+            &format!("capture process {signal}, fault to next frame"),
             seconds_since(began),
         );
         assert_ne!(program.worker("stampcast-video"), before);

@@ -33,7 +33,7 @@ fn quarter(x: usize, y: usize) -> [u8; 3] {
     QUARTERS[2 * (2 * y / HEIGHT) + 2 * x / WIDTH]
 }
 
-fn picture(pixel: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
+fn frame(pixel: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
     (0..HEIGHT)
         .flat_map(|y| (0..WIDTH).map(move |x| (x, y)))
         .flat_map(|(x, y)| pixel(x, y))
@@ -41,15 +41,15 @@ fn picture(pixel: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
 }
 
 fn yuyv() -> Vec<u8> {
-    picture(|x, y| {
+    frame(|x, y| {
         let [luma, cb, cr] = quarter(x, y);
         vec![luma, if x % 2 == 0 { cb } else { cr }]
     })
 }
 
 fn nv12() -> Vec<u8> {
-    let luma = picture(|x, y| vec![quarter(x, y)[0]]);
-    let chroma = picture(|x, y| {
+    let luma = frame(|x, y| vec![quarter(x, y)[0]]);
+    let chroma = frame(|x, y| {
         if x % 2 == 0 && y % 2 == 0 {
             quarter(x, y)[1..].to_vec()
         } else {
@@ -65,10 +65,14 @@ fn gives(format: &str, options: &str, size: (usize, usize), expected: [[u8; 3]; 
     let program = Program::start(&format!(
         "--camera-type usb --device {device} --width {WIDTH} --height {HEIGHT} {options}"
     ));
-    let picture = Viewer::connect(program.port, "").picture();
-    let (width, height, seen) = jpegs::quarters(&picture.jpeg);
-    let told = (picture.width as usize, picture.height as usize);
-    assert_eq!((told, (width, height)), (size, size), "{format} {options}");
+    let frame = Viewer::connect(program.port, "").frame();
+    let (width, height, seen) = jpegs::quarters(&frame.jpeg);
+    let reported = (frame.width as usize, frame.height as usize);
+    assert_eq!(
+        (reported, (width, height)),
+        (size, size),
+        "{format} {options}"
+    );
     assert!(
         look_like(seen, expected),
         "{format} {options}: {seen:?} for {expected:?}"
@@ -90,7 +94,7 @@ fn format_nv12_gives_the_camera_image() {
 
 #[test]
 fn format_grey_gives_the_camera_image() {
-    let grey = picture(|x, y| vec![quarter(x, y)[0]]);
+    let grey = frame(|x, y| vec![quarter(x, y)[0]]);
     let _camera =
         LoopbackCamera::playing_raw(LoopbackCamera::SHARED_NODE, "gray", (WIDTH, HEIGHT), &grey);
     gives(

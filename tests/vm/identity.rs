@@ -2,7 +2,7 @@
 //! mistaken for it.
 
 use crate::cameras::Usb;
-use crate::faults::picture_back;
+use crate::faults::frame_back;
 use crate::jpegs;
 use crate::program::Program;
 use crate::viewer::Viewer;
@@ -24,21 +24,21 @@ fn usb_camera_on_another_port_is_found_by_serial_number() {
     let camera = Usb::camera(0, "OURS", &ours);
     let program = Program::start("--camera-type usb --device OURS");
     let mut viewer = Viewer::connect(program.port, "events=1");
-    assert!(ours.contains(&viewer.picture().jpeg));
+    assert!(ours.contains(&viewer.frame().jpeg));
     camera.unplug();
     viewer.event("source_lost");
     // An identical camera takes the first free number, which was ours.
     let _other = Usb::camera(1, "OTHER", &others);
     let camera = Usb::camera(2, "OURS", &ours);
     let healed = Instant::now();
-    let picture = picture_back(
+    let frame = frame_back(
         &mut viewer,
         "USB camera replugged at another port under another number",
         healed,
     );
     assert!(
-        ours.contains(&picture.jpeg),
-        "the picture is not the other camera's"
+        ours.contains(&frame.jpeg),
+        "the frame is not the other camera's"
     );
     drop(camera);
     program.stop();
@@ -50,7 +50,7 @@ fn usb_camera_on_another_port_is_found_by_serial_number() {
 #[test]
 fn usb_cameras_identical_stay_distinct_when_renumbered() {
     let (left, right) = two_sets();
-    for (left_serial, right_serial) in [("TWIN-A", "TWIN-B"), ("0001", "0001")] {
+    for (left_serial, right_serial) in [("SAME-A", "SAME-B"), ("0001", "0001")] {
         let left_camera = Usb::camera(0, left_serial, &left);
         let right_camera = Usb::camera(1, right_serial, &right);
         let number = left_camera.node().to_owned();
@@ -63,8 +63,8 @@ fn usb_cameras_identical_stay_distinct_when_renumbered() {
         let (left_program, right_program) = (start(&left_camera), start(&right_camera));
         let mut left_viewer = Viewer::connect(left_program.port, "events=1");
         let mut right_viewer = Viewer::connect(right_program.port, "events=1");
-        assert!(left.contains(&left_viewer.picture().jpeg));
-        assert!(right.contains(&right_viewer.picture().jpeg));
+        assert!(left.contains(&left_viewer.frame().jpeg));
+        assert!(right.contains(&right_viewer.frame().jpeg));
 
         left_camera.unplug();
         right_camera.unplug();
@@ -79,9 +79,9 @@ fn usb_cameras_identical_stay_distinct_when_renumbered() {
         let plugged = Instant::now();
         assert!(
             right.contains(
-                &picture_back(
+                &frame_back(
                     &mut right_viewer,
-                    "a twin replugged under the other's number",
+                    "an identical camera replugged under the other's number",
                     plugged
                 )
                 .jpeg
@@ -90,10 +90,14 @@ fn usb_cameras_identical_stay_distinct_when_renumbered() {
         left_viewer.drain(QUIET);
         let left_camera = Usb::camera(0, left_serial, &left);
         let plugged = Instant::now();
-        assert!(left.contains(&picture_back(&mut left_viewer, "the other twin", plugged).jpeg));
+        assert!(
+            left.contains(
+                &frame_back(&mut left_viewer, "the other identical camera", plugged).jpeg
+            )
+        );
         for _ in 0..10 {
-            assert!(left.contains(&left_viewer.picture().jpeg));
-            assert!(right.contains(&right_viewer.picture().jpeg));
+            assert!(left.contains(&left_viewer.frame().jpeg));
+            assert!(right.contains(&right_viewer.frame().jpeg));
         }
         left_program.stop();
         right_program.stop();

@@ -54,7 +54,7 @@ pub fn without_huffman_tables(jpeg: &[u8]) -> Vec<u8> {
 /// Decodes it completely and without warnings; returns its size and mean brightness (0 to 255).
 pub fn decode(jpeg: &[u8]) -> (usize, usize, f64) {
     let image =
-        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).expect("the picture decodes");
+        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).expect("the frame decodes");
     let sum: u64 = image.pixels.iter().map(|p| u64::from(*p)).sum();
     (
         image.width,
@@ -67,7 +67,7 @@ pub fn decode(jpeg: &[u8]) -> (usize, usize, f64) {
 /// quarters: above left and right, below left and right.
 pub fn quarters(jpeg: &[u8]) -> (usize, usize, [[u8; 3]; 4]) {
     let image =
-        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("the picture decodes");
+        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("the frame decodes");
     let colour = |(x, y): (usize, usize)| {
         let at = y * image.height / 4 * image.pitch + x * image.width / 4 * 3;
         [image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]]

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 /// Many times the program's targets: the host may be busy, and the machine is emulated.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A program built by cargo, found from this one's own place: target/debug/deps.
+/// A program built by cargo, found relative to this one: target/debug/deps.
 fn built(path: &str) -> PathBuf {
     let own = std::env::current_exe().expect("Linux names the running program");
     let target = own

@@ -1,7 +1,7 @@
 //! The test machine's audio: snd-aloop, whose capture device delivers what is played into the
 //! other; and a program that keeps a microphone busy.
 
-use crate::viewer::Sound;
+use crate::viewer::AudioPacket;
 use crate::{unix_minus_monotonic_ns, wait_for};
 use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
 use alsa::{Direction, ValueOr};
@@ -81,8 +81,8 @@ impl Player {
 }
 
 const LOUD: i16 = 10_000;
-/// A click is a row of cells of so many samples, each of which begins with a few loud ones or is
-/// silent.
+/// Samples of one cell. A click consists of cells, each of which begins with a few loud samples or
+/// is silent.
 const CELL_SAMPLES: usize = 32;
 /// The first is loud; then come two for each bit of the click's number, one of which is.
 const BITS: usize = 12;
@@ -123,13 +123,13 @@ pub struct Ear {
 
 impl Ear {
     /// The clicks that end in this packet. Incomplete ones are ignored.
-    pub fn clicks(&mut self, sound: &Sound) -> Vec<Click> {
+    pub fn clicks(&mut self, audio: &AudioPacket) -> Vec<Click> {
         let mut clicks = Vec::new();
-        for (n, sample) in sound.samples.iter().enumerate() {
+        for (n, sample) in audio.samples.iter().enumerate() {
             let loud = *sample > LOUD;
             if loud && self.begun.is_none() && self.silent > CELLS * CELL_SAMPLES {
                 self.begun = Some((
-                    sound.stamp_ns + n as i64 * 1_000_000_000 / i64::from(sound.rate_hz),
+                    audio.stamp_ns + n as i64 * 1_000_000_000 / i64::from(audio.rate_hz),
                     Vec::new(),
                 ));
             }
@@ -168,7 +168,7 @@ impl Drop for Player {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A player that failed has printed why; the test notices that audio is missing.
+            // A player that failed has printed why; the test finds that audio is missing.
             let _ = thread.join();
         }
     }
@@ -193,7 +193,7 @@ fn open() -> PCM {
         let software = pcm.sw_params_current().expect("the device has parameters");
         software
             .set_start_threshold(i64::from(RATE_HZ))
-            .expect("it starts when told"); // more than the buffer holds
+            .expect("it starts on request"); // more than the buffer holds
         software.set_tstamp_mode(true).expect("stamps");
         software
             .set_tstamp_type(TstampType::Monotonic)
@@ -216,7 +216,7 @@ fn write(pcm: &PCM, sample: &impl Fn(u64) -> i16, next: &mut u64, count: usize) 
 /// does with it.
 #[derive(Debug, PartialEq)]
 pub struct LoopbackState {
-    /// `RUNNING`, `XRUN`; empty when nobody has it open.
+    /// `RUNNING`, `XRUN`; empty when it is not open.
     pub state: String,
     /// CLOCK_MONOTONIC when it was last started.
     pub started: String,

@@ -21,8 +21,8 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
         "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
     let mut viewer = Viewer::connect(program.port, "format=binary");
-    viewer.picture();
-    viewer.sound();
+    viewer.frame();
+    viewer.audio();
     let workers = || ["stampcast-video", "stampcast-audio"].map(|name| program.worker(name));
     let (before, microphone) = (workers(), LoopbackState::now());
     assert_eq!(microphone.state, "RUNNING");
@@ -35,18 +35,18 @@ fn server_killed_devices_keep_streaming_and_viewers_reconnect() {
     kill(program.worker("stampcast-serve"), Signal::SIGKILL).expect("the server runs");
     viewer.ended();
     let mut viewer = Viewer::connect(program.port, "format=binary");
-    let picture = viewer.picture();
+    let frame = viewer.frame();
     figure(
-        "server killed, to next picture at a viewer that reconnects at once",
+        "server killed, to next frame at a viewer that reconnects at once",
         seconds_since(began),
     );
-    let sound = viewer.sound();
+    let audio = viewer.audio();
     figure(
-        "server killed, to next picture and sound",
+        "server killed, to next frame and audio",
         seconds_since(began),
     );
     assert!(
-        (picture.stamp_ns - sound.stamp_ns).abs() < 2_000_000_000,
+        (frame.stamp_ns - audio.stamp_ns).abs() < 2_000_000_000,
         "both are stamps of now"
     );
 
@@ -80,8 +80,8 @@ fn supervisor_killed_leaves_no_process_and_frees_devices() {
         "--camera-type usb --device-id 0 --enable-audio --audio-name {LOOPBACK_MICROPHONE}"
     ));
     let mut viewer = Viewer::connect(program.port, "");
-    viewer.picture();
-    viewer.sound();
+    viewer.frame();
+    viewer.audio();
     let workers = program.workers();
     assert_eq!(workers.len(), 3);
 

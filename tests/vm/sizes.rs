@@ -3,12 +3,12 @@
 
 use crate::cameras::{Hdmi, LoopbackCamera, Usb};
 use crate::program::Program;
-use crate::viewer::{Body, Picture, Viewer};
+use crate::viewer::{Body, Frame, Viewer};
 use crate::{figure, jpegs, seconds_since};
 use std::time::Instant;
 
 /// The next `format` event of that size, and the frame of that size that must follow directly.
-fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
+fn announced_and_received(viewer: &mut Viewer, (width, height): (u32, u32)) -> Frame {
     viewer.wait(&format!("format event of {width}x{height}"), |packet| {
         let Body::Event(event) = packet.body else {
             return None;
@@ -19,24 +19,24 @@ fn told_and_seen(viewer: &mut Viewer, (width, height): (u32, u32)) -> Picture {
             && event["height"] == height)
             .then_some(())
     });
-    let picture = viewer.picture();
+    let frame = viewer.frame();
     assert_eq!(
-        (picture.width, picture.height),
+        (frame.width, frame.height),
         (width, height),
-        "the picture after the event"
+        "the frame after the event"
     );
-    picture
+    frame
 }
 
 /// Two alternating sizes within one stream, which drivers let a camera do.
 fn sizes_in_turn(device: &str, large: &[Vec<u8>], small: &[Vec<u8>]) {
     let program = Program::start(&format!("--camera-type usb --device {device}"));
     let mut viewer = Viewer::connect(program.port, "events=1&delivery=all");
-    viewer.picture();
+    viewer.frame();
     let worker = program.worker("stampcast-video");
     for _ in 0..3 {
-        assert!(small.contains(&told_and_seen(&mut viewer, (320, 240)).jpeg));
-        assert!(large.contains(&told_and_seen(&mut viewer, (640, 480)).jpeg));
+        assert!(small.contains(&announced_and_received(&mut viewer, (320, 240)).jpeg));
+        assert!(large.contains(&announced_and_received(&mut viewer, (640, 480)).jpeg));
     }
     assert_eq!(program.worker("stampcast-video"), worker, "it streamed on");
     program.stop();
@@ -68,14 +68,14 @@ fn loopback_next_writer_may_use_another_frame_size() {
         LoopbackCamera::SHARED_NODE
     ));
     let mut viewer = Viewer::connect(program.port, "events=1");
-    assert!(large.contains(&viewer.picture().jpeg));
+    assert!(large.contains(&viewer.frame().jpeg));
     drop(writer);
     viewer.event("source_lost");
     let _writer = LoopbackCamera::playing(LoopbackCamera::SHARED_NODE, &small);
     let began = Instant::now();
-    assert!(small.contains(&told_and_seen(&mut viewer, (320, 240)).jpeg));
+    assert!(small.contains(&announced_and_received(&mut viewer, (320, 240)).jpeg));
     figure(
-        "v4l2loopback's next writer, of another size, to next picture",
+        "v4l2loopback's next writer, of another size, to next frame",
         seconds_since(began),
     );
     program.stop();
@@ -90,14 +90,14 @@ fn hdmi_input_signal_change_reopens_the_device() {
         Hdmi::NODE
     ));
     let mut viewer = Viewer::connect(program.port, "events=1");
-    viewer.picture();
+    viewer.frame();
     let worker = program.worker("stampcast-video");
     let (line, began) = (program.log_length(), Instant::now());
     input.change_signal();
     viewer.event("source_lost");
-    viewer.picture();
+    viewer.frame();
     figure(
-        "input's signal changed, to next picture",
+        "input's signal changed, to next frame",
         seconds_since(began),
     );
     program.wait_for_line(line, &["size of its input signal changed", "reopening"]);

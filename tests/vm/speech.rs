@@ -21,7 +21,7 @@ const WORDS: [&str; 4] = ["forward", "stop", "left", "right"];
 const VOCABULARY: [&str; 5] = ["left", "right", "stop", "forward", "back"];
 /// On an emulated processor recognition is many times slower.
 const HEARING: Duration = Duration::from_secs(90);
-/// An emulator that stands still for seconds breaks the player's sound, or the connection: the
+/// An emulator that stands still for seconds breaks the player's audio, or the connection: the
 /// program replaces a server that does not move.
 const ATTEMPTS: usize = 3;
 /// At 16 kHz.
@@ -53,7 +53,7 @@ fn sentence() -> Vec<i16> {
         .collect()
 }
 
-/// From where to where each word sounds, in samples. Between two words there is a third of a second
+/// Begin and end of each word, in samples. Between two words there is a third of a second
 /// of silence; within one, before its p or t, a tenth.
 fn words_in(samples: &[i16]) -> Vec<(usize, usize)> {
     const AUDIBLE: u16 = 300;
@@ -223,12 +223,12 @@ fn speech_through_a_tunnel_each_word_has_its_spoken_time() {
     let sentence = sentence();
     let said = words_in(&sentence);
     assert_eq!(said.len(), WORDS.len(), "words in the sentence: {said:?}");
-    let (heard, began_ns) = (0..ATTEMPTS)
+    let (recognised, began_ns) = (0..ATTEMPTS)
         .find_map(|_| say(&sentence))
-        .expect("the sentence is heard");
+        .expect("the sentence is recognised");
 
     let unix_ns = |at: usize| began_ns + (at as u64 * 1_000_000_000 / u64::from(RATE_HZ)) as i64;
-    let errors: Vec<(i64, i64)> = heard
+    let errors: Vec<(i64, i64)> = recognised
         .iter()
         .zip(said)
         .map(|(word, (from, to))| (word.begin_ns - unix_ns(from), word.end_ns - unix_ns(to)))

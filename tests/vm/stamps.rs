@@ -17,12 +17,12 @@ fn quantile(sorted: &[i64], share: f64) -> i64 {
 }
 
 /// Frames compared for each camera.
-const PICTURES: usize = 300;
+const FRAMES: usize = 300;
 /// More frames per second than any camera of these tests has, so that none is dropped and the
 /// sequence numbers follow the driver's.
 const ALL: &str = "--fps 240";
 
-/// Compares the timestamps of [`PICTURES`] packets with those of their buffers. Packets and buffers
+/// Compares the timestamps of [`FRAMES`] packets with those of their buffers. Packets and buffers
 /// are matched by sequence numbers alone: the camera loses frames while `lossy` makes it, and both
 /// sequences must have the same holes. So timestamps that are one frame off would be noticed.
 fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl Fn(bool)) {
@@ -34,10 +34,10 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     // Only from here on: this viewer's frames were dequeued later, as nothing is encoded without
     // viewers.
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
-    let mut pictures = Vec::new();
+    let mut frames = Vec::new();
     for part in 0..3 {
         lossy(part == 1);
-        pictures.extend((0..PICTURES / 3).map(|_| viewer.picture()));
+        frames.extend((0..FRAMES / 3).map(|_| viewer.frame()));
     }
     let stated = program.info()["video"]["stamp"]["uncertainty_ns"].clone();
     let offset_ns = unix_minus_monotonic_ns();
@@ -46,7 +46,7 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
         .collect();
     program.stop();
 
-    let packets: Vec<(u32, i64)> = pictures
+    let packets: Vec<(u32, i64)> = frames
         .iter()
         .map(|p| (p.sequence.expect("binary packets are numbered"), p.stamp_ns))
         .collect();
@@ -73,7 +73,7 @@ fn compare_with_the_kernel(name: &str, node: &Path, options: &str, lossy: impl F
     errors.sort_unstable();
     let [p50, p99, most] = [0.5, 0.99, 1.0].map(|q| quantile(&errors, q));
     let figures = format!(
-        "p50 {p50} ns, p99 {p99} ns, most {most} ns, {PICTURES} frames matched by number among which {lost} were lost; \
+        "p50 {p50} ns, p99 {p99} ns, most {most} ns, {FRAMES} frames matched by number among which {lost} were lost; \
          the driver's own unevenness is stated as {stated} ns"
     );
     figure(&format!("{name}: stamp against the driver's"), figures);
@@ -142,19 +142,19 @@ fn clicks(seconds: usize) -> Vec<i64> {
     let end = Instant::now() + Duration::from_secs(seconds as u64) + PATIENCE;
     while errors.len() < seconds {
         assert!(Instant::now() < end, "{} clicks of {seconds}", errors.len());
-        let sound = viewer.sound();
-        let length_ns = |samples: u64| (samples * 1_000_000_000 / u64::from(sound.rate_hz)) as i64;
-        let began = *stream.get_or_insert(sound.stamp_ns);
+        let audio = viewer.audio();
+        let length_ns = |samples: u64| (samples * 1_000_000_000 / u64::from(audio.rate_hz)) as i64;
+        let began = *stream.get_or_insert(audio.stamp_ns);
         // In snd-aloop the player's clock is the host's, but its timer is coarse.
-        let off = sound.stamp_ns - began - length_ns(samples);
+        let off = audio.stamp_ns - began - length_ns(samples);
         assert!(
             off.abs() < 5_000_000,
             "after {samples} samples the stamps are {off} ns off their count"
         );
-        samples += sound.samples.len() as u64;
-        let heard = ear.clicks(&sound);
+        samples += audio.samples.len() as u64;
+        let clicks = ear.clicks(&audio);
         errors.extend(
-            heard
+            clicks
                 .iter()
                 .filter(|_| samples > SETTLING_SAMPLES)
                 .map(|click| player.click_error_ns(click)),

@@ -1,6 +1,6 @@
 //! An independent record of the drivers' timestamps: the kernel's tracepoint `v4l2:v4l2_dqbuf`
-//! prints every buffer's timestamp as the driver set it, whoever dequeues it. (A second open of a
-//! streaming camera is refused, so the test cannot ask the driver itself.)
+//! prints every buffer's timestamp as the driver set it, by whichever process it is dequeued. (A
+//! second open of a streaming camera is refused, so the test cannot ask the driver itself.)
 
 use std::path::{Path, PathBuf};
 

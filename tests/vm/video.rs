@@ -15,9 +15,9 @@ fn video_raw_frames_decode_with_the_requested_size() {
         ));
         let mut viewer = Viewer::connect(program.port, "");
         for _ in 0..10 {
-            let picture = viewer.picture();
-            assert_eq!((picture.width, picture.height), (width, height));
-            let (decoded_width, decoded_height, _) = jpegs::decode(&picture.jpeg);
+            let frame = viewer.frame();
+            assert_eq!((frame.width, frame.height), (width, height));
+            let (decoded_width, decoded_height, _) = jpegs::decode(&frame.jpeg);
             assert_eq!(
                 (decoded_width, decoded_height),
                 (width as usize, height as usize)
@@ -33,9 +33,9 @@ fn video_camera_size_is_scaled_to_the_requested_one() {
     let program = Program::start(
         "--camera-type usb --capture-width 640 --capture-height 480 --width 400 --height 300",
     );
-    let picture = Viewer::connect(program.port, "").picture();
-    assert_eq!((picture.width, picture.height), (400, 300));
-    assert_eq!(jpegs::decode(&picture.jpeg).0, 400);
+    let frame = Viewer::connect(program.port, "").frame();
+    assert_eq!((frame.width, frame.height), (400, 300));
+    assert_eq!(jpegs::decode(&frame.jpeg).0, 400);
     program.stop();
 }
 
@@ -45,7 +45,7 @@ fn video_yuyv_of_a_usb_camera_is_encoded() {
     let _camera = Usb::camera(0, "YUYV", &jpegs::distinct(2, 640, 480));
     let program = Program::start("--camera-type usb --device YUYV --quality 80 --fps 10");
     let mut viewer = Viewer::connect(program.port, "");
-    let mut shade = || jpegs::decode(&viewer.picture().jpeg).2;
+    let mut shade = || jpegs::decode(&viewer.frame().jpeg).2;
     // Plain grey, lighter by 4 with each frame and black again after white.
     crate::wait_for("shade in the lower half", || {
         (20.0..120.0).contains(&shade()).then_some(())
@@ -66,39 +66,41 @@ fn video_15_fps_by_timestamps_and_no_silent_loss() {
     let _camera = Vivid::ready(0);
     let program = Program::start("--camera-type usb --fps 15");
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all&events=1");
-    let mut pictures = vec![viewer.picture()];
-    let mut told = 0;
-    while pictures[pictures.len() - 1].stamp_ns - pictures[0].stamp_ns < TEN_SECONDS_NS {
+    let mut frames = vec![viewer.frame()];
+    let mut reported = 0;
+    while frames[frames.len() - 1].stamp_ns - frames[0].stamp_ns < TEN_SECONDS_NS {
         // A gap event precedes the frame that follows it.
-        let picture = viewer.wait("picture", |packet| {
+        let frame = viewer.wait("frame", |packet| {
             if let Body::Event(event) = &packet.body
                 && event["event"] == "gap"
             {
-                told += event["count"].as_u64().expect("a driver's gap is counted");
+                reported += event["count"].as_u64().expect("a driver's gap is counted");
             }
-            packet.picture()
+            packet.frame()
         });
-        pictures.push(picture);
+        frames.push(frame);
     }
     program.stop();
 
     assert!(
-        pictures.is_sorted_by(|a, b| a.stamp_ns < b.stamp_ns),
+        frames.is_sorted_by(|a, b| a.stamp_ns < b.stamp_ns),
         "stamps grow strictly"
     );
-    let (first, last) = (&pictures[0], &pictures[pictures.len() - 1]);
+    let (first, last) = (&frames[0], &frames[frames.len() - 1]);
     let numbered = last.sequence.expect("a number") - first.sequence.expect("a number");
-    let arrived = pictures.len() as u32 - 1;
+    let arrived = frames.len() as u32 - 1;
     let fps = f64::from(numbered) * 1e9 / (last.stamp_ns - first.stamp_ns) as f64;
     figure(
         "vivid asked for 15 fps, over 10 s",
-        format!("{fps:.3} fps by stamps; of {numbered} frames {arrived} arrived, {told} told lost"),
+        format!(
+            "{fps:.3} fps by stamps; of {numbered} frames {arrived} arrived, {reported} reported lost"
+        ),
     );
     assert!((14.55..=15.45).contains(&fps), "{fps:.3} fps");
     assert_eq!(
         u64::from(numbered),
-        u64::from(arrived) + told,
-        "numbered = arrived + told"
+        u64::from(arrived) + reported,
+        "numbered = arrived + reported"
     );
 }
 
@@ -110,13 +112,13 @@ fn video_jpeg_of_a_usb_camera_is_byte_exact_and_in_order() {
     let mut viewer = Viewer::connect(program.port, "format=binary&delivery=all");
     let mut last: Option<(usize, u32)> = None;
     for _ in 0..60 {
-        let picture = viewer.picture();
-        assert_eq!((picture.width, picture.height), (640, 480));
+        let frame = viewer.frame();
+        assert_eq!((frame.width, frame.height), (640, 480));
         let index = sent
             .iter()
-            .position(|j| *j == picture.jpeg)
+            .position(|j| *j == frame.jpeg)
             .expect("the bytes are those of one of the images sent");
-        let sequence = picture.sequence.expect("binary packets are numbered");
+        let sequence = frame.sequence.expect("binary packets are numbered");
         if let Some((before, number)) = last {
             let step = sequence.wrapping_sub(number) as usize;
             assert_eq!(
@@ -140,11 +142,11 @@ fn video_jpeg_through_v4l2loopback_is_byte_exact() {
     ));
     let mut viewer = Viewer::connect(program.port, "");
     for n in 0..45 {
-        let picture = viewer.picture();
+        let frame = viewer.frame();
         assert!(
-            sent.contains(&picture.jpeg),
-            "picture {n} has {} bytes that were not sent",
-            picture.jpeg.len()
+            sent.contains(&frame.jpeg),
+            "frame {n} has {} bytes that were not sent",
+            frame.jpeg.len()
         );
     }
     program.stop();
@@ -162,9 +164,9 @@ fn video_jpeg_without_huffman_tables_is_repaired_and_reported() {
     let program = Program::start("--camera-type usb --device BARE");
     let mut viewer = Viewer::connect(program.port, "");
     for _ in 0..10 {
-        let picture = viewer.picture();
-        assert_eq!(jpegs::decode(&picture.jpeg).0, 640);
-        let without = jpegs::without_huffman_tables(&picture.jpeg);
+        let frame = viewer.frame();
+        assert_eq!(jpegs::decode(&frame.jpeg).0, 640);
+        let without = jpegs::without_huffman_tables(&frame.jpeg);
         assert!(
             bare.contains(&without),
             "but for the tables, the bytes are the camera's"

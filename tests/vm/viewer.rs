@@ -40,13 +40,13 @@ pub enum Body {
 }
 
 impl Packet {
-    pub fn picture(self) -> Option<Picture> {
+    pub fn frame(self) -> Option<Frame> {
         match self.body {
             Body::Video {
                 width,
                 height,
                 jpeg,
-            } => Some(Picture {
+            } => Some(Frame {
                 stamp_ns: self.stamp_ns,
                 sequence: self.sequence,
                 width,
@@ -57,13 +57,13 @@ impl Packet {
         }
     }
 
-    pub fn sound(self) -> Option<Sound> {
+    pub fn audio(self) -> Option<AudioPacket> {
         match self.body {
             Body::Audio {
                 rate_hz,
                 channels,
                 samples,
-            } => Some(Sound {
+            } => Some(AudioPacket {
                 stamp_ns: self.stamp_ns,
                 sequence: self.sequence,
                 rate_hz,
@@ -75,7 +75,7 @@ impl Packet {
     }
 }
 
-pub struct Picture {
+pub struct Frame {
     pub stamp_ns: i64,
     pub sequence: Option<u32>,
     pub width: u32,
@@ -83,7 +83,7 @@ pub struct Picture {
     pub jpeg: Vec<u8>,
 }
 
-pub struct Sound {
+pub struct AudioPacket {
     pub stamp_ns: i64,
     pub sequence: Option<u32>,
     pub rate_hz: u32,
@@ -91,7 +91,7 @@ pub struct Sound {
     pub samples: Vec<i16>,
 }
 
-impl Sound {
+impl AudioPacket {
     /// When the next packet begins, if nothing is missing.
     pub fn end_ns(&self) -> i64 {
         let frames = self.samples.len() as i64 / i64::from(self.channels);
@@ -139,12 +139,12 @@ impl Viewer {
         None
     }
 
-    pub fn picture(&mut self) -> Picture {
-        self.wait("picture", Packet::picture)
+    pub fn frame(&mut self) -> Frame {
+        self.wait("frame", Packet::frame)
     }
 
-    pub fn sound(&mut self) -> Sound {
-        self.wait("sound", Packet::sound)
+    pub fn audio(&mut self) -> AudioPacket {
+        self.wait("audio", Packet::audio)
     }
 
     /// The next event of that name; what comes before it is dropped.
@@ -169,13 +169,13 @@ impl Viewer {
         }
     }
 
-    /// Reads until no sound has come for `quiet`; pictures go on.
-    pub fn sounds_until_quiet(&mut self, quiet: Duration) {
+    /// Reads until no audio has come for `quiet`; frames go on.
+    pub fn wait_for_silence(&mut self, quiet: Duration) {
         let end = Instant::now() + PATIENCE;
         let mut last = Instant::now();
         while last.elapsed() < quiet {
-            assert!(Instant::now() < end, "sound went on for {PATIENCE:?}");
-            if self.next_within(quiet).and_then(Packet::sound).is_some() {
+            assert!(Instant::now() < end, "audio went on for {PATIENCE:?}");
+            if self.next_within(quiet).and_then(Packet::audio).is_some() {
                 last = Instant::now();
             }
         }
@@ -216,7 +216,7 @@ fn read_text(text: &str) -> Packet {
         "video" => {
             let parts: Vec<&str> = rest.split(':').collect();
             let [width, height, jpeg] = parts[..] else {
-                panic!("{} parts in a picture", parts.len())
+                panic!("{} parts in a frame", parts.len())
             };
             let pixels = |s: &str| s.parse().expect("a number of pixels");
             Body::Video {

@@ -17,7 +17,7 @@ const INTERVALS: [u32; 3] = [333_333, 666_666, 1_000_000];
 const DEFAULT_INTERVAL: u32 = INTERVALS[1];
 const PAYLOAD_BYTES: usize = 16_384;
 const MJPEG: u8 = 1;
-/// Damaged modes damage one frame of so many.
+/// The damaging modes damage one frame in this many.
 const DAMAGE_EVERY: usize = 5;
 /// A host that did not ask for so long gets the next frame now, not all that it missed.
 const CATCH_UP: Duration = Duration::from_millis(300);

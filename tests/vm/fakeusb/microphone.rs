@@ -1,6 +1,6 @@
 //! A microphone of USB Audio Class 1: 48 kHz, one channel, 16 bits, playing 440 Hz. On a busy host
 //! it is served late and starves, so it is good for identity, unplugging and stalls, not for
-//! judging sound.
+//! judging audio.
 
 use crate::descriptors::{self, descriptor};
 use crate::usbip::{Link, Submit};
@@ -102,7 +102,7 @@ impl Function for Microphone {
         let (began, mut packets) = self.running.unwrap_or((now, 0));
         let mut wait = Duration::MAX;
         while let Some(transfer) = transfers.front() {
-            // Sound of so many milliseconds exists when they have passed.
+            // Audio of a period exists when the period has passed.
             let ready = began + Duration::from_millis(packets + transfer.packet_count() as u64);
             if ready > now {
                 wait = ready - now;
