@@ -1,6 +1,6 @@
-//! A frame's way from the device's buffer to the text message: ours against the same libraries
-//! called by hand, against what the Python original does, and a camera's own JPEG against copying
-//! it.
+//! The cost of a frame from the device's buffer to the text message: the program's code against the
+//! same libraries called directly, against the Python original, and a camera's own JPEG against
+//! copying it.
 //!
 //! `cargo bench --bench encode`. The comparison with Python needs opencv-python-headless in the
 //! interpreter that `STAMPCAST_BENCH_PYTHON` names; where it names none, in the one that
@@ -30,7 +30,7 @@ use table::{Target, row};
 
 const QUALITY: u8 = 70;
 const SIZES: [(usize, usize); 3] = [(640, 480), (1280, 720), (1920, 1080)];
-/// Frames of a moving scene: one frame again and again would teach the branch predictor its bits.
+/// Frames of a moving scene: the branch predictor would learn a single frame.
 const FRAMES: usize = 8;
 const SAMPLES: usize = 60;
 
@@ -132,10 +132,10 @@ fn timed(what: &str, ours: Duration, reference: Duration, most: f64) {
     );
 }
 
-/// The program's own way: picture, record (the copy into the ring), message (as the hub makes it,
-/// in memory of its own).
+/// The program's code: pipeline, record (the copy into the ring), message (as the output renders
+/// it, in its own memory).
 struct Ours {
-    picture: PixelPipeline,
+    pipeline: PixelPipeline,
     record: Vec<u8>,
     size: (usize, usize),
 }
@@ -151,10 +151,10 @@ impl Ours {
             quality: QUALITY,
             ..VideoConfig::default()
         };
-        let picture = PixelPipeline::new(&video).expect("the size is a usual one");
+        let pipeline = PixelPipeline::new(&video).expect("the size is a usual one");
         let size = (width as usize, height as usize);
         Self {
-            picture,
+            pipeline,
             record: vec![0; 4 << 20],
             size,
         }
@@ -172,7 +172,7 @@ impl Ours {
             capture_time: MonoNs(0),
             missed: 0,
         };
-        let mut frame = self.picture.frame(raw).expect("the frame is whole");
+        let mut frame = self.pipeline.frame(raw).expect("the frame is whole");
         let jpeg = frame.jpeg().expect("the frame is whole");
         let record = &mut self.record[..jpeg.bytes.len()];
         record.copy_from_slice(jpeg.bytes);
@@ -270,7 +270,7 @@ impl ByHand {
     }
 }
 
-/// The reference in Python, a process that encodes when told to and answers with its CPU time.
+/// The reference in Python: a process that encodes on request and answers with its CPU time.
 struct Python {
     child: Child,
     answers: BufReader<std::process::ChildStdout>,
@@ -306,7 +306,7 @@ impl Python {
         }
     }
 
-    /// Ours and Python's medians, frames in turn.
+    /// The medians of this program and of Python, which encode in turn.
     fn compare(
         &mut self,
         width: usize,

@@ -1,5 +1,5 @@
-//! The latency of a JPEG from its capture to the server's end of the ring, alone and while H.264 of the
-//! same frames is wanted too: the encoders run side by side. Test camera, 1280x720 at 30 fps.
+//! The latency of a JPEG from its capture to the server's end of the ring, alone and while H.264 of
+//! the same frames is wanted too: the encoders run side by side. Test camera, 1280x720 at 30 fps.
 //!
 //! `cargo bench --bench encoders [SECONDS]`: seconds for each run, 5 unless given.
 
@@ -15,7 +15,7 @@ use stampcast::worker::{RingPublisher, StopSignal, Worker, run_video};
 use std::time::{Duration, Instant};
 use table::{Target, row};
 
-/// Runs of each kind, in turn; their medians count.
+/// Runs of each kind, in turn; the medians are shown.
 const RUNS: usize = 5;
 /// Encoders start and caches warm up.
 const SETTLE: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! A 60 KB packet from one process to another, wake included: our ring against a pipe (write, poll,
 //! read into a buffer) plus one memcpy (what a pipe's reader pays to keep the bytes). Both in the
-//! same run, alternating, so that the machine's mood is the same for both. Medians.
+//! same run, alternating, so that the load of the machine is the same for both. Medians.
 //!
-//! The packet goes there and a byte's worth of an answer comes back through an eventfd, so a round
-//! is one wake there, one back; the way back is the same for both.
+//! The packet is answered through an eventfd, so a round has one wake-up in each direction; the
+//! answer is the same for both.
 #![allow(unsafe_code)]
 
 #[path = "common/table.rs"]
@@ -24,7 +24,7 @@ use table::{Target, row};
 const BYTES: usize = 60_000;
 const ROUNDS: usize = 2_000;
 const BATCHES: usize = 10;
-/// For one wake. A machine that needs longer does not give figures.
+/// For one wake-up. On a machine that needs longer there are no figures.
 const PATIENCE_MS: u16 = 10_000;
 
 fn main() {
@@ -81,9 +81,9 @@ fn main() {
     );
 }
 
-/// The reading process: takes each packet, by whichever way it comes, and answers.
+/// The reading process: reads each packet, from ring or pipe, and answers.
 fn serve(ring: &SharedRing, pipe_out: &OwnedFd, ring_answer: &EventFd, pipe_answer: &EventFd) -> ! {
-    // SAFETY: `alarm` has no preconditions. Should the parent die, we do not wait for ever.
+    // SAFETY: `alarm` has no preconditions. If the parent dies, this process ends too.
     unsafe { libc::alarm(120) };
     let mut reader = ring.reader();
     ring_answer.write(1).expect("an empty eventfd");

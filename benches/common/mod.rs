@@ -1,9 +1,9 @@
-//! What every benchmark needs: a clock of this thread's own work, medians of interleaved runs.
+//! What every benchmark needs: this thread's CPU time, medians of interleaved runs.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// CPU time of this thread: what others do on the machine does not count.
+/// CPU time of this thread, without that of other processes.
 pub fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .expect("the thread has a clock")
@@ -11,7 +11,7 @@ pub fn cpu_time() -> Duration {
 }
 
 /// Median times of one call of each of `candidates`, which are called in turn, so that a slow
-/// second hurts all alike. Each sample is the mean of `calls` calls.
+/// second affects all alike. Each sample is the mean of `calls` calls.
 pub fn interleaved<const N: usize>(
     samples: usize,
     calls: u32,

@@ -1,4 +1,4 @@
-//! A scene for the encoders' figures: what a camera sees of a room, computed.
+//! A generated scene for the encoders' figures, like a room in front of a camera.
 
 /// YUYV with edges, texture of all sizes and a sensor's noise: 30 to 60 kB as a VGA JPEG of quality
 /// 70, like a room's.

@@ -1,5 +1,4 @@
-//! The stream as the cheapest possible client reads it: bytes are counted, and only the stamps are
-//! looked at.
+//! The cheapest possible client of the stream: bytes are counted, and only the stamps are read.
 #![allow(dead_code)] // each benchmark uses its own part
 
 use std::io::{Read, Write};

@@ -1,19 +1,19 @@
-//! The table that every benchmark prints: ours, the reference of the same run, their ratio, and
-//! what is good enough.
+//! The table that every benchmark prints: the program, the reference of the same run, their ratio,
+//! and the target.
 #![allow(dead_code)] // each benchmark uses its own part
 
-/// What is good enough.
+/// The target of a row.
 pub enum Target {
-    /// Ours at most so many times the reference.
+    /// At most this many times the reference.
     Ratio(f64),
-    /// Ours at least so many times the reference.
+    /// At least this many times the reference.
     Share(f64),
-    /// Ours at most this much more than the reference.
+    /// At most this much more than the reference.
     More(f64),
-    /// Ours at most this.
+    /// At most this.
     Most(f64),
-    /// Nothing is asked of this row.
-    Told,
+    /// No target.
+    Reported,
 }
 
 pub fn begin(title: &str) {
@@ -44,10 +44,10 @@ pub fn row(what: &str, ours: f64, reference: Option<f64>, target: &Target) {
             reference.is_some_and(|reference| ours <= reference + most),
         ),
         Target::Most(most) => (format!("{}", (most * 1e3).round() / 1e3), ours <= most),
-        Target::Told => (String::new(), true),
+        Target::Reported => (String::new(), true),
     };
     let verdict = match target {
-        Target::Told => "",
+        Target::Reported => "",
         _ if met => "met",
         _ => "MISSED",
     };

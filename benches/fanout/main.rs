@@ -1,8 +1,8 @@
-//! Delivering frames to many viewers: our server against a floor that does nothing but one `write`
-//! per socket of ready-made frames on one thread, and, where the age of frames and memory count,
-//! against a server that queues as they commonly do. Servers and viewers are processes of their
-//! own; they run in turn, so that the machine's mood is the same for all. CPU is that of the
-//! server's one thread, base64 and ring included on our side.
+//! Delivery of frames to many viewers: the program's server against a minimum (one `write` per
+//! socket of ready-made frames, on one thread), and, for the age of frames and for memory, against
+//! a server with the usual queues. Servers and viewers are separate processes; the servers run in
+//! turn, so that the load of the machine is the same for all. CPU is that of the server's one
+//! thread, with base64 and ring in the program's.
 //!
 //! `cargo bench --bench fanout [SECONDS]`: seconds for each measurement, 4 unless said otherwise.
 
@@ -105,7 +105,7 @@ fn measure(seconds: u64) {
             &format!("{name}: p50 ms"),
             ours.p50_ms,
             Some(floor.p50_ms),
-            &Target::Told,
+            &Target::Reported,
         );
         row(
             &format!("{name}: p99 ms"),
@@ -170,7 +170,7 @@ fn measure(seconds: u64) {
             &format!("with {viewers} viewers"),
             ours[n],
             Some(plain[n]),
-            &Target::Told,
+            &Target::Reported,
         );
     }
     let per_viewer = |kb: [f64; 3]| (kb[2] - kb[0]) / (CROWDS[2] - CROWDS[0]) as f64;
@@ -190,7 +190,7 @@ struct Figures {
     fps: f64,
 }
 
-/// The least disturbed of several runs, figure by figure.
+/// The best of several runs, figure by figure.
 fn best(runs: Vec<Figures>) -> Figures {
     let least = |figure: fn(&Figures) -> f64| runs.iter().map(figure).fold(f64::INFINITY, f64::min);
     Figures {
@@ -260,7 +260,7 @@ fn memory(kind: &str) -> [f64; 3] {
     memory
 }
 
-/// One of this program's other roles. It ends when its standard input does.
+/// One of this program's other roles. It ends with its standard input.
 struct Process {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -293,7 +293,7 @@ impl Process {
         line.trim_end().to_owned()
     }
 
-    /// For a viewer that is not to say anything any more.
+    /// For a viewer whose output is not read any more.
     fn abandon(mut self) {
         self.child.kill().expect("it is our own child");
         self.child.wait().expect("it ends");
@@ -331,7 +331,7 @@ fn say(line: &str) {
         .expect("the measuring process listens");
 }
 
-/// For the roles: returns when the measuring process has had enough.
+/// For the roles: returns when the measuring process ends the measurement.
 fn wait_for_end_of_input() {
     let mut rest = String::new();
     let _ = std::io::stdin().read_line(&mut rest);

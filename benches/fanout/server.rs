@@ -1,5 +1,5 @@
-//! The three servers: ours, fed through a real ring by a thread that stands for the camera's
-//! worker; the floor; and the plain one.
+//! The three servers: the program's, fed through a real ring by a thread in place of the camera's
+//! worker; the minimum; and the usual one.
 
 use super::{say, wait_for_end_of_input};
 use futures_util::SinkExt;
@@ -139,8 +139,8 @@ pub fn floor(fps: u32, bytes: usize) {
     }
 }
 
-/// What one gets without a thought of time: tungstenite as it comes (axum's `ws` is the same), a
-/// task and a place in a broadcast channel for each viewer.
+/// The usual server: tungstenite with its defaults (axum's `ws` is the same), a task and a receiver
+/// of a broadcast channel for each viewer.
 pub fn plain(fps: u32, bytes: usize) {
     const WAITING: usize = 1024;
     let (frames, _) = broadcast::channel(WAITING);
@@ -154,7 +154,7 @@ pub fn plain(fps: u32, bytes: usize) {
         let jpeg = vec![0x5a; bytes];
         loop {
             sleep_until_tick(fps);
-            // Fails while nobody watches.
+            // Fails without viewers.
             let _ = camera.send(Utf8Bytes::from(stampcast::wire::text::packet(
                 stamp(),
                 SHAPE,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// After the last viewer came, before the measurement.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Says `begin`, and in the end: frames, bytes, p50 and p99 of stamp to last byte read, in
+/// Prints `begin`, and at the end: frames, bytes, p50 and p99 of stamp to last byte read, in
 /// microseconds.
 pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
     let _stalled: Vec<_> = (0..stalled).map(|_| connect(port, "")).collect();
@@ -70,8 +70,8 @@ pub fn fast(port: u16, viewers: usize, stalled: usize, seconds: Duration) {
     wait_for_end_of_input();
 }
 
-/// Reads one frame in every two frames' time. Says p95 of the ages in microseconds, and frames per
-/// second.
+/// Reads one frame in every two frames' time. Prints p95 of the ages in microseconds, and frames
+/// per second.
 pub fn slow(port: u16, query: &str, fps: u32, seconds: Duration) {
     const ACK: [u8; 9] = [0x81, 0x83, 0, 0, 0, 0, b'a', b'c', b'k'];
     let mut stream = connect(port, query);

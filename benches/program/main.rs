@@ -1,5 +1,5 @@
-//! The whole program as a user starts it, with its test camera: how soon the first frame comes,
-//! what it holds of memory, and what it costs of the processor, all its processes together.
+//! The whole program as a user starts it, with its test camera: time to the first frame, memory and
+//! CPU use of all its processes together.
 //!
 //! `cargo bench --bench program [SECONDS]`: seconds for each measurement, 5 unless said otherwise.
 
@@ -39,7 +39,7 @@ fn main() {
         None,
         &Target::Most(150.0),
     );
-    row("the slowest", starts[STARTS - 1], None, &Target::Told);
+    row("the slowest", starts[STARTS - 1], None, &Target::Reported);
 
     table::begin(
         "All processes, 640x480 at 15 fps; the reference is the Python original, measured elsewhere (126 MB)",
@@ -55,7 +55,7 @@ fn main() {
         &Target::Most(10.0),
     );
     for (name, mb) in vga.tree.pss_mb_by_name() {
-        row(&format!("  of it {name}"), mb, None, &Target::Told);
+        row(&format!("  of it {name}"), mb, None, &Target::Reported);
     }
     let (silent, fps) = watched(&vga, &mut viewer, span);
     row(
@@ -68,7 +68,7 @@ fn main() {
         "CPU with one viewer, % of a core",
         silent * 100.0,
         None,
-        &Target::Told,
+        &Target::Reported,
     );
     row("frames per second", fps, Some(15.0), &Target::Share(0.99));
     drop((viewer, vga));
@@ -83,13 +83,13 @@ fn main() {
         "CPU without a viewer, % of a core (camera drawn)",
         idle * 100.0,
         None,
-        &Target::Told,
+        &Target::Reported,
     );
     row(
         "CPU with one viewer, % of a core",
         share * 100.0,
         Some(silent * 100.0),
-        &Target::Told,
+        &Target::Reported,
     );
     row(
         "messages per second",
@@ -99,17 +99,17 @@ fn main() {
     );
     drop((viewer, sound));
 
-    // The test picture is drawn as planes; what a camera's YUYV costs beside it, `--bench encode`
-    // says.
+    // The test pattern is drawn as planes; for what a camera's YUYV costs in addition, see
+    // `--bench encode`.
     table::begin(
-        "All processes, 1920x1080 at 30 fps, encoded from the test picture's planes, one viewer",
+        "All processes, 1920x1080 at 30 fps, encoded from the test pattern's planes, one viewer",
     );
     let full = Server::start(&["--width", "1920", "--height", "1080", "--fps", "30"]);
     let mut viewer = Viewer::connect(full.port);
     viewer.watch(SETTLE);
     let (share, fps) = watched(&full, &mut viewer, span);
     row("frames per second", fps, Some(30.0), &Target::Share(0.99));
-    row("CPU, % of a core", share * 100.0, None, &Target::Told);
+    row("CPU, % of a core", share * 100.0, None, &Target::Reported);
 }
 
 /// The share of one core that the program takes, and the messages that the viewer gets per second.
@@ -167,7 +167,7 @@ impl Server {
     }
 }
 
-/// One that nobody listens on now.
+/// A free port.
 fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|l| l.local_addr())

@@ -1,5 +1,5 @@
-//! Tests that fork: a process with one thread, so without the test harness. An argument that is part
-//! of a test's name runs that test alone.
+//! Tests that fork: a process with one thread, so without the test harness. With an argument, only
+//! the tests run whose names contain it.
 #![allow(unsafe_code)]
 
 mod descriptors;

@@ -11,11 +11,11 @@ use stampcast::media::{Losses, MonoNs, PacketMeta, Shape};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 1_000;
-/// For a life to deliver its first packet: far more than a loaded machine needs.
+/// For a writer to deliver its first packet: far more than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn writer_killed_anywhere_leaves_whole_records() {
-    // Short of packets, short of bytes, and as roomy as a video ring in small.
+    // Limited by packets, limited by bytes, and like a small video ring.
     let mut rings = [(3, 1 << 20), (1_000, 20_000), (50, 1 << 20)].map(|(packets, bytes)| {
         let ring = SharedRing::create("kill", RingLimits { packets, bytes }).expect("a small ring");
         let reader = ring.reader();
@@ -32,20 +32,23 @@ pub fn writer_killed_anywhere_leaves_whole_records() {
     });
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let began = Instant::now();
-    let mut life = 0;
-    // On a slow machine it takes more until enough has been read to mean something.
-    while life < KILLS || rings.iter().any(|(_, follower)| follower.seen <= 1_000) {
-        life += 1;
-        let (ring, follower) = &mut rings[life as usize % 3];
-        let writer = start_writer(ring, life);
-        // Each lives this long from its first packet on; every tenth from its fork on, and so may
+    let mut generation = 0;
+    // On a slow machine more are needed until enough has been read.
+    while generation < KILLS || rings.iter().any(|(_, follower)| follower.seen <= 1_000) {
+        generation += 1;
+        let (ring, follower) = &mut rings[generation as usize % 3];
+        let writer = start_writer(ring, generation);
+        // Each runs this long from its first packet on; every tenth from its fork on, so it may
         // never push.
         let lifetime = Duration::from_micros(dice.below(1_500));
         let forked = Instant::now();
-        let mut counts_from = life.is_multiple_of(10).then_some(forked);
+        let mut counts_from = generation.is_multiple_of(10).then_some(forked);
         while counts_from.is_none_or(|from| from.elapsed() < lifetime) {
-            assert!(forked.elapsed() < PATIENCE, "no packet of life {life} came");
-            if follower.read() == Some(life) {
+            assert!(
+                forked.elapsed() < PATIENCE,
+                "no packet of writer {generation} came"
+            );
+            if follower.read() == Some(generation) {
                 counts_from.get_or_insert_with(Instant::now);
             }
         }
@@ -57,9 +60,9 @@ pub fn writer_killed_anywhere_leaves_whole_records() {
         }
     }
     for (ring, follower) in &mut rings {
-        let writer = start_writer(ring, life + 1);
+        let writer = start_writer(ring, generation + 1);
         let deadline = Instant::now() + PATIENCE;
-        while follower.read() != Some(life + 1) {
+        while follower.read() != Some(generation + 1) {
             assert!(Instant::now() < deadline, "the ring did not go on");
         }
         kill(writer, Signal::SIGKILL).expect("our own child");
@@ -69,7 +72,7 @@ pub fn writer_killed_anywhere_leaves_whole_records() {
     let dropped: Vec<u64> = rings.iter().map(|(_, f)| f.reader.dropped()).collect();
     let overtaken: u64 = rings.iter().map(|(_, f)| f.overtaken).sum();
     println!(
-        "ring_kill: {life} writers killed in {:.1} s; packets read whole {seen:?}, dropped {dropped:?}, overtaken {overtaken} times",
+        "ring_kill: {generation} writers killed in {:.1} s; packets read whole {seen:?}, dropped {dropped:?}, overtaken {overtaken} times",
         began.elapsed().as_secs_f64()
     );
 }
@@ -84,7 +87,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Reads a packet if there is one, checks it, and says whose it was.
+    /// Reads a packet if there is one and checks it; returns its generation.
     fn read(&mut self) -> Option<u32> {
         let meta = match self.reader.pop(&mut self.payload) {
             Ok(Some(meta)) => meta,
@@ -95,7 +98,7 @@ impl Follower {
                 self.reader.drain_event();
                 return None;
             }
-            // The writer never rests, so it may well win the race again and again on a busy
+            // The writer never pauses, so it may win the race repeatedly on a busy
             // machine.
             Err(RingFault::Overtaken) => {
                 self.overtaken += 1;
@@ -117,18 +120,18 @@ impl Follower {
 }
 
 /// Forks a process that pushes as fast as it can until it is killed.
-fn start_writer(ring: &SharedRing, life: u32) -> Pid {
+fn start_writer(ring: &SharedRing, generation: u32) -> Pid {
     // SAFETY: this process has one thread, so the child may do anything that the parent may.
     match unsafe { fork() }.expect("fork") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            // SAFETY: `alarm` has no preconditions. Should the test itself die, its last child does
-            // not spin for ever.
+            // SAFETY: `alarm` has no preconditions. If the test itself dies, its last child does
+            // not run on.
             unsafe { nix::libc::alarm(60) };
             let mut writer = ring.writer();
             for sequence in 0.. {
                 writer
-                    .push(&label(life, sequence), &payload(life, sequence))
+                    .push(&label(generation, sequence), &payload(generation, sequence))
                     .expect("it fits");
             }
             unreachable!("2^64 packets");
@@ -136,10 +139,10 @@ fn start_writer(ring: &SharedRing, life: u32) -> Pid {
     }
 }
 
-fn label(life: u32, sequence: u64) -> PacketMeta {
-    let mixed = Dice(u64::from(life) << 32 ^ sequence).next();
+fn label(generation: u32, sequence: u64) -> PacketMeta {
+    let mixed = Dice(u64::from(generation) << 32 ^ sequence).next();
     PacketMeta {
-        generation: life,
+        generation,
         sequence,
         capture_time: MonoNs(mixed >> 1),
         shape: Shape::Video {
@@ -157,9 +160,9 @@ fn label(life: u32, sequence: u64) -> PacketMeta {
     }
 }
 
-/// Up to 4 KB that only this packet can have.
-fn payload(life: u32, sequence: u64) -> Vec<u8> {
-    let mut dice = Dice(u64::from(life) << 40 ^ sequence ^ 0x5bd1_e995);
+/// Up to 4 KB, different in every packet.
+fn payload(generation: u32, sequence: u64) -> Vec<u8> {
+    let mut dice = Dice(u64::from(generation) << 40 ^ sequence ^ 0x5bd1_e995);
     let length = dice.below(4_096) as usize;
     (0..length.div_ceil(8))
         .flat_map(|_| dice.next().to_ne_bytes())
@@ -167,7 +170,7 @@ fn payload(life: u32, sequence: u64) -> Vec<u8> {
         .collect()
 }
 
-/// xorshift64*: the same throws in every run, so that a failure comes back.
+/// xorshift64*: the same numbers in every run, so that a failure can be repeated.
 struct Dice(u64);
 
 impl Dice {

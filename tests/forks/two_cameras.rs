@@ -28,7 +28,7 @@ pub fn each_has_its_own_processes_rings_hub_and_addresses() {
         port,
     };
 
-    // Each name has its own pictures; no name is the first camera.
+    // Each name has its own frames; without a name it is the first camera.
     for (path, size) in [
         ("/left/snapshot.jpg", LEFT),
         ("/right/snapshot.jpg", RIGHT),
