@@ -155,7 +155,7 @@ fn directories(file: &Path) -> Vec<PathBuf> {
 
 /// System calls that neither video, audio nor network need. io_uring would make sockets that the
 /// filter does not see.
-const NEVER: [i64; 7] = [
+const NEVER: [libc::c_long; 7] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -222,21 +222,28 @@ fn family_other_than(wanted: &[i32]) -> Result<SeccompRule, seccompiler::Backend
     SeccompRule::new(wanted.iter().map(other_than).collect::<Result<_, _>>()?)
 }
 
+/// Numbers of system calls and ioctls have 32 bits on 32-bit ARM, else 64.
+fn widened<T>(number: impl Into<T>) -> T {
+    number.into()
+}
+
 /// Refuses these calls where one of their rules matches, always where they have none, and [`NEVER`].
 /// With EACCES, as a firewall would: a library that tries continues.
 fn filter(
-    calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
+    calls: impl IntoIterator<Item = (libc::c_long, Vec<SeccompRule>)>,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<_, _> = calls
+    let mut rules: BTreeMap<i64, _> = calls
         .into_iter()
         .chain(NEVER.map(|call| (call, Vec::new())))
+        .map(|(call, rules)| (widened(call), rules))
         .collect();
     // The terminal is that of the user's shell: what is put into its input would be typed into it.
     let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
+        let request = widened(request);
         SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)
     });
     rules.insert(
-        libc::SYS_ioctl,
+        widened(libc::SYS_ioctl),
         typing
             .into_iter()
             .map(|is| SeccompRule::new(vec![is?]))
