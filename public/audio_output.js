@@ -16,6 +16,8 @@ class AudioOutput {
    */
   static AHEAD_S = 0.08;
   static BLOCK_S = 0.01;
+  /** Without an audio device, Firefox's AudioContext.resume() never settles. */
+  static START_TIMEOUT_MS = 3000;
 
   /**
    * `onReport({ local, stamp, bufferedS, underruns })`: about ten times a second, the stamp that is
@@ -47,11 +49,8 @@ class AudioOutput {
       this.gain.connect(this.context.destination);
       this.recorder = this.context.createMediaStreamDestination();
       this.applyVolume();
-      const resumed = this.context.resume();
-      // No worklet: no secure context, or a Content-Security-Policy forbids its module.
-      const worklet = this.context.audioWorklet && (await this.startWorklet().then(() => true, () => false));
-      if (!worklet) this.startBuffers();
-      await resumed;
+      const started = Promise.all([this.context.resume(), this.startPlayout()]);
+      if (!(await settlesWithin(started, AudioOutput.START_TIMEOUT_MS))) throw new NoAudioOutput();
       this.state = "on";
     } catch (error) {
       this.stop();
@@ -67,6 +66,13 @@ class AudioOutput {
     } catch {
       return new Context({ latencyHint: "interactive" });
     }
+  }
+
+  async startPlayout() {
+    const { context } = this;
+    // No worklet: no secure context, or a Content-Security-Policy forbids its module.
+    const worklet = context.audioWorklet && (await this.startWorklet().then(() => true, () => false));
+    if (!worklet && context === this.context) this.startBuffers();
   }
 
   async startWorklet() {
@@ -196,6 +202,15 @@ class AudioOutput {
     this.latencies = [];
     this.state = "off";
   }
+}
+
+/** AudioContext.resume() did not settle. */
+class NoAudioOutput extends Error {}
+
+/** True when `promise` resolves, false after `ms`; rejects as `promise` does. */
+function settlesWithin(promise, ms) {
+  const timeout = new Promise((resolve) => setTimeout(() => resolve(false), ms));
+  return Promise.race([promise.then(() => true), timeout]);
 }
 
 /** Peak of a packet, 0 to 1, from every fourth sample. */

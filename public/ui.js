@@ -85,7 +85,8 @@ async function startAudio({ silent }) {
   try {
     await viewer.startAudio();
   } catch (error) {
-    toast(t("audioFailed", { error: error.message }));
+    const missing = error instanceof NoAudioOutput;
+    toast(missing ? t("noAudioOutput") : t("audioFailed", { error: error.message }));
   }
   showAudioControls();
 }

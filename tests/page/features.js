@@ -77,6 +77,22 @@ test("a recording has video and audio even if audio was not started", async () =
   });
 });
 
+test("without an audio device, Record records video only and audio can be started again", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    // As Firefox without an audio device.
+    await page.evaluate(() => {
+      AudioContext.prototype.resume = () => new Promise(() => {});
+    });
+    await page.click("#record");
+    await until(page, "the message", () => $("toast").textContent === "No audio output found");
+    await until(page, "a recording", () => viewer.recording && viewer.recording.seconds() > 1);
+    assert.equal(await page.isVisible("#start-audio"), true);
+    const { bytes } = await download(page, () => page.click("#record"));
+    assert.ok(bytes.length > 1000, `${bytes.length} bytes`);
+  });
+});
+
 test("two clicks on Record start one recorder", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
