@@ -291,13 +291,25 @@ const KEYS = {
   "?": () => $("help").showModal(),
 };
 
+const NAVIGATION_KEYS = /^(Arrow.*|Home|End|PageUp|PageDown)$/;
+
+/** True if the focused control uses this key itself. */
+function isKeyOfControl({ key, target }) {
+  if (target.closest("input[type=range], input[type=radio]")) return NAVIGATION_KEYS.test(key);
+  if (target.closest("input:not([type=checkbox]), select, textarea")) return true;
+  // What can be scrolled.
+  return key.startsWith("Arrow") && target.closest("#stats, #card") !== null;
+}
+
+/** After a change by pointer, a control does not keep the focus: it would take arrow keys. */
+function releaseFocus({ target }) {
+  if (target.closest(".controls") && !target.matches(":focus-visible")) target.blur();
+}
+
 function onKey(event) {
   resetIdleTimer();
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
-  // In fields, and on controls that use the keys themselves.
-  if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
-  // Arrow keys scroll what can be scrolled.
-  if (event.key.startsWith("Arrow") && event.target.closest("#stats, #card")) return;
+  if (isKeyOfControl(event)) return;
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
@@ -346,6 +358,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
 for (const input of document.querySelectorAll("#latency input")) input.onchange = () => setLatency(input.value);
 $("transport").onchange = () => setTransport($("transport").value);
 document.addEventListener("keydown", onKey);
+document.addEventListener("change", releaseFocus);
 document.addEventListener("pointermove", resetIdleTimer);
 document.addEventListener("fullscreenchange", setFullscreenLabel);
 document.addEventListener("visibilitychange", () => keepAwake(shownPhase === "live"));

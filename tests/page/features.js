@@ -280,6 +280,32 @@ test("keyboard shortcuts work, except while typing", async () => {
   });
 });
 
+test("keyboard shortcuts work after a click on latency, volume and connection", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.keyboard.press("m");
+    await until(page, "audio on", () => viewer.audio.state === "on");
+    await page.click("#latency label:first-child");
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#stats"), false);
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await setting(page, "latency"), "lowest");
+    assert.equal(await setting(page, "volume"), 0.95);
+    await page.click("#volume", { position: { x: 10, y: 8 } });
+    const volume = await setting(page, "volume");
+    await page.keyboard.press("3");
+    assert.equal(await setting(page, "latency"), "smooth");
+    await page.keyboard.press("ArrowUp");
+    assert.ok((await setting(page, "volume")) > volume);
+    // By keyboard, a control keeps its own keys.
+    await page.focus("#latency input:checked");
+    await page.keyboard.press("ArrowLeft");
+    assert.equal(await setting(page, "latency"), "balanced");
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#stats"), true);
+  });
+});
+
 test("settings and server are stored", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
