@@ -4,6 +4,9 @@
  */
 "use strict";
 
+/** Paths of a server that users paste; only the part before them counts. */
+const PASTED_PATH = /\/(?:index\.html|stream|stream\.mjpg|info|state|snapshot\.jpg|audio\.wav|whep)\/*$/;
+
 /**
  * Parses an address as users write it: "pi.local", "192.168.1.5:8080", "https://host/webcam/",
  * "ws://host:8080/stream?token=…". Returns { label, base, stream, info, token }, or null if it is
@@ -32,9 +35,10 @@ function parseServer(text, pageIsSecure) {
   }
   const port = url.port || (scheme ? "" : "80");
   const host = port ? `${url.hostname}:${port}` : url.hostname;
-  const path = url.pathname.replace(/(?:index\.html|stream)$/, "").replace(/\/*$/, "/");
+  const path = url.pathname.replace(PASTED_PATH, "").replace(/\/*$/, "/");
+  const shownScheme = secure && !pageIsSecure ? "https://" : "";
   return {
-    label: host + (path === "/" ? "" : path.slice(0, -1)),
+    label: shownScheme + host + (path === "/" ? "" : path.slice(0, -1)),
     base: `${secure ? "https" : "http"}://${host}${path}`,
     stream: `${secure ? "wss" : "ws"}://${host}${path}stream`,
     info: `${secure ? "https" : "http"}://${host}${path}info`,

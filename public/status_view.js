@@ -28,6 +28,11 @@ function showPhase(state) {
     setText($("card-text"), card.text);
     $("card-text").classList.toggle("bad", Boolean(card.bad));
     $("card-spinner").hidden = !card.spinner;
+    $("card-link").hidden = !card.link;
+    if (card.link) {
+      $("card-link").href = card.link;
+      setText($("card-link"), card.link);
+    }
     $("retry").hidden = !card.retry;
     $("card-server").hidden = !card.change;
     $("token-form").hidden = !tokenMissing;
@@ -71,7 +76,7 @@ function cardFor(state) {
       const trying = !state.reason || seconds === 0;
       return {
         title: trying ? t("connectingTo", name) : t("reconnectingIn", { seconds }),
-        text: state.reason ? t(`reason_${state.reason}`, name) : transportNote(),
+        ...reconnectReason(state, name),
         spinner: trying,
         retry: !trying,
         change: true,
@@ -83,6 +88,16 @@ function cardFor(state) {
   return null;
 }
 
+/** { text, link } on why the connection has to be opened again. */
+function reconnectReason({ reason, status }, name) {
+  if (!reason) return { text: transportNote() };
+  // A browser does not tell a certificate that it does not trust from a server that does not respond.
+  if (reason === "unreachable" && server.base.startsWith("https:")) {
+    return { text: t("reason_unreachable_tls", name), link: server.info };
+  }
+  return { text: t(`reason_${reason}`, { ...name, status }) };
+}
+
 function refusalCard(reason, name) {
   switch (reason) {
     case "token":
@@ -90,7 +105,12 @@ function refusalCard(reason, name) {
     case "wrong-token":
       return { title: t("tokenTitle"), text: t("tokenWrong"), bad: true, change: true };
     case "origin":
-      return { title: t("originTitle"), text: t("originHint"), retry: true, change: true };
+      return {
+        title: t("originTitle"),
+        text: t(location.protocol === "file:" ? "originFileHint" : "originHint"),
+        retry: true,
+        change: true,
+      };
     case "insecure":
       return { title: t("insecureTitle"), text: t("insecureHint", name), change: true };
     default:

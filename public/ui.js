@@ -15,6 +15,8 @@ let server = null;
 
 /* Connecting */
 
+const PAGE_IS_FILE = location.protocol === "file:";
+
 /** The server at `address`, or the default if empty; null if it is not an address. */
 function serverAt(address) {
   return address ? parseServer(address, location.protocol === "https:") : defaultServer(location.href);
@@ -43,7 +45,8 @@ function connectTo(address, token) {
 
 /** The address to show in the settings: the label, unless that would lead to another server. */
 function addressOf({ label, base }) {
-  return serverAt(label).base === base ? label : base;
+  const parsed = serverAt(label);
+  return !base || (parsed && parsed.base === base) ? label : base;
 }
 
 function showServer() {
@@ -55,12 +58,32 @@ function connectAtStart() {
   const page = readPageAddress(location.href);
   const token = page.token || null;
   if (page.cleaned) history.replaceState(null, "", page.cleaned);
-  if (page.server && connectTo(page.server, token)) return;
-  // On a page served by a server, the token is for that server; in a local file, for the remembered
-  // one.
-  const remembered = settings.get("server");
-  const fits = !remembered || location.protocol === "file:";
-  if (!connectTo(remembered, fits ? token : null)) connectTo("", token);
+  if (page.server) {
+    if (!connectTo(page.server, token)) showInvalidServer(page.server);
+    return;
+  }
+  // A served page belongs to its own server.
+  if (!PAGE_IS_FILE || !connectTo(settings.get("server"), token)) connectTo("", token);
+}
+
+function showInvalidServer(label) {
+  server = { label };
+  showServer();
+  viewer.connect(server, "");
+}
+
+/**
+ * Keeps the server for the next visit. A local file remembers the last one. A served page does not,
+ * since others open the same address to see its own camera: there the server is in the address of
+ * the page, for bookmarks.
+ */
+function rememberServer(address) {
+  if (PAGE_IS_FILE) settings.set("server", address);
+  const url = new URL(location.href);
+  if (PAGE_IS_FILE && !url.searchParams.has("server")) return;
+  if (address) url.searchParams.set("server", address);
+  else url.searchParams.delete("server");
+  history.replaceState(null, "", url);
 }
 
 /* Audio */
@@ -229,7 +252,7 @@ function showTokenOfServer() {
 }
 
 function openSettings(focus) {
-  $("server").value = settings.get("server") || (server ? addressOf(server) : "");
+  $("server").value = addressOf(server);
   tokenTyped = false;
   showTokenOfServer();
   for (const name of ["theme", "language"]) $(name).value = settings.get(name);
@@ -255,7 +278,7 @@ function submitSettings(event) {
   const byDefault = defaultServer(location.href);
   // A token in the address is not stored with it.
   const address = typed.replace(/[?#].*$/, "");
-  settings.set("server", !typed || parsed.base === byDefault.base ? "" : address);
+  rememberServer(!typed || parsed.base === byDefault.base ? "" : address);
   connectTo(typed, $("settings-token").value.trim() || parsed.token);
   return $("settings").close();
 }

@@ -43,6 +43,7 @@ class Viewer {
     this.videoSink = new VideoSink(video, settings.get("latency"), (frame, local) => this.onVideoFrame(frame, local));
     this.webrtc = new Webrtc((state) => this.onWebrtcState(state));
     this.recording = null;
+    this.server = {};
     this.reset();
     document.addEventListener("visibilitychange", () => this.transport.clearHistory());
     setInterval(() => {
@@ -51,7 +52,7 @@ class Viewer {
     }, 500);
   }
 
-  /** Connects to another server, with all state reset. */
+  /** Connects to another server, with all state reset. Without `server.stream` the address is invalid. */
   connect(server, token) {
     this.webrtc.stop();
     this.server = server;
@@ -241,6 +242,7 @@ class Viewer {
 
   /** Opens and closes connections as transport.js decides. */
   applyTransport() {
+    if (!this.server.stream) return;
     if (!this.transport.wantsWebrtc) this.webrtc.stop();
     else if (this.webrtc.state.name === "closed") this.webrtc.start(this.server, this.token);
     this.ws.setMedia(this.transport.wsCarriesMedia);
@@ -248,7 +250,7 @@ class Viewer {
 
   setTransport(choice) {
     this.transport.setChoice(choice);
-    if (!this.server) return;
+    if (!this.server.label) return;
     this.applyTransport();
     this.update();
   }
@@ -341,7 +343,7 @@ class Viewer {
   clockOffset() {
     const best = this.clock.best();
     if (best) return best.offset;
-    const sameMachine = this.server && /^(localhost|127\.|\[::1\])/.test(this.server.label);
+    const sameMachine = this.server.base && /^https?:\/\/(localhost|127\.|\[::1\])/.test(this.server.base);
     return sameMachine ? (Date.now() - performance.now()) / 1000 : null;
   }
 
@@ -406,7 +408,7 @@ class Viewer {
     if (state.name === "connecting" || (state.name === "open" && awaitsWebrtc)) {
       return this.lastFrameAt === null ? { phase: "connecting" } : { phase: "reconnecting", until: now * 1000 };
     }
-    if (state.name === "waiting") return { phase: "reconnecting", until: state.until, reason: state.reason };
+    if (state.name === "waiting") return { ...state, phase: "reconnecting" };
     if (state.name === "refused") return { phase: "refused", reason: state.reason };
     if (this.lost.video) return { phase: "lost", since: this.lost.video };
     if (fresh) return { phase: "live" };

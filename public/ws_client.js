@@ -5,7 +5,8 @@
  * States, reported by onState({ name, … }):
  *   connecting
  *   open      switched: reconnected to the same server only to add or remove video and audio
- *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent"
+ *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent", "foreign" (another
+ *             HTTP server: `status`)
  *   refused   reason: "token" (missing), "wrong-token", "origin", "insecure", "address"; no automatic retry
  */
 "use strict";
@@ -16,6 +17,8 @@ class WsClient {
   static OPEN_TIMEOUT_MS = 8_000;
   static INFO_TIMEOUT_MS = 4_000;
   static PING_MS = 2_000;
+  /** No response, or that of a proxy whose server is down. */
+  static UNREACHABLE = [0, 502, 504];
   /**
    * If the server answers pings: without any message for this long after a ping, the connection is
    * dead.
@@ -54,6 +57,10 @@ class WsClient {
     this.legacy = false;
     this.media = media;
     this.failures = 0;
+    if (!server.stream) {
+      this.setState({ name: "refused", reason: "address" });
+      return;
+    }
     if (location.protocol === "https:" && server.stream.startsWith("ws:")) {
       this.setState({ name: "refused", reason: "insecure" });
       return;
@@ -132,7 +139,7 @@ class WsClient {
       this.onPacket(packet, typeof data === "string" ? data.length : data.byteLength);
     };
     // onclose follows every onerror.
-    socket.onclose = async (event) => {
+    socket.onclose = async () => {
       clearTimeout(openTimeout);
       if (attempt !== this.attempt) return;
       clearInterval(this.pinger);
@@ -140,30 +147,33 @@ class WsClient {
       if (opened) {
         // The query may have been rejected for another reason (server full), so try it again.
         this.legacy = false;
-        this.waitAndRetry("closed", event.code);
+        this.waitAndRetry("closed");
       } else this.afterRefusal(await info, attempt);
     };
   }
 
   /** A browser does not tell why a handshake failed; the response to /info does. */
-  afterRefusal({ status }, attempt) {
+  afterRefusal({ status, value }, attempt) {
     if (attempt !== this.attempt) return;
     if (status === 401) this.setState({ name: "refused", reason: this.token ? "wrong-token" : "token" });
     else if (status === 403) this.setState({ name: "refused", reason: "origin" });
+    else if (status === 200 && !value) this.waitAndRetry("foreign", status);
     else if (status === 200) {
       // The server is up but refused the handshake: it is full, or does not know the query.
       this.legacy = !this.legacy;
       if (this.legacy) this.open();
       else this.waitAndRetry("busy");
-    } else this.waitAndRetry(status === 503 ? "busy" : "unreachable");
+    } else if (status === 503) this.waitAndRetry("busy");
+    else if (WsClient.UNREACHABLE.includes(status)) this.waitAndRetry("unreachable");
+    else this.waitAndRetry("foreign", status);
   }
 
-  waitAndRetry(reason) {
+  waitAndRetry(reason, status) {
     const doubled = WsClient.FIRST_WAIT_MS * 2 ** Math.min(this.failures++, 10);
     // Jitter, so that the viewers of a restarted server do not all reconnect at once.
     const wait = Math.min(WsClient.LAST_WAIT_MS, doubled) * (0.8 + 0.4 * Math.random());
     this.timer = setTimeout(() => this.open(), wait);
-    this.setState({ name: "waiting", until: performance.now() + wait, reason });
+    this.setState({ name: "waiting", until: performance.now() + wait, reason, status });
   }
 
   /** Requests /info: { status, value }; status 0: no response, value null: no JSON. */

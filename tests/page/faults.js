@@ -217,7 +217,7 @@ test("a token is sent only to the server it was entered for", async () => {
 });
 
 test("the server address in the settings leads to the same server", async () => {
-  for (const [server, named] of [["https://127.0.0.1:9", "https://127.0.0.1:9/"], ["127.0.0.1:9", "127.0.0.1:9"]]) {
+  for (const [server, named] of [["https://127.0.0.1:9/", "https://127.0.0.1:9"], ["127.0.0.1:9", "127.0.0.1:9"]]) {
     const url = pageUrl(0).replace(/server=.*/, `server=${server}`);
     await withPage({ url }, async (page) => {
       const before = await page.evaluate(() => viewer.server.base);
@@ -334,18 +334,75 @@ test("the page works under a strict Content-Security-Policy, including audio", a
   }
 });
 
-test("a token in a served page's address is for that server only", async () => {
-  const chosen = await new FakeServer().listen();
-  const settings = { server: `127.0.0.1:${chosen.port}` };
+test("a served page belongs to its own server; another one chosen there is in the address only", async () => {
+  const other = await new FakeServer().listen();
+  const settings = { server: `127.0.0.1:${other.port}` };
+  const label = (page) => page.textContent("#server-label");
   try {
     await withServedPage({}, async (port) => {
-      await withPage({ url: `http://127.0.0.1:${port}/?token=s3cret`, settings }, async (page) => {
+      const url = `http://127.0.0.1:${port}/`;
+      await withPage({ url: `${url}?token=s3cret`, settings }, async (page) => {
+        await until(page, "a connection attempt", () => viewer.wsState.name === "waiting");
+        assert.equal(await label(page), `127.0.0.1:${port}`);
+        assert.deepEqual(other.handshakes, []);
+        await page.click("#open-server");
+        await page.fill("#server", settings.server);
+        await page.click("#settings-form button[type=submit]");
         await untilPhase(page, "live");
-        assert.equal(await page.evaluate(() => viewer.server.label), settings.server);
-        assert.deepEqual(chosen.handshakes, ["?format=binary&events=1"]);
+        assert.deepEqual(other.handshakes, ["?format=binary&events=1"]);
+        assert.equal(new URL(page.url()).searchParams.get("server"), settings.server);
+        await page.reload();
+        await untilPhase(page, "live");
+        await page.goto(url);
+        await until(page, "a connection attempt", () => viewer.wsState.name === "waiting");
+        assert.equal(await label(page), `127.0.0.1:${port}`);
       });
     });
   } finally {
-    await chosen.close();
+    await other.close();
   }
+});
+
+test("an invalid ?server= is shown, and no other server is opened", async () => {
+  const remembered = await new FakeServer().listen();
+  const settings = { server: `127.0.0.1:${remembered.port}` };
+  try {
+    for (const invalid of ["127.0.0.1:99999", "ftp://x", "127.0.0.1 25001"]) {
+      const url = pageUrl(0).replace(/server=.*/, `server=${encodeURIComponent(invalid)}`);
+      await withPage({ url, settings }, async (page) => {
+        await untilPhase(page, "refused");
+        await untilText(page, "card", /Invalid server address/);
+        await untilText(page, "card-text", new RegExp(`^${invalid}$`));
+        assert.deepEqual(remembered.handshakes, []);
+        await page.click("#card-server");
+        assert.equal(await page.inputValue("#server"), invalid);
+        await page.fill("#server", settings.server);
+        await page.click("#settings-form button[type=submit]");
+        await untilPhase(page, "live");
+      });
+      remembered.handshakes = [];
+    }
+  } finally {
+    await remembered.close();
+  }
+});
+
+test("an https server that cannot be reached may have an untrusted certificate: the page links to it", async () => {
+  const port = await freePort();
+  const url = pageUrl(0).replace(/server=.*/, `server=https://127.0.0.1:${port}`);
+  await withPage({ url }, async (page) => {
+    await untilPhase(page, "reconnecting");
+    await untilText(page, "card-text", /^Cannot connect to https:.*self-signed/);
+    assert.equal(await page.getAttribute("#card-link", "href"), `https://127.0.0.1:${port}/info`);
+    assert.equal(await page.isVisible("#card-link"), true);
+    assert.equal(await page.textContent("#server-label"), `https://127.0.0.1:${port}`);
+  });
+});
+
+test("another web server is recognised as not stampcast", async () => {
+  await withFake({ status: 404 }, async (page, server) => {
+    await untilText(page, "card-text", /responds but is not a stampcast server \(HTTP 404\)/);
+    server.status = 0;
+    await untilPhase(page, "live");
+  });
 });

@@ -30,9 +30,16 @@ test("addresses are parsed as users type them", () => {
     ["http://host/webcam/", "ws://host/webcam/stream"],
     ["https://host", "wss://host/stream"],
     ["wss://host:444/a/b/stream?token=x", "wss://host:444/a/b/stream"],
+    ["http://host:1/info", "ws://host:1/stream"],
+    ["host:1/cam/snapshot.jpg", "ws://host:1/cam/stream"],
+    ["http://host:1/whep", "ws://host:1/stream"],
+    ["http://host:1/stream.mjpg", "ws://host:1/stream"],
+    ["host:1/upstream", "ws://host:1/upstream/stream"],
   ];
   for (const [typed, stream] of cases) assert.equal(parseServer(typed, false).stream, stream, typed);
   assert.equal(parseServer("host:1", true).stream, "wss://host:1/stream");
+  assert.equal(parseServer("https://host:1/info", false).label, "https://host:1");
+  assert.equal(parseServer("https://host:1", true).label, "host:1");
   assert.equal(parseServer("ws://host/stream?token=a%2Bb", false).token, "a+b");
   for (const typed of ["", "   ", "ftp://host", "javascript:alert(1)", "host:99999", "a b", "http://", "u:p@host"]) {
     assert.equal(parseServer(typed, false), null, typed);
