@@ -6,7 +6,6 @@
 
 const TEXTS = {
   en: {
-    title: "stampcast: live camera",
     startAudio: "Start audio",
     mute: "Mute (M)",
     unmute: "Unmute (M)",
@@ -34,6 +33,11 @@ const TEXTS = {
     live: "Live",
     waitingCamera: "Waiting for the camera",
     waitingCameraHint: "The server responds but has no video yet. It keeps looking for the camera.",
+    waitingMicrophone: "Waiting for the microphone",
+    waitingMicrophoneHint: "The server responds but has no audio yet. It keeps looking for the microphone.",
+    noResponse: "No response",
+    noResponseSince: "No response from {server} since {time}",
+    noResponseHint: "The network may be down. The page reconnects automatically.",
     audioOnly: "Audio only",
     audioOnlyHint: "This server has a microphone but no camera.",
     lost: "Camera lost",
@@ -90,6 +94,7 @@ const TEXTS = {
     cause_source_away: "device disconnected",
     cause_worker_restarted: "capture restarted",
     cause_page: "browser too slow",
+    cause_connection: "connection lost",
     cause_undecodable: "undecodable frame",
     cause_underrun: "audio arrived late",
     cause_unknown: "unknown cause",
@@ -156,7 +161,6 @@ const TEXTS = {
     cause_frozen: "video froze",
   },
   ja: {
-    title: "stampcast: ライブカメラ",
     startAudio: "音声を開始",
     mute: "ミュート (M)",
     unmute: "ミュート解除 (M)",
@@ -184,6 +188,11 @@ const TEXTS = {
     live: "ライブ",
     waitingCamera: "カメラを待っています",
     waitingCameraHint: "サーバーは応答していますが、まだ映像がありません。サーバーはカメラを探し続けます。",
+    waitingMicrophone: "マイクを待っています",
+    waitingMicrophoneHint: "サーバーは応答していますが、まだ音声がありません。サーバーはマイクを探し続けます。",
+    noResponse: "応答なし",
+    noResponseSince: "{time} から {server} の応答がありません",
+    noResponseHint: "ネットワークが切れている可能性があります。自動で再接続します。",
     audioOnly: "音声のみ",
     audioOnlyHint: "このサーバーにはマイクのみがあり、カメラはありません。",
     lost: "カメラ切断",
@@ -241,6 +250,7 @@ const TEXTS = {
     cause_source_away: "デバイスの切断",
     cause_worker_restarted: "キャプチャーの再起動",
     cause_page: "ブラウザーの遅れ",
+    cause_connection: "接続の切断",
     cause_undecodable: "デコードできない画像",
     cause_underrun: "音声の到着遅れ",
     cause_unknown: "原因不明",
@@ -315,7 +325,6 @@ function chooseLanguage(choice) {
   const wanted = choice === "auto" ? navigator.language : choice;
   textLanguage = wanted.toLowerCase().startsWith("ja") ? "ja" : "en";
   document.documentElement.lang = textLanguage;
-  document.title = t("title");
   for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
   for (const element of document.querySelectorAll("[data-i18n-label]")) {
     setLabel(element, t(element.dataset.i18nLabel));

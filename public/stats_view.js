@@ -4,7 +4,10 @@
 "use strict";
 
 function showFrame(frame) {
-  if (!document.body.dataset.seen) document.body.dataset.seen = "yes";
+  if (!document.body.dataset.seen) {
+    document.body.dataset.seen = "yes";
+    showWhatCanBeSaved();
+  }
   const [width, height] = viewer.frameSize();
   const ratio = (width / height).toFixed(4);
   if ($("frame").dataset.ratio !== ratio) {
@@ -58,7 +61,8 @@ function showMeasured(lateMs = 0) {
 function showStats() {
   statsShownAt = performance.now();
   const now = performance.now() / 1000;
-  const { stats } = viewer;
+  // Values of an earlier connection would look like present ones.
+  const stats = ["live", "audio-only"].includes(viewer.phase) ? viewer.stats : new Stats();
   const latency = stats.latency.quantile(now, 0.5);
   setText($("stat-latency"), latency === null ? "–" : millis(latency));
   const p95 = stats.latency.quantile(now, 0.95);
@@ -76,7 +80,7 @@ function showStats() {
   showClock();
   showAudioStats();
   showTransport();
-  showGaps(stats.gaps);
+  showGaps(viewer.stats.gaps);
   showSource(viewer.info);
 }
 
@@ -143,9 +147,13 @@ function showGaps(gaps) {
   const rows = [...gaps].map(([cause, { count, seconds, times }]) => {
     const word = TEXTS.en[`cause_${cause}`] ? t(`cause_${cause}`) : cause;
     const amounts = [count > 0 ? String(count) : "", seconds > 0 ? t("seconds", { n: seconds.toFixed(1) }) : ""];
-    return [word, amounts.filter(Boolean).join(" + ") || t("times", { n: times })];
+    const amount = amounts.filter(Boolean).join(" + ");
+    const counted = t("times", { n: times });
+    if (cause === "connection") return [word, `${counted} ${amount}`];
+    return [word, amount || counted];
   });
-  if (rows.length === 0) rows.push([t("noGaps"), ""]);
+  const started = viewer.lastFrameAt !== null || viewer.lastAudioAt !== null;
+  if (rows.length === 0) rows.push([started ? t("noGaps") : "–", ""]);
   const key = JSON.stringify(rows);
   const list = $("stat-gaps");
   if (list.dataset.key === key) return;
@@ -159,7 +167,7 @@ function showGaps(gaps) {
       return item;
     }),
   );
-  setText($("stat-gaps-since"), t("since", { time: clockTime(viewer.startedAt) }));
+  setText($("stat-gaps-since"), started ? t("since", { time: clockTime(viewer.startedAt) }) : "");
 }
 
 function showSource(info) {

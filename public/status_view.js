@@ -12,7 +12,9 @@ const STATUS_TEXTS = {
   live: "live",
   camera: "waitingCamera",
   "audio-only": "audioOnly",
+  microphone: "waitingMicrophone",
   lost: "lost",
+  silent: "noResponse",
   reconnecting: "reconnecting",
   refused: "refused",
 };
@@ -20,7 +22,9 @@ const STATUS_TEXTS = {
 function showPhase(state) {
   document.body.dataset.phase = state.phase;
   const tokenMissing = state.phase === "refused" && /token$/.test(state.reason);
-  setText($("status-text"), t(tokenMissing ? "token" : STATUS_TEXTS[state.phase]));
+  const status = t(tokenMissing ? "token" : STATUS_TEXTS[state.phase]);
+  setText($("status-text"), status);
+  showTitle(state.phase, status);
   const card = cardFor(state);
   setHidden($("card"), card === null);
   if (card) {
@@ -38,11 +42,27 @@ function showPhase(state) {
     $("token-form").hidden = !tokenMissing;
   }
   if (tokenMissing && shownPhase !== "refused") $("token").focus();
+  showWhatCanBeSaved();
   if (shownPhase !== state.phase) keepAwake(state.phase === "live");
   shownPhase = state.phase;
   setText($("transport-note"), transportNote());
   const { audio } = viewer.lost;
   setText($("audio-note"), audio ? t("audioLost", { time: clockTime(audio) }) : "");
+}
+
+/** Without a frame there is nothing to save. */
+function showWhatCanBeSaved() {
+  const nothing = viewer.frameSize()[0] === 0;
+  if ($("snapshot").disabled !== nothing) $("snapshot").disabled = nothing;
+  const nothingToRecord = nothing && viewer.recording === null;
+  if ($("record").disabled !== nothingToRecord) $("record").disabled = nothingToRecord;
+}
+
+/** Names camera and state in the browser's tab. */
+function showTitle(phase, status) {
+  const dot = phase === "live" || phase === "audio-only" ? "●" : "○";
+  const title = `${dot} ${server.label} – ${status}`;
+  if (document.title !== title) document.title = title;
 }
 
 /** The state of a WebRTC connection that is wanted but does not play; else "". */
@@ -64,12 +84,20 @@ function cardFor(state) {
     case "connecting":
       return { title: t("connectingTo", name), text: transportNote(), spinner: true, change: true };
     case "camera":
-      return { title: t("waitingCamera"), text: viewer.cameraMessage() || t("waitingCameraHint"), spinner: true };
+      return { title: t("waitingCamera"), text: viewer.sourceMessage("video") || t("waitingCameraHint"), spinner: true };
+    case "microphone": {
+      const text = viewer.sourceMessage("audio") || t("waitingMicrophoneHint");
+      return { title: t("waitingMicrophone"), text, spinner: true };
+    }
     case "audio-only":
       return { title: t("audioOnly"), text: t("audioOnlyHint") };
     case "lost": {
       const title = t("lostSince", { time: clockTime(state.since) });
-      return { title, text: viewer.cameraMessage() || t("lostHint"), spinner: true };
+      return { title, text: viewer.sourceMessage("video") || t("lostHint"), spinner: true };
+    }
+    case "silent": {
+      const title = t("noResponseSince", { ...name, time: clockTime(state.since) });
+      return { title, text: t("noResponseHint"), spinner: true };
     }
     case "reconnecting": {
       const seconds = Math.max(0, Math.ceil((state.until - performance.now()) / 1000));

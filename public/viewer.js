@@ -5,7 +5,8 @@
  * video.
  *
  * Phases, reported by onPhase({ phase, … }):
- *   connecting, live, camera (connected, no frame yet), audio-only, lost (since),
+ *   connecting, live, camera (connected, no frame yet), microphone (no camera, no audio yet),
+ *   audio-only, lost (since), silent (since; the server does not respond),
  *   reconnecting (until, reason), refused (reason)
  */
 "use strict";
@@ -72,6 +73,8 @@ class Viewer {
     this.lastFrameAt = null;
     this.lastAudioAt = null;
     this.frameS = 0;
+    this.lastMedia = null; // { stamp, local } of the last packet by WebSocket
+    this.interruption = null; // the same at the loss of the connection
     this.lost = { video: null, audio: null };
     this.playback = null;
     this.resetClock();
@@ -94,7 +97,9 @@ class Viewer {
   }
 
   onWsState(state) {
+    const wasOpen = this.wsState.name === "open";
     this.wsState = state;
+    if (wasOpen && state.name === "waiting") this.interruption = this.lastMedia;
     if (state.name === "open" && state.switched) this.resetStream();
     else if (state.name === "open") {
       this.resetClock();
@@ -128,7 +133,19 @@ class Viewer {
     }
   }
 
+  /** Counts an interruption of the connection at the first packet after it. */
+  followConnection({ stamp }, now) {
+    const before = this.interruption;
+    this.interruption = null;
+    this.lastMedia = { stamp, local: now };
+    if (!before) return;
+    const [byStamp, byLocal] = [stamp - before.stamp, now - before.local];
+    // The server's clock may have been set.
+    this.stats.gap("connection", 0, Math.abs(byStamp - byLocal) < 5 ? byStamp : byLocal);
+  }
+
   onVideo(frame, now) {
+    this.followConnection(frame, now);
     this.followSequence("video", frame);
     this.transport.onFrame(now, frame.stamp);
     this.canvasSink.push(frame);
@@ -145,6 +162,7 @@ class Viewer {
   }
 
   onAudio(packet, now) {
+    this.followConnection(packet, now);
     this.followSequence("audio", packet);
     this.lost.audio = null;
     this.lastAudioAt = now;
@@ -194,9 +212,9 @@ class Viewer {
     if (format) this.audioFormat = format;
   }
 
-  /** The server's message on why there is no video, or "". */
-  cameraMessage() {
-    return (this.info && this.info.video && this.info.video.message) || "";
+  /** The server's message on why there is no "video" or "audio", or "". */
+  sourceMessage(stream) {
+    return (this.info && this.info[stream] && this.info[stream].message) || "";
   }
 
   /** True if audio is being played. */
@@ -270,6 +288,7 @@ class Viewer {
   /** A frame received by WebRTC was presented. */
   onVideoFrame(frame, local) {
     this.switchTo("webrtc");
+    this.lastMedia = this.interruption = null;
     this.onFrameArrived(local);
     this.recordShown(frame, local);
     this.onFrame(frame);
@@ -379,7 +398,7 @@ class Viewer {
     this.onPhase(next);
     // Why there is no video, and whether the server has a camera at all.
     const requested = this.infoRequestedAt !== undefined && now - this.infoRequestedAt < Viewer.INFO_INTERVAL_S;
-    if ((next.phase === "camera" || next.phase === "lost") && !requested) {
+    if (["camera", "microphone", "lost"].includes(next.phase) && !requested) {
       this.infoRequestedAt = now;
       this.ws.refreshInfo();
     }
@@ -410,14 +429,14 @@ class Viewer {
     }
     if (state.name === "waiting") return { ...state, phase: "reconnecting" };
     if (state.name === "refused") return { phase: "refused", reason: state.reason };
-    if (this.lost.video) return { phase: "lost", since: this.lost.video };
-    if (fresh) return { phase: "live" };
     if (this.lastFrameAt !== null) {
-      return { phase: "lost", since: new Date(Date.now() - (now - this.lastFrameAt) * 1000) };
+      if (this.lost.video) return { phase: "lost", since: this.lost.video };
+      if (fresh) return { phase: "live" };
+      const since = new Date(Date.now() - (now - this.lastFrameAt) * 1000);
+      return { phase: this.ws.isUnresponsive() ? "silent" : "lost", since };
     }
-    const noCamera = this.info && this.info.video === null;
-    if (noCamera && this.lastAudioAt !== null) return { phase: "audio-only" };
-    return { phase: "camera" };
+    if (!this.info || this.info.video) return { phase: "camera" };
+    return { phase: this.lastAudioAt === null ? "microphone" : "audio-only" };
   }
 }
 

@@ -24,6 +24,8 @@ class WsClient {
    * dead.
    */
   static SILENCE_MS = 6_000;
+  /** After this long without any message after a ping, the server counts as unresponsive. */
+  static UNRESPONSIVE_MS = 1_000;
   /** The query. A server that rejects it gets the URL without one. */
   static EXTRAS = { format: "binary", events: "1" };
   /** Added to the query while WebRTC carries video and audio. */
@@ -196,6 +198,12 @@ class WsClient {
     }
   }
 
+  /** True if nothing has been received since a ping, and that for at least `ms`. */
+  isUnresponsive(ms = WsClient.UNRESPONSIVE_MS) {
+    if (!this.socket || !this.gotPong || this.lastMessageAt >= this.pingSentAt) return false;
+    return performance.now() - this.pingSentAt >= ms;
+  }
+
   /** Requests /info again: a stream's format may have changed. */
   async refreshInfo() {
     const attempt = this.attempt;
@@ -207,18 +215,18 @@ class WsClient {
   startPings(socket, attempt) {
     this.lastMessageAt = performance.now();
     this.gotPong = false;
+    this.pingSentAt = -Infinity;
     let sent = 0;
-    let sentAt = -Infinity;
     const tick = () => {
       if (attempt !== this.attempt || socket.readyState !== WebSocket.OPEN || this.legacy) return;
       const now = performance.now();
-      const unanswered = this.gotPong && this.lastMessageAt < sentAt;
-      if (unanswered && now - sentAt > WsClient.SILENCE_MS) {
+      const unanswered = this.isUnresponsive(0);
+      if (this.isUnresponsive(WsClient.SILENCE_MS)) {
         // Closing a dead connection can take a minute: do not wait for it.
         this.close();
         this.waitAndRetry("silent");
-      } else if (!unanswered && (sent < 5 || now - sentAt >= WsClient.PING_MS)) {
-        sentAt = now;
+      } else if (!unanswered && (sent < 5 || now - this.pingSentAt >= WsClient.PING_MS)) {
+        this.pingSentAt = now;
         sent++;
         socket.send(this.makePing());
       }

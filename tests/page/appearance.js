@@ -19,6 +19,10 @@ const STATES = {
   live: { run: LIVE },
   camera: { server: { video: false, message: "/dev/video0: no such device; waiting for it" }, phase: "camera" },
   "audio-only": { server: { video: false, camera: false }, phase: "audio-only" },
+  microphone: {
+    server: { video: false, camera: false, audio: false, microphoneMessage: "microphone 0 not found" },
+    phase: "microphone",
+  },
   token: { server: { token: "x" }, phase: "refused" },
   connecting: { server: { deaf: true }, phase: "connecting" },
   "webrtc-new": { server: { whep: 0 }, settings: { transport: "webrtc" }, phase: "connecting" },

@@ -25,6 +25,7 @@ export class FakeServer {
    * Options; all may be changed while it runs:
    *   fps, video, audio   what is sent
    *   camera, message     false: the server has no camera at all; its message on a missing camera
+   *   microphoneMessage   its message on a missing microphone; for a server that has one without audio
    *   mute                true: sends nothing, as a dead connection
    *   token               required by /info and /stream
    *   status              status of every response; 0: normal
@@ -37,7 +38,7 @@ export class FakeServer {
    *   clockS              clock error, added to every stamp
    */
   constructor(options = {}) {
-    const sending = { fps: 15, video: true, audio: true, camera: true, message: "", mute: false };
+    const sending = { fps: 15, video: true, audio: true, camera: true, message: "", microphoneMessage: "", mute: false };
     const audio = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
     Object.assign(this, sending, audio, { token: "", status: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
     this.viewers = new Set();
@@ -102,7 +103,9 @@ export class FakeServer {
       stamp,
     };
     const audio = { state: "streaming", message: null, format: "s16le", rate: this.rate, channels: this.channels };
-    return { name: "fake", version: "0", video: this.camera ? video : null, audio: this.audio ? audio : null };
+    if (this.microphoneMessage) Object.assign(audio, { state: "waiting_for_device", message: this.microphoneMessage });
+    const hasMicrophone = this.audio || this.microphoneMessage;
+    return { name: "fake", version: "0", video: this.camera ? video : null, audio: hasMicrophone ? audio : null };
   }
 
   upgrade(request, socket, head) {

@@ -111,6 +111,98 @@ test("a missing camera and a server without camera are different phases", async 
   });
 });
 
+test("a camera that was never there is waited for, also after source_lost", async () => {
+  await withFake({ video: false, audio: false, message: "no camera found" }, async (page, server) => {
+    await untilPhase(page, "camera");
+    server.event({ event: "source_lost", stream: "video" });
+    await until(page, "the event", () => viewer.lost.video !== null);
+    await untilText(page, "card", /Waiting for the camera\s+no camera found/);
+    assert.equal(await page.evaluate(() => document.body.dataset.phase), "camera");
+  });
+});
+
+test("a server without camera whose microphone is missing waits for the microphone", async () => {
+  const server = { video: false, camera: false, audio: false, microphoneMessage: "microphone 0 not found" };
+  await withFake(server, async (page, fake) => {
+    await untilPhase(page, "microphone");
+    await untilText(page, "card", /Waiting for the microphone\s+microphone 0 not found/);
+    fake.audio = true;
+    await untilPhase(page, "audio-only");
+  });
+});
+
+test("a server that stops responding is not called a lost camera", async () => {
+  await withFake({}, async (page, server) => {
+    await untilPhase(page, "live");
+    await until(page, "pings answered", () => viewer.clock.best() !== null);
+    await page.evaluate(() => {
+      globalThis.phases = [];
+      const show = viewer.onPhase;
+      viewer.onPhase = (state) => {
+        globalThis.phases.push(state.phase);
+        show(state);
+      };
+    });
+    server.mute = true;
+    await untilPhase(page, "silent");
+    await untilText(page, "card-title", /No response from 127\.0\.0\.1:\d+ since \d\d:\d\d:\d\d/);
+    await untilPhase(page, "reconnecting");
+    assert.ok(!(await page.evaluate(() => globalThis.phases)).includes("lost"));
+  });
+});
+
+test("a lost connection is counted with its duration, and statistics show no old values", async () => {
+  const port = await freePort();
+  let server = await new FakeServer().listen(port);
+  await withPage({ port }, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "statistics", () => /\d/.test($("stat-fps").textContent));
+    await server.close();
+    await untilPhase(page, "reconnecting");
+    const shown = await page.evaluate(() => {
+      showStats();
+      return ["stat-fps", "stat-rate", "stat-latency"].map((id) => $(id).textContent);
+    });
+    assert.deepEqual(shown, ["–", "–", "–"]);
+    server = await new FakeServer().listen(port);
+    await untilPhase(page, "live");
+    await untilText(page, "stat-gaps", /connection lost\s*1× \d+\.\d s/);
+    const { seconds, times } = await page.evaluate(() => viewer.stats.gaps.get("connection"));
+    assert.ok(times === 1 && seconds > 0.2 && seconds < 60, `${times}, ${seconds} s`);
+  });
+  await server.close();
+});
+
+test("before the first packet, statistics do not say that nothing was lost", async () => {
+  await withFake({ deaf: true }, async (page) => {
+    await untilPhase(page, "connecting");
+    await untilText(page, "stat-gaps", /^–$/);
+  });
+});
+
+test("the tab's title has the server and the state", async () => {
+  await withFake({}, async (page, server) => {
+    await untilPhase(page, "live");
+    assert.equal(await page.title(), `● 127.0.0.1:${server.port} – Live`);
+    server.video = false;
+    server.event({ event: "source_lost", stream: "video" });
+    await untilPhase(page, "lost");
+    assert.equal(await page.title(), `○ 127.0.0.1:${server.port} – Camera lost`);
+  });
+});
+
+test("without a frame, snapshot and record are disabled", async () => {
+  await withFake({ video: false, camera: false }, async (page) => {
+    await untilPhase(page, "audio-only");
+    assert.equal(await page.isDisabled("#snapshot"), true);
+    assert.equal(await page.isDisabled("#record"), true);
+  });
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "enabled buttons", () => !$("snapshot").disabled && !$("record").disabled);
+  });
+});
+
 test("lost frames are counted by cause, with and without a gap event", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
