@@ -216,9 +216,18 @@ function showStatsPanel(open) {
   $("toggle-stats").setAttribute("aria-expanded", String(open));
 }
 
+/** In full screen the panel is shown only on request, which is not stored. */
 function toggleStats() {
-  settings.set("stats", $("stats").hidden);
-  showStatsPanel(settings.get("stats"));
+  const open = $("stats").hidden;
+  if (!document.fullscreenElement) settings.set("stats", open);
+  showStatsPanel(open);
+}
+
+/** On a small screen the panel would take the space of the video. */
+const hasRoomForStats = matchMedia("(min-width: 64rem) and (min-height: 34rem)");
+
+function showStatsByDefault() {
+  showStatsPanel(settings.get("stats") && hasRoomForStats.matches && !document.fullscreenElement);
 }
 
 const lightWanted = matchMedia("(prefers-color-scheme: light)");
@@ -383,15 +392,17 @@ $("transport").onchange = () => setTransport($("transport").value);
 document.addEventListener("keydown", onKey);
 document.addEventListener("change", releaseFocus);
 document.addEventListener("pointermove", resetIdleTimer);
-document.addEventListener("fullscreenchange", setFullscreenLabel);
+document.addEventListener("fullscreenchange", () => {
+  setFullscreenLabel();
+  showStatsByDefault();
+});
 document.addEventListener("visibilitychange", () => keepAwake(shownPhase === "live"));
 lightWanted.addEventListener("change", applyTheme);
 
 applyTheme();
 setLatency(settings.get("latency"));
 setTransport(settings.get("transport"));
-// On a phone it would cover the video: only on request.
-showStatsPanel(settings.get("stats") && matchMedia("(min-width: 46rem)").matches);
+showStatsByDefault();
 connectAtStart();
 applyLanguage();
 setInterval(() => showMeasured(200), 200);

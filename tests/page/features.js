@@ -175,6 +175,7 @@ test("arrow keys scroll the statistics; turning the volume down does not unmute"
       await page.keyboard.press("m");
       await until(page, "audio on", () => viewer.audio.state === "on");
       await page.keyboard.press("m");
+      await page.keyboard.press("i");
       await page.focus("#stats");
       await page.keyboard.press("ArrowDown");
       await until(page, "the statistics scrolled", () => $("stats").scrollTop > 0);
@@ -304,6 +305,41 @@ test("keyboard shortcuts work after a click on latency, volume and connection", 
     await page.keyboard.press("i");
     assert.equal(await page.isVisible("#stats"), true);
   });
+});
+
+test("in full screen the statistics are hidden until requested, and come back after it", async () => {
+  const fullscreen = (page, on) => until(page, `full screen ${on}`, (wanted) => Boolean(document.fullscreenElement) === wanted, on);
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    assert.equal(await page.isVisible("#stats"), true);
+    await page.keyboard.press("f");
+    await fullscreen(page, true);
+    await page.waitForSelector("#stats", { state: "hidden" });
+    await page.keyboard.press("i");
+    assert.equal(await page.isVisible("#stats"), true);
+    await page.keyboard.press("i");
+    await page.keyboard.press("f");
+    await fullscreen(page, false);
+    await page.waitForSelector("#stats", { state: "visible" });
+    assert.equal(await setting(page, "stats"), true);
+  });
+});
+
+test("on phones and tablets the statistics are closed at first; in portrait they open below the video", async () => {
+  for (const [width, height] of [[844, 390], [768, 1024], [390, 780]]) {
+    await withFake(
+      {},
+      async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(await page.isVisible("#stats"), false, `${width} x ${height}`);
+        await page.click("#toggle-stats");
+        const [video, stats] = await page.evaluate(() => ["frame", "stats"].map((id) => $(id).getBoundingClientRect().toJSON()));
+        if (height > width) assert.ok(stats.top >= video.bottom, `${width} x ${height}`);
+        assert.ok(height < width || video.width > 0.6 * width, `video ${video.width} of ${width} px`);
+      },
+      { viewport: { width, height } },
+    );
+  }
 });
 
 test("settings and server are stored", async () => {
