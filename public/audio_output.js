@@ -76,9 +76,12 @@ class AudioOutput {
   }
 
   async startWorklet() {
-    // From file:// only a data: URL loads (a Blob URL: AbortError).
+    // From file:// only a data: URL loads (a Blob URL: AbortError). The policy of stampcast's own
+    // server allows none, but it has the module at a path (src/api/page_headers.rs).
     const module = `${Playout}\n(${registerPlayout})(Playout);`;
-    await this.context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(module)}`);
+    const load = (url) => this.context.audioWorklet.addModule(url);
+    const loadText = () => load(`data:text/javascript,${encodeURIComponent(module)}`);
+    await (location.protocol === "file:" ? loadText() : load("playout-worklet.js").catch(loadText));
     this.worklet = new AudioWorkletNode(this.context, "stampcast-playout", {
       numberOfInputs: 0,
       outputChannelCount: [2],
