@@ -39,6 +39,7 @@ function connectTo(address, token) {
   settings.setToken(next.base, known);
   showServer();
   delete document.body.dataset.seen;
+  zoom.reset();
   viewer.connect(next, known);
   return true;
 }
@@ -197,6 +198,23 @@ function showRecording() {
   setText($("recording-time"), t("recording", { time }));
 }
 
+/* Zoom */
+
+const PAN_STEP_PX = 60;
+const KEY_ZOOM_FACTOR = 1.25;
+
+const zoom = new Zoom($("frame"), $("media"), (scale) => {
+  setHidden($("reset-zoom"), scale === 1);
+  setText($("reset-zoom"), `${scale.toFixed(1)}×`);
+  $("frame").classList.toggle("zoomed", scale > 1);
+});
+
+/** Shift and an arrow key move the zoomed video. */
+function panByKey(key) {
+  const [x, y] = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[key] || [0, 0];
+  zoom.panBy(x * PAN_STEP_PX, y * PAN_STEP_PX);
+}
+
 /* Settings and small things */
 
 function setLatency(latency) {
@@ -320,6 +338,9 @@ const KEYS = {
   1: () => setLatency("lowest"),
   2: () => setLatency("balanced"),
   3: () => setLatency("smooth"),
+  "+": () => zoom.zoomBy(KEY_ZOOM_FACTOR),
+  "-": () => zoom.zoomBy(1 / KEY_ZOOM_FACTOR),
+  0: () => zoom.reset(),
   "?": () => $("help").showModal(),
 };
 
@@ -342,6 +363,11 @@ function onKey(event) {
   resetIdleTimer();
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
   if (isKeyOfControl(event)) return;
+  if (event.shiftKey && event.key.startsWith("Arrow")) {
+    event.preventDefault();
+    panByKey(event.key);
+    return;
+  }
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
@@ -361,6 +387,11 @@ $("toggle-stats").onclick = toggleStats;
 $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
+$("reset-zoom").onclick = () => zoom.reset();
+// As in video players; by touch, a double tap zooms.
+$("frame").ondblclick = ({ target }) => {
+  if (zoom.pointerType === "mouse" && document.fullscreenEnabled && !target.closest("button")) toggleFullscreen();
+};
 $("open-help").onclick = () => $("help").showModal();
 $("retry").onclick = () => (viewer.ws.waiting ? viewer.ws.retryNow() : connectTo(server.base, null));
 $("settings-form").onsubmit = submitSettings;

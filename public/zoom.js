@@ -55,6 +55,7 @@ class Zoom {
     this.state = new ZoomState();
     this.pointers = new Map(); // id -> { x, y }
     this.lastTap = null;
+    this.pointerType = ""; // of the last press
     frame.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
     frame.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     frame.addEventListener("pointermove", (event) => this.onPointerMove(event));
@@ -104,6 +105,7 @@ class Zoom {
 
   onPointerDown(event) {
     if (event.button !== 0 || event.target.closest("button")) return;
+    this.pointerType = event.pointerType;
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     if (this.pointers.size > 1) this.lastTap = null;
     this.frame.setPointerCapture(event.pointerId);

@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 20] = scripts![
+const SCRIPTS: [(&str, &str); 21] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -28,6 +28,7 @@ const SCRIPTS: [(&str, &str); 20] = scripts![
     "transport.js",
     "viewer.js",
     "dom.js",
+    "zoom.js",
     "status_view.js",
     "stats_view.js",
     "ui.js",

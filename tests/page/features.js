@@ -4,9 +4,11 @@
 import assert from "node:assert/strict";
 import { until, untilPhase } from "./browser.js";
 import { decode, download } from "./downloads.js";
+import { SCREENS } from "./appearance_checks.js";
 import { withFake } from "./session.js";
 import { test } from "./suite.js";
 
+const PHONE = SCREENS.phone;
 const setting = (page, name) => page.evaluate((key) => settings.get(key), name);
 
 test("a new frame and its timestamp cause no layout", async () => {
@@ -219,6 +221,76 @@ test("with audio on, frames are paced by it; muted, the newest is shown at once"
     assert.equal(await page.getAttribute("#mute", "aria-label"), "Unmute (M)");
     await page.keyboard.press("m");
     await until(page, "audio paces frames again", () => viewer.canvasSink.due !== null);
+  });
+});
+
+/** Scale and offset at which the video is shown. */
+const shownZoom = (page) =>
+  page.evaluate(() => {
+    const [frame, media] = ["frame", "media"].map((id) => $(id).getBoundingClientRect());
+    return { scale: media.width / frame.width, left: media.left - frame.left, top: media.top - frame.top };
+  });
+
+test("the video is zoomed by wheel and keys, moved by dragging, and reset", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    const box = await page.locator("#frame").boundingBox();
+    const point = { x: box.x + box.width / 4, y: box.y + box.height / 4 };
+    await page.mouse.move(point.x, point.y);
+    await page.mouse.wheel(0, -500);
+    await page.waitForSelector("#reset-zoom", { state: "visible" });
+    const zoomed = await shownZoom(page);
+    assert.ok(Math.abs(zoomed.scale - Math.E) < 0.01, `${zoomed.scale}`);
+    // The point under the pointer stays.
+    assert.ok(Math.abs(zoomed.left - (box.width / 4) * (1 - zoomed.scale)) < 1, JSON.stringify(zoomed));
+    assert.equal(await page.textContent("#reset-zoom"), "2.7×");
+    await page.mouse.down();
+    await page.mouse.move(point.x - 40, point.y - 30);
+    await page.mouse.up();
+    const moved = await shownZoom(page);
+    assert.deepEqual([Math.round(moved.left - zoomed.left), Math.round(moved.top - zoomed.top)], [-40, -30]);
+    await page.keyboard.press("Shift+ArrowRight");
+    assert.ok((await shownZoom(page)).left < moved.left);
+    await page.click("#reset-zoom");
+    assert.deepEqual(await shownZoom(page), { scale: 1, left: 0, top: 0 });
+    assert.equal(await page.isVisible("#reset-zoom"), false);
+    await page.keyboard.press("+");
+    assert.ok(Math.abs((await shownZoom(page)).scale - 1.25) < 0.01);
+    await page.keyboard.press("0");
+    assert.equal((await shownZoom(page)).scale, 1);
+  });
+});
+
+test("on a phone the video is zoomed by pinch and double tap", async () => {
+  await withFake(
+    {},
+    async (page, server, context) => {
+      await untilPhase(page, "live");
+      const box = await page.locator("#frame").boundingBox();
+      const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+      const devtools = await context.newCDPSession(page);
+      const touch = (type, ...xs) =>
+        devtools.send("Input.dispatchTouchEvent", { type, touchPoints: xs.map((at, id) => ({ x: at, y, id })) });
+      await touch("touchStart", x - 30, x + 30);
+      await touch("touchMove", x - 60, x + 30);
+      await touch("touchMove", x - 60, x + 60);
+      await touch("touchEnd");
+      await until(page, "twice the size", () => Math.abs(zoom.state.scale - 2) < 0.1);
+      for (const wanted of [1, 2.5]) {
+        await page.touchscreen.tap(x, y);
+        await page.touchscreen.tap(x, y);
+        await until(page, `scale ${wanted}`, (scale) => Math.abs(zoom.state.scale - scale) < 0.01, wanted);
+      }
+    },
+    PHONE,
+  );
+});
+
+test("a double click on the video is full screen", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.dblclick("#media");
+    await until(page, "full screen", () => document.fullscreenElement !== null);
   });
 });
 

@@ -15,6 +15,7 @@ const { ServerClock } = load(["clock.js"], ["ServerClock"]);
 const { Stats } = load(["stats.js"], ["Stats"]);
 const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
+const { ZoomState } = load(["zoom.js"], ["ZoomState"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
 
 /* Addresses */
@@ -140,6 +141,23 @@ test("stamps are truncated, not rounded", () => {
 function arrayBuffer(buffer) {
   return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
 }
+
+/* Zoom */
+
+test("zoom keeps the point under the pointer and the frame covered", () => {
+  const zoom = new ZoomState();
+  const [width, height] = [640, 480];
+  /** Where a point of the video, relative to its centre, is shown. */
+  const shown = (x, y) => [zoom.x + x * zoom.scale, zoom.y + y * zoom.scale];
+  zoom.zoomAt(2, 100, -50, width, height);
+  assert.deepEqual(shown(100, -50), [100, -50]);
+  zoom.panBy(1e4, -1e4, width, height);
+  assert.deepEqual([shown(-320, 0)[0], shown(0, 240)[1]], [-320, 240]);
+  zoom.zoomAt(100, 0, 0, width, height);
+  assert.equal(zoom.scale, ZoomState.MAX_SCALE);
+  zoom.zoomAt(0.001, 300, 200, width, height);
+  assert.deepEqual([zoom.scale, Math.abs(zoom.x), Math.abs(zoom.y)], [1, 0, 0]);
+});
 
 /* Clock */
 
