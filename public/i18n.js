@@ -62,6 +62,7 @@ const TEXTS = {
     tokenWrong: "This token was not accepted.",
     tokenLabel: "Token",
     connect: "Connect",
+    showToken: "Show the token",
     originTitle: "This camera does not allow this page",
     originHint: "Its owner can allow it with --allow-origin, or set a token.",
     originFileHint: "It refuses pages opened as a file (--no-file-origin). Its owner can set a token instead.",
@@ -219,6 +220,7 @@ const TEXTS = {
     tokenWrong: "このトークンは受け付けられませんでした。",
     tokenLabel: "トークン",
     connect: "接続",
+    showToken: "トークンを表示",
     originTitle: "このカメラはこのページを許可していません",
     originHint: "管理者に --allow-origin での許可、またはトークンの設定を依頼してください。",
     originFileHint:

@@ -283,11 +283,24 @@ function openSettings(focus) {
   tokenTyped = false;
   showTokenOfServer();
   for (const name of ["theme", "language"]) $(name).value = settings.get(name);
+  for (const name of ["latency", "transport"]) $(`settings-${name}`).value = settings.get(name);
+  $("show-token").checked = false;
+  showToken();
   $("snapshot-format").value = settings.get("snapshot");
   $("overlay").checked = settings.get("overlay");
   showServerError(false);
   $("settings").showModal();
   if (focus) $(focus).select();
+}
+
+function showToken() {
+  $("settings-token").type = $("show-token").checked ? "text" : "password";
+}
+
+/** True if a click hit the backdrop of a dialog, which belongs to the dialog. */
+function isOnBackdrop(dialog, { target, clientX, clientY }) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  return target === dialog && (clientX < left || clientX > right || clientY < top || clientY > bottom);
 }
 
 function showServerError(wrong) {
@@ -415,6 +428,12 @@ $("token-form").onsubmit = (event) => {
   $("token").value = "";
   if (token) connectTo(server.base, token);
 };
+$("show-token").onchange = showToken;
+$("settings-latency").onchange = () => setLatency($("settings-latency").value);
+$("settings-transport").onchange = () => setTransport($("settings-transport").value);
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.onclick = (event) => isOnBackdrop(dialog, event) && dialog.close();
+}
 for (const button of document.querySelectorAll("[data-close]")) {
   button.onclick = () => button.closest("dialog").close();
 }

@@ -438,6 +438,40 @@ test("settings and server are stored", async () => {
   });
 });
 
+test("a landscape phone has latency and connection in the settings, and low bars", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      assert.equal(await page.isVisible("#latency"), false);
+      const bars = await page.evaluate(() =>
+        [...document.querySelectorAll(".bar")].reduce((sum, bar) => sum + bar.getBoundingClientRect().height, 0),
+      );
+      assert.ok(bars < 0.36 * 320, `bars of ${bars} px`);
+      await page.click("#open-settings");
+      await page.selectOption("#settings-latency", "smooth");
+      await page.selectOption("#settings-transport", "websocket");
+      assert.deepEqual([await setting(page, "latency"), await setting(page, "transport")], ["smooth", "websocket"]);
+    },
+    { ...PHONE, viewport: { width: 568, height: 320 } },
+  );
+});
+
+test("a click beside a dialog closes it; the token is shown on request", async () => {
+  await withFake({ token: "s3cret" }, async (page) => {
+    await untilPhase(page, "refused");
+    await page.click("#open-settings");
+    await page.fill("#settings-token", "s3cret");
+    assert.equal(await page.getAttribute("#settings-token", "type"), "password");
+    await page.check("#show-token");
+    assert.equal(await page.getAttribute("#settings-token", "type"), "text");
+    await page.click("#settings-title");
+    assert.equal(await page.isVisible("#settings"), true);
+    await page.mouse.click(5, 400);
+    assert.equal(await page.isVisible("#settings"), false);
+  });
+});
+
 test("invalid stored settings are ignored", async () => {
   const settings = { latency: "warp", volume: 7, theme: "light", muted: "yes", server: 5 };
   await withFake(
