@@ -31,6 +31,8 @@ class CanvasSink {
     this.timer = 0;
     this.generation = 0;
     this.refreshS = 1 / 60;
+    this.paused = false;
+    this.stills = 0;
     this.last = null; // the frame on the canvas
     document.addEventListener("visibilitychange", () => this.pump());
   }
@@ -42,6 +44,27 @@ class CanvasSink {
     const changed = (due === null) !== (this.due === null);
     this.due = due;
     if (changed) this.schedule();
+  }
+
+  /** Stops showing live frames, until resume(); showStill() shows others. */
+  pause() {
+    this.clear();
+    this.paused = true;
+  }
+
+  resume() {
+    this.paused = false;
+    this.stills++;
+    this.pump();
+  }
+
+  /** Shows this frame of a paused video. */
+  async showStill(frame) {
+    const still = ++this.stills;
+    const bitmap = await createImageBitmap(new Blob([frame.jpeg], { type: "image/jpeg" })).catch(() => null);
+    if (!bitmap) return;
+    if (still === this.stills) this.draw(frame, bitmap);
+    else bitmap.close();
   }
 
   push(frame) {
@@ -67,8 +90,8 @@ class CanvasSink {
 
   /** Starts the next decode if one is due and none is running: decodes never queue up. */
   pump() {
-    if (document.hidden && !this.background) {
-      // Keep the newest frame for when the page becomes visible.
+    if (this.paused || (document.hidden && !this.background)) {
+      // Keep the newest frame for later.
       this.waiting.splice(0, this.waiting.length - 1);
       return;
     }

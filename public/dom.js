@@ -32,6 +32,35 @@ const millis = (seconds, digits = 0) => `${(seconds * 1000).toFixed(digits)} ms`
 const signed = (value, unit, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${unit}`;
 const bitRate = (bits) => (bits >= 1e6 ? `${(bits / 1e6).toFixed(1)} Mbit/s` : `${(bits / 1e3).toFixed(0)} kbit/s`);
 
+/**
+ * Local time with zone: "2025-10-09T08:53:20.123456+02:00", with the decimals of `stampText` (UNIX
+ * seconds).
+ */
+function isoTime(stampText) {
+  const [seconds, decimals] = stampText.split(".");
+  const date = new Date(Number(seconds) * 1000);
+  const two = (n) => String(n).padStart(2, "0");
+  const offset = -date.getTimezoneOffset();
+  const zone = `${offset < 0 ? "-" : "+"}${two(Math.floor(Math.abs(offset) / 60))}:${two(Math.abs(offset) % 60)}`;
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day}T${clockTime(date)}${decimals ? `.${decimals}` : ""}${zone}`;
+}
+
+/** True if the text is on the clipboard. */
+async function copyText(text) {
+  // Over plain http in a network there is no navigator.clipboard.
+  if (navigator.clipboard && (await navigator.clipboard.writeText(text).then(() => true, () => false))) return true;
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.setAttribute("readonly", "");
+  field.className = "unseen";
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  return copied;
+}
+
 function clockTime(date) {
   const two = (n) => String(n).padStart(2, "0");
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;

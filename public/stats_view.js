@@ -15,12 +15,11 @@ function showFrame(frame) {
     $("frame").style.setProperty("--ratio", ratio);
   }
   showMeasured();
-  const stamp = $("stamp");
-  setHidden(stamp, !settings.get("overlay") || frame.stamp === null);
-  if (stamp.hidden) return;
+  setHidden($("copy-stamp"), !settings.get("overlay") || frame.stamp === null);
+  if ($("copy-stamp").hidden) return;
   const date = new Date(frame.stamp * 1000);
   const thousandths = String(date.getMilliseconds()).padStart(3, "0");
-  drawStamp(stamp, `${clockTime(date)}.${thousandths}`, frame.stampText);
+  drawStamp($("stamp"), `${clockTime(date)}.${thousandths}`, frame.stampText);
 }
 
 /**

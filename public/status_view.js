@@ -25,7 +25,8 @@ function showPhase(state) {
   const status = t(tokenMissing ? "token" : STATUS_TEXTS[state.phase]);
   setText($("status-text"), status);
   showTitle(state.phase, status);
-  const card = cardFor(state);
+  // The last frames of a camera that was lost can be reviewed.
+  const card = viewer.review ? null : cardFor(state);
   setHidden($("card"), card === null);
   if (card) {
     setText($("card-title"), card.title);
@@ -54,6 +55,7 @@ function showPhase(state) {
 function showWhatCanBeSaved() {
   const nothing = viewer.frameSize()[0] === 0;
   if ($("snapshot").disabled !== nothing) $("snapshot").disabled = nothing;
+  if ($("pause").disabled !== nothing) $("pause").disabled = nothing;
   const nothingToRecord = nothing && viewer.recording === null;
   if ($("record").disabled !== nothingToRecord) $("record").disabled = nothingToRecord;
 }
@@ -119,7 +121,8 @@ function cardFor(state) {
 /** { text, link } on why the connection has to be opened again. */
 function reconnectReason({ reason, status }, name) {
   if (!reason) return { text: transportNote() };
-  // A browser does not tell a certificate that it does not trust from a server that does not respond.
+  // A browser does not tell a certificate that it does not trust from a server that does not
+  // respond.
   if (reason === "unreachable" && server.base.startsWith("https:")) {
     return { text: t("reason_unreachable_tls", name), link: server.info };
   }

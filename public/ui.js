@@ -7,6 +7,7 @@ const settings = new Settings();
 const viewer = new Viewer($("canvas"), $("video"), settings, {
   onPhase: showPhase,
   onFrame: showFrame,
+  onPause: showPause,
   onNotice: (key, { seconds, reason }) => {
     toast(t(key, { value: seconds && signed(seconds, "s", 3), reason: reason && t(`webrtc_${reason}`) }));
   },
@@ -129,7 +130,7 @@ function showAudioControls() {
   setLabel($("mute"), t(isMuted() ? "unmute" : "mute"));
   setIcon($("mute"), isMuted() ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");
-  viewer.setVolume(settings.get("volume"), isMuted());
+  viewer.setVolume(settings.get("volume"), isMuted() || viewer.paused);
 }
 
 function setVolume(volume) {
@@ -168,6 +169,7 @@ async function toggleRecording() {
 }
 
 async function startRecording() {
+  viewer.resume();
   const first = await viewer.captureStill();
   if (!first) return toast(t("nothingYet"));
   if (!Recording.type()) return toast(t("noRecorder"));
@@ -196,6 +198,53 @@ function showRecording() {
   const seconds = Math.floor(recording.seconds());
   const time = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   setText($("recording-time"), t("recording", { time }));
+}
+
+/* Pause and review */
+
+function togglePause() {
+  if (viewer.paused) viewer.resume();
+  else if (viewer.recording) toast(t("noPauseWhileRecording"));
+  else viewer.pause();
+}
+
+function stepFrame(count) {
+  viewer.reviewFrame((review) => review.step(count));
+}
+
+function showPause() {
+  const { paused, review } = viewer;
+  if (paused) document.body.dataset.paused = "yes";
+  else delete document.body.dataset.paused;
+  setIcon($("pause"), paused ? "i-play" : "i-pause");
+  setLabel($("pause"), t(paused ? "resume" : "pause"));
+  $("review").hidden = !paused;
+  for (const id of ["review-time", "review-position", "previous-frame", "next-frame"]) $(id).hidden = !review;
+  // Nobody expects live audio with an earlier frame.
+  viewer.setVolume(settings.get("volume"), isMuted() || paused);
+  showWhatCanBeSaved();
+  if (!review) return;
+  const { frames } = review;
+  $("review-position").min = frames[0].stamp - frames[frames.length - 1].stamp;
+  $("review-position").value = -review.secondsBack();
+  $("review-position").setAttribute("aria-valuetext", signed(-review.secondsBack(), "s", 2));
+  setText($("review-time"), signed(-review.secondsBack(), "s", 2));
+}
+
+/**
+ * "1760000000.123456 2025-10-09T08:53:20.123456+00:00": UNIX time and local time of the frame
+ * shown.
+ */
+async function copyStamp() {
+  const { stampText } = (await viewer.captureStill()) || {};
+  if (!stampText) return;
+  const text = `${stampText} ${isoTime(stampText)}`;
+  toast((await copyText(text)) ? t("copied", { text }) : t("copyFailed"));
+}
+
+function toggleOverlay() {
+  settings.set("overlay", !settings.get("overlay"));
+  if (!settings.get("overlay")) setHidden($("copy-stamp"), true);
 }
 
 /* Zoom */
@@ -263,6 +312,7 @@ function applyLanguage() {
   showServer();
   showAudioControls();
   showRecording();
+  showPause();
   setFullscreenLabel();
 }
 
@@ -351,12 +401,19 @@ const KEYS = {
   1: () => setLatency("lowest"),
   2: () => setLatency("balanced"),
   3: () => setLatency("smooth"),
+  c: copyStamp,
+  o: toggleOverlay,
+  " ": togglePause,
+  ArrowLeft: () => stepFrame(-1),
+  ArrowRight: () => stepFrame(1),
   "+": () => zoom.zoomBy(KEY_ZOOM_FACTOR),
   "-": () => zoom.zoomBy(1 / KEY_ZOOM_FACTOR),
   0: () => zoom.reset(),
   "?": () => $("help").showModal(),
 };
 
+/** Holding these down repeats them. */
+const REPEATED_KEYS = /^(Arrow.*|[+-])$/;
 const NAVIGATION_KEYS = /^(Arrow.*|Home|End|PageUp|PageDown)$/;
 
 /** True if the focused control uses this key itself. */
@@ -364,17 +421,19 @@ function isKeyOfControl({ key, target }) {
   if (target.closest("input[type=range], input[type=radio]")) return NAVIGATION_KEYS.test(key);
   if (target.closest("input:not([type=checkbox]), select, textarea")) return true;
   // What can be scrolled.
-  return key.startsWith("Arrow") && target.closest("#stats, #card") !== null;
+  if (key.startsWith("Arrow")) return target.closest("#stats, #card") !== null;
+  return key === " " && target.closest("button, a, input") !== null;
 }
 
 /** After a change by pointer, a control does not keep the focus: it would take arrow keys. */
 function releaseFocus({ target }) {
-  if (target.closest(".controls") && !target.matches(":focus-visible")) target.blur();
+  if (target.closest(".controls, .review") && !target.matches(":focus-visible")) target.blur();
 }
 
 function onKey(event) {
   resetIdleTimer();
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.repeat && !REPEATED_KEYS.test(event.key)) return;
   if (isKeyOfControl(event)) return;
   if (event.shiftKey && event.key.startsWith("Arrow")) {
     event.preventDefault();
@@ -400,6 +459,14 @@ $("toggle-stats").onclick = toggleStats;
 $("open-settings").onclick = () => openSettings();
 $("open-server").onclick = () => openSettings("server");
 $("card-server").onclick = () => openSettings("server");
+$("pause").onclick = togglePause;
+$("resume").onclick = togglePause;
+$("previous-frame").onclick = () => stepFrame(-1);
+$("next-frame").onclick = () => stepFrame(1);
+$("review-position").oninput = () => {
+  viewer.reviewFrame((review) => review.seek(-Number($("review-position").value)));
+};
+$("copy-stamp").onclick = copyStamp;
 $("reset-zoom").onclick = () => zoom.reset();
 // As in video players; by touch, a double tap zooms.
 $("frame").ondblclick = ({ target }) => {

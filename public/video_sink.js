@@ -24,6 +24,7 @@ class VideoSink {
     this.latency = latency;
     this.generation = 0;
     this.audible = false;
+    this.paused = false;
     this.setVolume(0, true);
     this.stop();
   }
@@ -63,6 +64,17 @@ class VideoSink {
     this.delays = { video: [], audio: [] };
     this.video.srcObject = null;
     this.video.hidden = true;
+  }
+
+  /** Freezes the video; the stream goes on. */
+  pause() {
+    this.paused = true;
+    this.video.pause();
+  }
+
+  resume() {
+    this.paused = false;
+    if (this.peer) this.start();
   }
 
   /** Before the user's first click a browser refuses to play audio: then plays muted. */

@@ -20,11 +20,12 @@ class Viewer {
   /** Without video, /info is requested this often. */
   static INFO_INTERVAL_S = 3;
 
-  constructor(canvas, video, settings, { onPhase, onFrame, onNotice }) {
+  constructor(canvas, video, settings, { onPhase, onFrame, onNotice, onPause }) {
     this.settings = settings;
     this.onPhase = onPhase;
     this.onFrame = onFrame;
     this.onNotice = onNotice;
+    this.onPause = onPause;
     this.clock = new ServerClock();
     this.stats = new Stats();
     this.sync = new Sync(settings.get("latency"));
@@ -44,6 +45,9 @@ class Viewer {
     this.videoSink = new VideoSink(video, settings.get("latency"), (frame, local) => this.onVideoFrame(frame, local));
     this.webrtc = new Webrtc((state) => this.onWebrtcState(state));
     this.recording = null;
+    this.history = new FrameHistory();
+    this.paused = false;
+    this.review = null; // of a paused video, if there are frames to review
     this.server = {};
     this.reset();
     document.addEventListener("visibilitychange", () => this.transport.clearHistory());
@@ -53,8 +57,13 @@ class Viewer {
     }, 500);
   }
 
-  /** Connects to another server, with all state reset. Without `server.stream` the address is invalid. */
+  /**
+   * Connects to another server, with all state reset. Without `server.stream` the address is
+   * invalid.
+   */
   connect(server, token) {
+    this.resume();
+    this.history.clear();
     this.webrtc.stop();
     this.server = server;
     this.token = token;
@@ -148,6 +157,7 @@ class Viewer {
     this.followConnection(frame, now);
     this.followSequence("video", frame);
     this.transport.onFrame(now, frame.stamp);
+    this.history.push(frame);
     this.canvasSink.push(frame);
     this.onFrameArrived(now);
   }
@@ -242,6 +252,10 @@ class Viewer {
 
   onShown(frame, local) {
     if (this.transport.webrtcPlays) return;
+    if (this.paused) {
+      this.onFrame(frame);
+      return;
+    }
     this.recordShown(frame, local);
     if (this.playback && this.isSynced()) {
       const audioStamp = this.playback.stamp + (local - this.playback.local);
@@ -299,6 +313,7 @@ class Viewer {
     const webrtc = transport === "webrtc";
     if (!webrtc) this.videoSink.stop();
     if (webrtc === this.transport.webrtcPlays) return;
+    this.resume();
     // Its tracks belong to the previous transport.
     if (this.recording) this.recording.stop();
     if (webrtc) this.transport.webrtcStarted();
@@ -317,8 +332,8 @@ class Viewer {
     const count = await this.videoSink.measure();
     if (!count) return;
     const now = performance.now() / 1000;
-    // A hidden page gets no frame callbacks, but frames are counted.
-    if (count.frames > 0 && document.hidden) {
+    // A hidden or paused video gets no frame callbacks, but frames are counted.
+    if (count.frames > 0 && (document.hidden || this.paused)) {
       this.switchTo("webrtc");
       this.onFrameArrived(now);
     }
@@ -348,6 +363,43 @@ class Viewer {
     if (this.transport.webrtcPlays) return this.videoSink.recordingStream();
     const audio = this.audio.state === "on" ? this.audio.recorder.stream.clone().getTracks() : [];
     return new MediaStream([...this.canvasSink.canvas.captureStream().getTracks(), ...audio]);
+  }
+
+  /**
+   * Freezes the video; with the WebSocket, earlier frames can be reviewed. False if there is
+   * nothing to freeze, or a recording, which would contain the frozen frame.
+   */
+  pause() {
+    const { last } = this.canvasSink;
+    if (this.paused || this.recording || this.frameSize()[0] === 0) return false;
+    this.paused = true;
+    if (this.transport.webrtcPlays) this.videoSink.pause();
+    else {
+      this.canvasSink.pause();
+      this.review = new Review([...this.history.frames], last);
+    }
+    this.onPause();
+    this.update();
+    return true;
+  }
+
+  resume() {
+    if (!this.paused) return;
+    this.paused = false;
+    this.review = null;
+    this.videoSink.resume();
+    this.canvasSink.resume();
+    this.onPause();
+    this.update();
+  }
+
+  /** Shows another frame of the paused video: `move(review)` selects it. */
+  reviewFrame(move) {
+    if (!this.review) return;
+    const before = this.review.frame;
+    move(this.review);
+    if (this.review.frame !== before) this.canvasSink.showStill(this.review.frame);
+    this.onPause();
   }
 
   /** [width, height] of the current frame; zeros before the first. */

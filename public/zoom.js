@@ -3,7 +3,9 @@
  */
 "use strict";
 
-/** Scale and offset (px, from the centre of the frame) of the video in its frame. Pure arithmetic. */
+/**
+ * Scale and offset (px, from the centre of the frame) of the video in its frame. Pure arithmetic.
+ */
 class ZoomState {
   static MAX_SCALE = 8;
 

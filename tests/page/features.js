@@ -31,7 +31,7 @@ test("a new frame and its timestamp cause no layout", async () => {
         };
       };
       await page.evaluate(count);
-      await until(page, "the first frames", () => globalThis.shown > 10 && !$("stamp").hidden);
+      await until(page, "the first frames", () => globalThis.shown > 10 && !$("copy-stamp").hidden);
       const [before, shownBefore] = [await layouts(), await page.evaluate(() => globalThis.shown)];
       await until(page, "40 more frames", (shown) => globalThis.shown > shown + 40, shownBefore);
       const laidOut = (await layouts()) - before;
@@ -224,6 +224,86 @@ test("with audio on, frames are paced by it; muted, the newest is shown at once"
   });
 });
 
+test("the paused video stays, is reviewed frame by frame and by time, and goes on", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "two seconds", () => viewer.history.frames.length > 30);
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#review", { state: "visible" });
+    const shown = () => page.evaluate(() => [viewer.canvasSink.last.stamp, $("stamp").textContent]);
+    const [paused] = await shown();
+    const received = await page.evaluate(() => viewer.lastFrameAt);
+    await until(page, "more frames", (before) => viewer.lastFrameAt > before + 0.5, received);
+    assert.equal((await shown())[0], paused);
+    await page.keyboard.press("ArrowLeft");
+    await page.keyboard.press("ArrowLeft");
+    const earlier = await page.evaluate(() => viewer.review.frame.stamp);
+    await until(page, "an earlier frame", (stamp) => viewer.canvasSink.last.stamp === stamp, earlier);
+    assert.ok(earlier < paused - 0.1, `${earlier} after ${paused}`);
+    await until(page, "its stamp", () => $("stamp").textContent.endsWith(viewer.canvasSink.last.stampText));
+    assert.equal(await page.textContent("#review-time"), await page.getAttribute("#review-position", "aria-valuetext"));
+    await page.focus("#review-position");
+    await page.keyboard.press("Home");
+    await until(page, "the oldest frame", () => viewer.canvasSink.last === viewer.review.frames[0]);
+    const { name, bytes } = await download(page, () => page.click("#snapshot"));
+    const oldest = await page.evaluate(() => ({ ...viewer.review.frames[0], jpeg: [...viewer.review.frames[0].jpeg] }));
+    assert.equal(name, `stampcast-${oldest.stampText}.jpg`);
+    assert.ok(bytes.equals(Buffer.from(oldest.jpeg)));
+    await page.click("#resume");
+    await until(page, "live frames", (stamp) => viewer.canvasSink.last.stamp > stamp + 0.5, paused);
+    assert.equal(await page.isVisible("#review"), false);
+  });
+});
+
+test("the last frames of a lost camera can be reviewed", async () => {
+  await withFake({}, async (page, server) => {
+    await untilPhase(page, "live");
+    await until(page, "a second", () => viewer.history.frames.length > 15);
+    server.video = false;
+    server.event({ event: "source_lost", stream: "video" });
+    await page.waitForSelector("#card", { state: "visible" });
+    await page.click("#pause");
+    await page.waitForSelector("#card", { state: "hidden" });
+    await page.click("#previous-frame");
+    await until(page, "the previous frame", () => viewer.canvasSink.last === viewer.review.frames.at(-2));
+    await page.click("#resume");
+    await page.waitForSelector("#card", { state: "visible" });
+  });
+});
+
+test("a recording contains no paused video", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.keyboard.press("Space");
+    await page.keyboard.press("r");
+    await until(page, "a recording", () => viewer.recording !== null);
+    assert.equal(await page.evaluate(() => viewer.paused), false);
+    await page.keyboard.press("Space");
+    assert.equal(await page.evaluate(() => viewer.paused), false);
+    await until(page, "the message", () => /cannot be paused/.test($("toast").textContent));
+  });
+});
+
+test("the timestamp is copied as UNIX time and ISO 8601", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await page.keyboard.press("Space");
+      const stamp = await page.evaluate(() => viewer.canvasSink.last.stampText);
+      await page.click("#copy-stamp");
+      const iso = new Date(Number(stamp.split(".")[0]) * 1000 + 19_800_000).toISOString().slice(0, 19);
+      const wanted = `${stamp} ${iso}.${stamp.split(".")[1]}+05:30`;
+      await until(page, "the message", (text) => $("toast").textContent === `Copied ${text}`, wanted);
+      await page.click("#open-server");
+      await page.fill("#server", "");
+      await page.press("#server", "Control+v");
+      assert.equal(await page.inputValue("#server"), wanted);
+    },
+    { timezoneId: "Asia/Kolkata" },
+  );
+});
+
 /** Scale and offset at which the video is shown. */
 const shownZoom = (page) =>
   page.evaluate(() => {
@@ -358,7 +438,7 @@ test("keyboard shortcuts work after a click on latency, volume and connection", 
     await untilPhase(page, "live");
     await page.keyboard.press("m");
     await until(page, "audio on", () => viewer.audio.state === "on");
-    await page.click("#latency label:first-child");
+    await page.click("#latency label:has([value=lowest])");
     await page.keyboard.press("i");
     assert.equal(await page.isVisible("#stats"), false);
     await page.keyboard.press("ArrowDown");

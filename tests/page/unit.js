@@ -15,6 +15,7 @@ const { ServerClock } = load(["clock.js"], ["ServerClock"]);
 const { Stats } = load(["stats.js"], ["Stats"]);
 const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
+const { FrameHistory, Review } = load(["frame_history.js"], ["FrameHistory", "Review"]);
 const { ZoomState } = load(["zoom.js"], ["ZoomState"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
 
@@ -141,6 +142,33 @@ test("stamps are truncated, not rounded", () => {
 function arrayBuffer(buffer) {
   return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
 }
+
+/* Review */
+
+test("the frame history is limited by time and bytes", () => {
+  const history = new FrameHistory();
+  for (let i = 0; i < 1000; i++) history.push({ stamp: i / 10, jpeg: { length: 1000 } });
+  assert.deepEqual([history.frames.length, history.frames[0].stamp, history.bytes], [601, 39.9, 601_000]);
+  for (let i = 0; i < 100; i++) history.push({ stamp: 100 + i / 10, jpeg: { length: 1_000_000 } });
+  assert.ok(history.bytes <= FrameHistory.MAX_BYTES && history.frames.length === 64);
+  history.push({ stamp: 5, jpeg: { length: 1 } });
+  assert.equal(history.frames.length, 1);
+});
+
+test("a review steps and seeks within its frames", () => {
+  const frames = [0, 1, 2, 3, 4].map((i) => ({ stamp: 1.7e9 + i / 5 }));
+  const review = new Review(frames, frames[3]);
+  assert.ok(Math.abs(review.secondsBack() - 0.2) < 1e-6);
+  review.step(-2);
+  assert.equal(review.frame, frames[1]);
+  review.step(-9);
+  assert.equal(review.frame, frames[0]);
+  for (const [seconds, index] of [[0, 4], [0.2, 3], [0.3, 2], [99, 0]]) {
+    review.seek(seconds);
+    assert.equal(review.index, index, `${seconds} s`);
+  }
+  assert.equal(new Review(frames, {}).frame, frames[4]);
+});
 
 /* Zoom */
 

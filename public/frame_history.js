@@ -1,0 +1,67 @@
+/*
+ * frame_history.js: the JPEG frames of the last minute, for the review of a paused video.
+ */
+"use strict";
+
+class FrameHistory {
+  static SECONDS = 60;
+  static MAX_BYTES = 64_000_000;
+
+  constructor() {
+    this.clear();
+  }
+
+  clear() {
+    this.frames = [];
+    this.bytes = 0;
+  }
+
+  /** Adds a frame, { stamp, jpeg, … }; drops the oldest beyond the limits. */
+  push(frame) {
+    const newest = this.frames[this.frames.length - 1];
+    // The server's clock was set back: order by stamp is lost.
+    if (newest && frame.stamp < newest.stamp) this.clear();
+    this.frames.push(frame);
+    this.bytes += frame.jpeg.length;
+    while (this.frames.length > 1 && this.isBeyondLimits(frame)) {
+      this.bytes -= this.frames.shift().jpeg.length;
+    }
+  }
+
+  isBeyondLimits({ stamp }) {
+    return this.bytes > FrameHistory.MAX_BYTES || this.frames[0].stamp < stamp - FrameHistory.SECONDS;
+  }
+}
+
+/** The frames to review while the video is paused, and which of them is shown. */
+class Review {
+  /** `current`: the frame on the screen when the video was paused. */
+  constructor(frames, current) {
+    this.frames = frames;
+    const index = frames.indexOf(current);
+    this.index = index >= 0 ? index : frames.length - 1;
+  }
+
+  get frame() {
+    return this.frames[this.index];
+  }
+
+  /** Seconds from the shown frame to the newest. */
+  secondsBack() {
+    return this.frames[this.frames.length - 1].stamp - this.frame.stamp;
+  }
+
+  /** Moves by `count` frames. */
+  step(count) {
+    this.index = Math.min(this.frames.length - 1, Math.max(0, this.index + count));
+  }
+
+  /** Moves to the last frame that is at least `seconds` before the newest, or to the first. */
+  seek(seconds) {
+    const wanted = this.frames[this.frames.length - 1].stamp - seconds;
+    let index = this.frames.length - 1;
+    // Half a microsecond: stamps are not exact in floating point.
+    while (index > 0 && this.frames[index].stamp > wanted + 5e-7) index--;
+    this.index = index;
+  }
+}
