@@ -24,12 +24,18 @@ const SETTINGS_CHOICES = {
   theme: ["auto", "dark", "light"],
 };
 
+/** Names of settings in the page's address. */
+const SETTINGS_IN_ADDRESS = { lang: "language" };
+const FLAGS = { 0: false, 1: true };
+
 class Settings {
   static KEY = "stampcast.settings";
   static TOKEN_KEY = "stampcast.token";
 
-  constructor() {
+  /** `address`: of the page; its parameters override stored settings and are not stored. */
+  constructor(address) {
     this.values = { ...SETTINGS_DEFAULTS };
+    this.overrides = {};
     let saved = null;
     try {
       saved = JSON.parse(localStorage.getItem(Settings.KEY));
@@ -39,20 +45,26 @@ class Settings {
     for (const [name, value] of Object.entries(saved || {})) {
       if (this.accepts(name, value)) this.values[name] = value;
     }
+    for (const [parameter, text] of new URL(address).searchParams) {
+      const name = SETTINGS_IN_ADDRESS[parameter] || parameter;
+      const value = typeof SETTINGS_DEFAULTS[name] === "boolean" ? FLAGS[text] : text;
+      if (name !== "server" && this.accepts(name, value)) this.overrides[name] = value;
+    }
   }
 
   accepts(name, value) {
-    if (!(name in SETTINGS_DEFAULTS) || typeof value !== typeof SETTINGS_DEFAULTS[name]) return false;
+    if (!Object.hasOwn(SETTINGS_DEFAULTS, name) || typeof value !== typeof SETTINGS_DEFAULTS[name]) return false;
     if (SETTINGS_CHOICES[name]) return SETTINGS_CHOICES[name].includes(value);
     return name !== "volume" || (value >= 0 && value <= 1);
   }
 
   get(name) {
-    return this.values[name];
+    return this.overrides[name] ?? this.values[name];
   }
 
   set(name, value) {
     if (!this.accepts(name, value)) return;
+    delete this.overrides[name];
     this.values[name] = value;
     try {
       localStorage.setItem(Settings.KEY, JSON.stringify(this.values));

@@ -3,7 +3,9 @@
  */
 "use strict";
 
-const settings = new Settings();
+/** Parameters of the page's address that are no settings: ui, fit, muted. */
+const pageParameters = new URLSearchParams(location.search);
+const settings = new Settings(location.href);
 const viewer = new Viewer($("canvas"), $("video"), settings, {
   onPhase: showPhase,
   onFrame: showFrame,
@@ -101,6 +103,17 @@ const isMuted = () => muted || settings.get("volume") === 0;
 function unmute() {
   muted = false;
   if (isMuted()) settings.set("volume", UNMUTE_VOLUME);
+}
+
+/** `muted=0` in the address: starts audio at once, or with the first click if the browser requires one. */
+async function startAudioUnasked() {
+  if (await viewer.startAudio().then(() => true, () => false)) return showAudioControls();
+  const start = () => {
+    document.removeEventListener("pointerdown", start);
+    if (!isAudioOn()) startAudio({ silent: false });
+  };
+  document.addEventListener("pointerdown", start);
+  return undefined;
 }
 
 async function startAudio({ silent }) {
@@ -294,7 +307,8 @@ function toggleStats() {
 const hasRoomForStats = matchMedia("(min-width: 64rem) and (min-height: 34rem)");
 
 function showStatsByDefault() {
-  showStatsPanel(settings.get("stats") && hasRoomForStats.matches && !document.fullscreenElement);
+  const bare = document.body.classList.contains("bare");
+  showStatsPanel(settings.get("stats") && hasRoomForStats.matches && !document.fullscreenElement && !bare);
 }
 
 const lightWanted = matchMedia("(prefers-color-scheme: light)");
@@ -519,9 +533,12 @@ lightWanted.addEventListener("change", applyTheme);
 applyTheme();
 setLatency(settings.get("latency"));
 setTransport(settings.get("transport"));
+document.body.classList.toggle("bare", pageParameters.get("ui") === "0");
+document.body.classList.toggle("cover", pageParameters.get("fit") === "cover");
 showStatsByDefault();
 connectAtStart();
 applyLanguage();
+if (pageParameters.get("muted") === "0") startAudioUnasked();
 setInterval(() => showMeasured(200), 200);
 setInterval(() => {
   if (document.hidden) return;

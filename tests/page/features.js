@@ -552,6 +552,41 @@ test("a click beside a dialog closes it; the token is shown on request", async (
   });
 });
 
+test("parameters in the address: no bars, fit, settings that are not stored", async () => {
+  const fragment = "&ui=0&fit=cover&lang=ja&latency=lowest&theme=light&overlay=0&stats=7";
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      assert.equal(await page.evaluate(() => [...document.querySelectorAll(".bar, #stats")].some((e) => e.checkVisibility())), false);
+      const video = await page.locator("#frame").boundingBox();
+      assert.deepEqual([Math.round(video.width), Math.round(video.height)], [1280, 960]);
+      assert.equal(await page.getAttribute("html", "lang"), "ja");
+      assert.equal(await page.getAttribute("html", "data-theme"), "light");
+      await until(page, "a frame", () => viewer.canvasSink.last !== null);
+      assert.equal(await page.isVisible("#copy-stamp"), false);
+      assert.deepEqual([await setting(page, "latency"), await setting(page, "stats")], ["lowest", true]);
+      await page.keyboard.press("ArrowDown");
+      const stored = await page.evaluate(() => JSON.parse(localStorage.getItem("stampcast.settings")));
+      assert.deepEqual([stored.volume, stored.latency, stored.language], [0.95, "balanced", "auto"]);
+    },
+    { fragment },
+  );
+});
+
+test("muted=0 in the address starts audio with the first click, or at once if the browser allows it", async () => {
+  await withFake(
+    {},
+    async (page) => {
+      await untilPhase(page, "live");
+      await until(page, "the refusal", () => viewer.audio.state === "failed");
+      await page.click("#media");
+      await until(page, "audio on", () => viewer.isAudible());
+    },
+    { fragment: "&muted=0" },
+  );
+});
+
 test("invalid stored settings are ignored", async () => {
   const settings = { latency: "warp", volume: 7, theme: "light", muted: "yes", server: 5 };
   await withFake(
