@@ -105,7 +105,10 @@ function unmute() {
   if (isMuted()) settings.set("volume", UNMUTE_VOLUME);
 }
 
-/** `muted=0` in the address: starts audio at once, or with the first click if the browser requires one. */
+/**
+ * `muted=0` in the address: starts audio at once, or with the first click if the browser requires
+ * one.
+ */
 async function startAudioUnasked() {
   if (await viewer.startAudio().then(() => true, () => false)) return showAudioControls();
   const start = () => {
@@ -225,6 +228,15 @@ function stepFrame(count) {
   viewer.reviewFrame((review) => review.step(count));
 }
 
+/** Saves frames and audio from the shown frame to the pause. */
+function saveClip() {
+  if (!viewer.review) return;
+  const clip = viewer.review.clip();
+  const name = savedName(viewer.review.frame.stampText, "mkv");
+  saveBlob(clip.blob(), name);
+  toast(t("savedClip", { name, seconds: clip.seconds.toFixed(1) }));
+}
+
 function showPause() {
   const { paused, review } = viewer;
   if (paused) document.body.dataset.paused = "yes";
@@ -232,7 +244,7 @@ function showPause() {
   setIcon($("pause"), paused ? "i-play" : "i-pause");
   setLabel($("pause"), t(paused ? "resume" : "pause"));
   $("review").hidden = !paused;
-  for (const id of ["review-time", "review-position", "previous-frame", "next-frame"]) $(id).hidden = !review;
+  for (const id of ["review-time", "review-position", "previous-frame", "next-frame", "save-clip"]) $(id).hidden = !review;
   // Nobody expects live audio with an earlier frame.
   viewer.setVolume(settings.get("volume"), isMuted() || paused);
   showWhatCanBeSaved();
@@ -417,6 +429,7 @@ const KEYS = {
   3: () => setLatency("smooth"),
   c: copyStamp,
   o: toggleOverlay,
+  k: saveClip,
   " ": togglePause,
   ArrowLeft: () => stepFrame(-1),
   ArrowRight: () => stepFrame(1),
@@ -480,6 +493,7 @@ $("next-frame").onclick = () => stepFrame(1);
 $("review-position").oninput = () => {
   viewer.reviewFrame((review) => review.seek(-Number($("review-position").value)));
 };
+$("save-clip").onclick = saveClip;
 $("copy-stamp").onclick = copyStamp;
 $("reset-zoom").onclick = () => zoom.reset();
 // As in video players; by touch, a double tap zooms.

@@ -179,6 +179,9 @@ class Viewer {
     this.stats.peak = Math.max(this.stats.peak, peakOf(packet.pcm));
     if (packet.rate > 0) this.audioFormat = { rate: packet.rate, channels: packet.channels };
     if (!this.audioFormat) return;
+    // Copied where the output would transfer the buffer.
+    const pcm = packet.pcm.byteLength === packet.pcm.buffer.byteLength ? packet.pcm.slice() : packet.pcm;
+    this.history.pushAudio({ ...packet, ...this.audioFormat, pcm });
     this.sync.audioReady(now, packet.stamp, this.audio.outputS());
     this.audio.push(packet.pcm, this.audioFormat.rate, this.audioFormat.channels, packet.stamp);
   }
@@ -376,7 +379,7 @@ class Viewer {
     if (this.transport.webrtcPlays) this.videoSink.pause();
     else {
       this.canvasSink.pause();
-      this.review = new Review([...this.history.frames], last);
+      this.review = new Review([...this.history.frames], last, [...this.history.packets]);
     }
     this.onPause();
     this.update();

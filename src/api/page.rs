@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 22] = scripts![
+const SCRIPTS: [(&str, &str); 23] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -21,6 +21,7 @@ const SCRIPTS: [(&str, &str); 22] = scripts![
     "playout.js",
     "audio_output.js",
     "canvas_sink.js",
+    "matroska.js",
     "frame_history.js",
     "save.js",
     "ws_client.js",

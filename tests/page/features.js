@@ -255,6 +255,27 @@ test("the paused video stays, is reviewed frame by frame and by time, and goes o
   });
 });
 
+test("a clip of the last seconds is saved from the shown frame on, with audio", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await until(page, "two seconds", () => viewer.history.frames.length > 30);
+    await page.keyboard.press("Space");
+    await page.focus("#review-position");
+    await page.keyboard.press("Home");
+    const { frames, packets } = await page.evaluate(() => ({
+      frames: viewer.review.frames.map(({ stampText }) => stampText),
+      packets: viewer.review.packets.length,
+    }));
+    const { name, bytes } = await download(page, () => page.click("#save-clip"));
+    assert.equal(name, `stampcast-${frames[0]}.mkv`);
+    assert.equal(bytes.readUInt32BE(0), 0x1a45dfa3);
+    // The start of each JPEG, and the samples of at least the audio between the frames.
+    const images = bytes.toString("latin1").split("\xff\xd8\xff").length - 1;
+    assert.equal(images, frames.length);
+    assert.ok(packets > 50 && bytes.includes("A_PCM/INT/LIT"));
+  });
+});
+
 test("the last frames of a lost camera can be reviewed", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");

@@ -15,6 +15,7 @@ const { ServerClock } = load(["clock.js"], ["ServerClock"]);
 const { Stats } = load(["stats.js"], ["Stats"]);
 const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
+const { Clip } = load(["matroska.js"], ["Clip"]);
 const { FrameHistory, Review } = load(["frame_history.js"], ["FrameHistory", "Review"]);
 const { ZoomState } = load(["zoom.js"], ["ZoomState"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
@@ -147,12 +148,16 @@ function arrayBuffer(buffer) {
 
 test("the frame history is limited by time and bytes", () => {
   const history = new FrameHistory();
-  for (let i = 0; i < 1000; i++) history.push({ stamp: i / 10, jpeg: { length: 1000 } });
-  assert.deepEqual([history.frames.length, history.frames[0].stamp, history.bytes], [601, 39.9, 601_000]);
-  for (let i = 0; i < 100; i++) history.push({ stamp: 100 + i / 10, jpeg: { length: 1_000_000 } });
+  for (let i = 0; i < 1000; i++) history.push({ stamp: i / 8, jpeg: { length: 1000 } });
+  assert.deepEqual([history.frames.length, history.frames[0].stamp, history.bytes], [481, 64.875, 481_000]);
+  for (let i = 0; i < 100; i++) history.push({ stamp: 125 + i / 8, jpeg: { length: 1_000_000 } });
   assert.ok(history.bytes <= FrameHistory.MAX_BYTES && history.frames.length === 64);
   history.push({ stamp: 5, jpeg: { length: 1 } });
   assert.equal(history.frames.length, 1);
+  for (let i = 0; i < 4000; i++) history.pushAudio({ stamp: i / 64, pcm: new Int16Array(960) });
+  assert.deepEqual([history.packets.length, history.audioBytes], [3841, 3841 * 1920]);
+  for (let i = 0; i < 200; i++) history.pushAudio({ stamp: 100 + i / 64, pcm: new Int16Array(100_000) });
+  assert.deepEqual([history.packets.length, history.audioBytes], [80, 16_000_000]);
 });
 
 test("a review steps and seeks within its frames", () => {
@@ -169,6 +174,64 @@ test("a review steps and seeks within its frames", () => {
   }
   assert.equal(new Review(frames, {}).frame, frames[4]);
 });
+
+test("a clip has each frame and audio packet at its capture time, and ends where the size changes", () => {
+  const stamp = (us) => `1760000000.${String(us).padStart(6, "0")}`;
+  const frame = (us, width = 640) => ({ stampText: stamp(us), width, height: 480, jpeg: Uint8Array.of(0xff, us % 251) });
+  const packet = (us) => ({ stampText: stamp(us), rate: 48_000, channels: 1, pcm: Int16Array.of(us % 30_000) });
+  const frames = [frame(100_001), frame(166_667), frame(233_335), frame(300_000, 320)];
+  const packets = [packet(90_000), packet(110_000), packet(133_000), packet(233_335), packet(250_000)];
+  const clip = new Clip(frames, packets);
+  const [header, segment, ...none] = elements(Buffer.concat(clip.parts));
+  assert.deepEqual([header.id, segment.id, none.length], [0x1a45dfa3, 0x18538067, 0]);
+  const parts = elements(segment.content);
+  const find = (list, id) => list.find((entry) => entry.id === id).content;
+  const info = elements(find(parts, 0x1549a966));
+  assert.equal(find(info, 0x2ad7b1).readUIntBE(0, 2), 1000);
+  assert.equal(find(info, 0x4489).readDoubleBE(), 133_334);
+  const dateUs = Number(find(info, 0x4461).readBigInt64BE() / 1000n) + 978_307_200_000_000;
+  assert.equal(dateUs, 1_760_000_000_100_001);
+  const blocks = parts.filter(({ id }) => id === 0x1f43b675).flatMap(({ content }) => {
+    const [time, ...rest] = elements(content);
+    return rest.map(({ content: block }) => [
+      block[0] & 0x7f,
+      dateUs - 1_760_000_000_000_000 + Number(`0x${time.content.toString("hex")}`) + block.readInt16BE(1),
+      block.subarray(4).toString("hex"),
+    ]);
+  });
+  const hex = (view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString("hex");
+  assert.deepEqual(blocks, [
+    [1, 100_001, hex(frames[0].jpeg)],
+    [2, 110_000, hex(packets[1].pcm)],
+    [2, 133_000, hex(packets[2].pcm)],
+    [1, 166_667, hex(frames[1].jpeg)],
+    [1, 233_335, hex(frames[2].jpeg)],
+    [2, 233_335, hex(packets[3].pcm)],
+  ]);
+  // Each cue leads to a cluster with a frame, from the start of the segment's content.
+  const cues = elements(find(parts, 0x1c53bb6b)).map(({ content }) => elements(content));
+  assert.equal(cues.length, 3);
+  for (const cue of cues) {
+    const position = find(elements(find(cue, 0xb7)), 0xf1);
+    assert.equal(segment.content.readUInt32BE(Number(`0x${position.toString("hex")}`)), 0x1f43b675);
+  }
+});
+
+/** [{ id, content }] of the EBML elements in `bytes`. */
+function elements(bytes) {
+  const found = [];
+  for (let at = 0; at < bytes.length; ) {
+    const idBytes = Math.clz32(bytes[at]) - 23;
+    const id = bytes.readUIntBE(at, idBytes);
+    at += idBytes;
+    const sizeBytes = Math.clz32(bytes[at]) - 23;
+    const size = Number(BigInt(`0x${bytes.subarray(at, at + sizeBytes).toString("hex")}`) & ((1n << BigInt(7 * sizeBytes)) - 1n));
+    at += sizeBytes;
+    found.push({ id, content: bytes.subarray(at, at + size) });
+    at += size;
+  }
+  return found;
+}
 
 /* Zoom */
 
