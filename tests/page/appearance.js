@@ -36,6 +36,14 @@ const STATES = {
     },
   },
   origin: { server: { status: 403 }, phase: "refused" },
+  paused: {
+    run: async (page) => {
+      await untilPhase(page, "live");
+      await until(page, "some frames", () => viewer.history.frames.length > 5);
+      await page.click("#pause");
+      await page.waitForSelector("#review", { state: "visible" });
+    },
+  },
   lost: {
     run: async (page, server) => {
       await untilPhase(page, "live");
