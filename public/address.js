@@ -46,6 +46,11 @@ function parseServer(text, pageIsSecure) {
   };
 }
 
+/** True if the address means the computer that the page runs on. */
+function isSameMachine({ base }) {
+  return /^https?:\/\/(localhost|127\.|\[::1\])/.test(base || "");
+}
+
 /**
  * The server if none is given: the one that served this page; for a local file, the one on this
  * computer.

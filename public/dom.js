@@ -46,15 +46,15 @@ function isoTime(stampText) {
   return `${day}T${clockTime(date)}${decimals ? `.${decimals}` : ""}${zone}`;
 }
 
-/** True if the text is on the clipboard. */
-async function copyText(text) {
+/** True if the text is on the clipboard. `host`: the open modal dialog, outside which nothing can be selected. */
+async function copyText(text, host = document.body) {
   // Over plain http in a network there is no navigator.clipboard.
   if (navigator.clipboard && (await navigator.clipboard.writeText(text).then(() => true, () => false))) return true;
   const field = document.createElement("textarea");
   field.value = text;
   field.setAttribute("readonly", "");
   field.className = "unseen";
-  document.body.append(field);
+  host.append(field);
   field.select();
   const copied = document.execCommand("copy");
   field.remove();

@@ -422,6 +422,7 @@ const KEYS = {
   s: snapshot,
   r: toggleRecording,
   i: toggleStats,
+  l: openShare,
   ArrowUp: () => setVolume(settings.get("volume") + 0.05),
   ArrowDown: () => setVolume(settings.get("volume") - 0.05),
   1: () => setLatency("lowest"),
@@ -499,6 +500,11 @@ $("reset-zoom").onclick = () => zoom.reset();
 // As in video players; by touch, a double tap zooms.
 $("frame").ondblclick = ({ target }) => {
   if (zoom.pointerType === "mouse" && document.fullscreenEnabled && !target.closest("button")) toggleFullscreen();
+};
+$("open-share").onclick = openShare;
+$("settings-share").onclick = () => {
+  $("settings").close();
+  openShare();
 };
 $("open-help").onclick = () => $("help").showModal();
 $("retry").onclick = () => (viewer.ws.waiting ? viewer.ws.retryNow() : connectTo(server.base, null));

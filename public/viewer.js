@@ -417,8 +417,7 @@ class Viewer {
   clockOffset() {
     const best = this.clock.best();
     if (best) return best.offset;
-    const sameMachine = this.server.base && /^https?:\/\/(localhost|127\.|\[::1\])/.test(this.server.base);
-    return sameMachine ? (Date.now() - performance.now()) / 1000 : null;
+    return isSameMachine(this.server) ? (Date.now() - performance.now()) / 1000 : null;
   }
 
   async startAudio() {

@@ -172,6 +172,25 @@ test("with --no-file-origin a page opened as a file is refused", async () => {
   });
 });
 
+test("the served page has a QR code of its address, with the token only on request", async () => {
+  const program = await new Program(await freePort(), ["--serve-client", "--token", "s3cret-token"]).ready();
+  const address = `http://lan.test:${program.port}/`;
+  try {
+    await withPage({ url: `${address}?token=s3cret-token` }, async (page) => {
+      await untilPhase(page, "live");
+      await page.click("#open-share");
+      await page.waitForSelector("#share-qr", { state: "visible" });
+      assert.equal(await page.getAttribute("#share-qr", "aria-label"), `QR code of ${address}`);
+      assert.equal(await page.inputValue("#share-list input >> nth=0"), address);
+      await page.check("#share-token");
+      assert.equal(await page.inputValue("#share-list input >> nth=0"), `${address}#token=s3cret-token`);
+      await assertAccessible(page, "the dialog of links");
+    });
+  } finally {
+    await program.stop();
+  }
+});
+
 test("the served page connects to its own server", async () => {
   const program = await new Program(await freePort(), ["--serve-client", "--token", "s3cret-token"]).ready();
   try {

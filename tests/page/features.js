@@ -608,6 +608,32 @@ test("muted=0 in the address starts audio with the first click, or at once if th
   );
 });
 
+test("links: the server's addresses, with the token only on request", async () => {
+  await withFake(
+    { token: "s3 cret" },
+    async (page, server) => {
+      await untilPhase(page, "live");
+      const values = () => page.evaluate(() => [...document.querySelectorAll("#share-list input")].map((field) => field.value));
+      const base = `127.0.0.1:${server.port}`;
+      await page.keyboard.press("l");
+      await until(page, "the hint", () => /--serve-client/.test($("share-hint").textContent));
+      const paths = ["snapshot.jpg", "stream.mjpg", "audio.wav", "whep"];
+      assert.deepEqual(await values(), [...paths.map((path) => `http://${base}/${path}`), `ws://${base}/stream`]);
+      await page.check("#share-token");
+      assert.equal((await values()).at(-1), `ws://${base}/stream?token=s3%20cret`);
+      assert.equal(await page.isVisible("#share-qr"), false);
+      await page.click("#share-list .shared:first-child button");
+      await until(page, "the copy", () => $("share-list").querySelector("button").textContent === "Copied");
+      await page.click("#share [data-close]");
+      await page.click("#open-server");
+      await page.fill("#server", "");
+      await page.press("#server", "Control+v");
+      assert.equal(await page.inputValue("#server"), `http://${base}/snapshot.jpg?token=s3%20cret`);
+    },
+    { fragment: "#token=s3%20cret" },
+  );
+});
+
 test("invalid stored settings are ignored", async () => {
   const settings = { latency: "warp", volume: 7, theme: "light", muted: "yes", server: 5 };
   await withFake(

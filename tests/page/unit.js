@@ -17,6 +17,7 @@ const { Playout } = load(["playout.js"], ["Playout"]);
 const { Sync } = load(["sync.js"], ["Sync"]);
 const { Clip } = load(["matroska.js"], ["Clip"]);
 const { FrameHistory, Review } = load(["frame_history.js"], ["FrameHistory", "Review"]);
+const { encodeQr } = load(["qr_code.js"], ["encodeQr"]);
 const { ZoomState } = load(["zoom.js"], ["ZoomState"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
 
@@ -232,6 +233,23 @@ function elements(bytes) {
   }
   return found;
 }
+
+/* QR code */
+
+const QR_ROWS = [
+  "1fc247f", "1046a41", "175a15d", "175e85d", "175645d", "105a341", "1fd557f", "1b200", "17cdb7c",
+  "1ea2c82", "1541a6b", "98b111", "1ffd877", "1ca8c0a", "10432ab", "1686209", "13cf9f4", "1d51c",
+  "1fc815f", "105631b", "1757bfc", "1757f77", "1759085", "104d179", "1fd4aff",
+];
+
+// Read by a decoder (jsQR), as were all lengths from 1 to 213 bytes.
+test("a QR code has the modules that a decoder reads", () => {
+  const modules = encodeQr("http://192.168.1.20:8080/");
+  const rows = modules.map((row) => parseInt(row.map(Number).join(""), 2).toString(16));
+  assert.deepEqual(rows, QR_ROWS);
+  assert.equal(encodeQr("x".repeat(213)).length, 57);
+  assert.equal(encodeQr("x".repeat(214)), null);
+});
 
 /* Zoom */
 
