@@ -14,6 +14,7 @@ const viewer = new Viewer($("canvas"), $("video"), settings, {
     toast(t(key, { value: seconds && signed(seconds, "s", 3), reason: reason && t(`webrtc_${reason}`) }));
   },
 });
+const statsLog = new StatsLog();
 let server = null;
 
 /* Connecting */
@@ -560,6 +561,11 @@ connectAtStart();
 applyLanguage();
 if (pageParameters.get("muted") === "0") startAudioUnasked();
 setInterval(() => showMeasured(200), 200);
+$("copy-report").onclick = async () => {
+  const text = JSON.stringify(buildReport(statsLog), null, 2);
+  toast(t((await copyText(text)) ? "reportCopied" : "copyFailed"));
+};
+setInterval(() => statsLog.add(sampleStats()), 1000);
 setInterval(() => {
   if (document.hidden) return;
   showStartButton();

@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 25] = scripts![
+const SCRIPTS: [(&str, &str); 26] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -33,6 +33,7 @@ const SCRIPTS: [(&str, &str); 25] = scripts![
     "zoom.js",
     "status_view.js",
     "stats_view.js",
+    "report.js",
     "qr_code.js",
     "share_view.js",
     "ui.js",

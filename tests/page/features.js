@@ -608,6 +608,28 @@ test("muted=0 in the address starts audio with the first click, or at once if th
   );
 });
 
+test("the report has samples, losses and the server's /info, and no token", async () => {
+  await withFake(
+    { token: "s3cret" },
+    async (page, server) => {
+      await untilPhase(page, "live");
+      server.skipFrames(4, "ring");
+      await until(page, "a few samples", () => statsLog.samples.some(({ fps }) => fps > 5));
+      await page.click("#copy-report");
+      await until(page, "the message", () => /^Report copied/.test($("toast").textContent));
+      await page.evaluate(() => document.body.append(Object.assign(document.createElement("textarea"), { id: "paste" })));
+      await page.press("#paste", "Control+v");
+      const text = await page.inputValue("#paste");
+      assert.ok(!text.includes("s3cret"));
+      const report = JSON.parse(text);
+      assert.equal(report.lost.ring.count, 4);
+      assert.equal(report.info.video.device, "Fake Camera (/dev/video0)");
+      assert.ok(report.samples.at(-1).latency_p50_ms > 0 && report.samples.length < 60);
+    },
+    { fragment: "#token=s3cret" },
+  );
+});
+
 test("links: the server's addresses, with the token only on request", async () => {
   await withFake(
     { token: "s3 cret" },
