@@ -46,7 +46,10 @@ function isoTime(stampText) {
   return `${day}T${clockTime(date)}${decimals ? `.${decimals}` : ""}${zone}`;
 }
 
-/** True if the text is on the clipboard. `host`: the open modal dialog, outside which nothing can be selected. */
+/**
+ * True if the text is on the clipboard. `host`: the open modal dialog, outside which nothing can be
+ * selected.
+ */
 async function copyText(text, host = document.body) {
   // Over plain http in a network there is no navigator.clipboard.
   if (navigator.clipboard && (await navigator.clipboard.writeText(text).then(() => true, () => false))) return true;

@@ -224,7 +224,9 @@ class QrMatrix {
   }
 }
 
-/** The standard's four penalties: long runs, blocks, patterns like a finder, uneven share of dark. */
+/**
+ * The standard's four penalties: long runs, blocks, patterns like a finder, uneven share of dark.
+ */
 function qrPenalty(modules) {
   const size = modules.length;
   const columns = modules.map((_, x) => modules.map((row) => row[x]));

@@ -1,5 +1,6 @@
 /*
- * share_view.js: the dialog with the addresses of the server, and the QR code of the page for a phone.
+ * share_view.js: the dialog with the addresses of the server, and the QR code of the page for a
+ * phone.
  */
 "use strict";
 

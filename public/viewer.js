@@ -1,22 +1,12 @@
 /*
  * viewer.js: one watched stream. Passes packets from the WebSocket client to canvas and audio
  * output, applies the delay of sync.js and the choice of transport.js, collects statistics and
- * determines the phase that the page shows. Uses no element of the page but the canvas and the
+ * reports the phase (phase.js). Uses no element of the page but the canvas and the
  * video.
- *
- * Phases, reported by onPhase({ phase, … }):
- *   connecting, live, camera (connected, no frame yet), microphone (no camera, no audio yet),
- *   audio-only, lost (since), silent (since; the server does not respond),
- *   reconnecting (until, reason), refused (reason)
  */
 "use strict";
 
 class Viewer {
-  /**
-   * Live video is lost after this long without a frame, or after five frame intervals if that is
-   * longer.
-   */
-  static FRAME_TIMEOUT_S = 3;
   /** Without video, /info is requested this often. */
   static INFO_INTERVAL_S = 3;
 
@@ -114,7 +104,7 @@ class Viewer {
       this.resetClock();
       this.lost = { video: null, audio: null };
       const silentS = performance.now() / 1000 - this.lastFrameAt;
-      const flows = this.transport.webrtcPlays && silentS < Math.max(1, 2 * this.frameIntervalS());
+      const flows = this.transport.webrtcPlays && silentS < Math.max(1, 2 * frameIntervalS(this));
       if (this.transport.wantsWebrtc && !flows) this.webrtc.reconnect();
     }
     this.update();
@@ -446,8 +436,8 @@ class Viewer {
       this.onNotice("tooSlow", {});
       this.applyTransport();
     }
-    this.stats.setFrameInterval(this.frameIntervalS());
-    const next = this.currentPhase(now);
+    this.stats.setFrameInterval(frameIntervalS(this));
+    const next = currentPhase(this, now);
     this.phase = next.phase;
     this.onPhase(next);
     // Why there is no video, and whether the server has a camera at all.
@@ -456,41 +446,6 @@ class Viewer {
       this.infoRequestedAt = now;
       this.ws.refreshInfo();
     }
-  }
-
-  /** Seconds between frames: between the last two, or as configured if that is longer. */
-  frameIntervalS() {
-    const configured = this.info && this.info.video && this.info.video.fps && this.info.video.fps.asked;
-    return Math.max(this.frameS, configured > 0 ? 1 / configured : 0);
-  }
-
-  /**
-   * True if a frame was received in the last `leastS` seconds, or five frame intervals if that is
-   * longer.
-   */
-  hasRecentFrames(now, leastS) {
-    return this.lastFrameAt !== null && now - this.lastFrameAt < Math.max(leastS, 5 * this.frameIntervalS());
-  }
-
-  currentPhase(now) {
-    const state = this.wsState;
-    const fresh = this.hasRecentFrames(now, Viewer.FRAME_TIMEOUT_S);
-    // WebRTC goes on without the WebSocket.
-    if (this.transport.webrtcPlays && fresh && !this.lost.video) return { phase: "live" };
-    const awaitsWebrtc = !this.transport.wsCarriesMedia && this.webrtc.state.name !== "connected";
-    if (state.name === "connecting" || (state.name === "open" && awaitsWebrtc)) {
-      return this.lastFrameAt === null ? { phase: "connecting" } : { phase: "reconnecting", until: now * 1000 };
-    }
-    if (state.name === "waiting") return { ...state, phase: "reconnecting" };
-    if (state.name === "refused") return { phase: "refused", reason: state.reason };
-    if (this.lastFrameAt !== null) {
-      if (this.lost.video) return { phase: "lost", since: this.lost.video };
-      if (fresh) return { phase: "live" };
-      const since = new Date(Date.now() - (now - this.lastFrameAt) * 1000);
-      return { phase: this.ws.isUnresponsive() ? "silent" : "lost", since };
-    }
-    if (!this.info || this.info.video) return { phase: "camera" };
-    return { phase: this.lastAudioAt === null ? "microphone" : "audio-only" };
   }
 }
 

@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 26] = scripts![
+const SCRIPTS: [(&str, &str); 34] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -28,6 +28,7 @@ const SCRIPTS: [(&str, &str); 26] = scripts![
     "webrtc.js",
     "video_sink.js",
     "transport.js",
+    "phase.js",
     "viewer.js",
     "dom.js",
     "zoom.js",
@@ -36,6 +37,13 @@ const SCRIPTS: [(&str, &str); 26] = scripts![
     "report.js",
     "qr_code.js",
     "share_view.js",
+    "connection.js",
+    "audio_controls.js",
+    "save_controls.js",
+    "review_controls.js",
+    "view_controls.js",
+    "settings_dialog.js",
+    "shortcuts.js",
     "ui.js",
 ];
 

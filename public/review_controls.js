@@ -1,0 +1,58 @@
+/*
+ * review_controls.js: pause, review of the last minute, clips and the timestamp.
+ */
+"use strict";
+
+function togglePause() {
+  if (viewer.paused) viewer.resume();
+  else if (viewer.recording) toast(t("noPauseWhileRecording"));
+  else viewer.pause();
+}
+
+function stepFrame(count) {
+  viewer.reviewFrame((review) => review.step(count));
+}
+
+/** Saves frames and audio from the shown frame to the pause. */
+function saveClip() {
+  if (!viewer.review) return;
+  const clip = viewer.review.clip();
+  const name = savedName(viewer.review.frame.stampText, "mkv");
+  saveBlob(clip.blob(), name);
+  toast(t("savedClip", { name, seconds: clip.seconds.toFixed(1) }));
+}
+
+function showPause() {
+  const { paused, review } = viewer;
+  if (paused) document.body.dataset.paused = "yes";
+  else delete document.body.dataset.paused;
+  setIcon($("pause"), paused ? "i-play" : "i-pause");
+  setLabel($("pause"), t(paused ? "resume" : "pause"));
+  $("review").hidden = !paused;
+  for (const id of ["review-time", "review-position", "previous-frame", "next-frame", "save-clip"]) $(id).hidden = !review;
+  // Nobody expects live audio with an earlier frame.
+  viewer.setVolume(settings.get("volume"), isMuted() || paused);
+  showWhatCanBeSaved();
+  if (!review) return;
+  const { frames } = review;
+  $("review-position").min = frames[0].stamp - frames[frames.length - 1].stamp;
+  $("review-position").value = -review.secondsBack();
+  $("review-position").setAttribute("aria-valuetext", signed(-review.secondsBack(), "s", 2));
+  setText($("review-time"), signed(-review.secondsBack(), "s", 2));
+}
+
+/**
+ * "1760000000.123456 2025-10-09T08:53:20.123456+00:00": UNIX time and local time of the frame
+ * shown.
+ */
+async function copyStamp() {
+  const { stampText } = (await viewer.captureStill()) || {};
+  if (!stampText) return;
+  const text = `${stampText} ${isoTime(stampText)}`;
+  toast((await copyText(text)) ? t("copied", { text }) : t("copyFailed"));
+}
+
+function toggleOverlay() {
+  settings.set("overlay", !settings.get("overlay"));
+  if (!settings.get("overlay")) setHidden($("copy-stamp"), true);
+}
