@@ -37,8 +37,9 @@ function showPause() {
   const { frames } = review;
   $("review-position").min = frames[0].stamp - frames[frames.length - 1].stamp;
   $("review-position").value = -review.secondsBack();
-  $("review-position").setAttribute("aria-valuetext", signed(-review.secondsBack(), "s", 2));
-  setText($("review-time"), signed(-review.secondsBack(), "s", 2));
+  const time = `−${review.secondsBack().toFixed(2)} s`;
+  $("review-position").setAttribute("aria-valuetext", time);
+  setText($("review-time"), time);
 }
 
 /**
@@ -54,5 +55,5 @@ async function copyStamp() {
 
 function toggleOverlay() {
   settings.set("overlay", !settings.get("overlay"));
-  if (!settings.get("overlay")) setHidden($("copy-stamp"), true);
+  if (!settings.get("overlay")) setHidden($("stamp-overlay"), true);
 }

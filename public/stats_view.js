@@ -15,8 +15,8 @@ function showFrame(frame) {
     $("frame").style.setProperty("--ratio", ratio);
   }
   showMeasured();
-  setHidden($("copy-stamp"), !settings.get("overlay") || frame.stamp === null);
-  if ($("copy-stamp").hidden) return;
+  setHidden($("stamp-overlay"), !settings.get("overlay") || frame.stamp === null);
+  if ($("stamp-overlay").hidden) return;
   const date = new Date(frame.stamp * 1000);
   const thousandths = String(date.getMilliseconds()).padStart(3, "0");
   drawStamp($("stamp"), `${clockTime(date)}.${thousandths}`, frame.stampText);

@@ -73,7 +73,9 @@ $("show-token").onchange = showToken;
 $("settings-latency").onchange = () => setLatency($("settings-latency").value);
 $("settings-transport").onchange = () => setTransport($("settings-transport").value);
 for (const dialog of document.querySelectorAll("dialog")) {
-  dialog.onclick = (event) => isOnBackdrop(dialog, event) && dialog.close();
+  dialog.onclick = (event) => {
+    if (isOnBackdrop(dialog, event)) dialog.close();
+  };
 }
 for (const button of document.querySelectorAll("[data-close]")) {
   button.onclick = () => button.closest("dialog").close();

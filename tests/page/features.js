@@ -31,7 +31,7 @@ test("a new frame and its timestamp cause no layout", async () => {
         };
       };
       await page.evaluate(count);
-      await until(page, "the first frames", () => globalThis.shown > 10 && !$("copy-stamp").hidden);
+      await until(page, "the first frames", () => globalThis.shown > 10 && !$("stamp-overlay").hidden);
       const [before, shownBefore] = [await layouts(), await page.evaluate(() => globalThis.shown)];
       await until(page, "40 more frames", (shown) => globalThis.shown > shown + 40, shownBefore);
       const laidOut = (await layouts()) - before;
@@ -595,10 +595,20 @@ test("parameters in the address: no bars, fit, settings that are not stored", as
   );
 });
 
-test("muted=0 in the address starts audio with the first click, or at once if the browser allows it", async () => {
+test("muted=0 in the address starts audio at once, or with the first click if the browser requires one", async () => {
   await withFake(
     {},
-    async (page) => {
+    async (page, server, context) => {
+      await until(page, "audio on", () => viewer.isAudible());
+      await context.addInitScript(() => {
+        const { resume } = AudioContext.prototype;
+        let allowed = false;
+        addEventListener("pointerdown", () => (allowed = true), true);
+        AudioContext.prototype.resume = function () {
+          return allowed ? resume.call(this) : new Promise(() => {});
+        };
+      });
+      await page.reload();
       await untilPhase(page, "live");
       await until(page, "the refusal", () => viewer.audio.state === "failed");
       await page.click("#media");
