@@ -164,7 +164,7 @@ const TEXTS = {
     share_whep: "WebRTC (WHEP)",
     share_websocket: "WebSocket",
     shareScan: "Scan the code to open this page on a phone.",
-    shareLocal: "localhost is this computer only. For a phone, open this page by the computer's address in the network.",
+    shareLocal: "localhost is this computer only. For a phone, open this page at the computer's network address.",
     shareNotServed: "The server does not serve this page. To open it on a phone, start it with --serve-client.",
     shareQr: "QR code of {url}",
     shareToken: "Include the token",
@@ -358,7 +358,7 @@ const TEXTS = {
     share_websocket: "WebSocket",
     shareScan: "コードを読み取ると、このページをスマートフォンで開けます。",
     shareLocal:
-      "localhost はこのコンピューター専用です。スマートフォンでは、ネットワーク内のアドレスでこのページを開いてください。",
+      "localhost はこのコンピューター専用です。スマートフォンでは、このコンピューターのネットワーク上のアドレスでこのページを開いてください。",
     shareNotServed: "サーバーはこのページを配信していません。スマートフォンで開くには --serve-client で起動してください。",
     shareQr: "{url} の QR コード",
     shareToken: "トークンを含める",
