@@ -54,6 +54,7 @@ class Viewer {
   connect(server, token) {
     this.resume();
     this.history.clear();
+    this.canvasSink.last = null;
     this.webrtc.stop();
     this.server = server;
     this.token = token;
@@ -337,7 +338,7 @@ class Viewer {
     stats.bytes.add(now, count.videoBytes + count.audioBytes);
     stats.peak = Math.max(stats.peak, count.level);
     if (count.dropped > 0 && !document.hidden) stats.gap("page", count.dropped);
-    if (count.frozenS > 0) stats.gap("frozen", 0, count.frozenS);
+    if (count.frozenS > 0 && !this.paused) stats.gap("frozen", 0, count.frozenS);
     if (count.concealed > 0 && this.videoSink.audible) stats.gap("underrun", count.concealed);
     if (offset !== null) stats.offset.add(now, offset);
     if (count.bufferedS !== null) this.bufferedS = count.bufferedS;

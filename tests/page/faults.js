@@ -199,7 +199,17 @@ test("without a frame, snapshot and record are disabled", async () => {
   });
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
-    await until(page, "enabled buttons", () => !$("snapshot").disabled && !$("record").disabled);
+    const disabled = () => ["snapshot", "record", "pause"].map((id) => $(id).disabled);
+    await page.waitForFunction(() => !$("snapshot").disabled);
+    assert.deepEqual(await page.evaluate(disabled), [false, false, false]);
+    // The frame of another server is not to be saved for this one.
+    const other = await new FakeServer({ deaf: true }).listen();
+    await page.click("#open-server");
+    await page.fill("#server", `127.0.0.1:${other.port}`);
+    await page.click("#settings-form button[type=submit]");
+    await untilPhase(page, "connecting");
+    assert.deepEqual(await page.evaluate(disabled), [true, true, true]);
+    await other.close();
   });
 });
 

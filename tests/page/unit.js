@@ -3,6 +3,7 @@
  * control, choice of transport.
  */
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { load } from "./load.js";
 import { test } from "./suite.js";
 
@@ -20,6 +21,20 @@ const { FrameHistory, Review } = load(["frame_history.js"], ["FrameHistory", "Re
 const { encodeQr } = load(["qr_code.js"], ["encodeQr"]);
 const { ZoomState } = load(["zoom.js"], ["ZoomState"]);
 const { Transport } = load(["transport.js"], ["Transport"]);
+
+/* Content-Security-Policy */
+
+test("the page has nothing that a policy without 'unsafe-inline' and 'unsafe-eval' refuses", () => {
+  const folder = new URL("../../public/", import.meta.url);
+  const html = readFileSync(new URL("index.html", folder), "utf8");
+  assert.deepEqual(html.match(/\s(?:style|on\w+)=|javascript:|<style|<script>|(?:src|href)="(?:https?:)?\/\//g), null);
+  const scripts = [...html.matchAll(/<script src="([\w.]+)"><\/script>/g)].map(([, name]) => name);
+  assert.deepEqual(scripts.toSorted(), readdirSync(folder).filter((name) => name.endsWith(".js")).toSorted());
+  for (const name of scripts) {
+    const text = readFileSync(new URL(name, folder), "utf8");
+    assert.deepEqual(text.match(/\beval\(|new Function\b|innerHTML|setAttribute\("(?:style|on)/g), null, name);
+  }
+});
 
 /* Addresses */
 
