@@ -1,11 +1,27 @@
-//! What fuzz targets read their bytes with. The targets are the rooms' own functions, one for each place where bytes from
-//! outside are taken apart, which panic where a promise is broken. libFuzzer runs them (fuzz/, tests/fuzz.sh); a plain
-//! `cargo test` runs the corpora that it found. Compiled for these two alone; knows no room.
+//! The fuzz targets, and the type that they read their input with. Each target is a function of the
+//! folder whose parser it tests; it panics when a property does not hold. libFuzzer runs them (fuzz/,
+//! tests/fuzz.sh); a plain `cargo test` runs the corpora. Compiled for these two only.
 
 #[cfg(test)]
 pub mod tests;
 
-/// Bytes taken from the front; zeros where there are none left.
+/// The targets, for the programs in fuzz/: the folders of some of them are private.
+#[cfg(fuzzing)]
+pub mod targets {
+    pub use crate::encode::jpeg::fuzz::markers as jpeg_markers;
+    pub use crate::http::fuzz::access;
+    pub use crate::hub::fuzz::labels as hub_labels;
+    pub use crate::ipc::ring::fuzz::memory as ring_memory;
+    #[cfg(feature = "webrtc")]
+    pub use crate::output::webrtc::fuzz::{
+        datagrams as webrtc_datagrams, links as webrtc_links, session as webrtc_session,
+    };
+    pub use crate::output::websocket::fuzz::incoming;
+    pub use crate::source::rpicam::fuzz::pipes as rpicam_pipes;
+    pub use crate::wire::fuzz::decode as wire_decode;
+}
+
+/// Takes values from the front of the input; zeros when it is used up.
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {

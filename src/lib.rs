@@ -1,4 +1,5 @@
-//! stampcast: a camera and a microphone as one stream of packets, each stamped with its capture time.
+//! stampcast: a camera and a microphone as one stream of packets, each stamped with its capture
+//! time.
 //!
 //! The path of a packet, from device to viewer:
 //!
@@ -10,43 +11,60 @@
 //! ```
 //!
 //! 1. [`source`] opens a device and returns frames with its own capture time ([`media::MonoNs`]).
-//! 2. [`worker`] is the loop of a capture process: it passes each frame to the encoders ([`encode`])
-//!    that are in demand, waits for missing devices, and writes packets to rings.
+//! 2. [`worker`] is the loop of a capture process: it passes each frame to the encoders
+//!    ([`encode`]) that are in demand, waits for missing devices, and writes packets to rings.
 //! 3. [`ipc`] carries packets between processes: one ring for each track, which drops its oldest
 //!    packet when it is full. The reader treats what it reads as untrusted.
 //! 4. [`hub`] numbers the packets of a camera, counts losses, maps capture times to UNIX time, and
 //!    keeps a bounded queue for each subscriber.
-//! 5. [`output`] has one file or folder for each way out; [`http`] is the transport that most of them
-//!    share, and [`api`] the addresses about the streams (`/info`, `/metrics`, the page).
+//! 5. [`output`] has one file or folder for each way out; [`http`] is the transport that most of
+//!    them share, and [`api`] the addresses about the streams (`/info`, `/metrics`, the page).
 //!
-//! [`supervise`] is the first process: it binds the port, makes the shared memory, forks the others and
-//! restarts them; [`server`] is the process of the network. [`wire`] is the public protocol, and
-//! [`doctor`] a client that measures a stream. [`cli`] and [`config`] are the options.
+//! [`supervise`] is the first process: it binds the port, makes the shared memory, forks the others
+//! and restarts them; [`server`] is the process of the network. [`wire`] is the public protocol,
+//! and [`doctor`] a client that measures a stream. [`cli`] and [`config`] are the options.
 //!
-//! Imports go one way: a source does not know the network, a ring does not know JPEG, an output knows
-//! only the hub. `docs/design.md` has the table, and a test compares it with the code.
+//! [`wire`] is what other programs may depend on; everything else may change in any release.
+//!
+//! Imports go one way: a source does not know the network, a ring does not know JPEG, an output
+//! knows only the hub. `docs/design.md` has the table, and a test compares it with the code.
 
-pub mod api;
+mod api;
+mod http;
+mod hub;
+mod malloc_trim;
+mod net;
+mod output;
+mod panics;
+mod signals;
+
+pub mod wire;
+
+// Public for the program, tests, benches and fuzz targets of this repository.
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod doctor;
+#[doc(hidden)]
 pub mod encode;
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 pub mod fuzz;
-pub mod http;
-pub mod hub;
+#[doc(hidden)]
 pub mod ipc;
+#[doc(hidden)]
 pub mod log;
-pub(crate) mod malloc_trim;
+#[doc(hidden)]
 pub mod media;
-pub mod net;
-pub mod output;
-mod panics;
+#[doc(hidden)]
 pub mod server;
-pub mod signals;
+#[doc(hidden)]
 pub mod source;
+#[doc(hidden)]
 pub mod supervise;
-pub mod wire;
+#[doc(hidden)]
 pub mod worker;
 
 use config::Config;
@@ -56,6 +74,7 @@ use config::Config;
 ///
 /// # Errors
 /// One line for the user: why it cannot start.
+#[doc(hidden)]
 pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, String> {
     config.unmask(tokens);
     if let Some(whip) = config.webrtc.iter().flat_map(|webrtc| &webrtc.whip).next() {
@@ -63,11 +82,8 @@ pub fn run(mut config: Config, tokens: config::secrets::Tokens) -> Result<u8, St
     }
     log::init(config.logging.format, config.logging.level);
     panics::install();
-    if !config.ignored_options.is_empty() {
-        tracing::warn!(
-            "without effect with the other options: {}",
-            config.ignored_options.join(", ")
-        );
+    for line in &config.ignored_options {
+        tracing::warn!("{line}");
     }
     raise_descriptor_limit();
     supervise::run(config).map_err(|e| log::chain(&e))
@@ -88,6 +104,7 @@ fn raise_descriptor_limit() {
 ///
 /// # Errors
 /// One line for the user: standard output cannot be written.
+#[doc(hidden)]
 pub fn list_devices() -> Result<u8, String> {
     let cameras = source::v4l2::list_cameras()
         .into_iter()
@@ -118,6 +135,7 @@ pub fn list_devices() -> Result<u8, String> {
 ///
 /// # Errors
 /// One line for the user, such as for a full disk.
+#[doc(hidden)]
 pub fn print(text: &str) -> Result<(), String> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::output::websocket::fuzz::incoming(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::fuzz::targets::incoming(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::encode::jpeg::fuzz::markers(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::fuzz::targets::jpeg_markers(bytes));

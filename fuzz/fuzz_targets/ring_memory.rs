@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::ipc::ring::fuzz::memory(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::fuzz::targets::ring_memory(bytes));

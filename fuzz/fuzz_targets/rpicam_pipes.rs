@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::source::rpicam::fuzz::pipes(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::fuzz::targets::rpicam_pipes(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::wire::fuzz::decode(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stampcast::fuzz::targets::wire_decode(bytes));

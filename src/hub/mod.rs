@@ -39,12 +39,12 @@ pub use audio_transcode::{AudioFormat, TooManyFormats};
 pub use event::{Event, StampedEvent};
 pub use event_fd::EventFd;
 pub use hubs::Hubs;
-pub use losses::{LossCounters, LossTotals};
+pub use losses::LossTotals;
 pub use packet::{Packet, RenderingKey};
 pub use plan::{Backlog, Demand, Plan, StreamPlan};
 pub use queue::Item;
 pub use snapshot::{DeliverySnapshot, Snapshot, StreamSnapshot, TrackSnapshot};
-pub use subscription::{Delivery, Peek, PeekedItem, Request, Subscription, TrackSelector};
+pub use subscription::{Delivery, Peek, Request, Subscription, TrackSelector};
 
 use crate::log::LogOnce;
 use crate::media::clock::{Clock, ClockStep};

@@ -1,4 +1,6 @@
-//! What a worker reports about its source: device, stamps, state.
+//! What a worker reports about its source: device, stamps, state. The enums are part of
+//! [`wire`](crate::wire).
+#![deny(missing_docs)]
 
 use super::Shape;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ pub enum StampMark {
     FrameStart,
     /// The last bytes of the frame reached the host (V4L2 EOF).
     EndOfFrame,
+    /// The first sample of a packet of audio.
     FirstSample,
 }
 
@@ -19,7 +22,9 @@ pub enum StampMark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StampSource {
+    /// The camera's own hardware path, as the kernel saw it (Raspberry Pi camera).
     Sensor,
+    /// The device's driver.
     Driver,
     /// The driver gives no usable stamp: the clock was read when the frame was dequeued.
     Dequeue,
@@ -34,10 +39,13 @@ pub struct StreamInfo {
     pub device: String,
     /// What the device delivers: "YUYV 640x480", "S16_LE".
     pub device_format: String,
+    /// Size of its frames, or rate and channels of its audio.
     pub shape: Shape,
     /// Frames per second asked for; null for audio.
     pub fps: Option<f64>,
+    /// Which instant its stamps mark.
     pub stamp_marks: StampMark,
+    /// Who read the clock for them.
     pub stamp_source: StampSource,
     /// The clock that the device's stamps are in: "CLOCK_MONOTONIC".
     pub stamp_clock: String,
@@ -54,8 +62,10 @@ pub struct StreamInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
+    /// The process has started; its device is not open yet.
     Starting,
     /// The device is missing or failed; the worker waits for it.
     WaitingForDevice,
+    /// The device delivers.
     Streaming,
 }

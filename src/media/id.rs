@@ -90,11 +90,14 @@ impl fmt::Display for CameraId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaKind {
+    /// Frames of a camera.
     Video,
+    /// Samples of a microphone.
     Audio,
 }
 
 impl MediaKind {
+    /// Every kind, in the order of the wire.
     pub const ALL: [Self; 2] = [Self::Video, Self::Audio];
 
     /// The word in names of processes, shared memory, metrics and log lines.

@@ -1,12 +1,13 @@
 //! The public protocol: every message of `/stream` and the JSON of `/info`, encoded and decoded.
 //!
-//! This module is what other programs may depend on; the other modules of the crate may change in any
-//! release. Later versions may add fields, events and causes to what is sent; a decoder accepts those
-//! that it does not know: see [`Event::Other`] and [`Cause::Other`]. For other languages,
+//! This module is what other programs may depend on; the other modules of the crate may change in
+//! any release. Later versions may add fields, events and causes to what is sent; a decoder accepts
+//! those that it does not know: see [`Event::Other`] and [`Cause::Other`]. For other languages,
 //! `docs/design.md` and `docs/info.md` describe the same bytes.
 //!
-//! Both formats of `/stream` decode to a [`Message`]: [`text::decode`], [`binary::decode`]. Decoders
-//! take bytes from a network and never panic. No item here reads a socket, a clock or a device.
+//! Both formats of `/stream` decode to a [`Message`]: [`text::decode`], [`binary::decode`].
+//! Decoders take bytes from a network and never panic. No item here reads a socket, a clock or a
+//! device.
 
 #![deny(missing_docs)]
 
@@ -25,6 +26,7 @@ mod tests;
 pub mod text;
 pub mod websocket;
 
+#[doc(inline)]
 pub use crate::media::{MediaKind, StampMark, StampSource, UnixNs, WorkerState};
 pub use cause::{Cause, Gap};
 pub use event::Event;
@@ -63,8 +65,8 @@ pub enum Message<'a> {
     },
     /// Sent to a viewer that asked for `events=1`.
     Event {
-        /// UNIX ns: the capture time of the next packet of the stream for gaps and formats, the time
-        /// of the event for others. Text truncates it to microseconds.
+        /// UNIX ns: the capture time of the next packet of the stream for gaps and formats, the
+        /// time of the event for others. Text truncates it to microseconds.
         stamp: UnixNs,
         /// What happened.
         event: Event,

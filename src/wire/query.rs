@@ -77,16 +77,6 @@ impl Format {
     }
 }
 
-impl Delivery {
-    /// The word in the query.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::All => "all",
-        }
-    }
-}
-
 impl Query {
     /// Decodes pairs of name and value, already percent-decoded.
     ///

@@ -30,7 +30,7 @@ pub mod stun_client;
 #[cfg(test)]
 pub mod tests;
 
-pub use crate::output::whip::{Publisher, Report as WhipReport, State as WhipState};
+pub use crate::output::whip::State as WhipState;
 pub use output::WebRtc;
 pub use server::{Answer, Camera, OfferError, Report, Server};
 pub(crate) use server::{OfferRequest, OutgoingOffer};
