@@ -1,11 +1,13 @@
 #!/bin/bash
-# tests/run.sh [--yes] [STAGE…]: installs what the tests need, then runs all stages, or only those named. `--yes`, as the
-# first argument, installs without asking. A stage that lacks something fails and says how to get it; one line at the end
-# counts the stages, and the exit code is 1 when any failed.
+# tests/run.sh [--yes] [STAGE…]: installs what the tests need, then runs all stages, or only those
+# named. `--yes`, as the first argument, installs without asking. A stage that lacks something fails
+# and says how to get it; one line at the end counts the stages, and the exit code is 1 if any
+# failed.
 #
-# What is to be run is compiled first. Then three lanes run side by side: the test machine; the other stages that mostly wait,
-# for frames, for a browser; and, with the lowest priority, those that compute. So two cores are busy all the time, and what is
-# timed hardly notices. What a stage printed is shown when it has ended.
+# What is to be run is compiled first. Then three groups of stages run side by side: the virtual
+# machine; the other stages that mostly wait, for frames or for a browser; and, at the lowest
+# priority, those that compute. So two cores are always busy, and timed tests are hardly disturbed.
+# The output of a stage is shown when the stage has ended.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +25,7 @@ if [ "${1:-}" = --yes ]; then
 fi
 
 all_stages=(scripts fmt clippy test doc miri fuzz release soak page examples clients peers vm)
-lanes=("vm" "test page clients peers examples soak" "scripts fmt fuzz clippy doc miri")
+groups=("vm" "test page clients peers examples soak" "scripts fmt fuzz clippy doc miri")
 stages=("${@:-${all_stages[@]}}")
 for stage in "${stages[@]}"; do
     [[ " ${all_stages[*]} " == *" $stage "* ]] || fail "there is no stage $stage; the stages are: ${all_stages[*]}"
@@ -114,17 +116,18 @@ stage_clippy() {
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
 }
 
-# tests_of ARGUMENT…: compiles what `cargo test ARGUMENT…` runs and keeps the programs' names in target/run: cargo would
-# lock the directory again to run them, and wait for whoever compiles there.
+# tests_of ARGUMENT…: compiles what `cargo test ARGUMENT…` runs and prints the paths of the
+# programs, which are kept in target/run: to run them, cargo would lock the directory again, and
+# wait for other compilations there.
 tests_of() {
     cargo test --locked --no-run --message-format json-render-diagnostics "$@" |
         sed -n 's/.*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1/p'
 }
 
-# Which programs a stage's tests are: made by build_test and build_vm.
+# Lists of the test programs of a stage, written by build_test and build_vm.
 programs=target/run
 
-# The program under test has one path, which the tests have compiled in, whatever its features are.
+# The program under test has one path, which is compiled into the tests, whatever its features are.
 debug=${CARGO_TARGET_DIR:-target}/debug
 
 build_test() {
@@ -132,25 +135,52 @@ build_test() {
     cp "$debug/stampcast" $programs/stampcast-full
     tests_of --no-default-features --lib --test it >$programs/smallest
     cp "$debug/stampcast" $programs/stampcast-smallest
-    # Else nothing would be run, and pass.
+    # Otherwise no test would run, and the stage would pass.
     [ -s $programs/test ] && [ -s $programs/smallest ]
 }
 
-# The smallest build is linted above; here its own tests run, and those of the whole program. Four at once: most of them wait.
+# The smallest build is linted above; here its own tests run, and those of the whole program. Four
+# at once: most of them wait. All of them run, also after a failure.
 stage_test() {
-    local program list
+    local program list failures=()
     use_program full
     mapfile -t list <$programs/test
     for program in "${list[@]}"; do
-        "$program" --test-threads=4 </dev/null
+        "$program" --test-threads=4 </dev/null || failures+=("$program")
     done
     use_program smallest
     mapfile -t list <$programs/smallest
     for program in "${list[@]}"; do
         case $program in
-        */it-*) "$program" --test-threads=4 program:: </dev/null ;;
-        *) "$program" </dev/null ;;
+        */it-*) run_filtered "$program" program:: --test-threads=4 || failures+=("$program (smallest)") ;;
+        *) "$program" </dev/null || failures+=("$program (smallest)") ;;
         esac
+    done
+    [ ${#failures[@]} = 0 ] || {
+        say "failed test programs: ${failures[*]}"
+        return 1
+    }
+}
+
+# run_filtered PROGRAM FILTER ARGUMENT…: fails if FILTER matches no test, which would pass
+# otherwise.
+run_filtered() {
+    local program=$1 filter=$2 tests
+    shift 2
+    tests=$("$program" --list "$filter" </dev/null) || return 1
+    matched_all "$(sed -n 's/: test$//p' <<<"$tests")" "$filter" || return 1
+    "$program" "$filter" "$@" </dev/null
+}
+
+# matched_all NAMES FILTER…: whether each FILTER is in one of the test NAMES, one per line.
+matched_all() {
+    local names=$1 filter
+    shift
+    for filter in "$@"; do
+        grep -qF -- "$filter" <<<"$names" || {
+            say "no test matches $filter"
+            return 1
+        }
     done
 }
 
@@ -158,22 +188,26 @@ stage_test() {
 use_program() { cp --remove-destination "$programs/stampcast-$1" "$debug/stampcast"; }
 
 stage_doc() {
-    # Headers of folders link to private items, and `--help` shows addresses as they are typed. With the examples: they need the
-    # tests' dependencies, without which thirty crates would be checked again with fewer features.
+    # Headers of folders link to private items, and `--help` shows addresses as they are typed. With
+    # the examples: they need the tests' dependencies, without which thirty crates would be checked
+    # again with fewer features.
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links -A rustdoc::bare-urls" \
         cargo doc --locked --no-deps --document-private-items --lib --examples
     cargo test --locked --doc
 }
 
-# The ring's core under the interpreter that knows Rust's memory model. (Its interleavings, under loom, are part of `test`.)
+# The ring's core under Miri, which checks it against Rust's memory model. (loom checks its
+# interleavings; that is part of `test`.)
 stage_miri() {
     cargo +nightly miri --version >/dev/null 2>&1 ||
         rustup toolchain install nightly --profile minimal --component miri,rust-src || {
         say "Miri is missing; get it with: rustup toolchain install nightly --component miri,rust-src"
         return 1
     }
+    local filters=(ipc::ring::core_tests ipc::seqlock ipc::control)
     cargo +nightly miri test --locked --no-default-features --lib --target-dir target/miri \
-        -- ipc::ring::core_tests ipc::seqlock ipc::control
+        -- "${filters[@]}" | tee "$results/miri.out"
+    matched_all "$(sed -n 's/^test //p' "$results/miri.out")" "${filters[@]}"
 }
 
 # A fixed number of mutations of the corpora; longer: tests/fuzz.sh 10000000.
@@ -202,7 +236,7 @@ stage_examples() {
     tests/examples.sh "$(released_program)" target/debug/examples/read_stream
 }
 
-# Clients that people use with such a server: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
+# Common clients: curl, ffmpeg, OpenCV, GStreamer, Prometheus' own checker.
 stage_clients() {
     tests/clients.sh "$(released_program)"
 }
@@ -212,8 +246,8 @@ stage_peers() {
     tests/peers.sh "$(released_program)"
 }
 
-# The test program and the program under test are built here and run in the test machine, which sees our files. The machine is
-# made here too: that may ask for a password.
+# The tests and the program under test are built on this machine and run in the virtual machine,
+# which mounts this directory. The virtual machine is made here, too: that may ask for a password.
 build_vm() {
     tests/vm/prepare.sh
     cargo build --locked --example fakeusb
@@ -228,7 +262,7 @@ stage_vm() {
 need_to_test
 install_needed
 
-# Of each stage that has ended: its name in `passed` or `failed`, what it printed, what it took of the processor.
+# For each stage that has ended: its name in `passed` or `failed`, its output, its processor time.
 results=$(mktemp -d)
 : >"$results/passed"
 : >"$results/failed"
@@ -236,13 +270,13 @@ rm -rf $programs
 mkdir -p $programs
 trap 'rm -rf "$results"' EXIT
 
-# run_part NAME FUNCTION: in a shell of its own; takes down how it ended, and says so.
+# run_part NAME FUNCTION: runs it in a shell of its own; records and prints the result.
 run_part() {
     local name=$1 began=$SECONDS status
-    # Not in a condition: that would switch off `set -e` inside.
+    # Not in a condition, which would disable `set -e` inside.
     (
         set -e
-        # shellcheck disable=SC2064 # the name of now
+        # shellcheck disable=SC2064 # expanded now
         trap "times >'$results/$name.times'" EXIT
         "$2"
     )
@@ -258,9 +292,9 @@ run_part() {
     fi
 }
 
-run_lane() {
+run_group() {
     local stage
-    # A stage that computes leaves the processor to those that are timed.
+    # Stages that compute have a lower priority than those that are timed.
     [[ "scripts fmt fuzz clippy doc miri" != *"$1"* ]] || renice -n 19 -p $BASHPID >/dev/null
     for stage in "$@"; do
         if $alone; then
@@ -285,10 +319,11 @@ wants_any() {
     return 1
 }
 
-# A first compilation has nothing to go on from, and need not prepare for the next one.
+# A first compilation cannot be incremental.
 [ -d "${CARGO_TARGET_DIR:-target}/debug/incremental" ] || export CARGO_INCREMENTAL=0
 
-# What an earlier run built is not what this one tests. (Cargo links it again where nothing changed.)
+# So that this run cannot test what an earlier one built. (Cargo links it again where nothing
+# changed.)
 rm -f "$(released_program)"
 
 set +e
@@ -302,23 +337,23 @@ if wants vm; then run_part "compile vm" build_vm; fi
 if wants examples; then run_part "compile examples" build_examples; fi
 
 used=()
-for lane in "${lanes[@]}"; do
-    # shellcheck disable=SC2086 # a lane is a list
-    chosen=$(for stage in $lane; do if wants "$stage"; then echo "$stage"; fi; done)
+for group in "${groups[@]}"; do
+    # shellcheck disable=SC2086 # a group is a list
+    chosen=$(for stage in $group; do if wants "$stage"; then echo "$stage"; fi; done)
     [ -z "$chosen" ] || used+=("$chosen")
 done
 alone=true
 [ ${#used[@]} -le 1 ] || alone=false
 
-# With job control each lane is a process group, which can be ended whole, and does not ignore SIGINT, as the program under
-# test then would too.
+# With job control each group of stages is a process group, which can be ended as a whole, and
+# SIGINT is not ignored: otherwise the program under test would ignore it, too.
 set -m
 running=()
-for lane in "${used[@]}"; do
-    # shellcheck disable=SC2086 # a lane is a list
+for group in "${used[@]}"; do
+    # shellcheck disable=SC2086 # a group is a list
     (
         set +m
-        run_lane $lane
+        run_group $group
     ) </dev/null &
     running+=($!)
 done
@@ -328,9 +363,10 @@ wait
 
 mapfile -t passed <"$results/passed"
 mapfile -t failed <"$results/failed"
-# A stage that left no word did not pass either: the disk was full, or its lane was killed.
+# A stage without a result has failed: the disk was full, or its group was killed. Whole lines are
+# compared: "compile test" is not the result of "test".
 for stage in "${stages[@]}"; do
-    [[ " ${passed[*]} ${failed[*]} " == *" $stage "* ]] || failed+=("$stage (no result)")
+    cat "$results/passed" "$results/failed" | grep -qxF "$stage" || failed+=("$stage (no result)")
 done
 printf '\nstages: %s passed, %s failed in %s s\n' ${#passed[@]} ${#failed[@]} $SECONDS
 [ ${#failed[@]} = 0 ] || {
