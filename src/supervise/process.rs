@@ -1,5 +1,5 @@
-//! The system calls of supervision: fork, reap, parent-death signal, closing descriptors that a child
-//! must not have. Decides nothing.
+//! The system calls of supervision: fork, reap, parent-death signal, closing descriptors that a
+//! child must not have. Decides nothing.
 #![allow(unsafe_code)]
 
 use super::child_id::ChildId;
@@ -21,12 +21,12 @@ pub fn fork(id: &ChildId, main: impl FnOnce() -> u8) -> nix::Result<Pid> {
         "only a single-threaded process may fork and go on"
     );
     let parent = getpid();
-    // SAFETY: there is one thread (asserted above), so no lock of another thread can be held across the fork, and the
-    // child may allocate and run ordinary code.
+    // SAFETY: there is one thread (asserted above), so no lock of another thread can be held across
+    // the fork, and the child may allocate and run ordinary code.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => {
-            // Both sides set the group, so that neither can find it unset. The child may already have
-            // exited.
+            // Both sides set the group, so that neither can find it unset. The child may already
+            // have exited.
             let _ = setpgid(child, child);
             Ok(child)
         }
@@ -50,8 +50,8 @@ fn become_child(id: &ChildId, parent: Pid) {
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Restores the default action of SIGCHLD: where it was inherited as ignored, children vanish without
-/// a status.
+/// Restores the default action of SIGCHLD: where it was inherited as ignored, children vanish
+/// without a status.
 ///
 /// # Errors
 /// Those of sigaction(2); none for SIGCHLD.
@@ -66,8 +66,8 @@ fn threads() -> usize {
 }
 
 /// Closes every descriptor above standard error except those of `keep`: a worker must not accept on
-/// the listener nor reach another worker's ring, and no child may keep a pipe open that was inherited
-/// from whoever started the program.
+/// the listener nor reach another worker's ring, and no child may keep a pipe open that was
+/// inherited from whoever started the program.
 pub fn close_all_but(keep: &[RawFd]) {
     let open = |path: &str| -> Option<Vec<RawFd>> {
         Some(
@@ -86,6 +86,24 @@ pub fn close_all_but(keep: &[RawFd]) {
     }
 }
 
+/// Drops the capability with this number from the bounding set of this thread: what it executes can
+/// never have it. `false`: the kernel has no such capability.
+///
+/// # Errors
+/// EPERM: the thread has no CAP_SETPCAP.
+pub fn drop_from_bounding_set(number: u8) -> nix::Result<bool> {
+    // The kernel reads all arguments as unsigned long.
+    let number = libc::c_ulong::from(number);
+    // SAFETY: these operations of prctl(2) have one argument, a number, and access no memory.
+    let is_there = unsafe { libc::prctl(libc::PR_CAPBSET_READ, number, 0, 0, 0) };
+    if is_there < 0 {
+        return Ok(false);
+    }
+    // SAFETY: as above.
+    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+    nix::errno::Errno::result(dropped).map(|_| true)
+}
+
 /// A child that has exited, if there is one. Never blocks.
 pub fn reap() -> Option<(Pid, ExitReason)> {
     loop {
@@ -101,8 +119,8 @@ pub fn reap() -> Option<(Pid, ExitReason)> {
     }
 }
 
-/// Kills what is left of a child's process group: a worker killed by SIGKILL leaves its own children
-/// (rpicam-vid) behind.
+/// Kills what is left of a child's process group: a worker killed by SIGKILL leaves its own
+/// children (rpicam-vid) behind.
 pub fn kill_group(leader: Pid) {
     let _ = killpg(leader, Signal::SIGKILL);
 }
