@@ -1,11 +1,13 @@
-//! The panic hook: one log line with the location, rate-limited per location.
+//! The panic hook: one log line with the location, rate-limited per location. The server's lines do
+//! not have the panic's message, which may quote what a client sent.
 //!
-//! A panic in a task ends only that task: tokio catches it, and the task's owner sees it end. The hook's line is the only one about
-//! the panic itself; owners do not log it again.
+//! A panic in a task ends only that task: tokio catches it, and the task's owner sees it end. The
+//! hook's line is the only one about the panic itself; owners do not log it again.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, error};
@@ -21,8 +23,16 @@ const LOCATIONS: usize = 32;
 /// Bytes of a panic's message in a log line.
 const MAX_MESSAGE: usize = 200;
 
-/// Sets the panic hook of this process and of those that it forks. A panic's message may quote what a peer sent, so the line has the
-/// location alone; the message is logged with `--verbose`.
+/// Set in the server, whose messages may quote its clients.
+static MESSAGES_ARE_UNTRUSTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a panic's message is logged with `--verbose` only. For a process that reads from the
+/// network.
+pub fn hide_messages() {
+    MESSAGES_ARE_UNTRUSTED.store(true, Relaxed);
+}
+
+/// Sets the panic hook of this process and of those that it forks.
 pub fn install() {
     let repeats = Mutex::new(Repeats::default());
     std::panic::set_hook(Box::new(move |info| {
@@ -34,12 +44,20 @@ pub fn install() {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_due(&location, Instant::now());
-        match due {
-            None => return,
-            Some(0) => error!("a task panicked at {location}"),
-            Some(n) => error!("a task panicked at {location}, {n} more times since the last line"),
+        let Some(suppressed) = due else { return };
+        let more = match suppressed {
+            0 => String::new(),
+            n => format!(" ({n} more times since the last line)"),
+        };
+        if MESSAGES_ARE_UNTRUSTED.load(Relaxed) {
+            error!("a task panicked at {location}{more}");
+            debug!("message of the panic at {location}: {}", message(info));
+        } else {
+            error!(
+                "this process panicked at {location}{more}: {}",
+                message(info)
+            );
         }
-        debug!("the panic at {location} says: {}", message(info));
         let backtrace = Backtrace::capture();
         // Where RUST_BACKTRACE asks for one.
         if backtrace.status() == BacktraceStatus::Captured {
@@ -59,7 +77,8 @@ struct Repeat {
 }
 
 impl Repeats {
-    /// Counts a panic. `Some(n)`: a line is due, and n panics at this location were not logged since the last one.
+    /// Counts a panic. `Some(n)`: a line is due, and n panics at this location were not logged
+    /// since the last one.
     fn is_due(&mut self, location: &str, now: Instant) -> Option<u64> {
         let is_known = self.0.contains_key(location);
         let key = if is_known || self.0.len() < LOCATIONS {
@@ -98,7 +117,7 @@ fn message(info: &PanicHookInfo<'_>) -> String {
     printable(
         literal
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("nothing"),
+            .unwrap_or("no message"),
     )
 }
 
@@ -146,6 +165,46 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2J\r\nb"), "a\\u{1b}[2J\\r\\nb");
         assert_eq!(printable(&"\u{e9}".repeat(500)).len(), MAX_MESSAGE);
         assert!(printable(&"\u{1}".repeat(500)).len() <= MAX_MESSAGE);
+    }
+
+    /// Set in this test's own process when it runs itself again, to panic there.
+    const PROCESS: &str = "STAMPCAST_TEST_PANICS_AS";
+
+    #[test]
+    fn panic_is_logged_with_its_message_except_in_the_server() {
+        if let Ok(process) = std::env::var(PROCESS) {
+            crate::log::init(crate::log::LogFormat::Text, tracing::Level::INFO);
+            crate::log::name_process(&process);
+            install();
+            if process == "stampcast-serve" {
+                hide_messages();
+            }
+            panic!("frame 7 is\nodd");
+        }
+        let log_of = |process: &str| {
+            let test = "panics::tests::panic_is_logged_with_its_message_except_in_the_server";
+            let ended = std::process::Command::new(std::env::current_exe().expect("a program"))
+                .args(["--exact", test, "--nocapture"])
+                .env(PROCESS, process)
+                .output()
+                .expect("it runs");
+            assert!(!ended.status.success(), "it did not panic");
+            let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+            let line = log.lines().find(|line| line.contains(" ERROR "));
+            line.unwrap_or_else(|| panic!("no line: {log}")).to_owned()
+        };
+        let worker = log_of("stampcast-video");
+        let place = "stampcast-video: this process panicked at src/panics.rs:";
+        assert!(
+            worker.contains(place) && worker.ends_with(": frame 7 is\\nodd"),
+            "{worker}"
+        );
+        let server = log_of("stampcast-serve");
+        let place = "stampcast-serve: a task panicked at src/panics.rs:";
+        assert!(
+            server.contains(place) && !server.contains("frame 7"),
+            "{server}"
+        );
     }
 
     #[test]

@@ -71,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "media",
             "log",
             "malloc_trim",
+            "panics",
             "signals",
             "net::interfaces",
             "ipc",
