@@ -23,8 +23,8 @@ use clap_mangen::Man;
 /// A camera and a microphone on one WebSocket, every packet stamped with its capture time.
 ///
 /// Every option except --list-devices can also be set in the environment: STAMPCAST_PORT=8081
-/// means --port 8081, STAMPCAST_ENABLE_AUDIO=1 means --enable-audio. The command line takes
-/// precedence.
+/// means --port 8081, STAMPCAST_ENABLE_AUDIO=1 means --enable-audio. Command-line options override
+/// the environment.
 #[derive(Parser, Debug)]
 #[command(
     name = "stampcast",
@@ -70,7 +70,7 @@ pub struct Cli {
 
 #[derive(clap::Subcommand, Debug)]
 enum Subcommand {
-    /// Measure a running stream: rates, latency, gaps, clocks
+    /// Check a running stream: rates, latency, gaps, clocks
     Doctor(doctor::DoctorArgs),
 
     /// Print shell completions: stampcast completions bash > /etc/bash_completion.d/stampcast
@@ -142,7 +142,7 @@ impl Cli {
             others.extend(matches.subcommand_name().map(str::to_owned));
             if !others.is_empty() {
                 return Err(CliError::Usage(format!(
-                    "--list-devices cannot be combined with other options; leave out {}",
+                    "--list-devices takes no other options; leave out {}",
                     others.join(", ")
                 )));
             }
@@ -163,7 +163,7 @@ impl Cli {
         };
         if camera_type == CameraType::None && !self.audio.enable_audio {
             return Err(CliError::Usage(
-                "--camera-type none leaves nothing to stream; add --enable-audio".into(),
+                "with --camera-type none there is nothing to stream; add --enable-audio".into(),
             ));
         }
         let ignored_options = self.ignored_options(camera_type, matches);
@@ -187,7 +187,7 @@ impl Cli {
         })))
     }
 
-    /// Options of the command line that have no effect with the others, as typed.
+    /// A line for each option of the command line that has no effect with the others.
     fn ignored_options(&self, camera_type: CameraType, matches: &ArgMatches) -> Vec<String> {
         let choices = Choices {
             usb_camera: camera_type == CameraType::Usb,
@@ -197,9 +197,12 @@ impl Cli {
             webrtc: self.webrtc.is_on(),
             whip: self.webrtc.publishes(),
         };
-        precedence::on_the_line(matches, |id| {
-            option_table::all().any(|option| option.id == id && option.is_ignored(choices))
-        })
+        let ignored = option_table::all().filter_map(|option| {
+            let reason = option.ignored_because(choices)?;
+            let names = precedence::on_the_line(matches, |id| id == option.id);
+            Some(format!("{} is ignored: {reason}", names.first()?))
+        });
+        ignored.collect()
     }
 }
 

@@ -152,7 +152,17 @@ fn secret_options_are_those_with_a_secret_value_and_hide_it() {
 
 #[test]
 fn ignored_options_depend_on_the_others() {
-    let ignored = |args: &[&str]| config(args).ignored_options.join(" ");
+    let ignored = |args: &[&str]| {
+        let lines = config(args).ignored_options;
+        let names = lines.iter().map(|line| {
+            let (name, reason) = line
+                .split_once(" is ignored: ")
+                .expect("a name and a reason");
+            assert!(!reason.is_empty(), "{line}");
+            name
+        });
+        names.collect::<Vec<_>>().join(" ")
+    };
     assert_eq!(
         ignored(&[
             "--camera-type",
@@ -207,6 +217,20 @@ fn ignored_options_depend_on_the_others() {
     assert_eq!(
         ignored(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]),
         "--webrtc-port"
+    );
+    let h264 = ["--keyframe-interval", "1", "--h264-bitrate", "500000"];
+    let both = "--keyframe-interval --h264-bitrate";
+    let used = if cfg!(feature = "webrtc") { "" } else { both };
+    let usb: &[&str] = &["--camera-type", "usb"];
+    assert_eq!(ignored(&[usb, &h264].concat()), used);
+    assert_eq!(
+        ignored(&[usb, &h264, &["--no-webrtc"]].concat()),
+        both,
+        "only WebRTC reads H.264"
+    );
+    assert_eq!(
+        ignored(&[&["--camera-type", "none", "--enable-audio"][..], &h264].concat()),
+        both
     );
 }
 
@@ -339,7 +363,9 @@ fn help_shows_default_and_unit_of_every_option() {
         "KiB",
         "port",
         "/dev/video",
-        "as --list-devices counts",
+        "from --list-devices",
+        "Seconds",
+        "this many seconds",
     ];
     for arg in Cli::command().get_arguments() {
         let (id, long) = (

@@ -26,6 +26,8 @@ pub(crate) enum Effective {
     Audio,
     /// In builds with WebRTC, without `--no-webrtc`.
     Webrtc,
+    /// Where there is video and an output reads H.264, which only WebRTC's do.
+    H264,
     /// Where WebRTC is on and `--whip` is given.
     #[cfg_attr(not(feature = "webrtc"), expect(dead_code))]
     Whip,
@@ -58,19 +60,29 @@ impl OptionFacts {
         }
     }
 
-    /// Whether the option has no effect with these choices.
-    pub(crate) fn is_ignored(&self, with: Choices) -> bool {
-        !match self.effective {
-            Effective::Always => true,
-            Effective::UsbCamera => with.usb_camera,
-            Effective::DeviceCamera => with.device_camera,
-            Effective::Video => with.video,
-            Effective::Audio => with.audio,
-            Effective::Webrtc => with.webrtc,
-            Effective::Whip => with.webrtc && with.whip,
-        }
+    /// Why the option has no effect with these choices. `None`: it has one.
+    pub(crate) fn ignored_because(&self, with: Choices) -> Option<&'static str> {
+        const NO_WEBRTC: &str = if cfg!(feature = "webrtc") {
+            "WebRTC is disabled (--no-webrtc)"
+        } else {
+            "this build does not include WebRTC"
+        };
+        let requirements: &[(bool, &str)] = match self.effective {
+            Effective::Always => &[],
+            Effective::UsbCamera => &[(with.usb_camera, "it needs --camera-type usb")],
+            Effective::DeviceCamera => &[(with.device_camera, "it needs --camera-type usb or rpi")],
+            Effective::Video => &[(with.video, NO_VIDEO)],
+            Effective::Audio => &[(with.audio, "it needs --enable-audio")],
+            Effective::Webrtc => &[(with.webrtc, NO_WEBRTC)],
+            Effective::H264 => &[(with.video, NO_VIDEO), (with.webrtc, NO_WEBRTC)],
+            Effective::Whip => &[(with.webrtc, NO_WEBRTC), (with.whip, "it needs --whip")],
+        };
+        let missing = requirements.iter().find(|(is_met, _)| !is_met);
+        missing.map(|(_, reason)| *reason)
     }
 }
+
+const NO_VIDEO: &str = "there is no video (--camera-type none)";
 
 /// All options, topic by topic.
 pub(crate) fn all() -> impl Iterator<Item = &'static OptionFacts> {

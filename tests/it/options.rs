@@ -134,7 +134,7 @@ fn list_devices_ignores_environment_and_excludes_other_options() {
 }
 
 #[test]
-fn options_without_effect_are_logged_once() {
+fn options_without_effect_are_logged_with_the_reason() {
     let program = Program::start(&[
         "--camera-type",
         "test",
@@ -145,17 +145,18 @@ fn options_without_effect_are_logged_once() {
         "--audio-channels",
         "2",
     ]);
-    program.line(&[
-        "WARN",
-        "without effect",
-        "--device-id",
-        "--capture-width",
-        "--audio-channels",
-    ]);
+    for (option, reason) in [
+        ("--device-id", "--camera-type usb"),
+        ("--capture-width", "--camera-type usb or rpi"),
+        ("--audio-channels", "--enable-audio"),
+    ] {
+        let ignored = format!("{option} is ignored: it needs {reason}");
+        program.line(&["WARN", &ignored]);
+    }
     let program = Program::start(&["--camera-type", "test", "--fps", "30"]);
     program.port();
     assert!(
-        !program.lines().iter().any(|l| l.contains("without effect")),
+        !program.lines().iter().any(|l| l.contains("is ignored")),
         "{:?}",
         program.lines()
     );
