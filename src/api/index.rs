@@ -1,4 +1,4 @@
-//! `/` and `/info`: what the server has, in words and in JSON.
+//! `/`: the viewer page or the list of addresses; `/info`, `/healthz`.
 
 use super::Api;
 use super::page::PAGE;
@@ -12,7 +12,8 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
-const OWN_ADDRESSES: [Address; 4] = [
+/// Addresses of a camera, as those of the outputs are.
+const CAMERA_ADDRESSES: [Address; 2] = [
     Address {
         path: "/info",
         about: "JSON: format, rate, clock, losses",
@@ -21,6 +22,10 @@ const OWN_ADDRESSES: [Address; 4] = [
         path: "/state",
         about: "JSON in ustreamer's format",
     },
+];
+
+/// Addresses of the whole server: without a form below a camera's name.
+const SERVER_ADDRESSES: [Address; 2] = [
     Address {
         path: "/metrics",
         about: "counters for Prometheus",
@@ -40,6 +45,9 @@ struct ActionQuery {
 /// `/`: the page with `--serve-client`, else the list of addresses. `/?action=stream` and
 /// `/?action=snapshot` are mjpg-streamer's addresses of `/stream.mjpg` and `/snapshot.jpg`, and
 /// take their parameters too.
+///
+/// # Errors
+/// [`ApiError::BadAction`], and those of the address that `action` stands for.
 pub(super) async fn root(
     State(api): State<Api>,
     camera: CameraAccess,
@@ -57,25 +65,28 @@ pub(super) async fn root(
 }
 
 fn address_list(api: &Api) -> String {
-    let mut list = format!("{}\n\n", env!("CARGO_PKG_NAME"));
+    let lines = |addresses: &mut dyn Iterator<Item = &Address>| -> String {
+        addresses
+            .map(|Address { path, about }| format!("{path:<19}{about}\n"))
+            .collect()
+    };
     let outputs = api.outputs.iter().flat_map(|output| output.addresses());
-    for Address { path, about } in outputs.chain(&OWN_ADDRESSES) {
-        list.push_str(&format!("{path:<19}{about}\n"));
-    }
     let names: Vec<_> = api.cx.hubs.names().collect();
-    list.push_str(&format!(
-        "\nThese are of the camera {}; each address of a camera exists under its name too: {}\n",
-        names[0],
-        names
-            .iter()
-            .map(|name| format!("/{name}/stream"))
-            .collect::<Vec<_>>()
-            .join(", "),
-    ));
-    list.push_str(
-        "\nThe viewer page is at / with --serve-client; or open public/index.html as a file.\n",
-    );
-    list
+    let examples: Vec<_> = names.iter().map(|name| format!("/{name}/stream")).collect();
+    format!(
+        "{name}\n\n\
+         Camera {first}; the same addresses exist below the name of each camera ({examples}):\n\
+         {of_a_camera}\n\
+         Server:\n\
+         {of_the_server}\n\
+         Viewer page: open public/index.html as a file, or start the server with --serve-client, \
+         which serves it at /\n",
+        name = env!("CARGO_PKG_NAME"),
+        first = names[0],
+        examples = examples.join(", "),
+        of_a_camera = lines(&mut outputs.chain(&CAMERA_ADDRESSES)),
+        of_the_server = lines(&mut SERVER_ADDRESSES.iter()),
+    )
 }
 
 /// `/index.html` with `--serve-client`.
@@ -83,7 +94,7 @@ pub(super) async fn page() -> Html<&'static str> {
     Html(PAGE.as_str())
 }
 
-/// For monitoring; needs no token. Says nothing of the devices, which `/info` does.
+/// For monitoring; needs no token. Does not report on the devices, as `/info` does.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }

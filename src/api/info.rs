@@ -1,4 +1,4 @@
-//! `GET /info`: the hub's snapshot and the clock in the words of the wire.
+//! `GET /info`: snapshots of the hubs and of the clock, as [`wire::info`] has them.
 
 use crate::hub::{Hub, Hubs, StreamSnapshot};
 use crate::media::clock::ClockSnapshot;
@@ -7,7 +7,7 @@ use crate::wire;
 use crate::wire::info::{self, Info};
 use std::collections::BTreeMap;
 
-/// What `/info` says, with `hub` as the camera whose streams stand at the top.
+/// The answer of `/info`. `hub`: the camera whose viewers and streams are at the top level.
 pub(super) fn info(hub: &Hub, hubs: &Hubs, now: MonoNs) -> Info {
     let ClockSnapshot {
         offset_ns,
@@ -121,4 +121,41 @@ fn drops(snapshot: &StreamSnapshot) -> BTreeMap<wire::Cause, info::Drops> {
     source
         .chain([(Cause::ViewerQueue.into(), viewers)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Delivery, Plan, Request};
+    use crate::media::CameraId;
+    use crate::media::clock::Clock;
+    use std::sync::Arc;
+
+    #[test]
+    fn info_viewers_are_those_of_the_camera_at_the_top_level() {
+        let clock = Arc::new(Clock::start());
+        let hub = |name| {
+            let camera = CameraId::new(name).expect("a name");
+            Arc::new(Hub::new(camera, Plan::default(), clock.clone()))
+        };
+        let hubs = Hubs::new(hub("left"), [hub("right")]);
+        let right = hubs.get("right").expect("the second camera");
+        let request = Request {
+            video: None,
+            audio: None,
+            delivery: Delivery::Live,
+            max_fps: None,
+            events: true,
+        };
+        let _viewer = right.subscribe(&request).expect("a subscription");
+        let viewers = |info: Info| {
+            let each = info.cameras.into_iter().map(|(name, c)| (name, c.viewers));
+            (info.viewers, each.collect::<Vec<_>>())
+        };
+        let each = vec![("left".to_owned(), 0), ("right".to_owned(), 1)];
+        let now = MonoNs::now();
+        let first = viewers(info(hubs.default_hub(), &hubs, now));
+        assert_eq!(first, (0, each.clone()));
+        assert_eq!(viewers(info(right, &hubs, now)), (1, each));
+    }
 }

@@ -1,5 +1,6 @@
-//! `GET /info` as JSON: the state of the server, of its clock and of its cameras. A field is null
-//! where its value is not known, as all that a device reports is while the device is away.
+//! `GET /info` as JSON: the state of the server, of its clock and of its cameras (docs/info.md). A
+//! field is null while its value is not known; so is everything that a device reports while the
+//! device is missing.
 
 use super::Cause;
 use crate::media::{StampMark, StampSource, WorkerState};
@@ -15,11 +16,11 @@ pub struct Info {
     pub version: String,
     /// The server's clock.
     pub clock: Clock,
-    /// Connected viewers.
+    /// Connected viewers, on any output, of the camera that `video` and `audio` are of.
     pub viewers: usize,
-    /// Null when the server has no camera.
+    /// The video of one camera: of the first, or of NAME at `/NAME/info`. Null when it has none.
     pub video: Option<Stream>,
-    /// Null when audio is off.
+    /// The audio of the same camera. Null when it has none.
     pub audio: Option<Stream>,
     /// All cameras by name, the one above among them.
     #[serde(default)]
@@ -29,7 +30,7 @@ pub struct Info {
 /// One camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CameraInfo {
-    /// Connected viewers.
+    /// Connected viewers of this camera, on any output.
     pub viewers: usize,
     /// Null when it has no video.
     pub video: Option<Stream>,
@@ -52,30 +53,31 @@ pub struct Clock {
     pub last_step_seconds: Option<f64>,
 }
 
-/// The video or the audio of the server's camera.
+/// The video or the audio of a camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// What the capture process is doing.
     pub state: WorkerState,
     /// The last fault, in one line.
     pub message: Option<String>,
-    /// The device as a person would name it: "HD Pro Webcam C920 (/dev/video0)".
+    /// The device's name: `HD Pro Webcam C920 (/dev/video0)`.
     pub device: Option<String>,
-    /// What the device delivers: "YUYV 640x480".
+    /// What the device delivers: `YUYV 640x480 at 30 fps`, `S16_LE`.
     pub device_format: Option<String>,
     /// What `/stream` sends: `jpeg`, `s16le`.
     pub format: String,
-    /// Size and rate of frames, or rate and channels of audio; its fields are at the same level as the others.
+    /// Size and rate of frames, or rate and channels of audio; its fields are at the same level as
+    /// the others.
     #[serde(flatten)]
     pub shape: Shape,
-    /// Sequence number of the newest packet, of the encoding that was made last: JPEG and H.264, PCM
-    /// and Opus are numbered separately.
+    /// Sequence number of the newest packet, of the encoding that was made last: JPEG and H.264,
+    /// PCM and Opus are numbered separately.
     pub sequence: Option<u64>,
     /// How stamps are made.
     pub stamp: Option<Stamp>,
-    /// What was lost since the server started while at least one viewer was connected, by cause. What
-    /// the device and its worker lose is counted once, though it is missing in each of the stream's
-    /// encodings; `ring` is the sum over these, `viewer_queue` over all viewers.
+    /// What was lost since the server started while at least one viewer was connected, by cause.
+    /// What the device and its worker lose is counted once, though it is missing in each of the
+    /// stream's encodings; `ring` is the sum over these, `viewer_queue` over all viewers.
     pub drops: BTreeMap<Cause, Drops>,
 }
 
@@ -106,7 +108,7 @@ pub enum Shape {
 /// Frames per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fps {
-    /// By the server's options.
+    /// Requested: the server's `--fps`.
     pub asked: Option<f64>,
     /// Over the last frames; null while no viewer is connected, since no frame is encoded then.
     pub measured: Option<f64>,
@@ -119,13 +121,13 @@ pub struct Stamp {
     pub marks: StampMark,
     /// Who read the clock.
     pub source: StampSource,
-    /// The clock of the device's stamps: "CLOCK_MONOTONIC".
+    /// The clock of the device's stamps: `CLOCK_MONOTONIC`.
     pub clock: String,
-    /// Half width, ns, of the interval around the true instant that holds nine of ten stamps, as far
-    /// as this machine can measure it: a camera's jitter, the residuals of a microphone's clock fit,
-    /// or one frame's duration where the frame was stamped at the dequeue. Not included: a delay that
-    /// all stamps share, and the clock's own `uncertainty_ns`. Null until it is measured (16 steps
-    /// without a loss), and where a camera has no steady rate.
+    /// Half width, ns, of the interval around the true instant that holds nine of ten stamps, as
+    /// far as this machine can measure it: a camera's jitter, the residuals of a microphone's clock
+    /// fit, or one frame's duration where the frame was stamped at the dequeue. Not included: a
+    /// delay that all stamps share, and the clock's own `uncertainty_ns`. Null until it is measured
+    /// (16 steps without a loss), and where a camera has no steady rate.
     pub uncertainty_ns: Option<u64>,
 }
 

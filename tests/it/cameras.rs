@@ -151,3 +151,39 @@ async fn stream_audio_without_a_wish_has_the_configured_format() {
     }
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn cameras_address_list_says_which_addresses_a_camera_has() {
+    let mut rig = Rig::of(two_cameras(), Limits::default()).await;
+    let list = rig.get("/").await.1;
+    let (of_a_camera, of_the_server) = list.split_once("\nServer:\n").expect("two lists");
+    let paths = |part: &str| -> Vec<String> {
+        let lines = part.lines().filter(|line| line.starts_with('/'));
+        let path = |line: &str| {
+            line.split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        lines.map(path).collect()
+    };
+    let (of_a_camera, of_the_server) = (paths(of_a_camera), paths(of_the_server));
+    assert!(of_a_camera.contains(&"/stream".to_owned()), "{list}");
+    assert!(of_the_server.contains(&"/metrics".to_owned()), "{list}");
+    // The router answers OPTIONS for every address that exists.
+    for (paths, prefix, exists) in [
+        (&of_a_camera, "", true),
+        (&of_a_camera, "/right", true),
+        (&of_the_server, "", true),
+        (&of_the_server, "/right", false),
+    ] {
+        for path in paths {
+            let request = format!(
+                "OPTIONS {prefix}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+            );
+            let status = rig.request(&request).await.0;
+            assert_eq!(status != 404, exists, "{prefix}{path}: {status}");
+        }
+    }
+    rig.stop().await;
+}
