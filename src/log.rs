@@ -1,5 +1,5 @@
-//! The log: lines on standard error (`12:00:01 INFO  stampcast-video: …`, or one JSON object each), and
-//! [`LogOnce`], which keeps a repeating fault to one line.
+//! The log: lines on standard error (`12:00:01 INFO  stampcast-video: …`, or one JSON object each),
+//! and [`LogOnce`], which keeps a repeating fault to one line.
 //!
 //! The subscriber is set once, before the first fork; each process then sets the name that its
 //! lines carry.
@@ -34,7 +34,8 @@ pub fn init(format: LogFormat, level: tracing::Level) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter(level))
-        // A line that cannot be written (a full disk) is lost. Reporting that on stderr would panic.
+        // A line that cannot be written (a full disk) is lost. Reporting that on stderr would
+        // panic.
         .log_internal_errors(false);
     // A second call finds a subscriber already set (tests in one process); the first one stays.
     let _ = match format {
@@ -161,7 +162,6 @@ pub fn chain(e: &dyn std::error::Error) -> String {
 #[derive(Debug, Default)]
 pub struct LogOnce {
     logged: VecDeque<String>,
-    repeats: u64,
 }
 
 impl LogOnce {
@@ -169,7 +169,6 @@ impl LogOnce {
     /// last [`recovered`](Self::recovered): it is to be logged.
     pub fn first_time(&mut self, message: &str) -> bool {
         if self.logged.iter().any(|logged| logged == message) {
-            self.repeats += 1;
             return false;
         }
         if self.logged.len() == MESSAGES {
@@ -191,12 +190,6 @@ impl LogOnce {
         let had_any = !self.logged.is_empty();
         *self = Self::default();
         had_any
-    }
-
-    /// The number of messages since the last call that were not the first of their kind, for a
-    /// line such as "23 more".
-    pub fn take_repeats(&mut self) -> u64 {
-        std::mem::take(&mut self.repeats)
     }
 }
 
@@ -228,7 +221,6 @@ mod tests {
         let mut log_once = LogOnce::default();
         assert!(!log_once.recovered(), "nothing was wrong");
         assert!(log_once.first_time("a") && !log_once.first_time("a") && !log_once.first_time("a"));
-        assert_eq!((log_once.take_repeats(), log_once.take_repeats()), (2, 0));
         assert!(log_once.recovered() && !log_once.recovered());
         assert!(log_once.first_time("a"));
     }

@@ -67,9 +67,9 @@ pub trait Output: Send + Sync {
         async { Ok(()) }.boxed()
     }
 
-    /// The files that the sandbox leaves accessible to the server.
-    fn files(&self) -> Files {
-        Files::default()
+    /// The files that the server may read in its sandbox, also after they were replaced.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// Its part of `/state`. `None`: it has none.
@@ -91,15 +91,6 @@ pub trait Output: Send + Sync {
 pub struct Address {
     pub path: &'static str,
     pub about: &'static str,
-}
-
-/// Files of an output.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
-    /// Readable, also after they were replaced.
-    pub read: Vec<PathBuf>,
-    /// Directories in which files may be read, made, written and removed.
-    pub write: Vec<PathBuf>,
 }
 
 /// Why an output is not available.
@@ -163,12 +154,6 @@ pub fn encodings(config: &Config, camera: &CameraConfig) -> Vec<Encoding> {
 }
 
 /// The files that the server's outputs use.
-pub fn files(config: &Config) -> Files {
-    let mut files = Files::default();
-    for output in all(config) {
-        let Files { read, write } = output.files();
-        files.read.extend(read);
-        files.write.extend(write);
-    }
-    files
+pub fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
+    all(config).into_iter().flat_map(|output| output.files())
 }

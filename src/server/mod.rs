@@ -6,8 +6,6 @@ mod new_cameras;
 mod status_line;
 mod tasks;
 
-pub use crate::output::Files;
-
 use crate::api::Api;
 use crate::config::{CameraConfig, Config};
 use crate::http;
@@ -23,6 +21,7 @@ use crate::output;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -72,11 +71,9 @@ pub fn encodings(config: &Config, camera: &CameraConfig) -> Vec<Encoding> {
     output::encodings(config, camera)
 }
 
-/// Files that the server uses while it runs: its sandbox leaves them accessible.
-pub fn files(config: &Config) -> Files {
-    let mut files = output::files(config);
-    files.read.extend(config.server_files());
-    files
+/// Files that the server reads while it runs: its sandbox leaves them accessible.
+pub fn files(config: &Config) -> Vec<PathBuf> {
+    output::files(config).chain(config.server_files()).collect()
 }
 
 /// Serves until SIGTERM or SIGINT, on a runtime of its own with one thread.

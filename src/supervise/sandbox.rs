@@ -1,11 +1,11 @@
 //! The sandboxes that children enter before they read the first byte from outside, so that a
-//! compromised parser gains little: the server keeps no files except its own, the workers no network.
-//! Both are final, also for the programs that they start.
+//! compromised parser gains little: the server keeps no files except its own, the workers no
+//! network. Both are final, also for the programs that they start.
 //!
 //! Best effort: without Landlock (Linux 5.13), without seccomp, or on an architecture without a
 //! filter, a child keeps its rights, and the caller logs that.
 
-use crate::server::Files;
+use super::capabilities::CapabilityError;
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
@@ -51,7 +51,7 @@ pub enum SandboxError {
     #[error("no seccomp filter can be made for this architecture")]
     Filter(#[from] seccompiler::BackendError),
     #[error("the capabilities cannot be dropped")]
-    Capabilities(#[source] caps::errors::CapsError),
+    Capabilities(#[source] CapabilityError),
     #[error("the memory cannot be excluded from core dumps")]
     Memory(#[source] nix::Error),
 }
@@ -63,37 +63,28 @@ impl SandboxError {
     }
 }
 
-/// Enters the server's sandbox: it can open no files except those in the directories of `files.read`
-/// (the token, the certificate), in `files.write`, and those of name resolution, no device; it
-/// starts no program, connects to no UNIX socket, signals no process outside, and gains no
-/// privilege. What is open stays open.
+/// Enters the server's sandbox: it can open no files except those in the directories of
+/// `files` (the token, the certificate) and those of name resolution, no device; it writes no
+/// file, starts no program, connects to no UNIX socket, signals no process outside, and gains
+/// no privilege. What is open stays open.
 ///
 /// The directories, not the files: a renewed file is put in place by rename, and is another file.
 ///
 /// # Errors
 /// A part is not available; the others are in force.
-pub fn without_files(files: &Files) -> Result<(), SandboxError> {
+pub fn without_files(files: &[PathBuf]) -> Result<(), SandboxError> {
     let services = local_filter()
         .map_err(SandboxError::from)
         .and_then(|filter| Ok(apply_filter(&filter)?));
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = read
-        | AccessFs::WriteFile
-        | AccessFs::Truncate
-        | AccessFs::MakeReg
-        | AccessFs::MakeDir
-        | AccessFs::RemoveFile
-        | AccessFs::RemoveDir
-        | AccessFs::Refer;
-    let ours: BTreeSet<PathBuf> = files.read.iter().flat_map(|f| directories(f)).collect();
+    let ours: BTreeSet<PathBuf> = files.iter().flat_map(|f| directories(f)).collect();
     let theirs = RESOLVER_AND_CA.into_iter().map(PathBuf::from);
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_CHECKED))?
         .scope(Scope::from_all(ABI_CHECKED))?
         .create()?
-        .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?
-        .add_rules(path_beneath_rules(&files.write, write))?;
+        .add_rules(path_beneath_rules(ours.into_iter().chain(theirs), read))?;
     let files = rules
         .restrict_self()
         .map_err(SandboxError::from)
@@ -101,9 +92,9 @@ pub fn without_files(files: &Files) -> Result<(), SandboxError> {
     files.and(services)
 }
 
-/// Enters the workers' sandbox: neither they nor the programs that they start (rpicam-vid) can open a
-/// network socket, or trace, read or signal other processes. Devices stay accessible: they come and
-/// go.
+/// Enters the workers' sandbox: neither they nor the programs that they start (rpicam-vid) can open
+/// a network socket, or trace, read or signal other processes. Devices stay accessible: they come
+/// and go.
 ///
 /// UNIX and netlink sockets stay: ALSA's plugins and udev use them.
 ///
@@ -114,8 +105,8 @@ pub fn without_network() -> Result<(), SandboxError> {
         .map_err(SandboxError::from)
         .and_then(|filter| Ok(apply_filter(&filter)?));
     // A process in a Landlock domain cannot trace those outside it, nor write their memory through
-    // /proc, which seccomp could not tell from other writes. A domain must deny some right; no worker
-    // makes device nodes.
+    // /proc, which seccomp could not tell from other writes. A domain must deny some right; no
+    // worker makes device nodes.
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::MakeBlock | AccessFs::MakeChar)?
@@ -179,10 +170,10 @@ fn network_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     ])
 }
 
-/// Allows everything except making UNIX sockets, by which services of this machine can be reached and
-/// which Landlock does not restrict, starting a program, and opening a file by its handle. Pairs of
-/// stream sockets stay, which tokio's signals go through: unlike datagram sockets these can never be
-/// connected elsewhere. The descriptor channel is such a pair, made before the fork.
+/// Allows everything except making UNIX sockets, by which services of this machine can be reached
+/// and which Landlock does not restrict, starting a program, and opening a file by its handle.
+/// Pairs of stream sockets stay, which tokio's signals go through: unlike datagram sockets these
+/// can never be connected elsewhere. The descriptor channel is such a pair, made before the fork.
 fn local_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     /// The type without its flags, SOCK_TYPE_MASK of linux/net.h.
     const TYPE: u64 = 0xf;
@@ -227,8 +218,8 @@ fn widened<T>(number: impl Into<T>) -> T {
     number.into()
 }
 
-/// Refuses these calls where one of their rules matches, always where they have none, and [`NEVER`].
-/// With EACCES, as a firewall would: a library that tries continues.
+/// Refuses these calls where one of their rules matches, always where they have none, and
+/// [`NEVER`]. With EACCES, as a firewall would: a library that tries continues.
 fn filter(
     calls: impl IntoIterator<Item = (libc::c_long, Vec<SeccompRule>)>,
 ) -> Result<BpfProgram, seccompiler::BackendError> {

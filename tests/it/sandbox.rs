@@ -4,7 +4,6 @@
 
 use crate::common::viewer::Viewer;
 use crate::common::{Program, until};
-use stampcast::server::Files;
 use stampcast::supervise::sandbox::{without_files, without_network};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -127,7 +126,7 @@ fn sandbox_server_reaches_no_unix_socket_and_keeps_the_network() {
     let service = std::os::unix::net::UnixListener::bind(&path).expect("it is new");
     apart(move || {
         assert!(UnixStream::connect(&path).is_ok(), "before");
-        without_files(&Files::default()).expect("this kernel has what it takes");
+        without_files(&[]).expect("this kernel has what it takes");
         assert!(denied(UnixStream::connect(&path)));
         assert!(denied(UnixDatagram::unbound()));
         assert!(
@@ -166,7 +165,7 @@ fn sandbox_children_cannot_inject_terminal_input() {
         // SAFETY: what the kernel would read is one byte.
         Errno::result(unsafe { libc::ioctl(null.as_raw_fd(), request, c"x".as_ptr()) }).err()
     };
-    for enter in [|| without_network(), || without_files(&Files::default())] {
+    for enter in [|| without_network(), || without_files(&[])] {
         let said = said.clone();
         apart(move || {
             assert_eq!(
@@ -251,11 +250,7 @@ fn sandbox_server_reads_only_its_files_including_renewed_ones() {
         .expect("sleep starts");
     let other_pid = nix::unistd::Pid::from_raw(other.id() as i32);
     let server = std::thread::spawn(move || {
-        without_files(&Files {
-            read: vec![own.clone()],
-            ..Files::default()
-        })
-        .expect("this kernel has what it takes");
+        without_files(std::slice::from_ref(&own)).expect("this kernel has what it takes");
         let signalled = nix::sys::signal::kill(other_pid, nix::sys::signal::Signal::SIGKILL);
         assert_eq!(
             signalled,
@@ -312,9 +307,9 @@ fn status(pid: u32, name: &str) -> String {
 fn sandbox_holds_every_child_also_after_a_restart() {
     let program = Program::start(&["--camera-type", "test", "--enable-audio"]);
     Viewer::connect(&program.url("")).frame();
-    program.line(&["stampcast-serve", "sandbox: "]);
+    program.line(&["stampcast-serve", "sandbox active: "]);
     for name in ["stampcast-video", "stampcast-audio"] {
-        program.line(&[name, "sandbox: "]);
+        program.line(&[name, "sandbox active: "]);
         let first = program.child(name, None);
         assert_eq!(
             (status(first, "Seccomp"), status(first, "NoNewPrivs")),
@@ -339,9 +334,12 @@ fn sandbox_holds_every_child_also_after_a_restart() {
     );
     Viewer::connect(&program.url("")).frame();
     let lines = program.lines();
-    assert!(!lines.iter().any(|l| l.contains("sandbox is not complete")));
+    assert!(!lines.iter().any(|l| l.contains("sandbox is incomplete")));
     assert_eq!(
-        lines.iter().filter(|l| l.contains("sandbox: ")).count(),
+        lines
+            .iter()
+            .filter(|l| l.contains("sandbox active: "))
+            .count(),
         3,
         "once for each of the three: {lines:?}"
     );

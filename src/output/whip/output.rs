@@ -4,9 +4,10 @@ use super::Publisher;
 use crate::config::{self, CameraConfig, Config};
 use crate::media::Encoding;
 use crate::output::webrtc::WebRtc;
-use crate::output::{Context, Files, Output, OutputError};
+use crate::output::{Context, Output, OutputError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Uses WebRTC's port and sessions; its status and metrics are part of WebRTC's.
@@ -65,15 +66,11 @@ impl Output for Whip {
         .boxed()
     }
 
-    fn files(&self) -> Files {
+    fn files(&self) -> Vec<PathBuf> {
         let files = self.config.iter();
-        let read = files
+        files
             .flat_map(|whip| [whip.token_file.clone(), whip.ca.clone()])
             .flatten()
-            .collect();
-        Files {
-            read,
-            write: Vec::new(),
-        }
+            .collect()
     }
 }
