@@ -1,6 +1,6 @@
 #!/bin/bash
-# run.sh [--yes] OPTIONS…: installs missing packages, builds stampcast and runs it with OPTIONS. From the
-# second start on there is nothing to install or build. `--yes` installs without asking.
+# run.sh [--yes] OPTIONS…: installs missing packages, builds stampcast and runs it with OPTIONS.
+# From the second start on there is nothing to install or build. `--yes` installs without asking.
 #
 #     ./run.sh --camera-type usb --enable-audio
 set -euo pipefail

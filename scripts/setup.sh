@@ -1,5 +1,5 @@
-# Functions of run.sh and tests/run.sh: messages, system packages, the Rust toolchain, the build. Sourced,
-# not run. Names what it is going to install, and why, before it does.
+# Functions of run.sh and tests/run.sh: messages, system packages, the Rust toolchain, the build.
+# Sourced, not run. Names what it is going to install, and why, before it does.
 # shellcheck shell=bash
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -37,7 +37,8 @@ as_root() {
     fi
 }
 
-# install_packages PACKAGE…: as root or by sudo. Where neither is possible, fails with the command to run.
+# install_packages PACKAGE…: as root or by sudo. Where neither is possible, fails with the command
+# to run.
 install_packages() {
     local by_hand="apt-get update && apt-get install -y --no-install-recommends $*"
     have apt-get || fail "apt-get not found; install the packages above, or what your system calls them, and run this again"
@@ -50,8 +51,8 @@ install_packages() {
         fail "apt-get could not install $*; is there a network? To do it by hand: $by_hand"
 }
 
-# need WHY PACKAGE CHECK…: marks PACKAGE for install_needed unless the command CHECK… succeeds. So tools
-# that were installed in another way than by Debian's package (a compiler, node) are used.
+# need WHY PACKAGE CHECK…: marks PACKAGE for install_needed unless the command CHECK… succeeds. So
+# tools that were installed in another way than by Debian's package (a compiler, node) are used.
 needed_packages=()
 needed_reasons=()
 need() {
@@ -63,7 +64,8 @@ need() {
     needed_reasons+=("$why")
 }
 
-# Lists all that is missing, asks once, and installs it: the packages, then Rust where rust_missing is true.
+# Lists all that is missing, asks once, and installs it: the packages, then Rust where rust_missing
+# is true.
 rust_missing=false
 install_needed() {
     local reasons
@@ -96,8 +98,8 @@ need_to_build() {
 # The oldest compiler that works, from Cargo.toml.
 oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$project/Cargo.toml"; }
 
-# rust_works [TOOLCHAIN]: cargo is installed and its compiler is new enough. Asks rustup for the installed
-# toolchains first: its `rustc` would silently install a missing one.
+# rust_works [TOOLCHAIN]: cargo is installed and its compiler is new enough. Asks rustup for the
+# installed toolchains first: its `rustc` would silently install a missing one.
 rust_works() {
     local version
     have cargo || return 1

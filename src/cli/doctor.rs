@@ -13,8 +13,8 @@ pub(super) struct DoctorArgs {
     #[arg(default_value = "localhost:8080")]
     url: String,
 
-    /// The server's token; visible in `ps` and the shell's history: --token-file and STAMPCAST_TOKEN
-    /// are safer
+    /// The server's token; visible in `ps` and the shell's history: --token-file and
+    /// STAMPCAST_TOKEN are safer
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file")]
     token: Option<Secret>,
 
@@ -58,6 +58,8 @@ pub(super) struct DoctorArgs {
 }
 
 impl DoctorArgs {
+    /// # Errors
+    /// The token file cannot be read, or has no token.
     pub(super) fn options(self) -> Result<Options, CliError> {
         let in_file = self
             .token_file

@@ -31,7 +31,7 @@ pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
             (Some(source), Some(_)) => {
                 let [one, other] = [one, other].map(|id| name(id, source));
                 return Err(CliError::Usage(format!(
-                    "{one} and {other} cannot be used together; give one of them; see --help"
+                    "{one} and {other} cannot be used together; give only one; see --help"
                 )));
             }
             _ => {}
@@ -62,9 +62,9 @@ pub(super) fn on_the_line(matches: &ArgMatches, among: impl Fn(&str) -> bool) ->
         .collect()
 }
 
-/// The command with two changes. A switch in the environment is set by 1, yes, on or true, and unset
-/// by their opposites. A negative number is a value, so that the error names its option; but not a
-/// token, since [`secrets`] takes nothing that looks like an option.
+/// The command with two changes. A switch in the environment is set by 1, yes, on or true, and
+/// unset by their opposites. A negative number is a value, so that the error names its option; but
+/// not a token, since [`secrets`] takes nothing that looks like an option.
 fn command() -> Command {
     let allow_negative = |arg: Arg| match arg.get_action() {
         ArgAction::Set | ArgAction::Append if !arg.get_long().is_some_and(secrets::is_secret) => {
@@ -129,5 +129,5 @@ fn from_the_environment(e: &clap::Error, args: &[OsString]) -> Option<String> {
     let is_on_the_line = args
         .iter()
         .any(|text| text.to_string_lossy().split('=').next() == Some(&long));
-    (!is_on_the_line).then(|| format!(" (set by {})", env.to_string_lossy()))
+    (!is_on_the_line).then(|| format!(" (from {})", env.to_string_lossy()))
 }

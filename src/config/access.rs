@@ -37,7 +37,7 @@ pub(crate) struct AccessArgs {
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret)]
     token: Option<Secret>,
 
-    /// Require the token in this file's first line from every client
+    /// Require the token in the first line of this file from every client
     #[arg(long, env = "STAMPCAST_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -45,12 +45,13 @@ pub(crate) struct AccessArgs {
     #[arg(long, env = "STAMPCAST_VIDEO_TOKEN", hide_env_values = true, value_parser = secret)]
     video_token: Option<Secret>,
 
-    /// Let pages of this web site watch where no token is required, such as
-    /// https://dash.example.org; may be repeated
+    /// Allow pages of this origin (such as https://dash.example.org) where no token is required; may
+    /// be repeated
     #[arg(long, env = "STAMPCAST_ALLOW_ORIGIN", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',')]
     allow_origin: Vec<String>,
 
-    /// Refuse pages opened as a file (and sandboxed frames of any page, which look the same)
+    /// Refuse pages opened as a file (Origin: null); sandboxed iframes look the same and are refused
+    /// too
     #[arg(long, env = "STAMPCAST_NO_FILE_ORIGIN", action = ArgAction::SetTrue)]
     no_file_origin: bool,
 }

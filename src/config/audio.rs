@@ -16,9 +16,9 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
 #[derive(Clone, Debug)]
 pub struct AudioConfig {
     pub source: AudioSourceConfig,
-    /// Channels sent: 1 or 2.
+    /// Channels of `/stream` and `/audio.wav`: 1 or 2.
     pub channels: u16,
-    /// Sample rate sent, Hz. `None`: the device's own.
+    /// Sample rate of `/stream` and `/audio.wav`, Hz. `None`: the device's own.
     pub rate_hz: Option<u32>,
     /// Capacity of a ring, packets.
     pub queue_packets: u32,
@@ -46,24 +46,24 @@ pub enum Microphone {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Audio")]
 pub(crate) struct AudioArgs {
-    /// Stream audio too
+    /// Stream audio, too
     #[arg(long, env = "STAMPCAST_ENABLE_AUDIO", action = ArgAction::SetTrue)]
     pub(crate) enable_audio: bool,
 
-    /// Which microphone, as --list-devices counts [default: the system's, else the first]
+    /// Microphone number from --list-devices [default: the system's, else the first]
     #[arg(long, env = "STAMPCAST_AUDIO_DEVICE", value_name = "N")]
     audio_device: Option<u32>,
 
-    /// Which microphone, by ALSA name (hw:CARD=Mic,DEV=0), card name or serial number; does not
-    /// change over reboots
+    /// Microphone by ALSA name (hw:CARD=Mic,DEV=0), card name or serial number; stable across
+    /// reboots
     #[arg(long, env = "STAMPCAST_AUDIO_NAME")]
     audio_name: Option<String>,
 
-    /// Channels sent (1 or 2)
+    /// Channels of /stream and /audio.wav (1 or 2)
     #[arg(long, env = "STAMPCAST_AUDIO_CHANNELS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2))]
     audio_channels: u16,
 
-    /// Sample rate sent, Hz (8000 to 192000) [default: the device's own]
+    /// Sample rate of /stream and /audio.wav, Hz (8000 to 192000) [default: the device's own]
     #[arg(long, env = "STAMPCAST_AUDIO_SAMPLERATE", value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
     audio_samplerate: Option<u32>,
 

@@ -48,20 +48,20 @@ impl Default for Limits {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct LimitsArgs {
-    /// Viewers at a time; further ones get 503 (1 to 100000)
+    /// Viewers at a time; further clients get HTTP 503 (1 to 100000)
     #[arg(long, env = "STAMPCAST_MAX_CLIENTS", value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_clients: u32,
 
-    /// Time allowed for a client's request or TLS handshake, seconds
+    /// Seconds allowed for a request or a TLS handshake
     #[arg(long, env = "STAMPCAST_HANDSHAKE_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     handshake_timeout: f64,
 
-    /// Disconnect a viewer that accepts no data for this long, seconds
+    /// Disconnect a viewer that reads nothing for this many seconds
     #[arg(long, env = "STAMPCAST_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     idle_timeout: f64,
 
-    /// The longest message that a viewer may send, KiB (1 to 1024); a longer one closes its
-    /// connection with code 1009
+    /// Longest message that a viewer may send, KiB (1 to 1024); a longer one closes the connection
+    /// with code 1009
     #[arg(long, env = "STAMPCAST_MAX_MESSAGE", value_name = "KIB", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 }

@@ -19,7 +19,7 @@ pub struct Logging {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Process")]
 pub(crate) struct LoggingArgs {
-    /// Log lines as text or as one JSON object each
+    /// Log format: text, or one JSON object per line
     #[arg(long, env = "STAMPCAST_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 
@@ -27,7 +27,7 @@ pub(crate) struct LoggingArgs {
     #[arg(long, short, env = "STAMPCAST_QUIET", action = ArgAction::SetTrue)]
     quiet: bool,
 
-    /// Log details for debugging
+    /// Log more detail, for troubleshooting
     #[arg(long, short, env = "STAMPCAST_VERBOSE", action = ArgAction::SetTrue)]
     verbose: bool,
 }

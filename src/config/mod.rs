@@ -48,7 +48,8 @@ pub struct Config {
     pub sandbox: bool,
     /// `None`: switched off, or not included in this build.
     pub webrtc: Option<Webrtc>,
-    /// Options on the command line that have no effect with the others, as typed. Logged at start.
+    /// A line for each option on the command line that has no effect with the others: which, and
+    /// why. Logged at start.
     pub ignored_options: Vec<String>,
 }
 
@@ -66,8 +67,8 @@ pub struct CameraConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error(
-        "--host {0} does not resolve to an address; give an address of this machine, or 0.0.0.0 \
-         for all"
+        "--host {0} does not resolve; give an address of this machine, or 0.0.0.0 for all \
+         interfaces"
     )]
     HostNotFound(String),
     #[error("{option} {} cannot be read: {source}", .path.display())]
@@ -81,7 +82,7 @@ pub enum ConfigError {
          too"
     )]
     VideoTokenAlone,
-    #[error("--whip cannot be read from the kernel's memory: {0}")]
+    #[error("--whip cannot be read back from memory: {0}")]
     WhipUrlUnreadable(io::Error),
     /// The text does not repeat the URL, which may contain a key.
     #[error("--whip {0}; see --help")]

@@ -29,11 +29,11 @@ pub struct Tls {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
-    /// Address or name to listen on; 0.0.0.0 is every interface
+    /// Address or name to listen on; 0.0.0.0: all IPv4 interfaces
     #[arg(long, env = "STAMPCAST_HOST", default_value = "0.0.0.0")]
     host: String,
 
-    /// TCP port; 0 lets the kernel pick one, which is printed
+    /// TCP port; 0: any free port, printed at start
     #[arg(long, env = "STAMPCAST_PORT", default_value_t = 8080)]
     pub(crate) port: u16,
 

@@ -170,9 +170,10 @@ pub fn take() -> Tokens {
         else {
             continue;
         };
-        // SAFETY: the kernel says that this is where this process's own arguments or environment are: mapped, writable, and
-        // there for the process's whole life. This is its only thread, and nothing holds a reference into them (the standard
-        // library keeps raw pointers and copies). NULs are never written nor overwritten, so every string stays one.
+        // SAFETY: the kernel says that this is where this process's own arguments or environment
+        // are: mapped, writable, and there for the process's whole life. This is its only thread,
+        // and nothing holds a reference into them (the standard library keeps raw pointers and
+        // copies). NULs are never written nor overwritten, so every string stays one.
         let area = unsafe {
             std::slice::from_raw_parts_mut(
                 std::ptr::with_exposed_provenance_mut::<u8>(start),

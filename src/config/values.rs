@@ -3,6 +3,8 @@
 
 use super::secrets::Secret;
 
+/// # Errors
+/// Not a number from 0.1 to 240, frames per second.
 pub(crate) fn fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(f) if (0.1..=240.0).contains(&f) => Ok(f),
@@ -10,6 +12,8 @@ pub(crate) fn fps(text: &str) -> Result<f64, String> {
     }
 }
 
+/// # Errors
+/// Not a number from 0.5 to 60, seconds.
 pub(crate) fn keyframe_interval(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.5..=60.0).contains(&s) => Ok(s),
@@ -17,6 +21,8 @@ pub(crate) fn keyframe_interval(text: &str) -> Result<f64, String> {
     }
 }
 
+/// # Errors
+/// The text is empty, or memfd_create(2) fails.
 pub(crate) fn secret(text: &str) -> Result<Secret, String> {
     if text.trim().is_empty() {
         return Err("a token has at least one character".into());
@@ -24,6 +30,8 @@ pub(crate) fn secret(text: &str) -> Result<Secret, String> {
     Secret::new(text).map_err(|e| format!("cannot be stored in the kernel's memory: {e}"))
 }
 
+/// # Errors
+/// Not a scheme and a host with an optional port.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
         matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
@@ -35,6 +43,8 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// # Errors
+/// Not a number from 0.1 to 86,400, seconds.
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.1..=86_400.0).contains(&s) => Ok(s),
@@ -42,6 +52,8 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// # Errors
+/// Not a name and a value, joined by `=`.
 pub(crate) fn control(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
@@ -51,6 +63,8 @@ pub(crate) fn control(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// # Errors
+/// Not a host and a port, joined by `:`.
 pub(crate) fn host_port(text: &str) -> Result<String, String> {
     let is_host_port = text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
@@ -63,6 +77,9 @@ pub(crate) fn host_port(text: &str) -> Result<String, String> {
 }
 
 /// A URL that may contain a key. Checked later: what the parser sees may be a mask.
+///
+/// # Errors
+/// The text is empty, or memfd_create(2) fails.
 #[cfg(feature = "webrtc")]
 pub(crate) fn secret_url(text: &str) -> Result<Secret, String> {
     if text.trim().is_empty() {

@@ -28,8 +28,8 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("rotate", Effective::Video),
     OptionFacts::new("flip", Effective::Video),
     OptionFacts::new("camera_control", Effective::DeviceCamera),
-    OptionFacts::new("keyframe_interval", Effective::Video),
-    OptionFacts::new("h264_bitrate", Effective::Video),
+    OptionFacts::new("keyframe_interval", Effective::H264),
+    OptionFacts::new("h264_bitrate", Effective::H264),
     OptionFacts::new("video_queue_size", Effective::Video),
 ];
 
@@ -54,7 +54,8 @@ pub struct VideoConfig {
     pub controls: Vec<(String, String)>,
     /// The longest time from one H.264 keyframe to the next, in capture time.
     pub keyframe_interval: Duration,
-    /// H.264's bit rate, bits per second. `None`: by the size of the video, see [`default_h264_bps`].
+    /// H.264's bit rate, bits per second. `None`: by the size of the video, see
+    /// [`default_h264_bps`].
     pub h264_bitrate_bps: Option<u32>,
     /// Capacity of a ring, packets.
     pub queue_packets: u32,
@@ -168,11 +169,11 @@ pub(crate) struct VideoArgs {
     #[arg(long, env = "STAMPCAST_HEIGHT", default_value_t = HEIGHT, value_parser = clap::value_parser!(u32).range(16..=8192))]
     height: u32,
 
-    /// Width that the camera is set to, pixels; scaled to --width [default: --width]
+    /// Width that the camera captures, pixels; scaled to --width [default: --width]
     #[arg(long, env = "STAMPCAST_CAPTURE_WIDTH", value_parser = clap::value_parser!(u32).range(16..=8192))]
     capture_width: Option<u32>,
 
-    /// Height that the camera is set to, pixels; scaled to --height [default: --height]
+    /// Height that the camera captures, pixels; scaled to --height [default: --height]
     #[arg(long, env = "STAMPCAST_CAPTURE_HEIGHT", value_parser = clap::value_parser!(u32).range(16..=8192))]
     capture_height: Option<u32>,
 
@@ -186,12 +187,11 @@ pub(crate) struct VideoArgs {
     #[arg(long, env = "STAMPCAST_QUALITY", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: Option<u8>,
 
-    /// Which USB camera: the N of /dev/videoN
+    /// USB camera: the N of /dev/videoN
     #[arg(long, env = "STAMPCAST_DEVICE_ID", default_value_t = 0)]
     device_id: u32,
 
-    /// Which USB camera, by path (/dev/v4l/by-id/…), serial number or name; does not change over
-    /// reboots
+    /// USB camera by path (/dev/v4l/by-id/…), serial number or name; stable across reboots
     #[arg(long, env = "STAMPCAST_DEVICE")]
     device: Option<String>,
 
@@ -203,8 +203,8 @@ pub(crate) struct VideoArgs {
     #[arg(long, env = "STAMPCAST_FLIP", value_enum, default_value_t)]
     flip: Flip,
 
-    /// Set a control of the camera, such as exposure_time_absolute=200; may be repeated (the
-    /// environment holds one); --list-devices shows their names
+    /// Set a control of the camera, such as exposure_time_absolute=200; --list-devices shows the
+    /// names; may be repeated (only one via the environment)
     #[arg(long, env = "STAMPCAST_CAMERA_CONTROL", value_name = "NAME=VALUE", value_parser = control)]
     camera_control: Vec<(String, String)>,
 
@@ -213,7 +213,8 @@ pub(crate) struct VideoArgs {
     keyframe_interval: f64,
 
     /// Bit rate of H.264, bits per second (100000 to 100000000) [default: by the size of the video,
-    /// 1440000 at 640x480]. WebRTC lowers it where a viewer's line needs it, see --webrtc-bitrate
+    /// 1440000 at 640x480]. WebRTC lowers it for viewers with slow connections, see
+    /// --webrtc-bitrate
     #[arg(long, env = "STAMPCAST_H264_BITRATE", value_name = "BPS", value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
     h264_bitrate: Option<u32>,
 

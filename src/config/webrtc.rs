@@ -59,7 +59,8 @@ impl Whip {
     /// Checks the form of the URL. To be called once it is unmasked.
     ///
     /// # Errors
-    /// [`ConfigError::InvalidWhipUrl`], [`ConfigError::WhipUrlUnreadable`]; neither repeats the URL.
+    /// [`ConfigError::InvalidWhipUrl`], [`ConfigError::WhipUrlUnreadable`]; neither repeats the
+    /// URL.
     pub fn check(&self) -> Result<(), ConfigError> {
         let url = self.url.read().map_err(ConfigError::WhipUrlUnreadable)?;
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
@@ -75,7 +76,7 @@ impl Whip {
             "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => {
                 return Ok(());
             }
-            _ => "is not the URL of a server: give http://HOST[:PORT]/PATH or https://…",
+            _ => "is not a valid URL: give http://HOST[:PORT]/PATH or https://…",
         }))
     }
 }
@@ -83,12 +84,11 @@ impl Whip {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "WebRTC")]
 pub(crate) struct WebrtcArgs {
-    /// Switch WebRTC off (/whep, /api/webrtc/offer): no port is opened and nothing is encoded for it
+    /// Disable WebRTC (/whep, /api/webrtc/offer): no port is opened, nothing is encoded for it
     #[arg(long, env = "STAMPCAST_NO_WEBRTC", action = ArgAction::SetTrue)]
     no_webrtc: bool,
 
-    /// UDP and TCP port for WebRTC's media; 0, or when it is taken, lets the kernel pick one, which
-    /// is printed
+    /// UDP and TCP port for WebRTC media; 0, or if it is taken: any free port, printed at start
     #[arg(long, env = "STAMPCAST_WEBRTC_PORT", default_value_t = 8189)]
     webrtc_port: u16,
 
@@ -96,7 +96,7 @@ pub(crate) struct WebrtcArgs {
     #[arg(long, env = "STAMPCAST_WEBRTC_PUBLIC_IP", value_name = "IP")]
     webrtc_public_ip: Option<IpAddr>,
 
-    /// Bit rate of WebRTC's video, kbit/s (100 to 50000) [default: --h264-bitrate]
+    /// Maximum bit rate of WebRTC video, kbit/s (100 to 50000) [default: --h264-bitrate]
     #[arg(long, env = "STAMPCAST_WEBRTC_BITRATE", value_name = "KBPS", value_parser = clap::value_parser!(u32).range(100..=50_000))]
     webrtc_bitrate: Option<u32>,
 
@@ -104,7 +104,7 @@ pub(crate) struct WebrtcArgs {
     #[arg(long, env = "STAMPCAST_WEBRTC_MAX_SESSIONS", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
     webrtc_max_sessions: u32,
 
-    /// STUN server that tells the public address of --webrtc-port [default: none]
+    /// STUN server used to find the public address of --webrtc-port [default: none]
     #[arg(long, env = "STAMPCAST_WEBRTC_STUN", value_name = "HOST:PORT", value_parser = super::values::host_port)]
     webrtc_stun: Option<String>,
 
@@ -117,7 +117,7 @@ pub(crate) struct WebrtcArgs {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "WebRTC")]
 struct WhipArgs {
-    /// Publish to this media server by WHIP; retried until it works
+    /// Publish to this media server by WHIP; retries until it succeeds
     #[arg(long, env = "STAMPCAST_WHIP", value_name = "URL", hide_env_values = true, value_parser = super::values::secret_url)]
     whip: Option<Secret>,
 
@@ -126,11 +126,11 @@ struct WhipArgs {
     #[arg(long, env = "STAMPCAST_WHIP_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = super::values::secret)]
     whip_token: Option<Secret>,
 
-    /// Token for --whip: this file's first line, read for each session
+    /// Token for --whip: the first line of this file, read for each session
     #[arg(long, env = "STAMPCAST_WHIP_TOKEN_FILE", value_name = "FILE")]
     whip_token_file: Option<PathBuf>,
 
-    /// PEM file of root certificates for --whip, added to the system's
+    /// PEM file of root certificates for --whip, in addition to the system's CAs
     #[cfg(feature = "tls")]
     #[arg(long, env = "STAMPCAST_WHIP_CA", value_name = "FILE")]
     whip_ca: Option<PathBuf>,

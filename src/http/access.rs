@@ -32,22 +32,23 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     #[error(
-        "a token is needed: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the \
+        "a token is required: send it as `Authorization: Bearer TOKEN`, or add ?token=TOKEN to the \
          address"
     )]
     NoToken,
     #[error("the token is wrong")]
     WrongToken,
     #[error(
-        "pages of this origin may not watch; start stampcast with --allow-origin ORIGIN, or with \
-         --token"
+        "pages of this origin are not allowed; start stampcast with --allow-origin ORIGIN, or \
+         require a token (--token-file)"
     )]
     Origin,
-    #[error("pages opened as a file may not watch here (--no-file-origin)")]
+    #[error("pages opened as a file are not allowed here (--no-file-origin)")]
     File,
     #[error(
-        "a browser may not watch by this host name, which any web site could give itself; start \
-         stampcast with --allow-origin http://NAME, or with --token, or use the IP address"
+        "browsers are not allowed to use this host name, because any web site could point its own \
+         name here; use the IP address, or start stampcast with --allow-origin http://NAME, or \
+         require a token (--token-file)"
     )]
     Host,
 }
@@ -65,10 +66,10 @@ pub struct Access {
 pub enum AccessError {
     #[error(transparent)]
     File(#[from] TokenFileError),
-    #[error("the token cannot be read from the kernel's memory")]
+    #[error("the token cannot be read back from memory")]
     Unreadable(#[from] std::io::Error),
     #[error(
-        "--video-token is the same as --token, so it would give access to the audio too; give two \
+        "--video-token is the same as --token, so it would give access to the audio, too; use two \
          different tokens"
     )]
     SameTokens,

@@ -26,6 +26,9 @@ pub struct UpgradedStream {
 
 /// Sets the options that every connection has from the start. The kernel ends a connection whose
 /// peer acknowledges nothing for `stalled` although there is something to send.
+///
+/// # Errors
+/// Those of setsockopt(2).
 pub(super) fn set_options(stream: &TcpStream, stalled: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -55,6 +58,9 @@ impl UpgradedStream {
     }
 
     /// Ready when [`try_read`](Self::try_read) may return data, the end or an error.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self
             .session()
@@ -66,18 +72,33 @@ impl UpgradedStream {
     }
 
     /// Ready when [`try_write`](Self::try_write) or [`flush`](Self::flush) may make progress.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp.poll_write_ready(cx)
     }
 
+    /// Waits until [`try_read`](Self::try_read) may return data, the end or an error.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_readable(cx)).await
     }
 
+    /// Waits until [`try_write`](Self::try_write) or [`flush`](Self::flush) may make progress.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_writable(cx)).await
     }
 
+    /// Like read(2) on a non-blocking socket; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock`, those of recv(2), and `InvalidData` for what is not TLS.
     pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(mut session) = self.session() {
             return session.try_read(&self.tcp, buf);
@@ -87,6 +108,9 @@ impl UpgradedStream {
 
     /// Writes as much of two slices as fits: nothing (`WouldBlock`) while too much is unsent. Over
     /// TLS a part may wait in the session: see [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// `WouldBlock`, and those of send(2).
     pub(crate) fn try_write(&self, slices: [&[u8]; 2]) -> io::Result<usize> {
         if let Some(mut session) = self.session() {
             session.flush(&self.tcp)?;
@@ -123,6 +147,9 @@ impl UpgradedStream {
     }
 
     /// Passes what TLS has encrypted to the kernel; `WouldBlock` when it does not take all of it.
+    ///
+    /// # Errors
+    /// `WouldBlock`, and those of send(2).
     pub(crate) fn flush(&self) -> io::Result<()> {
         if let Some(mut session) = self.session() {
             return session.flush(&self.tcp);
@@ -131,6 +158,9 @@ impl UpgradedStream {
     }
 
     /// Closes the sending direction.
+    ///
+    /// # Errors
+    /// `WouldBlock`, and those of send(2) and shutdown(2).
     pub(crate) fn shut_down_write(&self) -> io::Result<()> {
         if let Some(mut session) = self.session() {
             session.close(&self.tcp)?;

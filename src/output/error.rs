@@ -10,17 +10,17 @@ use axum::response::{IntoResponse, Response};
 pub(crate) enum ApiError {
     #[error("this server has no camera (--camera-type none)")]
     NoVideo,
-    #[error("audio is off on this server (--enable-audio turns it on)")]
+    #[error("this server streams no audio (start it with --enable-audio)")]
     NoAudio,
     #[error("this token gives access to video without audio")]
     AudioForbidden,
-    #[error("no frame came in time; /info says what the camera is doing")]
+    #[error("no frame arrived in time; see /info for the state of the camera")]
     NoFrame,
-    #[error("the camera is not available; /info says why")]
-    CameraUnavailable,
-    #[error("no audio came in time; /info says what the microphone is doing")]
+    #[error("the camera is not available: {0}")]
+    CameraUnavailable(String),
+    #[error("no audio arrived in time; see /info for the state of the microphone")]
     NoSamples,
-    #[error("the limit of viewers is reached; try again later")]
+    #[error("too many viewers; try again later")]
     TooManyViewers,
     #[error("max_age_ms (or max_delay) must be a whole number of milliseconds")]
     BadMaxAge,
@@ -32,7 +32,7 @@ pub(crate) enum ApiError {
     BadAction,
     #[error("no camera is named {name:?}; this server has: {names}")]
     UnknownCamera { name: String, names: String },
-    #[error("not found; / lists the addresses")]
+    #[error("not found; see / for the list of addresses")]
     NotFound,
     #[error("method not allowed; the Allow header lists those that are")]
     MethodNotAllowed,
@@ -54,7 +54,7 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::AudioForbidden => StatusCode::FORBIDDEN,
-            Self::NoFrame | Self::CameraUnavailable | Self::NoSamples | Self::TooManyViewers => {
+            Self::NoFrame | Self::CameraUnavailable(_) | Self::NoSamples | Self::TooManyViewers => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::BadMaxAge | Self::BadMaxFps | Self::BadSeconds | Self::BadAction => {

@@ -12,6 +12,9 @@ use std::fmt;
 pub(crate) type Labels<'a> = Vec<(&'a str, String)>;
 
 /// A gauge with a single value.
+///
+/// # Errors
+/// Those of the encoder, whose buffer is memory: none.
 pub(crate) fn plain(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -21,6 +24,10 @@ pub(crate) fn plain(
     gauges(out, name, help, [(Labels::new(), value)])
 }
 
+/// A gauge.
+///
+/// # Errors
+/// Those of the encoder, whose buffer is memory: none.
 pub(crate) fn gauges<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -35,6 +42,9 @@ pub(crate) fn gauges<'a>(
 }
 
 /// The encoder adds `_total` to the name.
+///
+/// # Errors
+/// Those of the encoder, whose buffer is memory: none.
 pub(crate) fn counters<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -63,6 +73,9 @@ fn family<'a>(
 }
 
 /// Of durations in seconds; the encoder adds `_seconds` to the name.
+///
+/// # Errors
+/// Those of the encoder, whose buffer is memory: none.
 pub(crate) fn histograms<'a>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,

@@ -58,6 +58,9 @@ impl Output for Mjpeg {
 }
 
 /// Sends the newest frames: a slow reader misses frames.
+///
+/// # Errors
+/// [`ApiError::BadMaxFps`], and those of [`CameraAccess::subscribe`].
 pub(crate) async fn mjpeg(
     camera: CameraAccess,
     query: Result<Query<MjpegQuery>, QueryRejection>,

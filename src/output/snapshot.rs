@@ -4,7 +4,7 @@ use super::camera::{self, CameraAccess};
 use super::http_viewer::LIVE_HEADERS;
 use super::{Address, ApiError, Context, Output};
 use crate::config::CameraConfig;
-use crate::hub::{Delivery, Packet, Request};
+use crate::hub::{Delivery, Hub, Packet, Request};
 use crate::media::{Encoding, MediaKind, MonoNs, WorkerState};
 use crate::wire::stamp::Seconds;
 use axum::Router;
@@ -64,8 +64,21 @@ impl Output for Snapshot {
     }
 }
 
+/// The camera's last fault, as `/info` has it.
+fn fault(hub: &Hub) -> String {
+    let video = hub.snapshot(MonoNs::now()).video;
+    let message = video.map(|video| video.message);
+    message
+        .filter(|message| !message.is_empty())
+        .unwrap_or_else(|| "it is being opened again".into())
+}
+
 /// The first frame captured after the request, unless the query accepts an older one. While the
 /// camera is known to be unavailable it does not wait.
+///
+/// # Errors
+/// [`ApiError::BadMaxAge`], those of [`CameraAccess::subscribe`], and where no frame arrives
+/// [`ApiError::CameraUnavailable`] or [`ApiError::NoFrame`].
 pub(crate) async fn snapshot(
     camera: CameraAccess,
     query: Result<Query<SnapshotQuery>, QueryRejection>,
@@ -92,7 +105,7 @@ pub(crate) async fn snapshot(
         events: false,
     })?;
     if camera.hub.source_state(MediaKind::Video) == Some(WorkerState::WaitingForDevice) {
-        return Err(ApiError::CameraUnavailable);
+        return Err(ApiError::CameraUnavailable(fault(&camera.hub)));
     }
     let fresh = async {
         loop {

@@ -8,6 +8,9 @@ use std::os::fd::AsFd;
 
 /// Receives until the channel ends, which is logged once; then never returns, since the server goes
 /// on without it.
+///
+/// # Errors
+/// None.
 pub(super) async fn receive(channel: DescriptorReceiver) -> io::Result<()> {
     match receive_until_end(channel).await {
         // The supervisor has exited, or is about to end this process.

@@ -9,6 +9,9 @@ use tokio::time::{Instant, sleep};
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Never ends.
+///
+/// # Errors
+/// None.
 pub(super) async fn log_status(hubs: Hubs) -> io::Result<()> {
     let mut status = StatusLine::default();
     let mut last = Instant::now();

@@ -17,6 +17,9 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 const STARTUP: Duration = Duration::from_secs(2);
 
 /// Shows the supervisor that the runtime is running: a server that hangs is killed as a worker is.
+///
+/// # Errors
+/// None.
 pub(super) async fn heartbeat(own: StatusWriter) -> io::Result<()> {
     loop {
         own.set_heartbeat(MonoNs::now());
@@ -25,6 +28,9 @@ pub(super) async fn heartbeat(own: StatusWriter) -> io::Result<()> {
 }
 
 /// Returns the memory that only the start needed to the kernel.
+///
+/// # Errors
+/// None.
 pub(super) async fn trim_memory() -> io::Result<()> {
     sleep(STARTUP).await;
     crate::malloc_trim::trim();
@@ -36,6 +42,9 @@ pub(super) async fn trim_memory() -> io::Result<()> {
 ///
 /// The clock and the hubs change together as the rest of the server sees it: there is no `await`
 /// between them, and the runtime has one thread.
+///
+/// # Errors
+/// None.
 pub(super) async fn sample_clocks(
     clock: Arc<Clock>,
     hubs: Hubs,

@@ -58,6 +58,7 @@ impl ChildContext {
     }
 
     fn run_server(&mut self, generation: u32) -> u8 {
+        crate::panics::hide_messages();
         let (Some(listener), Some(status)) = (self.listener.take(), self.memory.server.take())
         else {
             return FAILED;
@@ -81,8 +82,7 @@ impl ChildContext {
                 .and(files)
         };
         if self.config.sandbox {
-            let what = "this process can open no files except those that it serves with";
-            log_sandbox(generation, what, enter());
+            log_sandbox(generation, "file access restricted", enter());
         }
         let inputs = ServeInputs {
             listener,
@@ -132,11 +132,7 @@ impl ChildContext {
             let entered = capabilities
                 .map_err(SandboxError::Capabilities)
                 .and(sandbox::without_network());
-            log_sandbox(
-                generation,
-                "this process can open no network connection",
-                entered,
-            );
+            log_sandbox(generation, "no network", entered);
         }
         let stop = match StopSignal::on_sigterm() {
             Ok(stop) => stop,
@@ -187,15 +183,15 @@ impl ChildContext {
     }
 }
 
-/// Logs the outcome of entering the sandbox: for the first generation, and for later ones only what
-/// is not the kernel's lack.
+/// Logs the outcome of entering the sandbox: for the first generation, and for later ones only an
+/// error that is not a lack of the kernel. `what`: what the sandbox does.
 fn log_sandbox(generation: u32, what: &str, entered: Result<(), SandboxError>) {
     match entered {
         Ok(()) if generation > 1 => {}
         Err(e) if generation > 1 && e.is_kernel_limit() => {}
-        Ok(()) => tracing::info!("sandbox: {what}"),
+        Ok(()) => tracing::info!("sandbox active: {what}"),
         Err(e) => tracing::warn!(
-            "the sandbox is not complete: {}; --no-sandbox runs without one",
+            "the sandbox is incomplete: {} (--no-sandbox disables it)",
             crate::log::chain(&e)
         ),
     }

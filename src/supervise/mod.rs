@@ -1,6 +1,6 @@
-//! The first process: binds the port, makes the shared memory, forks the server and the workers, and
-//! watches them. It has one thread for its whole life, so that it can fork at any time. It touches
-//! no device and talks to no client.
+//! The first process: binds the port, makes the shared memory, forks the server and the workers,
+//! and watches them. It has one thread for its whole life, so that it can fork at any time. It
+//! touches no device and talks to no client.
 //!
 //! [`restart_policy`] decides, [`process`] acts, [`shared_memory`] and [`child`] are what the
 //! children inherit and run.
@@ -37,15 +37,15 @@ const REQUESTS_PER_TICK: usize = 64;
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("port {} of {} is in use by another program; stop that program, or choose another --port", .0.port(), .0.ip())]
+    #[error("port {} of {} is already in use; stop the program that uses it, or choose another --port", .0.port(), .0.ip())]
     PortInUse(SocketAddr),
-    #[error("--port {} may only be used by root; choose one above 1023", .0.port())]
+    #[error("--port {} is reserved for root; choose one above 1023", .0.port())]
     PortForbidden(SocketAddr),
-    #[error("--host {} is not an address of this machine; give one of its own, or 0.0.0.0 for all", .0.ip())]
+    #[error("--host {} is not an address of this machine; give one of its own, or 0.0.0.0 for all interfaces", .0.ip())]
     NotOurs(SocketAddr),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
-    #[error("cannot make the shared memory")]
+    #[error("cannot create the shared memory")]
     Memory(#[source] std::io::Error),
     #[error("cannot set up signals")]
     Signals(#[source] nix::Error),
@@ -103,8 +103,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// The signals that stop the program: SIGTERM, and SIGINT and SIGHUP unless they were ignored by
-/// whoever started it, as by `nohup` and a shell's `&` without job control. (A blocked signal reaches
-/// a signalfd even where it is ignored.) And SIGCHLD.
+/// whoever started it, as by `nohup` and a shell's `&` without job control. (A blocked signal
+/// reaches a signalfd even where it is ignored.) And SIGCHLD.
 fn signals() -> nix::Result<SignalFd> {
     process::restore_sigchld()?;
     let mut set = SigSet::empty();

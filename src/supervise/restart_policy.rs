@@ -9,13 +9,13 @@ use std::time::Duration;
 /// A child's loop sets its heartbeat several times a second. One that is older hangs in a driver or
 /// a library.
 const HUNG_AFTER: Duration = Duration::from_secs(2);
-/// The same while a device is being opened: a USB camera took 4.3 s on a loaded machine. Also before
-/// the first heartbeat: making the server's key for WebRTC took more than 2 s on an emulated
+/// The same while a device is being opened: a USB camera took 4.3 s on a loaded machine. Also
+/// before the first heartbeat: making the server's key for WebRTC took more than 2 s on an emulated
 /// processor.
 const HUNG_WHILE_OPENING: Duration = Duration::from_secs(10);
-/// Time for the first frame after the start of a device (a USB camera's exposure, rpicam's start), or
-/// 3.5 intervals if that is longer. A little more than the Raspberry Pi source itself allows, which
-/// reports the reason.
+/// Time for the first frame after the start of a device (a USB camera's exposure, rpicam's start),
+/// or 3.5 intervals if that is longer. A little more than the Raspberry Pi source itself allows,
+/// which reports the reason.
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// A streaming device without a frame for this long has stalled, or for five intervals if that is
 /// longer.
@@ -25,10 +25,11 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// A tick this late means that the supervisor itself was stopped (Ctrl-Z, a frozen container): the
 /// children's silence is not counted.
 const STOPPED_AFTER: Duration = Duration::from_secs(1);
-/// Time for children to end by themselves; the rest of the documented 2 s is for killing and reaping.
+/// Time for children to end by themselves; the rest of the documented 2 s is for killing and
+/// reaping.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
-/// A server counts as recovered when it still sets its heartbeat after this long; it has no frames to
-/// judge it by.
+/// A server counts as recovered when it still sets its heartbeat after this long; it has no frames
+/// to judge it by.
 const SERVER_HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// Signals within this time count as one: `timeout`, shells and service files signal a process and
 /// then its group.
@@ -136,8 +137,8 @@ struct Stop {
     code: u8,
 }
 
-/// A worker's exit code when its device failed and `--exit-on-device-error` was given. The program's
-/// too, also where the device stalled or hung and the worker had to be killed.
+/// A worker's exit code when its device failed and `--exit-on-device-error` was given. The
+/// program's too, also where the device stalled or hung and the worker had to be killed.
 pub const DEVICE_ERROR: u8 = 3;
 /// The server's exit code when a file that the user named (token, certificate) cannot be used. For
 /// the first generation it is the program's too; later the file was valid once, and may be again.

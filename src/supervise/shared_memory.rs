@@ -1,5 +1,5 @@
-//! The shared memory of all children, made before they are forked: the server's status page, and for
-//! each stream its rings, status page and control page.
+//! The shared memory of all children, made before they are forked: the server's status page, and
+//! for each stream its rings, status page and control page.
 
 use super::child_id::ChildId;
 use super::restart_policy::Health;

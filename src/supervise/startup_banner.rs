@@ -1,13 +1,14 @@
-//! The log lines at start: the addresses of the program, ready to paste, and what is open to everyone.
+//! The log lines at start: the addresses of the program, ready to paste, and what is open to
+//! everyone.
 
 use crate::config::Access;
 use crate::net::interfaces;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Logs a line for each address (of every interface where the listener is on all of them), where the
-/// page is, which with `serve_client` is at these addresses, and, without a token, what is open to
-/// whom.
+/// Logs a line for each address (of every interface where the listener is on all of them), where
+/// the page is, which with `serve_client` is at these addresses, and, without a token, what is open
+/// to whom.
 pub fn log(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool) {
     let port = listening.port();
     let s = if tls { "s" } else { "" };
@@ -22,14 +23,14 @@ pub fn log(listening: SocketAddr, access: &Access, tls: bool, serve_client: bool
         let allows_files =
             access.file_origin || access.token.is_some() || access.token_file.is_some();
         let file = if allows_files {
-            "public/index.html, opened as a file; "
+            "open public/index.html, or "
         } else {
             ""
         };
-        tracing::info!("the page: {file}--serve-client serves it at /");
+        tracing::info!("viewer page: {file}start with --serve-client");
     }
     if let Some(open) = open_access(listening.ip(), access) {
-        tracing::warn!("no --token: {open}");
+        tracing::warn!("no token set: {open}");
     }
 }
 
@@ -38,13 +39,17 @@ fn open_access(ip: IpAddr, access: &Access) -> Option<String> {
         return None;
     }
     let machines =
-        (!ip.is_loopback()).then_some("everyone who can reach this machine can watch and listen");
+        (!ip.is_loopback()).then_some("anyone who can reach this machine can watch and listen");
     // A file's origin is `null`, and so is that of a sandboxed frame in any page.
-    let pages = access.file_origin.then_some(
-        "any web page in a browser that can reach this address can watch, from a sandboxed frame (--no-file-origin)",
-    );
+    let pages = access
+        .file_origin
+        .then_some("any web page in a browser that can reach this address can watch");
     let open: Vec<_> = machines.into_iter().chain(pages).collect();
-    (!open.is_empty()).then(|| open.join("; "))
+    let remedy = match pages {
+        Some(_) => "(use --token-file, or --no-file-origin)",
+        None => "(use --token-file)",
+    };
+    (!open.is_empty()).then(|| format!("{} {remedy}", open.join("; ")))
 }
 
 fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
@@ -98,7 +103,7 @@ mod tests {
         ] {
             let said = said(ip, access);
             assert_eq!(
-                (said.contains("everyone"), said.contains("web page")),
+                (said.contains("anyone"), said.contains("web page")),
                 (machines, pages),
                 "{ip} {access:?}: {said}"
             );

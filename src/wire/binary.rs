@@ -2,10 +2,15 @@
 //! text.
 //!
 //! ```text
-//!  0 u8  kind 'v' 'a' 'e'     4 u32 sequence, per kind
-//!  1 u8  header length (24)   8 u64 capture time, UNIX ns
-//!  2 u16 flags, bit 0: a gap  16 video: u16 width, u16 height, u32 0 │ audio: u32 sample rate, u16 channels, u16 0 │ event: 0
-//!        precedes             24 payload: JPEG │ s16le │ JSON
+//!  0 u8  kind: 'v', 'a', 'e'
+//!  1 u8  header length: 24
+//!  2 u16 flags; bit 0: packets are missing before this one
+//!  4 u32 sequence number, counted per kind
+//!  8 u64 capture time, UNIX ns
+//! 16     video: u16 width, u16 height, pixels; u32 0
+//!        audio: u32 sample rate, Hz; u16 channels; u16 0
+//!        event: u64 0
+//! 24     payload: JPEG, s16le samples, JSON
 //! ```
 //!
 //! The payload starts at the header length, so that later versions can extend the header.
@@ -64,7 +69,8 @@ fn header(kind: u8, label: Label, stamp: UnixNs) -> [u8; HEADER_LEN] {
 /// Decodes one binary message of a server. The payload is borrowed.
 ///
 /// # Errors
-/// An unknown kind, a message shorter than its header, a header length below 24, or a malformed event.
+/// An unknown kind, a message shorter than its header, a header length below 24, or a malformed
+/// event.
 pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let head: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(DecodeError::Truncated)?;
     let header_len = usize::from(head[1]);

@@ -36,8 +36,8 @@ pub enum Event {
         #[serde(flatten)]
         shape: EventShape,
     },
-    /// The server's UNIX clock was set: the stream's earlier stamps are by the old time, later ones by
-    /// the new time.
+    /// The server's UNIX clock was set: the stream's earlier stamps are by the old time, later ones
+    /// by the new time.
     ClockStep {
         /// The stream whose stamps change here; each stream gets its own event.
         stream: MediaKind,
@@ -76,8 +76,8 @@ pub struct OtherEvent {
     pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Names of the variants above: one of these with wrong fields is malformed, not an event of a later
-/// version.
+/// Names of the variants above: one of these with wrong fields is malformed, not an event of a
+/// later version.
 const KNOWN: [&str; 5] = ["gap", "source_lost", "source_back", "format", "clock_step"];
 
 #[derive(Deserialize)]

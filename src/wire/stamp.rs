@@ -1,5 +1,5 @@
-//! Stamps as text: UNIX seconds with six decimals. Nanoseconds are truncated, not rounded, so that no
-//! stamp is later than its packet and the digits agree wherever they are shown.
+//! Stamps as text: UNIX seconds with six decimals. Nanoseconds are truncated, not rounded, so that
+//! no stamp is later than its packet and the digits agree wherever they are shown.
 
 use crate::media::UnixNs;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The text format, which `message.split(":")` parses in any language; no later version adds a field
-//! or a `:` to these kinds:
+//! The text format, which `message.split(":")` parses in any language; no later version adds a
+//! field or a `:` to these kinds:
 //!
 //! ```text
 //! video:<ts>:<width>:<height>:<base64 JPEG>

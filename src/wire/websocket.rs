@@ -1,5 +1,5 @@
-//! WebSocket frames, server to client (RFC 6455, section 5.2): one final, unmasked frame per message.
-//! tungstenite reads the client's frames and answers its pings and closes.
+//! WebSocket frames, server to client (RFC 6455, section 5.2): one final, unmasked frame per
+//! message. tungstenite reads the client's frames and answers its pings and closes.
 
 /// The longest header that a server writes, bytes.
 pub const MAX_HEADER_LEN: usize = 10;

@@ -365,7 +365,7 @@ fn viewer_beyond_limit_gets_503() {
         .read_to_string(&mut answer)
         .expect("the server answers");
     assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("the limit of viewers is reached"),
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("too many viewers"),
         "{answer}"
     );
     first.frame();

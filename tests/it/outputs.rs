@@ -487,7 +487,7 @@ fn http_state_metrics_and_page_are_served() {
             .all(|said| addresses.contains(said)),
         "{addresses}"
     );
-    plain.line(&["the page: public/index.html"]);
+    plain.line(&["viewer page: open public/index.html"]);
     assert_eq!(
         (
             get(&plain, "/nothing").status,

@@ -435,7 +435,7 @@ async fn window_with_delivery_all_keeps_queueing() {
 async fn query_unservable_is_refused_before_the_upgrade() {
     let mut rig = Rig::with(false, Limits::default()).await;
     let cases = [
-        ("?audio=1", 400, "audio is off"),
+        ("?audio=1", 400, "streams no audio"),
         ("?fps=3", 400, "unknown parameter \"fps\""),
         ("?window=0", 400, "window must be 1 to 100"),
         ("?video=0", 400, "neither video nor audio"),

@@ -313,9 +313,9 @@ fn tls_unusable_files_end_the_program_with_one_line() {
     for (cert, key, said) in [
         (missing, &*key, "--tls-cert /no/such/file"),
         (&cert, missing, "--tls-key /no/such/file"),
-        (&garbage, &key, "holds no certificate"),
-        (&cert, &garbage, "holds no private key"),
-        (&cert, &stranger, "cannot be used together"),
+        (&garbage, &key, "contains no PEM certificate"),
+        (&cert, &garbage, "contains no PEM private key"),
+        (&cert, &stranger, "is not the key of"),
     ] {
         let (code, log) = run(&[
             "--camera-type",
@@ -328,7 +328,10 @@ fn tls_unusable_files_end_the_program_with_one_line() {
             "--tls-key",
             text(key),
         ]);
-        let lines: Vec<&str> = log.lines().filter(|l| !l.contains("no --token")).collect();
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|l| !l.contains("no token set"))
+            .collect();
         assert_eq!((code, lines.len()), (Some(2), 1), "{log}");
         assert!(lines[0].contains(said), "{log}");
     }

@@ -20,11 +20,15 @@ impl Tls {
         Err(TlsError)
     }
 
+    /// # Errors
+    /// Never returns.
     pub(crate) async fn accept(&self, _: TcpStream) -> io::Result<TcpStream> {
         match *self {}
     }
 }
 
+/// # Errors
+/// Always, with the connection.
 pub(crate) fn downcast(upgraded: Upgraded) -> Result<(TcpStream, Session, Vec<u8>), Upgraded> {
     Err(upgraded)
 }
@@ -33,6 +37,7 @@ pub(crate) mod session {
     use std::io;
     use tokio::net::TcpStream;
 
+    /// Its methods never return, since there is no session.
     pub(crate) enum Session {}
 
     impl Session {

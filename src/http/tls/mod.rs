@@ -42,11 +42,11 @@ pub enum TlsError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("--tls-cert {0} holds no certificate in PEM form")]
+    #[error("--tls-cert {0} contains no PEM certificate")]
     NoCertificate(PathBuf),
-    #[error("--tls-key {0} holds no private key in PEM form")]
+    #[error("--tls-key {0} contains no PEM private key")]
     NoKey(PathBuf),
-    #[error("--tls-cert and --tls-key cannot be used together")]
+    #[error("--tls-key is not the key of --tls-cert")]
     Pair(#[source] rustls::Error),
 }
 
@@ -116,6 +116,9 @@ async fn woken() {
 
 /// The TCP stream, TLS session and early plaintext of an upgraded connection that came through
 /// [`Tls::accept`].
+///
+/// # Errors
+/// The connection came in another way; it is returned.
 pub(crate) fn downcast(upgraded: Upgraded) -> Result<(TcpStream, Session, Vec<u8>), Upgraded> {
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>()?;
     let (tcp, tls) = parts.io.into_inner().into_inner();

@@ -31,6 +31,9 @@ impl Session {
     /// Like read(2) on a non-blocking socket; 0 at the end, orderly or not. `WouldBlock` also when
     /// a few reads gave only empty records: the socket then stays readable, and the caller's turn
     /// ends.
+    ///
+    /// # Errors
+    /// `WouldBlock`, those of recv(2), and `InvalidData` for what is not TLS.
     pub(crate) fn try_read(&mut self, tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         for _ in 0..READS {
             match self.tls.reader().read(buf) {
@@ -55,6 +58,9 @@ impl Session {
 
     /// Like writev(2) on a non-blocking socket, for a caller that has [`flush`](Self::flush)ed.
     /// What the kernel does not take of the ciphertext waits for the next flush.
+    ///
+    /// # Errors
+    /// `WouldBlock` before anything was taken, and those of send(2).
     pub(crate) fn try_write(&mut self, tcp: &TcpStream, slices: [&[u8]; 2]) -> io::Result<usize> {
         let taken = self
             .tls
@@ -67,6 +73,9 @@ impl Session {
     }
 
     /// Passes all ciphertext to the kernel; `WouldBlock` when it does not take all of it.
+    ///
+    /// # Errors
+    /// `WouldBlock`, and those of send(2).
     pub(crate) fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
         while self.tls.wants_write() {
             if self.tls.write_tls(&mut Tcp(tcp))? == 0 {
@@ -77,6 +86,9 @@ impl Session {
     }
 
     /// Sends the alert that ends the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock`, and those of send(2).
     pub(crate) fn close(&mut self, tcp: &TcpStream) -> io::Result<()> {
         self.tls.send_close_notify();
         self.flush(tcp)
