@@ -8,6 +8,23 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
+# `ps` shows the arguments of this script, and /proc the environment of all that it starts, for as long
+# as the build takes. So tokens are taken out of both first: the script starts itself again without
+# them, reads them from a descriptor, and hands them to stampcast alone, by its environment, from which
+# stampcast removes them.
+if [ -n "${STAMPCAST_RUN_SECRETS:-}" ]; then
+    mapfile -d '' -t secrets <&3
+    exec 3<&-
+    unset STAMPCAST_RUN_SECRETS
+else
+    secrets=()
+    take_secrets "$@"
+    if [ ${#secrets[@]} -gt 0 ]; then
+        exec 3< <(printf '%s\0' "${secrets[@]}")
+        STAMPCAST_RUN_SECRETS=3 exec bash "${BASH_SOURCE[0]}" "${others[@]}"
+    fi
+fi
+
 options=()
 for option in "$@"; do
     # shellcheck disable=SC2034 # setup.sh reads it
@@ -29,4 +46,5 @@ done
 need_to_build
 install_needed
 build_release
+for secret in "${secrets[@]}"; do export "${secret?}"; done
 exec "$(released_program)" "${options[@]}"

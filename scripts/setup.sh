@@ -82,6 +82,59 @@ install_needed() {
     if $rust_missing; then install_rust; fi
 }
 
+# take_secrets OPTION…: moves the values of secret options and variables to `secrets`, as
+# STAMPCAST_NAME=VALUE, and leaves all other options in `others`.
+secrets=()
+others=()
+take_secrets() {
+    local name variable value taken=" "
+    while [ $# -gt 0 ]; do
+        name=${1#--}
+        case $1 in
+        --token=?* | --video-token=?* | --whip=?* | --whip-token=?*)
+            value=${name#*=}
+            name=${name%%=*}
+            ;;
+        --token | --video-token | --whip | --whip-token)
+            case ${2:-} in
+            # No value: stampcast says so.
+            '' | -*)
+                others+=("$1")
+                shift
+                continue
+                ;;
+            esac
+            value=$2
+            shift
+            ;;
+        *)
+            others+=("$1")
+            shift
+            continue
+            ;;
+        esac
+        shift
+        [[ $taken != *" $name "* ]] || fail "--$name is given twice"
+        taken+="$name "
+        secrets+=("STAMPCAST_$(variable_of "$name")=$value")
+    done
+    for value in "${others[@]}"; do
+        for name in token whip-token; do
+            if [[ $taken == *" $name "* && ${value%%=*} == "--$name-file" ]]; then
+                fail "--$name and --$name-file cannot be used together; give only one"
+            fi
+        done
+    done
+    for name in token video-token whip whip-token; do
+        variable=STAMPCAST_$(variable_of "$name")
+        if [[ -n ${!variable:-} && $taken != *" $name "* ]]; then
+            secrets+=("$variable=${!variable}")
+        fi
+        unset "$variable"
+    done
+}
+variable_of() { tr a-z- A-Z_ <<<"$1"; }
+
 release_name() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null; }
 
 need_to_build() {

@@ -22,6 +22,7 @@ mod outputs;
 mod program;
 mod restarts;
 mod rpi;
+mod run_script;
 mod sandbox;
 mod stream_clients;
 mod stream_formats;
