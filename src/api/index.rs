@@ -1,16 +1,19 @@
 //! `/`: the viewer page or the list of addresses; `/info`, `/healthz`.
 
-use super::Api;
 use super::page::PAGE;
+use super::page_headers;
+use super::{Answer, Api};
+use crate::http::error::error_response;
 use crate::media::MonoNs;
 use crate::output::camera::{CameraAccess, CameraHub};
 use crate::output::{Address, ApiError, mjpeg, snapshot};
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::Uri;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
+use std::time::Instant;
 
 /// Addresses of a camera, as those of the outputs are.
 const CAMERA_ADDRESSES: [Address; 2] = [
@@ -90,8 +93,8 @@ fn address_list(api: &Api) -> String {
 }
 
 /// `/index.html` with `--serve-client`.
-pub(super) async fn page() -> Html<&'static str> {
-    Html(PAGE.as_str())
+pub(super) async fn page() -> impl IntoResponse {
+    (page_headers::of_the_page(), Html(PAGE.as_str()))
 }
 
 /// For monitoring; needs no token. Does not report on the devices, as `/info` does.
@@ -99,7 +102,19 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-pub(super) async fn info(State(api): State<Api>, CameraHub(hub): CameraHub) -> impl IntoResponse {
-    let info = super::info::info(&hub, &api.cx.hubs, MonoNs::now());
-    ([(CACHE_CONTROL, "no-store")], Json(info))
+pub(super) async fn info(State(api): State<Api>, CameraHub(hub): CameraHub) -> Response {
+    let key = Answer::Info(hub.camera().clone());
+    let body = api.answers.get(key, Instant::now(), || {
+        let info = super::info::info(&hub, &api.cx.hubs, MonoNs::now());
+        serde_json::to_vec(&info).map(Bytes::from)
+    });
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    match body {
+        Ok(body) => (headers, body).into_response(),
+        // No field can fail.
+        Err(e) => error_response(StatusCode::INTERNAL_SERVER_ERROR, e),
+    }
 }

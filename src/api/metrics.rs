@@ -1,13 +1,14 @@
 //! `GET /metrics`: counters for Prometheus, in the OpenMetrics text format where the client asks
-//! for it, else in the text format 0.0.4.
+//! for it, else in the text format 0.0.4. Rendered at most every 100 ms.
 
-use super::Api;
+use super::{Answer, Api};
 use crate::http::error::error_response;
 use crate::hub::{DeliverySnapshot, LossTotals, Snapshot, StreamSnapshot, TrackSnapshot};
 use crate::media::clock::ClockSnapshot;
 use crate::media::{Cause, MediaKind, MonoNs, WorkerState};
 use crate::output::Output;
 use crate::output::metric::{Labels, counters, gauges, histograms, plain};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +17,34 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let openmetrics = accepted.is_some_and(|types| types.contains("application/openmetrics-text"));
+    let key = Answer::Metrics { openmetrics };
+    let body = api
+        .answers
+        .get(key, Instant::now(), || encode(&api, openmetrics));
+    let content_type = if openmetrics { OPENMETRICS } else { TEXT };
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    match body {
+        Ok(body) => (headers, body).into_response(),
+        Err(e) => error_response(StatusCode::INTERNAL_SERVER_ERROR, e),
+    }
+}
+
+/// # Errors
+/// Those of the encoder, whose buffer is memory: none.
+fn encode(api: &Api, openmetrics: bool) -> Result<Bytes, fmt::Error> {
     let now = MonoNs::now();
     let hubs = &api.cx.hubs;
     let mut registry = Registry::with_prefix("stampcast");
@@ -28,26 +52,15 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Respo
         clock: hubs.default_hub().clock().snapshot(),
         cameras: hubs.iter().map(|hub| hub.snapshot(now)).collect(),
         server_restarts: api.server_restarts,
-        outputs: api.outputs,
+        outputs: api.outputs.clone(),
     }));
-    let accepted = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
     let mut body = String::new();
-    let (content_type, encoded) =
-        if accepted.is_some_and(|types| types.contains("application/openmetrics-text")) {
-            (OPENMETRICS, text::encode(&mut body, &registry))
-        } else {
-            (TEXT, prometheus_text::encode(&mut body, &registry))
-        };
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    match encoded {
-        Ok(()) => (headers, body).into_response(),
-        Err(e) => error_response(StatusCode::INTERNAL_SERVER_ERROR, e),
+    if openmetrics {
+        text::encode(&mut body, &registry)?;
+    } else {
+        prometheus_text::encode(&mut body, &registry)?;
     }
+    Ok(body.into())
 }
 
 /// All values at one moment.

@@ -4,8 +4,11 @@ mod index;
 mod info;
 mod metrics;
 mod page;
+mod page_headers;
+mod rendered;
 mod ustreamer_state;
 
+use crate::media::CameraId;
 use crate::output::camera;
 use crate::output::{ApiError, Context, Output};
 use axum::Router;
@@ -13,6 +16,7 @@ use axum::extract::FromRef;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rendered::Rendered;
 use std::sync::Arc;
 
 /// What the handlers of this folder share.
@@ -22,6 +26,16 @@ pub(crate) struct Api {
     outputs: Arc<[Arc<dyn Output>]>,
     /// How often the server itself was started again.
     server_restarts: u32,
+    answers: Arc<Rendered<Answer>>,
+}
+
+/// What is rendered once for all who ask within a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    /// `/metrics`, in OpenMetrics' format or the older one.
+    Metrics { openmetrics: bool },
+    /// `/info` with this camera at the top level.
+    Info(CameraId),
 }
 
 impl FromRef<Api> for Context {
@@ -36,6 +50,7 @@ impl Api {
             cx,
             outputs,
             server_restarts,
+            answers: Arc::new(Rendered::new()),
         }
     }
 
@@ -49,7 +64,9 @@ impl Api {
         router = camera::route(router, "/info", get(index::info));
         router = camera::route(router, "/state", get(ustreamer_state::state));
         if self.cx.config.serve_client {
-            router = router.route("/index.html", get(index::page));
+            router = router
+                .route("/index.html", get(index::page))
+                .route(page_headers::WORKLET_PATH, get(page_headers::worklet));
         }
         let api = router.with_state(self.clone());
         self.outputs

@@ -107,8 +107,14 @@ impl Server {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(upgrade.clone());
             request.extensions_mut().insert(client);
-            let (answer, busy) = (router.call(request), busy.clone());
-            async move { Ok::<_, Infallible>(track_response(answer.await?, busy)) }
+            let (router, busy) = (router.clone(), busy.clone());
+            async move {
+                // A client that sends many requests at once is served one of them at a time, after
+                // the tasks that are ready, which send frames to viewers.
+                tokio::task::yield_now().await;
+                let answer = router.call(request).await?;
+                Ok::<_, Infallible>(track_response(answer, busy))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -127,13 +133,14 @@ impl Server {
     }
 }
 
-/// Closes the connection after 401, 403, 408 and 503; after any other status it is busy until the
+/// Closes the connection after 401, 403, 408, 429 and 503; after any other status it is busy until the
 /// body is out.
 fn track_response(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
     match response.status() {
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
         | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE => {
             busy.store(false, Relaxed);
             response

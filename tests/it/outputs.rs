@@ -475,6 +475,14 @@ fn http_state_metrics_and_page_are_served() {
             "{path}"
         );
     }
+    let page = get(&program, "/");
+    let policy = page.header("content-security-policy");
+    assert!(policy.is_some_and(|p| p.contains("frame-ancestors 'self'")));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let worklet = get(&program, "/playout-worklet.js");
+    let content_type = worklet.header("content-type");
+    assert!(content_type.is_some_and(|t| t.starts_with("text/javascript")));
     program.line(&[
         "listening on http://127.0.0.1:",
         "(the page; stream: ws://127.0.0.1:",

@@ -215,6 +215,9 @@ async fn http_malformed_requests_are_refused() {
             "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n{headers}\r\n"
         )
     };
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let head = upgrade(key).replace("GET ", "HEAD ");
+    assert_eq!(rig.request(&head).await.0, 200, "HEAD upgrades nothing");
     assert_eq!(
         rig.request(&upgrade("Sec-WebSocket-Version: 8\r\n"))
             .await

@@ -12,7 +12,7 @@ use crate::output::{ApiError, Context, mjpeg};
 use crate::wire::{self, Query, QueryError};
 use axum::body::Body;
 use axum::extract::{self, Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
@@ -50,7 +50,8 @@ pub(super) async fn stream(
     Extension(slot): Extension<UpgradeSlot>,
     mut request: extract::Request,
 ) -> Response {
-    if !request.headers().contains_key(header::UPGRADE) {
+    // HEAD has no upgrade: its answer is that of a GET without one.
+    if request.method() == Method::HEAD || !request.headers().contains_key(header::UPGRADE) {
         let query = extract::Query::try_from_uri(request.uri());
         return mjpeg::mjpeg(camera, query).await.into_response();
     }
