@@ -13,6 +13,7 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("video_token", Effective::Always),
     OptionFacts::new("allow_origin", Effective::Always),
     OptionFacts::new("no_file_origin", Effective::Always),
+    OptionFacts::new("allow_public", Effective::Always),
 ];
 
 /// Empty in the workers, which have no clients.
@@ -27,6 +28,8 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
+    /// Without a token, clients with public addresses may watch.
+    pub public_clients: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -54,6 +57,10 @@ pub(crate) struct AccessArgs {
     /// too
     #[arg(long, env = "STAMPCAST_NO_FILE_ORIGIN", action = ArgAction::SetTrue)]
     no_file_origin: bool,
+
+    /// Without a token, also serve clients outside this machine's networks, such as the Internet
+    #[arg(long, env = "STAMPCAST_ALLOW_PUBLIC", action = ArgAction::SetTrue)]
+    allow_public: bool,
 }
 
 impl AccessArgs {
@@ -72,6 +79,7 @@ impl AccessArgs {
             video_token: self.video_token,
             allowed_origins: self.allow_origin,
             file_origin: !self.no_file_origin,
+            public_clients: self.allow_public,
         })
     }
 }

@@ -1,12 +1,16 @@
-//! Authorization of requests: by token, or where none is configured by the Origin of a browser's
-//! request. The decision is a pure function of the request's head; the layer that applies it is at
-//! the end.
+//! Authorization of requests: by token, or where none is configured by the client's address and the
+//! Origin of a browser's request. The decision is a pure function of the request's head and the
+//! client's address; the layer that applies it is at the end.
 //!
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches,
 //! and the browser names the page's site in `Origin` (RFC 6454). A script sends none. A token is
 //! sufficient by itself, so with one `Origin` is not checked.
 
+use super::connection::ClientAddr;
+use super::content_policy::policy;
 use super::error::error_response;
+use super::guesses::{Guesses, Turn};
+use super::peers::Peers;
 use super::reload::Reloading;
 use crate::config;
 use crate::config::secrets;
@@ -15,8 +19,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -46,6 +52,13 @@ pub enum AuthError {
     #[error("pages opened as a file are not allowed here (--no-file-origin)")]
     File,
     #[error(
+        "clients outside this machine's networks are not allowed without a token; start stampcast \
+         with --token-file FILE, or with --allow-public to let everyone watch"
+    )]
+    Far,
+    #[error("too many wrong tokens from this address; try again later")]
+    TooManyGuesses,
+    #[error(
         "browsers are not allowed to use this host name, because any web site could point its own \
          name here; use the IP address, or start stampcast with --allow-origin http://NAME, or \
          require a token (--token-file)"
@@ -59,6 +72,9 @@ pub struct Access {
     video_token: Option<Zeroizing<String>>,
     allowed_origins: Vec<String>,
     file_origin: bool,
+    /// Without a token, only clients that are near may watch. `None`: everyone.
+    peers: Option<Peers>,
+    guesses: Guesses,
 }
 
 /// Why the rules cannot be set up.
@@ -82,6 +98,9 @@ impl Access {
     /// A token cannot be read, or both are the same.
     pub fn new(config: &config::Access) -> Result<Self, AccessError> {
         let video_token = config.video_token.as_ref().map(Secret::read).transpose()?;
+        if let Some(token) = &video_token {
+            warn_if_weak("--video-token", token);
+        }
         let other = video_token.clone();
         let distinct = move |token| {
             if Some(&token) == other.as_ref() {
@@ -92,10 +111,14 @@ impl Access {
         };
         let token = match (config.token.clone(), config.token_file.clone()) {
             (Some(token), _) => Some(Reloading::new("token", Vec::new(), move || {
-                distinct(token.read()?)
+                let token = token.read()?;
+                warn_if_weak("--token", &token);
+                distinct(token)
             })?),
             (None, Some(file)) => Some(Reloading::new("token", vec![file.clone()], move || {
-                distinct(secrets::first_line(&file)?)
+                let token = secrets::first_line(&file)?;
+                warn_if_weak("--token-file", &token);
+                distinct(token)
             })?),
             (None, None) => None,
         };
@@ -104,6 +127,8 @@ impl Access {
             video_token,
             allowed_origins: config.allowed_origins.clone(),
             file_origin: config.file_origin,
+            peers: (!config.public_clients).then(Peers::default),
+            guesses: Guesses::default(),
         })
     }
 
@@ -126,6 +151,46 @@ impl Access {
             video_token: video_token.map(|t| Zeroizing::new(t.to_owned())),
             allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
             file_origin,
+            peers: Some(Peers::default()),
+            guesses: Guesses::default(),
+        }
+    }
+
+    /// Whether the client may make requests at all.
+    ///
+    /// # Errors
+    /// [`AuthError::Far`].
+    fn check_peer(&self, peer: IpAddr) -> Result<(), AuthError> {
+        match &self.peers {
+            Some(peers) if self.token.is_none() && !peers.is_near(peer, Instant::now()) => {
+                Err(AuthError::Far)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until a token that `peer` sent may be judged, which is at once unless it has sent wrong
+    /// ones.
+    ///
+    /// # Errors
+    /// [`AuthError::TooManyGuesses`].
+    async fn turn(&self, peer: IpAddr) -> Result<Instant, AuthError> {
+        let turn = match self.guesses.turn(peer, Instant::now()) {
+            Turn::At(turn) => turn,
+            Turn::Never => return Err(AuthError::TooManyGuesses),
+        };
+        if turn > Instant::now() {
+            tokio::time::sleep_until(turn.into()).await;
+        }
+        Ok(turn)
+    }
+
+    /// Counts and logs a wrong token.
+    fn judged(&self, peer: IpAddr, turn: Instant, is_right: bool) {
+        match self.guesses.judged(peer, turn, is_right, Instant::now()) {
+            None => {}
+            Some(1) => tracing::warn!("wrong token from {peer}"),
+            Some(n) => tracing::warn!("wrong token from {peer}, {n} times since the last line"),
         }
     }
 
@@ -135,9 +200,7 @@ impl Access {
     /// It may have nothing.
     pub(crate) fn authorize(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, AuthError> {
         if let Some(token) = &self.token {
-            let given = bearer(headers)
-                .or_else(|| token_in_query(uri))
-                .ok_or(AuthError::NoToken)?;
+            let given = given_token(uri, headers).ok_or(AuthError::NoToken)?;
             return if ct_eq(&given, &token.get()) {
                 Ok(Scope::Everything)
             } else if self.video_token.as_ref().is_some_and(|t| ct_eq(&given, t)) {
@@ -222,6 +285,33 @@ fn ct_eq(given: &str, token: &str) -> bool {
     given.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
+/// A token that is easy to guess is warned of, without showing it.
+fn warn_if_weak(option: &str, token: &str) {
+    if let Some(weakness) = weakness(token) {
+        tracing::warn!(
+            "the token of {option} is weak: {weakness}; a strong one: openssl rand -hex 16"
+        );
+    }
+}
+
+/// Why a token is easy to guess.
+fn weakness(token: &str) -> Option<&'static str> {
+    const LEAST_LENGTH: usize = 16;
+    const LEAST_KINDS: usize = 6;
+    let kinds: BTreeSet<char> = token.chars().collect();
+    if token.chars().count() < LEAST_LENGTH {
+        Some("it has fewer than 16 characters")
+    } else if kinds.len() < LEAST_KINDS {
+        Some("it has fewer than 6 different characters")
+    } else {
+        None
+    }
+}
+
+fn given_token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    bearer(headers).or_else(|| token_in_query(uri))
+}
+
 /// RFC 6750, section 2.1.
 fn bearer(headers: &HeaderMap) -> Option<String> {
     let (scheme, token) = headers
@@ -278,10 +368,12 @@ fn is_local_name(host: &str) -> bool {
         || suffixes.iter().any(|s| name.ends_with(s))
 }
 
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const BEARER: &str = "Bearer realm=\"stampcast\"";
 
-/// Paths that need no token: whether the program runs is not secret.
-const OPEN_PATHS: [&str; 1] = ["/healthz"];
+/// Paths that need no token: whether the program runs is not secret, nor is the code of its page,
+/// whose requests for it cannot have a header.
+const OPEN_PATHS: [&str; 2] = ["/healthz", "/playout-worklet.js"];
 
 /// The layer: calls [`Access::authorize`], adds the [`Scope`] to the request and the CORS headers
 /// to the response.
@@ -295,7 +387,26 @@ pub(super) async fn auth_layer(
         && request
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let decision = access.authorize(request.uri(), request.headers());
+    let is_open = OPEN_PATHS.contains(&request.uri().path());
+    let client = request.extensions().get::<ClientAddr>();
+    let peer = client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.0.ip());
+    let judge = |request: &Request| access.authorize(request.uri(), request.headers());
+    let decision = if is_open {
+        judge(&request)
+    } else if let Err(far) = access.check_peer(peer) {
+        Err(far)
+    } else if access.token.is_some() && given_token(request.uri(), request.headers()).is_some() {
+        match access.turn(peer).await {
+            Ok(turn) => {
+                let decision = judge(&request);
+                access.judged(peer, turn, decision.is_ok());
+                decision
+            }
+            Err(error) => Err(error),
+        }
+    } else {
+        judge(&request)
+    };
     // A preflight has no token, and its answer says only which pages may ask.
     let origin_passes = decision.is_ok() || access.token.is_some();
     let browser = accepts_html(&request);
@@ -303,7 +414,7 @@ pub(super) async fn auth_layer(
         StatusCode::NO_CONTENT.into_response()
     } else {
         match decision {
-            _ if OPEN_PATHS.contains(&request.uri().path()) => next.run(request).await,
+            _ if is_open => next.run(request).await,
             Ok(scope) => {
                 request.extensions_mut().insert(scope);
                 next.run(request).await
@@ -312,8 +423,11 @@ pub(super) async fn auth_layer(
             Err(error) => error.into_response(),
         }
     };
+    let headers = response.headers_mut();
+    // No answer is another type than it says: none of them becomes a script or a style of a page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if let Some(origin) = origin.filter(|_| origin_passes) {
-        add_cors_headers(response.headers_mut(), origin, preflight);
+        add_cors_headers(headers, origin, preflight);
     }
     response
 }
@@ -333,13 +447,15 @@ fn accepts_html(request: &Request) -> bool {
 fn token_form() -> Response {
     const FORM: &str = include_str!("token.html");
     // In another site's frame the form could be made to look like that site's own.
+    const MORE: &str = "form-action 'self'; frame-ancestors 'none'";
+    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(FORM, "", MORE));
     let headers = [
         (header::WWW_AUTHENTICATE, BEARER),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
     ];
-    (StatusCode::UNAUTHORIZED, headers, Html(FORM)).into_response()
+    let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.clone())];
+    (StatusCode::UNAUTHORIZED, headers, policy, Html(FORM)).into_response()
 }
 
 fn add_cors_headers(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
@@ -377,7 +493,14 @@ impl IntoResponse for AuthError {
                 error_response(StatusCode::UNAUTHORIZED, self),
             )
                 .into_response(),
-            Self::Origin | Self::File | Self::Host => error_response(StatusCode::FORBIDDEN, self),
+            Self::TooManyGuesses => (
+                [(header::RETRY_AFTER, "10")],
+                error_response(StatusCode::TOO_MANY_REQUESTS, self),
+            )
+                .into_response(),
+            Self::Origin | Self::File | Self::Host | Self::Far => {
+                error_response(StatusCode::FORBIDDEN, self)
+            }
         }
     }
 }

@@ -4,9 +4,14 @@
 
 pub mod access;
 pub(crate) mod connection;
+pub(crate) mod content_policy;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod guesses;
+#[cfg(test)]
+mod layer_tests;
+mod peers;
 pub(crate) mod reload;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -25,9 +25,66 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
     found
 }
 
+/// A network that an interface is in: its address there, and the length of the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// `prefix`: bits; at most all of them count.
+    pub(crate) fn new(address: IpAddr, prefix: u32) -> Self {
+        Self { address, prefix }
+    }
+
+    /// Whether an address is in the network. A network with a prefix of 0 bits, which would be the
+    /// whole Internet, contains nothing.
+    pub(crate) fn contains(&self, other: IpAddr) -> bool {
+        let differing = match (self.address, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            _ => return false,
+        };
+        self.prefix > 0 && differing >= self.prefix
+    }
+}
+
+/// The networks of all interfaces that are up. Empty on error.
+pub(crate) fn networks() -> Vec<Network> {
+    let interfaces = getifaddrs().into_iter().flatten();
+    interfaces
+        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
+        .filter_map(|interface| {
+            let (address, mask) = (interface.address?, interface.netmask?);
+            let v4 = address.as_sockaddr_in().zip(mask.as_sockaddr_in());
+            let v4 =
+                v4.map(|(a, mask)| Network::new(a.ip().into(), mask.ip().to_bits().leading_ones()));
+            let v6 = address.as_sockaddr_in6().zip(mask.as_sockaddr_in6());
+            let v6 =
+                v6.map(|(a, mask)| Network::new(a.ip().into(), mask.ip().to_bits().leading_ones()));
+            v4.or(v6)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::Network;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn networks_have_that_of_loopback() {
+        let found = super::networks();
+        let loopback = Network::new(Ipv4Addr::LOCALHOST.into(), 8);
+        assert!(found.contains(&loopback), "{found:?}");
+        assert!(loopback.contains(Ipv4Addr::new(127, 255, 0, 1).into()));
+        assert!(!loopback.contains(Ipv4Addr::new(126, 255, 0, 1).into()));
+    }
 
     #[test]
     fn addresses_have_loopback_once() {

@@ -38,8 +38,12 @@ fn open_access(ip: IpAddr, access: &Access) -> Option<String> {
     if access.token.is_some() || access.token_file.is_some() {
         return None;
     }
-    let machines =
-        (!ip.is_loopback()).then_some("anyone who can reach this machine can watch and listen");
+    let everyone = if access.public_clients {
+        "anyone who can reach this machine can watch and listen"
+    } else {
+        "anyone on this machine's networks can watch and listen"
+    };
+    let machines = (!ip.is_loopback()).then_some(everyone);
     // A file's origin is `null`, and so is that of a sandboxed frame in any page.
     let pages = access
         .file_origin

@@ -288,3 +288,41 @@ fn doctor_token_is_sent_and_never_shown() {
         .and_then(|()| doctor.wait())
         .expect("it is there");
 }
+
+#[test]
+fn weak_and_wrong_tokens_are_logged_without_showing_them() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&file, "aaaaaaaaaaaaaaaaaaaaaaaa\n").expect("it is writable");
+    let path = file.path().to_str().expect("a plain path");
+    let weak = [
+        &CAMERA[..],
+        &["--token-file", path, "--video-token", "sh0rt"],
+    ]
+    .concat();
+    let program = Program::start(&weak);
+    program.line(&[
+        "WARN",
+        "--token-file is weak: it has fewer than 6 different",
+    ]);
+    program.line(&["WARN", "--video-token is weak: it has fewer than 16"]);
+    for _ in 0..3 {
+        assert_eq!(status(&ask(&program, "GET", "/info?token=gue55", "")), 401);
+    }
+    program.line(&["WARN", "stampcast-serve", "wrong token from 127.0.0.1"]);
+    assert_eq!(status(&ask(&program, "GET", "/info?token=sh0rt", "")), 200);
+    let lines = program.lines();
+    for secret in ["aaaaa", "sh0rt", "gue55"] {
+        assert!(!lines.iter().any(|l| l.contains(secret)), "{lines:?}");
+    }
+    let wrong = lines.iter().filter(|l| l.contains("wrong token"));
+    assert_eq!(wrong.count(), 1, "once a minute: {lines:?}");
+
+    let strong = "5f0c9a1e7b3d2846";
+    let program = Program::start(&[&CAMERA[..], &["--token", strong]].concat());
+    assert_eq!(
+        status(&ask(&program, "GET", &format!("/info?token={strong}"), "")),
+        200
+    );
+    let lines = program.lines();
+    assert!(!lines.iter().any(|l| l.contains("weak")), "{lines:?}");
+}
