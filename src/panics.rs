@@ -4,6 +4,7 @@
 //! A panic in a task ends only that task: tokio catches it, and the task's owner sees it end. The
 //! hook's line is the only one about the panic itself; owners do not log it again.
 
+use crate::media::printable;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
 use std::panic::PanicHookInfo;
@@ -20,8 +21,6 @@ compile_error!("a panic must end one task and not the process: build with panic 
 const AGAIN: Duration = Duration::from_secs(60);
 /// Locations that are remembered; all others share one entry.
 const LOCATIONS: usize = 32;
-/// Bytes of a panic's message in a log line.
-const MAX_MESSAGE: usize = 200;
 
 /// Set in the server, whose messages may quote its clients.
 static MESSAGES_ARE_UNTRUSTED: AtomicBool = AtomicBool::new(false);
@@ -121,19 +120,6 @@ fn message(info: &PanicHookInfo<'_>) -> String {
     )
 }
 
-/// One line of at most [`MAX_MESSAGE`] bytes, with control characters escaped.
-fn printable(message: &str) -> String {
-    let mut line = String::new();
-    for c in message.chars() {
-        let escaped: String = c.escape_debug().collect();
-        if line.len() + escaped.len() > MAX_MESSAGE {
-            break;
-        }
-        line.push_str(&escaped);
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,13 +144,6 @@ mod tests {
         let lines = (0..1000).filter_map(|n| repeats.is_due(&format!("a.rs:{n}"), now));
         assert_eq!(lines.count(), LOCATIONS + 1);
         assert_eq!(repeats.0.len(), LOCATIONS + 1);
-    }
-
-    #[test]
-    fn messages_are_one_short_line() {
-        assert_eq!(printable("a\u{1b}[2J\r\nb"), "a\\u{1b}[2J\\r\\nb");
-        assert_eq!(printable(&"\u{e9}".repeat(500)).len(), MAX_MESSAGE);
-        assert!(printable(&"\u{1}".repeat(500)).len() <= MAX_MESSAGE);
     }
 
     /// Set in this test's own process when it runs itself again, to panic there.

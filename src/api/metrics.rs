@@ -157,7 +157,7 @@ impl Metrics {
         plain(
             out,
             "clock_uncertainty_seconds",
-            "How far stamps may be from this machine's UNIX clock",
+            "Half width of the interval that contains the true offset of this machine's two clocks",
             self.clock.uncertainty_ns as f64 / 1e9,
         )?;
         counters(
@@ -192,7 +192,7 @@ impl Metrics {
         gauges(
             out,
             "frames_per_second",
-            "Measured over the last frames; absent while nobody watches",
+            "Measured over the last frames; absent while there is no viewer",
             self.by_stream(|s| s.measured_fps.filter(|_| s.kind == MediaKind::Video)),
         )?;
         counters(
@@ -204,13 +204,13 @@ impl Metrics {
         counters(
             out,
             "absences",
-            "Losses in which packets cannot be counted, by cause",
+            "Outages in which missing packets cannot be counted, by cause",
             self.by_cause(|totals| totals.outages.into()),
         )?;
         counters(
             out,
             "absent_seconds",
-            "How long those absences were together",
+            "Total duration of these outages, by cause",
             self.by_cause(|totals| totals.outage_time.as_secs_f64()),
         )
     }
@@ -239,28 +239,27 @@ impl Metrics {
         counters(
             out,
             "worker_restarts",
-            "How often a process was started again since the program started: its capture \
-             processes and its server",
+            "Restarts of a capture process, or of the server, since the program started",
             workers.chain([server]),
         )?;
         counters(
             out,
             "sent_bytes",
-            "Payload that viewers' connections took, of all viewers; as text it is a third longer",
+            "Payload accepted by the connections of all viewers; as text, a third more is sent",
             self.deliveries()
                 .map(|(labels, delivery)| (labels, delivery.bytes as f64)),
         )?;
         histograms(
             out,
             "capture_latency",
-            "Capture to the server's hub",
+            "Time from capture to the server's hub",
             self.tracks()
                 .map(|(labels, track)| (labels, &track.latency)),
         )?;
         histograms(
             out,
             "packet_age",
-            "Capture to the moment a viewer's connection took the packet",
+            "Time from capture until a viewer's connection accepted the packet",
             self.deliveries()
                 .map(|(labels, delivery)| (labels, &delivery.age)),
         )

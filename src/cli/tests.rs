@@ -449,8 +449,14 @@ fn whip_options_without_whip_are_ignored() {
             .ignored_options
             .join(" ")
     };
-    assert_eq!(ignored(&["--whip-token", "t"]), "--whip-token");
-    assert_eq!(ignored(&["--no-webrtc", "--whip", "http://h/"]), "--whip");
+    assert_eq!(
+        ignored(&["--whip-token", "t"]),
+        "--whip-token is ignored: it needs --whip"
+    );
+    assert_eq!(
+        ignored(&["--no-webrtc", "--whip", "http://h/"]),
+        "--whip is ignored: WebRTC is disabled (--no-webrtc)"
+    );
     assert_eq!(ignored(&["--whip", "http://h/", "--whip-token", "t"]), "");
     assert!(
         refused(&[

@@ -1,27 +1,21 @@
 //! Authorization of requests: by token, or where none is configured by the client's address and the
 //! Origin of a browser's request. The decision is a pure function of the request's head and the
-//! client's address; the layer that applies it is at the end.
+//! client's address; `auth_layer` applies it.
 //!
 //! A page of any web site can open a WebSocket to any address that its visitor's browser reaches,
 //! and the browser names the page's site in `Origin` (RFC 6454). A script sends none. A token is
 //! sufficient by itself, so with one `Origin` is not checked.
 
-use super::connection::ClientAddr;
-use super::content_policy::policy;
-use super::error::error_response;
 use super::guesses::{Guesses, Turn};
 use super::peers::Peers;
 use super::reload::Reloading;
 use crate::config;
 use crate::config::secrets;
 use crate::config::secrets::{Secret, TokenFileError};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -156,11 +150,16 @@ impl Access {
         }
     }
 
+    /// Whether every request needs a token.
+    pub(super) fn needs_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether the client may make requests at all.
     ///
     /// # Errors
     /// [`AuthError::Far`].
-    fn check_peer(&self, peer: IpAddr) -> Result<(), AuthError> {
+    pub(super) fn check_peer(&self, peer: IpAddr) -> Result<(), AuthError> {
         match &self.peers {
             Some(peers) if self.token.is_none() && !peers.is_near(peer, Instant::now()) => {
                 Err(AuthError::Far)
@@ -174,7 +173,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AuthError::TooManyGuesses`].
-    async fn turn(&self, peer: IpAddr) -> Result<Instant, AuthError> {
+    pub(super) async fn turn(&self, peer: IpAddr) -> Result<Instant, AuthError> {
         let turn = match self.guesses.turn(peer, Instant::now()) {
             Turn::At(turn) => turn,
             Turn::Never => return Err(AuthError::TooManyGuesses),
@@ -186,7 +185,7 @@ impl Access {
     }
 
     /// Counts and logs a wrong token.
-    fn judged(&self, peer: IpAddr, turn: Instant, is_right: bool) {
+    pub(super) fn judged(&self, peer: IpAddr, turn: Instant, is_right: bool) {
         match self.guesses.judged(peer, turn, is_right, Instant::now()) {
             None => {}
             Some(1) => tracing::warn!("wrong token from {peer}"),
@@ -308,7 +307,8 @@ fn weakness(token: &str) -> Option<&'static str> {
     }
 }
 
-fn given_token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+/// The token of a request, right or wrong.
+pub(super) fn given_token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     bearer(headers).or_else(|| token_in_query(uri))
 }
 
@@ -368,146 +368,10 @@ fn is_local_name(host: &str) -> bool {
         || suffixes.iter().any(|s| name.ends_with(s))
 }
 
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-const BEARER: &str = "Bearer realm=\"stampcast\"";
-
-/// Paths that need no token: whether the program runs is not secret, nor is the code of its page,
-/// whose requests for it cannot have a header.
-const OPEN_PATHS: [&str; 2] = ["/healthz", "/playout-worklet.js"];
-
-/// The layer: calls [`Access::authorize`], adds the [`Scope`] to the request and the CORS headers
-/// to the response.
-pub(super) async fn auth_layer(
-    State(access): State<Arc<Access>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let preflight = request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let is_open = OPEN_PATHS.contains(&request.uri().path());
-    let client = request.extensions().get::<ClientAddr>();
-    let peer = client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.0.ip());
-    let judge = |request: &Request| access.authorize(request.uri(), request.headers());
-    let decision = if is_open {
-        judge(&request)
-    } else if let Err(far) = access.check_peer(peer) {
-        Err(far)
-    } else if access.token.is_some() && given_token(request.uri(), request.headers()).is_some() {
-        match access.turn(peer).await {
-            Ok(turn) => {
-                let decision = judge(&request);
-                access.judged(peer, turn, decision.is_ok());
-                decision
-            }
-            Err(error) => Err(error),
-        }
-    } else {
-        judge(&request)
-    };
-    // A preflight has no token, and its answer says only which pages may ask.
-    let origin_passes = decision.is_ok() || access.token.is_some();
-    let browser = accepts_html(&request);
-    let mut response = if preflight && origin_passes {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        match decision {
-            _ if is_open => next.run(request).await,
-            Ok(scope) => {
-                request.extensions_mut().insert(scope);
-                next.run(request).await
-            }
-            Err(AuthError::NoToken | AuthError::WrongToken) if browser => token_form(),
-            Err(error) => error.into_response(),
-        }
-    };
-    let headers = response.headers_mut();
-    // No answer is another type than it says: none of them becomes a script or a style of a page.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    if let Some(origin) = origin.filter(|_| origin_passes) {
-        add_cors_headers(headers, origin, preflight);
-    }
-    response
-}
-
-/// True when a browser opens an address, or reloads the page after its token was removed from the
-/// address: a script's `Accept` is `*/*`.
-fn accepts_html(request: &Request) -> bool {
-    let accepted = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    matches!(*request.method(), Method::GET | Method::HEAD)
-        && accepted.is_some_and(|types| types.contains("text/html"))
-}
-
-/// 401 with a form for the token.
-fn token_form() -> Response {
-    const FORM: &str = include_str!("token.html");
-    // In another site's frame the form could be made to look like that site's own.
-    const MORE: &str = "form-action 'self'; frame-ancestors 'none'";
-    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(FORM, "", MORE));
-    let headers = [
-        (header::WWW_AUTHENTICATE, BEARER),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.clone())];
-    (StatusCode::UNAUTHORIZED, headers, policy, Html(FORM)).into_response()
-}
-
-fn add_cors_headers(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    const EXPOSED: &str = "location, link, etag, retry-after, accept-post, x-timestamp, x-sequence";
-    const SET: [(HeaderName, &str); 1] = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)];
-    const PREFLIGHT: [(HeaderName, &str); 3] = [
-        (
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
-        ),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, if-match",
-        ),
-        (header::ACCESS_CONTROL_MAX_AGE, "600"),
-    ];
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-    let extra = if preflight {
-        PREFLIGHT.as_slice()
-    } else {
-        SET.as_slice()
-    };
-    for (name, value) in extra {
-        headers.insert(name.clone(), HeaderValue::from_static(value));
-    }
-}
-
-impl IntoResponse for AuthError {
-    fn into_response(self) -> Response {
-        match self {
-            // RFC 6750, section 3.
-            Self::NoToken | Self::WrongToken => (
-                [(header::WWW_AUTHENTICATE, BEARER)],
-                error_response(StatusCode::UNAUTHORIZED, self),
-            )
-                .into_response(),
-            Self::TooManyGuesses => (
-                [(header::RETRY_AFTER, "10")],
-                error_response(StatusCode::TOO_MANY_REQUESTS, self),
-            )
-                .into_response(),
-            Self::Origin | Self::File | Self::Host | Self::Far => {
-                error_response(StatusCode::FORBIDDEN, self)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderName;
 
     #[test]
     fn access_same_token_twice_is_error() {

@@ -1,6 +1,7 @@
 //! The authorization layer with clients of any address.
 
-use super::access::{Access, auth_layer};
+use super::access::Access;
+use super::auth_layer::auth_layer;
 use super::connection::ClientAddr;
 use crate::config;
 use crate::config::secrets::Secret;

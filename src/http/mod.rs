@@ -3,7 +3,10 @@
 //! hub and no output.
 
 pub mod access;
+mod auth_layer;
 pub(crate) mod connection;
+#[cfg(test)]
+mod connection_tests;
 pub(crate) mod content_policy;
 pub mod error;
 #[cfg(any(test, fuzzing))]
@@ -76,7 +79,7 @@ pub async fn serve(
     let server = connection::Server {
         router: router.layer(middleware::from_fn_with_state(
             Arc::new(access),
-            access::auth_layer,
+            auth_layer::auth_layer,
         )),
         limits,
         stopping,

@@ -72,7 +72,7 @@ impl<T: Clone> Reloading<T> {
                     current.value = value;
                 }
                 Err(e) => warn!(
-                    "{}; the last {} stays in use",
+                    "{}; the previous {} stays in use",
                     crate::log::chain(&*e),
                     self.what
                 ),

@@ -72,8 +72,8 @@ fn video(camera: &Snapshot) -> String {
         return "no camera".into();
     };
     match video.state {
-        WorkerState::Starting => "the camera starts".into(),
-        WorkerState::WaitingForDevice => "the camera is away".into(),
+        WorkerState::Starting => "camera starting".into(),
+        WorkerState::WaitingForDevice => "camera not available".into(),
         WorkerState::Streaming => video
             .measured_fps
             .map_or("- fps".into(), |fps| format!("{fps:.1} fps")),

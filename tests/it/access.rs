@@ -172,7 +172,7 @@ fn token_file_renewed_applies_without_restart() {
     let complained = |lines: Vec<String>| {
         lines
             .iter()
-            .any(|l| l.contains("is empty") && l.contains("the last token stays in use"))
+            .any(|l| l.contains("is empty") && l.contains("the previous token stays in use"))
     };
     until("a complaint about the empty file", || {
         assert_eq!((info("second"), info("")), (200, 401));

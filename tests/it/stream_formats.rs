@@ -438,8 +438,8 @@ async fn query_unservable_is_refused_before_the_upgrade() {
         ("?audio=1", 400, "streams no audio"),
         ("?fps=3", 400, "unknown parameter \"fps\""),
         ("?window=0", 400, "window must be 1 to 100"),
-        ("?video=0", 400, "neither video nor audio"),
-        ("?video=0&audio=0", 400, "neither video nor audio"),
+        ("?video=0", 400, "nothing to send"),
+        ("?video=0&audio=0", 400, "nothing to send"),
         ("?format=text&format=text", 400, "given twice"),
     ];
     for (query, expected, said) in cases {

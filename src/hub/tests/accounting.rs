@@ -1,6 +1,7 @@
 //! Losses and snapshots.
 
 use super::*;
+use crate::hub::losses::LossCounters;
 
 /// A record is in the ring when the last reader leaves.
 #[test]

@@ -22,15 +22,15 @@ use tungstenite::handshake::server::create_response_with_body;
 /// Why a request for the stream is refused.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
-    #[error("the query is not valid: names and values joined by = and &, percent-encoded")]
+    #[error("malformed query: write NAME=VALUE, joined by &, percent-encoded")]
     MalformedQuery,
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error("neither video nor audio is left to send")]
+    #[error("nothing to send: both video and audio are off")]
     NothingToSend,
-    #[error("/stream speaks WebSocket: connect to it as ws://HOST:PORT/stream")]
+    #[error("/stream is a WebSocket: connect to ws://HOST:PORT/stream")]
     NoUpgrade,
     #[error("only version 13 of WebSocket is supported")]
     Version,

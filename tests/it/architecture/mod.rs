@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("log", &["media"]),
     ("malloc_trim", &[]),
-    ("panics", &[]),
+    ("panics", &["media"]),
     ("signals", &[]),
     ("wire", &["media"]),
     ("ipc", &["media"]),

@@ -14,7 +14,7 @@ use stampcast::media::{
 use stampcast::server::{ServeInputs, serve};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -141,8 +141,20 @@ impl Rig {
         until(async || self.info().await["viewers"] == count).await;
     }
 
+    /// `/info` as it is now: the server may answer with what it rendered up to 100 ms ago.
     pub async fn info(&self) -> serde_json::Value {
-        serde_json::from_str(&self.get("/info").await.1).unwrap()
+        let asked = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let mut first = None;
+        loop {
+            let info: serde_json::Value = serde_json::from_str(&self.get("/info").await.1).unwrap();
+            let rendered = info["clock"]["now"].as_f64().unwrap();
+            // A double has the time to a quarter of a microsecond.
+            if rendered + 1e-5 >= asked || first.is_some_and(|first| rendered != first) {
+                return info;
+            }
+            first = Some(rendered);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Status code and body of a plain GET.
