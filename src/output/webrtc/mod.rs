@@ -34,7 +34,7 @@ pub use crate::output::whip::State as WhipState;
 pub use output::WebRtc;
 pub use server::{Answer, Camera, OfferError, Report, Server};
 pub(crate) use server::{OfferRequest, OutgoingOffer};
-pub use sessions::{SessionInfo, SessionKind};
+pub use sessions::SessionKind;
 pub use signalling::{BadOffer, MAX_OFFER_BYTES};
 
 /// Whether a viewer may receive audio.
