@@ -9,6 +9,8 @@ use super::MonoNs;
 pub enum PixelFormat {
     /// 4:2:2 packed: Y0 U Y1 V.
     Yuyv,
+    /// 4:2:2 packed: U Y0 V Y1.
+    Uyvy,
     /// 4:2:0: a Y plane, then interleaved UV of the same stride.
     Nv12,
     /// 4:2:0: Y, U and V planes (V4L2's YU12); chroma strides are half of luma's.
@@ -45,6 +47,14 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 3,
         is_colour: true,
         // Two pixels share their chroma: a line of odd width has one pair more.
+        line_bytes: |width| 4 * width.div_ceil(2),
+        frame_bytes: |stride, height| stride * height,
+    },
+    FormatInfo {
+        format: PixelFormat::Uyvy,
+        fourccs: &[b"UYVY"],
+        cost: 3,
+        is_colour: true,
         line_bytes: |width| 4 * width.div_ceil(2),
         frame_bytes: |stride, height| stride * height,
     },
@@ -192,6 +202,7 @@ mod tests {
     fn formats_have_one_line_per_format_and_distinct_codes() {
         for format in [
             PixelFormat::Yuyv,
+            PixelFormat::Uyvy,
             PixelFormat::Nv12,
             PixelFormat::I420,
             PixelFormat::Grey,
@@ -202,7 +213,7 @@ mod tests {
                 assert_eq!(PixelFormat::from_fourcc(**code), Some(format));
             }
         }
-        assert_eq!(FORMATS.len(), 5);
+        assert_eq!(FORMATS.len(), 6);
         assert_eq!(PixelFormat::from_fourcc(*b"H264"), None);
     }
 
@@ -214,6 +225,7 @@ mod tests {
             (line, (info.frame_bytes)(line, height))
         };
         assert_eq!(bytes(PixelFormat::Yuyv, 5, 3), (12, 36));
+        assert_eq!(bytes(PixelFormat::Uyvy, 5, 3), (12, 36));
         assert_eq!(bytes(PixelFormat::Nv12, 6, 3), (6, 30));
         assert_eq!(bytes(PixelFormat::I420, 6, 4), (6, 36));
         assert_eq!(bytes(PixelFormat::Grey, 5, 3), (5, 15));

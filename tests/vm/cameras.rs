@@ -272,8 +272,8 @@ impl LoopbackCamera {
         Self::start(node, "-framerate 15 -loop 1 -i /tmp/loopback/%03d.jpg")
     }
 
-    /// The same raw frame repeatedly, in one of ffmpeg's pixel formats: `yuyv422`, `nv12`,
-    /// `gray`.
+    /// The same raw frame repeatedly, in one of ffmpeg's pixel formats: `yuyv422`, `uyvy422`,
+    /// `nv12`, `gray`.
     pub fn playing_raw(
         node: &str,
         pixel_format: &str,

@@ -47,6 +47,13 @@ fn yuyv() -> Vec<u8> {
     })
 }
 
+fn uyvy() -> Vec<u8> {
+    frame(|x, y| {
+        let [luma, cb, cr] = quarter(x, y);
+        vec![if x % 2 == 0 { cb } else { cr }, luma]
+    })
+}
+
 fn nv12() -> Vec<u8> {
     let luma = frame(|x, y| vec![quarter(x, y)[0]]);
     let chroma = frame(|x, y| {
@@ -114,6 +121,17 @@ fn format_yuyv_is_rotated_and_flipped_as_requested() {
         &yuyv(),
     );
     turned_and_mirrored("YUYV");
+}
+
+#[test]
+fn format_uyvy_is_rotated_and_flipped_as_requested() {
+    let _camera = LoopbackCamera::playing_raw(
+        LoopbackCamera::SHARED_NODE,
+        "uyvy422",
+        (WIDTH, HEIGHT),
+        &uyvy(),
+    );
+    turned_and_mirrored("UYVY");
 }
 
 #[test]

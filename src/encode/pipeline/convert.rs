@@ -1,10 +1,10 @@
-//! Converts a device's raw pixels to planes: YUYV, NV12, I420 and grey, of either range. Planes
-//! that need no change are not copied.
+//! Converts a device's raw pixels to planes: YUYV, UYVY, NV12, I420 and grey, of either range.
+//! Planes that need no change are not copied.
 
 use super::PipelineError;
 use crate::encode::planes::{Plane, PlaneBuffer, Planes, PlanesBuffer};
 use crate::media::frame::{PixelFormat, RawFrame};
-use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut};
+use yuv::{BufferStoreMut, YuvError, YuvPackedImage, YuvPlanarImageMut};
 
 /// Keeps the memory of converted planes from frame to frame.
 #[derive(Debug, Default)]
@@ -23,22 +23,8 @@ impl Converter {
         let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
         let Self { made } = self;
         match frame.format {
-            PixelFormat::Yuyv => {
-                from_yuyv(frame, made)?;
-                if !frame.full_range {
-                    made.y
-                        .samples_mut()
-                        .iter_mut()
-                        .for_each(|y| *y = full_luma(*y));
-                    for plane in [&mut made.u, &mut made.v] {
-                        plane
-                            .samples_mut()
-                            .iter_mut()
-                            .for_each(|c| *c = full_chroma(*c));
-                    }
-                }
-                Ok(made.planes())
-            }
+            PixelFormat::Yuyv => packed_planes(frame, &YUYV, made),
+            PixelFormat::Uyvy => packed_planes(frame, &UYVY, made),
             PixelFormat::Nv12 => {
                 let [(luma, _), (chroma, _), _] = split(
                     frame,
@@ -206,8 +192,58 @@ fn plane<'a>(
     Ok(buffer.plane())
 }
 
+/// The order of the samples of two pixels in a packed 4:2:2 format.
+struct Packing {
+    /// Offsets in four bytes: luma of the left and the right pixel, then their common chroma.
+    y: [usize; 2],
+    u: usize,
+    v: usize,
+    /// The `yuv` crate's conversion of whole pairs of lines.
+    to_420: fn(&mut YuvPlanarImageMut<'_, u8>, &YuvPackedImage<'_, u8>) -> Result<(), YuvError>,
+}
+
+const YUYV: Packing = Packing {
+    y: [0, 2],
+    u: 1,
+    v: 3,
+    to_420: yuv::yuyv422_to_yuv420,
+};
+
+const UYVY: Packing = Packing {
+    y: [1, 3],
+    u: 0,
+    v: 2,
+    to_420: yuv::uyvy422_to_yuv420,
+};
+
+/// Packed 4:2:2 as planes of full range.
+fn packed_planes<'a>(
+    frame: &RawFrame<'_>,
+    packing: &Packing,
+    made: &'a mut PlanesBuffer,
+) -> Result<Planes<'a>, PipelineError> {
+    unpack(frame, packing, made)?;
+    if !frame.full_range {
+        made.y
+            .samples_mut()
+            .iter_mut()
+            .for_each(|y| *y = full_luma(*y));
+        for plane in [&mut made.u, &mut made.v] {
+            plane
+                .samples_mut()
+                .iter_mut()
+                .for_each(|c| *c = full_chroma(*c));
+        }
+    }
+    Ok(made.planes())
+}
+
 /// Luma of every line; chroma of every second line (nearest-neighbour sampling of 4:2:2).
-fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), PipelineError> {
+fn unpack(
+    frame: &RawFrame<'_>,
+    packing: &Packing,
+    made: &mut PlanesBuffer,
+) -> Result<(), PipelineError> {
     let (width, height, stride) = (frame.width as usize, frame.height as usize, frame.stride);
     let (u_width, u_height) = (width.div_ceil(2), height.div_ceil(2));
     let line_bytes = 4 * u_width;
@@ -246,19 +282,19 @@ fn from_yuyv(frame: &RawFrame<'_>, made: &mut PlanesBuffer) -> Result<(), Pipeli
             width: frame.width,
             height: by_two as u32,
         };
-        yuv::yuyv422_to_yuv420(&mut planar, &packed)
+        (packing.to_420)(&mut planar, &packed)
             .map_err(|e| PipelineError::Corrupt(e.to_string()))?;
     }
     for line in by_two..height {
         let pixels = frame.data[line * stride..][..line_bytes].as_chunks::<4>().0;
         for (pair, pixel) in y[line * width..][..width].chunks_mut(2).zip(pixels) {
-            pair.copy_from_slice(&[pixel[0], pixel[2]][..pair.len()]);
+            pair.copy_from_slice(&packing.y.map(|at| pixel[at])[..pair.len()]);
         }
         let chroma = u[line / 2 * u_width..]
             .iter_mut()
             .zip(&mut v[line / 2 * u_width..]);
         for ((u, v), pixel) in chroma.zip(pixels) {
-            (*u, *v) = (pixel[1], pixel[3]);
+            (*u, *v) = (pixel[packing.u], pixel[packing.v]);
         }
     }
     Ok(())

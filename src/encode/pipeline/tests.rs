@@ -44,8 +44,9 @@ fn mjpeg(data: &[u8]) -> RawFrame<'_> {
     raw(PixelFormat::Mjpeg, (0, 0), 0, data)
 }
 
-const RAW: [PixelFormat; 4] = [
+const RAW: [PixelFormat; 5] = [
     PixelFormat::Yuyv,
+    PixelFormat::Uyvy,
     PixelFormat::Nv12,
     PixelFormat::I420,
     PixelFormat::Grey,
@@ -60,17 +61,17 @@ fn laid_out(format: PixelFormat, planes: &Planes<'_>, padding: usize) -> (Vec<u8
     let pad =
         |data: &mut Vec<u8>, line: usize| data.resize(data.len().next_multiple_of(line), 0xaa);
     match format {
-        PixelFormat::Yuyv => {
+        PixelFormat::Yuyv | PixelFormat::Uyvy => {
             stride = 4 * u_width + padding;
             for line in 0..height {
                 for x in 0..u_width {
                     let luma = y.line(line);
-                    data.extend([
-                        luma[2 * x],
-                        u.line(line / 2)[x],
-                        luma[(2 * x + 1).min(width - 1)],
-                        v.line(line / 2)[x],
-                    ]);
+                    let luma = [luma[2 * x], luma[(2 * x + 1).min(width - 1)]];
+                    let (u, v) = (u.line(line / 2)[x], v.line(line / 2)[x]);
+                    data.extend(match format {
+                        PixelFormat::Yuyv => [luma[0], u, luma[1], v],
+                        _ => [u, luma[0], v, luma[1]],
+                    });
                 }
                 pad(&mut data, stride);
             }
@@ -184,6 +185,42 @@ fn every_format_size_and_stride_gives_its_samples() {
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn uyvy_gives_what_the_same_frame_in_yuyv_gives() {
+    for (width, height) in SIZES {
+        for full_range in [true, false] {
+            // Every line has chroma of its own, as cameras send it.
+            let stride = 4 * width.div_ceil(2);
+            let yuyv: Vec<u8> = (0..stride * height).map(|i| (i * i / 7) as u8).collect();
+            let uyvy: Vec<u8> = yuyv
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .flat_map(|&[luma, chroma]| [chroma, luma])
+                .collect();
+            let asked = VideoConfig {
+                capture_width: width as u32,
+                capture_height: height as u32,
+                rotate: Rotate::Quarter,
+                flip: Flip::Vertical,
+                ..video(48, 32)
+            };
+            let [yuyv, uyvy] =
+                [(PixelFormat::Yuyv, yuyv), (PixelFormat::Uyvy, uyvy)].map(|(format, data)| {
+                    let mut jpeg = Vec::new();
+                    let frame = RawFrame {
+                        full_range,
+                        ..raw(format, (width, height), stride, &data)
+                    };
+                    let mut pipeline = PixelPipeline::new(&asked).unwrap();
+                    pipeline.jpeg(&frame, &mut jpeg).unwrap();
+                    jpeg
+                });
+            assert!(yuyv == uyvy, "{width}x{height}, full range: {full_range}");
         }
     }
 }
@@ -631,7 +668,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
     fn no_frame_panics(
-        format in prop_oneof![Just(PixelFormat::Yuyv), Just(PixelFormat::Nv12), Just(PixelFormat::I420), Just(PixelFormat::Grey)],
+        format in prop::sample::select(&RAW[..]),
         (width, height) in (0u32..70, 0u32..70),
         stride in prop_oneof![0usize..300, Just(usize::MAX), Just(usize::MAX / 2)],
         len in 0usize..20_000,

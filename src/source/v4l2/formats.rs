@@ -162,7 +162,7 @@ pub(crate) struct SelectedFormat {
 /// 5. the fewest frames above the requested fps.
 ///
 /// So YUYV at 1280x720, which USB 2 carries at 10 fps, loses to MJPG when 30 fps are requested, and
-/// wins when 5 are. `None` where stampcast reads none of the formats.
+/// wins when 5 are. Of equals the first is taken. `None` where stampcast reads none of the formats.
 pub(crate) fn select(formats: &[FormatDesc], request: &CaptureRequest) -> Option<SelectedFormat> {
     let mut best: Option<(Rank, SelectedFormat)> = None;
     for desc in formats {
@@ -369,6 +369,25 @@ mod tests {
             (request(16, 16, 15.0, false), "YU12 320x240 30.00"),
         ] {
             assert_eq!(selected(&formats, request), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn select_uyvy_ranks_as_yuyv_does() {
+        let uyvy = at(b"UYVY", 640, 480, &[30]);
+        let yuyv = at(b"YUYV", 640, 480, &[30]);
+        let cheaper = at(b"NV12", 640, 480, &[30]);
+        let compressed = at(b"MJPG", 640, 480, &[30]);
+        let request = request(640, 480, 15.0, false);
+        for (formats, expected) in [
+            (vec![uyvy.clone()], "UYVY 640x480 30.00"),
+            (vec![compressed, uyvy.clone()], "UYVY 640x480 30.00"),
+            (vec![uyvy.clone(), cheaper], "NV12 640x480 30.00"),
+            // Of equals the one that the driver lists first.
+            (vec![uyvy.clone(), yuyv.clone()], "UYVY 640x480 30.00"),
+            (vec![yuyv, uyvy], "YUYV 640x480 30.00"),
+        ] {
+            assert_eq!(selected(&formats, request), expected, "{formats:?}");
         }
     }
 
