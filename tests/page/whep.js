@@ -188,7 +188,7 @@ test("a killed browser's session ends within 12 s; until then others get Retry-A
     await plays(victim, 15, 4800);
     await withPage(at, async (page) => {
       const tries = () => page.evaluate(play, { path: "/whep" }).then(() => null, (error) => error.message);
-      assert.match(await tries(), /503: .*all 1 places/);
+      assert.match(await tries(), /503: .*limit of 1 WebRTC sessions/);
       const refused = await page.evaluate(async (sdp) => {
         const answer = await fetch("/whep", { method: "POST", headers: { "content-type": "application/sdp" }, body: sdp });
         return [answer.status, answer.headers.get("retry-after")];

@@ -2,13 +2,13 @@
 //! in the first half of USERNAME (RFC 8445, section 7.2.2); every other datagram belongs to the
 //! session that the last such request from its address named.
 
+use super::byte_queue::ByteSender;
 use super::port::Datagram;
 use super::stun;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use str0m::net::Protocol;
-use tokio::sync::mpsc;
 
 /// Remote addresses of a session; beyond that the oldest is forgotten. A peer has a few, and tries
 /// each.
@@ -26,12 +26,12 @@ struct Table {
 }
 
 struct Route {
-    inbox: mpsc::Sender<Datagram>,
+    inbox: ByteSender<Datagram>,
     addresses: VecDeque<(Protocol, SocketAddr)>,
 }
 
 impl Routes {
-    pub fn add(&self, ufrag: &str, inbox: mpsc::Sender<Datagram>) {
+    pub fn add(&self, ufrag: &str, inbox: ByteSender<Datagram>) {
         self.lock().sessions.insert(
             ufrag.to_owned(),
             Route {
@@ -69,7 +69,8 @@ impl Routes {
         };
         let Some(inbox) = inbox else { return false };
         // Full: dropped, like one lost by the network.
-        let _ = inbox.try_send(datagram);
+        let bytes = datagram.bytes.len();
+        inbox.try_send(datagram, bytes);
         true
     }
 
@@ -111,7 +112,7 @@ impl Table {
         &mut self,
         ufrag: &str,
         from: (Protocol, SocketAddr),
-    ) -> Option<&mpsc::Sender<Datagram>> {
+    ) -> Option<&ByteSender<Datagram>> {
         let Self {
             sessions,
             addresses,
@@ -148,8 +149,13 @@ fn named_session(bytes: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::webrtc::byte_queue::{ByteReceiver, QueueBudget};
     use proptest::prelude::*;
     use std::time::Instant;
+
+    fn inbox() -> (ByteSender<Datagram>, ByteReceiver<Datagram>) {
+        QueueBudget::new(1, 1 << 20, 2048, 1 << 20).queue()
+    }
 
     fn request_for(username: &str) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
@@ -176,13 +182,13 @@ mod tests {
     #[test]
     fn routes_datagrams_reach_the_session_that_their_source_named() {
         let routes = Routes::default();
-        let (a, mut of_a) = mpsc::channel(4);
-        let (b, mut of_b) = mpsc::channel(4);
+        let (a, mut of_a) = inbox();
+        let (b, mut of_b) = inbox();
         routes.add("aaaa", a);
         routes.add("bbbb", b);
         routes.route(datagram(10, vec![22; 40]));
         assert!(
-            of_a.try_recv().is_err() && of_b.try_recv().is_err(),
+            of_a.try_recv().is_none() && of_b.try_recv().is_none(),
             "from an unknown address"
         );
         routes.route(datagram(10, request_for("aaaa:peer")));
@@ -204,16 +210,16 @@ mod tests {
         );
         assert_eq!(of_b.try_recv().unwrap().source.port(), 11);
         assert_eq!(of_b.try_recv().unwrap().bytes, response);
-        assert!(of_b.try_recv().is_err());
+        assert!(of_b.try_recv().is_none());
         routes.remove("aaaa");
         routes.route(datagram(10, vec![22; 40]));
-        assert!(of_a.try_recv().is_err(), "removed with its session");
+        assert!(of_a.try_recv().is_none(), "removed with its session");
     }
 
     #[test]
     fn routes_addresses_of_a_session_are_bounded() {
         let routes = Routes::default();
-        let (inbox, _datagrams) = mpsc::channel(4);
+        let (inbox, _datagrams) = inbox();
         routes.add("aaaa", inbox);
         (1..1000).for_each(|port| assert!(routes.route(datagram(port, request_for("aaaa:peer")))));
         assert_eq!(routes.lock().addresses.len(), MAX_ADDRESSES);
@@ -228,8 +234,8 @@ mod tests {
     #[test]
     fn routes_address_moved_to_another_session_stays_there() {
         let routes = Routes::default();
-        let (a, _of_a) = mpsc::channel(4);
-        let (b, mut of_b) = mpsc::channel(4);
+        let (a, _of_a) = inbox();
+        let (b, mut of_b) = inbox();
         routes.add("aaaa", a);
         routes.add("bbbb", b);
         assert!(
@@ -237,9 +243,9 @@ mod tests {
                 && routes.route(datagram(10, request_for("bbbb:peer")))
         );
         (100..200).for_each(|port| assert!(routes.route(datagram(port, request_for("aaaa:peer")))));
-        assert!(of_b.try_recv().is_ok());
+        assert!(of_b.try_recv().is_some());
         assert!(
-            routes.route(datagram(10, vec![22; 40])) && of_b.try_recv().is_ok(),
+            routes.route(datagram(10, vec![22; 40])) && of_b.try_recv().is_some(),
             "it belongs to the second session"
         );
         routes.assert_consistent();

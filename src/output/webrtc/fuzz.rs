@@ -4,9 +4,10 @@
 
 mod peer;
 
+use super::byte_queue::{ByteReceiver, QueueBudget};
 use super::demux::Routes;
 use super::ice_tcp;
-use super::port::{Datagram, Port};
+use super::port::{Datagram, MAX_DATAGRAM_BYTES, Port};
 use super::signalling::{check, check_answer};
 use super::stun_client::StunClient;
 use crate::fuzz::Input;
@@ -27,7 +28,6 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, IceCreds, Output, Rtc, RtcConfig};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 /// A browser's offer to receive video and audio.
 pub const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n\
@@ -47,7 +47,6 @@ const UFRAGS: [&str; 2] = ["aaaa", "bbbb"];
 const PASSWORD: &str = "of the first session....";
 /// The first of the peers' ports. They are more than a session has remote addresses.
 const PEER_PORTS: u16 = 5000;
-const INBOX_DATAGRAMS: usize = 8;
 
 /// Made once for all inputs.
 struct Shared {
@@ -153,12 +152,16 @@ struct Scenario<'a> {
     stun_client: StunClient,
     mapped: tokio::sync::oneshot::Receiver<SocketAddr>,
     routes: Routes,
-    inboxes: [mpsc::Receiver<Datagram>; 2],
+    inboxes: [ByteReceiver<Datagram>; 2],
     /// The session that each address belongs to.
     owners: HashMap<(Protocol, SocketAddr), usize>,
     /// The str0m instance of the first session, until its first error. `None`: its datagrams are
     /// not parsed further.
     first_session: Option<Rtc>,
+}
+
+fn inbox_budget() -> QueueBudget {
+    QueueBudget::new(1, 1 << 20, 1 << 16, 1 << 20)
 }
 
 impl<'a> Scenario<'a> {
@@ -167,7 +170,7 @@ impl<'a> Scenario<'a> {
         let mapped = stun_client.add_pending(STUN_REQUEST, STUN_SERVER);
         let routes = Routes::default();
         let inboxes = UFRAGS.map(|name| {
-            let (inbox, datagrams) = mpsc::channel(INBOX_DATAGRAMS);
+            let (inbox, datagrams) = inbox_budget().queue();
             routes.add(name, inbox);
             datagrams
         });
@@ -228,7 +231,7 @@ impl<'a> Scenario<'a> {
                 self.routes.remove(UFRAGS[session]);
                 self.owners.retain(|_, of| *of != session);
                 self.routes.assert_consistent();
-                let (inbox, datagrams) = mpsc::channel(INBOX_DATAGRAMS);
+                let (inbox, datagrams) = inbox_budget().queue();
                 self.routes.add(UFRAGS[session], inbox);
                 self.inboxes[session] = datagrams;
             }
@@ -308,7 +311,7 @@ impl<'a> Scenario<'a> {
         let is_routed = self.routes.route(datagram);
         let mut reached = Vec::new();
         for (session, name) in UFRAGS.iter().enumerate() {
-            let Ok(datagram) = self.inboxes[session].try_recv() else {
+            let Some(datagram) = self.inboxes[session].try_recv() else {
                 continue;
             };
             let from = (protocol, source);
@@ -371,11 +374,13 @@ fn stun_server_response(input: &mut Input<'_>) -> Vec<u8> {
     .concat()
 }
 
-/// The complete frames (RFC 4571).
+/// The complete frames (RFC 4571), up to the first that is too large.
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk()
-        && let Some((frame, rest)) = rest.split_at_checked(u16::from_be_bytes(*length).into())
+        && let length = usize::from(u16::from_be_bytes(*length))
+        && length <= MAX_DATAGRAM_BYTES
+        && let Some((frame, rest)) = rest.split_at_checked(length)
     {
         frames.push(frame.to_vec());
         bytes = rest;

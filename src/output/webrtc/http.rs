@@ -5,6 +5,7 @@ use super::{
     Answer, AudioAccess, BadOffer, Camera, MAX_OFFER_BYTES, OfferError, OfferRequest, Report,
     Server, SessionKind, WhipState,
 };
+use crate::http::ClientAddr;
 use crate::http::access::Scope;
 use crate::http::error::error_response;
 use crate::hub::Hubs;
@@ -131,6 +132,7 @@ async fn post_offer(
     State(signalling): State<Signalling>,
     name: CameraName,
     Extension(scope): Extension<Scope>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -163,6 +165,7 @@ async fn post_offer(
         sdp,
         kind: SessionKind::Whep,
         audio: audio_access(scope),
+        client: client.ip(),
     };
     match signalling.server.answer(request).await {
         Ok(Answer { id, sdp }) => {
@@ -209,6 +212,7 @@ async fn post_json_offer(
     State(signalling): State<Signalling>,
     name: CameraName,
     Extension(scope): Extension<Scope>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
     offer: Result<Json<JsonSdp>, JsonRejection>,
 ) -> Response {
     let camera = match signalling.camera(&name, false) {
@@ -230,6 +234,7 @@ async fn post_json_offer(
         sdp: &sdp,
         kind: SessionKind::Json,
         audio: audio_access(scope),
+        client: client.ip(),
     };
     match signalling.server.answer(request).await {
         Ok(answer) => Json(JsonSdp {
@@ -242,6 +247,9 @@ async fn post_json_offer(
 }
 
 /// WebRTC's part of `/metrics`.
+///
+/// # Errors
+/// Those of the encoder.
 pub(super) fn metrics(report: &Report, out: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
     let states = [("connected", true), ("connecting", false)];
     let each = SessionKind::ALL

@@ -1,8 +1,9 @@
 //! ICE over TCP (RFC 6544, passive): each datagram follows two bytes of length (RFC 4571). For
 //! peers that UDP does not reach, such as through an SSH tunnel.
 
+use super::byte_queue::{ByteReceiver, QueueBudget};
 use super::demux::Routes;
-use super::port::{Datagram, Port};
+use super::port::{Datagram, MAX_DATAGRAM_BYTES, Port, Turns};
 use crate::log::LogOnce;
 use crate::net::connection_limiter::{ConnectionLimiter, ConnectionSlot};
 use std::net::SocketAddr;
@@ -13,7 +14,6 @@ use str0m::net::Protocol;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tracing::warn;
@@ -23,18 +23,21 @@ use tracing::warn;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For writing one datagram.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Datagrams queued for writing; further ones are dropped, and retransmitted if the peer asks.
-const OUTBOX_DATAGRAMS: usize = 512;
 /// Browsers open a connection for each candidate that they try.
-const CONNECTIONS_PER_SESSION: usize = 4;
+pub(super) const CONNECTIONS_PER_SESSION: usize = 4;
 /// Pause after a failed accept (no file descriptors left).
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener of the port until the task is aborted. Each connection's input is parsed
 /// in its own task, so a panic ends that connection only. At the limit of connections, the oldest
 /// one that never reached a session is evicted; if there is none, the new one is closed.
-pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_sessions: usize) {
-    let max_connections = max_sessions.saturating_mul(CONNECTIONS_PER_SESSION);
+pub(super) async fn accept(
+    port: Arc<Port>,
+    listener: usize,
+    routes: Arc<Routes>,
+    outboxes: Arc<QueueBudget>,
+    max_connections: usize,
+) {
     let mut limiter = ConnectionLimiter::new(max_connections);
     let mut connections = JoinSet::new();
     let mut accept_errors = LogOnce::default();
@@ -45,7 +48,7 @@ pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_s
                     accept_errors.recovered();
                     let Some(slot) = limiter.admit().await else { continue };
                     let has_session = slot.busy();
-                    let serving = serve(port.clone(), routes.clone(), stream, peer, slot);
+                    let serving = serve(port.clone(), routes.clone(), outboxes.clone(), stream, peer, slot);
                     limiter.track(connections.spawn(serving), has_session);
                 }
                 Err(e) => {
@@ -63,6 +66,7 @@ pub async fn accept(port: Arc<Port>, listener: usize, routes: Arc<Routes>, max_s
 async fn serve(
     port: Arc<Port>,
     routes: Arc<Routes>,
+    outboxes: Arc<QueueBudget>,
     stream: TcpStream,
     peer: SocketAddr,
     slot: ConnectionSlot,
@@ -73,7 +77,7 @@ async fn serve(
     // Each write is a whole frame: there is nothing to coalesce.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    let (outbox, frames) = mpsc::channel(OUTBOX_DATAGRAMS);
+    let (outbox, frames) = outboxes.queue();
     port.connections().insert(peer, outbox);
     let _listed = Listed { port: &port, peer };
     let has_session = slot.busy();
@@ -95,7 +99,8 @@ impl Drop for Listed<'_> {
     }
 }
 
-/// Passes each datagram to `route`, until the connection ends or has been idle for too long.
+/// Passes each datagram to `route`, until the connection ends, has been idle for too long, or sends
+/// a frame that is larger than any datagram over UDP.
 /// `route` returns whether there is a session for it; `has_session` becomes true with the first.
 pub async fn read(
     mut reader: impl AsyncRead + Unpin,
@@ -105,10 +110,15 @@ pub async fn read(
     has_session: &AtomicBool,
 ) {
     let mut last_routed = Instant::now();
+    let mut turns = Turns::default();
     loop {
+        turns.next().await;
         let frame = async {
-            let length = reader.read_u16().await?;
-            let mut bytes = vec![0; length.into()];
+            let length = usize::from(reader.read_u16().await?);
+            if length > MAX_DATAGRAM_BYTES {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
+            let mut bytes = vec![0; length];
             reader.read_exact(&mut bytes).await?;
             std::io::Result::Ok(bytes)
         };
@@ -133,7 +143,7 @@ pub async fn read(
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut writer: OwnedWriteHalf, mut frames: ByteReceiver<Vec<u8>>) {
     while let Some(bytes) = frames.recv().await {
         let Ok(length) = u16::try_from(bytes.len()) else {
             continue;

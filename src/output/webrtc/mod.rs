@@ -8,7 +8,10 @@
 //! port ─► demux: the session of a datagram ─► its inbox ─► Session
 //! ```
 
+mod address_guard;
+pub mod address_validation;
 pub mod bitrate_control;
+pub mod byte_queue;
 pub mod clock_shift;
 pub mod demux;
 pub mod fields;
@@ -17,6 +20,9 @@ pub mod fuzz;
 mod http;
 pub mod ice_tcp;
 pub mod isolated_task;
+#[cfg(test)]
+mod limit_tests;
+mod outgoing_offer;
 mod output;
 pub mod pending_checks;
 pub mod port;
@@ -31,9 +37,10 @@ pub mod stun_client;
 pub mod tests;
 
 pub use crate::output::whip::State as WhipState;
+pub(crate) use outgoing_offer::OutgoingOffer;
 pub use output::WebRtc;
+pub(crate) use server::OfferRequest;
 pub use server::{Answer, Camera, OfferError, Report, Server};
-pub(crate) use server::{OfferRequest, OutgoingOffer};
 pub use sessions::SessionKind;
 pub use signalling::{BadOffer, MAX_OFFER_BYTES};
 

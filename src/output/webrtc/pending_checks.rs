@@ -4,34 +4,36 @@
 
 use super::stun::{Message, TransactionId};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use str0m::net::Protocol;
 
 /// When as many checks are pending, the oldest is forgotten. str0m has at most 100 candidate pairs
 /// with nine checks each.
 const MAX_PENDING: usize = 1024;
 
 #[derive(Default)]
-pub struct PendingChecks(VecDeque<TransactionId>);
+pub struct PendingChecks(VecDeque<(TransactionId, Remote)>);
+
+/// Where a check was sent, and its response comes from (RFC 8445, section 7.2.5.2.1).
+type Remote = (Protocol, SocketAddr);
 
 impl PendingChecks {
-    /// Remembers a sent datagram if it is a check.
-    pub fn record_sent(&mut self, datagram: &[u8]) {
-        let Some(check) = Message::parse(datagram).filter(Message::is_request) else {
-            return;
-        };
+    /// Remembers a check that is sent.
+    pub fn add(&mut self, check: &Message<'_>, to: Remote) {
         if self.0.len() == MAX_PENDING {
             self.0.pop_front();
         }
-        self.0.push_back(check.id);
+        self.0.push_back((check.id, to));
     }
 
-    /// Whether a received datagram may be handled: all but responses to no pending check. The check
-    /// is no longer pending then.
-    pub fn accept(&mut self, datagram: &[u8]) -> bool {
-        let Some(response) = Message::parse(datagram).filter(Message::is_response) else {
-            return true;
-        };
-        let pending = self.0.iter().position(|id| *id == response.id);
-        pending.is_some_and(|at| self.0.remove(at).is_some())
+    /// Whether this is the response to a pending check.
+    pub fn contains(&self, response: &Message<'_>, from: Remote) -> bool {
+        self.0.contains(&(response.id, from))
+    }
+
+    /// The check that this responds to is pending no longer.
+    pub fn remove(&mut self, response: &Message<'_>, from: Remote) {
+        self.0.retain(|check| *check != (response.id, from));
     }
 }
 
@@ -45,40 +47,41 @@ mod tests {
         [high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
-    fn response(n: u16, error: bool) -> Vec<u8> {
-        let mut bytes = binding_request(&id(n)).to_vec();
-        bytes[..2].copy_from_slice(if error { &[1, 0x11] } else { &[1, 1] });
-        bytes
+    fn remote(port: u16) -> Remote {
+        (Protocol::Udp, ([192, 0, 2, 7], port).into())
+    }
+
+    fn add(checks: &mut PendingChecks, n: u16, port: u16) {
+        let check = binding_request(&id(n));
+        checks.add(&Message::parse(&check).expect("STUN"), remote(port));
+    }
+
+    fn remove(checks: &mut PendingChecks, n: u16, port: u16) -> bool {
+        let mut response = binding_request(&id(n));
+        response[0] = 1;
+        let response = Message::parse(&response).expect("STUN");
+        let was_pending = checks.contains(&response, remote(port));
+        checks.remove(&response, remote(port));
+        was_pending
     }
 
     #[test]
-    fn pending_checks_each_has_one_response() {
+    fn pending_checks_each_has_one_response_from_where_it_was_sent() {
         let mut checks = PendingChecks::default();
-        assert!(!checks.accept(&response(1, false)), "none was sent");
-        checks.record_sent(&binding_request(&id(1)));
-        checks.record_sent(&binding_request(&id(2)));
-        assert!(checks.accept(&response(2, true)));
-        assert!(!checks.accept(&response(2, false)));
-        assert!(checks.accept(&response(1, false)));
-        assert!(!checks.accept(&response(1, false)));
-        // Datagrams that are not responses are accepted.
-        assert!(checks.accept(&binding_request(&id(3))));
-        assert!(checks.accept(&[22, 254, 253]) && checks.accept(&[]));
-        checks.record_sent(&response(4, false));
-        assert!(
-            !checks.accept(&response(4, false)),
-            "our response is no check"
-        );
+        assert!(!remove(&mut checks, 1, 1), "none was sent");
+        add(&mut checks, 1, 1);
+        add(&mut checks, 2, 1);
+        assert!(!remove(&mut checks, 2, 2), "from elsewhere");
+        assert!(remove(&mut checks, 2, 1) && !remove(&mut checks, 2, 1));
+        assert!(remove(&mut checks, 1, 1) && !remove(&mut checks, 1, 1));
     }
 
     #[test]
     fn pending_checks_full_forgets_the_oldest() {
         let mut checks = PendingChecks::default();
-        for n in 0..2000 {
-            checks.record_sent(&binding_request(&id(n)));
-        }
+        (0..2000).for_each(|n| add(&mut checks, n, 1));
         assert_eq!(checks.0.len(), MAX_PENDING);
-        assert!(!checks.accept(&response(2000 - MAX_PENDING as u16 - 1, false)));
-        assert!(checks.accept(&response(1999, false)));
+        assert!(!remove(&mut checks, 2000 - MAX_PENDING as u16 - 1, 1));
+        assert!(remove(&mut checks, 1999, 1));
     }
 }

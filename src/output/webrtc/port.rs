@@ -2,6 +2,7 @@
 //! tells which local address a datagram was sent to, so one socket serves all interfaces, those
 //! that appear later too.
 
+use super::byte_queue::ByteSender;
 use crate::net::interfaces;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
@@ -17,10 +18,11 @@ use std::time::{Duration, Instant};
 use str0m::net::Protocol;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
 
 /// Larger than any datagram of WebRTC, which fits an Ethernet frame; what exceeds it is cut off.
 pub const MAX_DATAGRAM_BYTES: usize = 2048;
+/// Datagrams that a task handles before other tasks have a turn.
+const DATAGRAMS_PER_TURN: u32 = 16;
 /// Attempts to find a number that is free for both UDP and TCP.
 const BIND_ATTEMPTS: usize = 16;
 /// Pause after an error of the socket itself, so that a lasting one does not use up the CPU.
@@ -39,12 +41,28 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
+/// Lets other tasks have a turn between datagrams that keep coming. The event loop looks for new
+/// input after every 61 turns, so this bounds how long viewers wait during a flood.
+#[derive(Default)]
+pub struct Turns(u32);
+
+impl Turns {
+    /// To be awaited before each datagram.
+    pub async fn next(&mut self) {
+        self.0 += 1;
+        if self.0 >= DATAGRAMS_PER_TURN {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 pub struct Port {
     udp: Vec<Socket>,
     tcp: Vec<TcpListener>,
     number: u16,
     /// Open TCP connections by remote address, and their queues of datagrams to be written.
-    connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
+    connections: Mutex<HashMap<SocketAddr, ByteSender<Vec<u8>>>>,
 }
 
 struct Socket {
@@ -170,7 +188,9 @@ impl Port {
     pub async fn receive(&self, socket: usize, handle: impl Fn(Datagram)) {
         let socket = &self.udp[socket];
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
+        let mut turns = Turns::default();
         loop {
+            turns.next().await;
             match socket.receive(&mut buffer).await {
                 Ok((length, source, ip)) => {
                     let datagram = Datagram {
@@ -222,11 +242,11 @@ impl Port {
                 let _ = socket.send(source.ip(), destination, bytes);
             }
         } else if let Some(connection) = self.connections().get(&destination) {
-            let _ = connection.try_send(bytes.to_vec());
+            connection.try_send(bytes.to_vec(), bytes.len());
         }
     }
 
-    pub fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>> {
+    pub fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, ByteSender<Vec<u8>>>> {
         self.connections.lock().expect("no panic while locked")
     }
 }

@@ -2,15 +2,18 @@
 //! sessions and the port.
 
 use super::AudioAccess;
+use super::address_guard::AddressGuard;
 use super::bitrate_control::BitrateControl;
+use super::byte_queue::QueueBudget;
 use super::clock_shift::Shift;
 use super::demux::Routes;
-use super::ice_tcp;
-use super::port::Port;
+use super::ice_tcp::{self, CONNECTIONS_PER_SESSION};
+use super::outgoing_offer::OutgoingOffer;
+use super::port::{MAX_DATAGRAM_BYTES, Port};
 use super::rtc_factory::RtcFactory;
 use super::session::{Session, SessionContext, SessionEnd};
-use super::sessions::{SessionInfo, SessionKind, Sessions};
-use super::signalling::{self, BadAnswer, BadOffer};
+use super::sessions::{Client, SessionInfo, SessionKind, Sessions};
+use super::signalling::{self, BadOffer};
 use super::stun_client::StunClient;
 use crate::config;
 use crate::hub::{Hub, Hubs};
@@ -24,14 +27,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use str0m::Rtc;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, MediaKind};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-/// Datagrams queued for one session; further ones are dropped, like those lost by the network.
-const INBOX_DATAGRAMS: usize = 256;
+/// Received datagrams that wait in one session's inbox; further ones are dropped, like those lost
+/// by the network. A handshake and some seconds of reports.
+pub(super) const INBOX_BYTES: usize = 128 << 10;
+/// In all inboxes.
+pub(super) const TOTAL_INBOX_BYTES: usize = 16 << 20;
+/// Datagrams that wait to be written to one TCP connection; further ones are dropped, and
+/// retransmitted if the peer asks. A large keyframe.
+const OUTBOX_BYTES: usize = 256 << 10;
+/// For all TCP connections.
+const TOTAL_OUTBOX_BYTES: usize = 32 << 20;
 /// A session whose peer has not connected by then ends.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -42,16 +52,18 @@ pub struct Server {
     clock: Arc<Clock>,
     port: Arc<Port>,
     routes: Arc<Routes>,
+    pub(super) inboxes: QueueBudget,
+    outboxes: Arc<QueueBudget>,
     rtc_factory: RtcFactory,
     max_sessions: usize,
-    /// A viewer's session holds one from before its offer is read until its end.
+    /// Each viewer's session holds one.
     permits: Arc<Semaphore>,
     /// Held while an offer is read: one in each turn of the event loop, however many arrive.
     offer_turn: AsyncMutex<()>,
     pub(super) connect_timeout: Duration,
     pub(crate) stun_client: Arc<StunClient>,
     sessions: Arc<Sessions>,
-    /// Sessions that are not tasks yet; at most as many as there may be sessions.
+    /// Sessions that are not tasks yet; [`run`](Self::run) starts them at once.
     new_sessions: mpsc::UnboundedSender<Session>,
     /// Taken by [`run`](Self::run).
     session_queue: Mutex<Option<mpsc::UnboundedReceiver<Session>>>,
@@ -83,6 +95,8 @@ pub(crate) struct OfferRequest<'a> {
     pub(crate) sdp: &'a str,
     pub(crate) kind: SessionKind,
     pub(crate) audio: AudioAccess,
+    /// Who sent it.
+    pub(crate) client: IpAddr,
 }
 
 /// The answer to a peer's offer.
@@ -97,40 +111,10 @@ pub struct Answer {
 pub enum OfferError {
     #[error(transparent)]
     BadOffer(#[from] BadOffer),
-    #[error("the limit of {0} WebRTC sessions is reached; try again later")]
+    #[error("the limit of {0} WebRTC sessions is reached, and all are connected; try again later")]
     TooManySessions(usize),
     #[error("the session cannot be created")]
     Failed(#[source] io::Error),
-}
-
-/// Our offer to a media server, until its answer.
-pub(crate) struct OutgoingOffer {
-    pub(crate) sdp: String,
-    rtc: Rtc,
-    pending: SdpPendingOffer,
-    context: SessionContext,
-    video: Option<Mid>,
-    audio: Option<Mid>,
-    connected: watch::Receiver<bool>,
-}
-
-impl OutgoingOffer {
-    /// The session, and a flag that turns true once media can flow.
-    ///
-    /// # Errors
-    /// The answer does not fit the offer, or accepts no media.
-    pub(crate) fn accept(
-        mut self,
-        answer: SdpAnswer,
-    ) -> Result<(Session, watch::Receiver<bool>), BadAnswer> {
-        self.rtc
-            .sdp_api()
-            .accept_answer(self.pending, answer)
-            .map_err(|e| BadAnswer::Refused(e.to_string()))?;
-        let session = Session::publishing(self.rtc, self.context, self.video, self.audio)
-            .ok_or(BadAnswer::NothingInCommon)?;
-        Ok((session, self.connected))
-    }
 }
 
 impl Server {
@@ -179,6 +163,19 @@ impl Server {
             clock,
             port,
             routes: Arc::default(),
+            // One more for the publisher's.
+            inboxes: QueueBudget::new(
+                config.max_sessions.saturating_add(1),
+                INBOX_BYTES,
+                MAX_DATAGRAM_BYTES,
+                TOTAL_INBOX_BYTES,
+            ),
+            outboxes: Arc::new(QueueBudget::new(
+                config.max_sessions.saturating_mul(CONNECTIONS_PER_SESSION),
+                OUTBOX_BYTES,
+                MAX_DATAGRAM_BYTES,
+                TOTAL_OUTBOX_BYTES,
+            )),
             rtc_factory,
             max_sessions: config.max_sessions,
             permits: Arc::new(Semaphore::new(
@@ -231,16 +228,16 @@ impl Server {
     }
 
     /// Answers an offer and starts its session, which ends by itself if the peer does not connect.
+    /// At the limit of sessions, one that is not connected gives way ([`Sessions::evict`]).
     ///
     /// # Errors
-    /// The offer is not valid or has nothing that can be sent, the limit of sessions is reached, or
-    /// the system has no random numbers.
+    /// The offer is not valid or has nothing that can be sent, as many sessions as allowed are
+    /// connected, or the system has no random numbers.
     pub(crate) async fn answer(&self, request: OfferRequest<'_>) -> Result<Answer, OfferError> {
-        let permit = self
-            .permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| OfferError::TooManySessions(self.max_sessions))?;
+        let too_many = || OfferError::TooManySessions(self.max_sessions);
+        if self.permits.available_permits() == 0 && !self.sessions.can_evict() {
+            return Err(too_many());
+        }
         let _turn = self.offer_turn.lock().await;
         tokio::task::yield_now().await;
         let offer = signalling::check(request.sdp)?;
@@ -251,18 +248,19 @@ impl Server {
             .map_err(|e| BadOffer::Refused(e.to_string()))?;
         let sdp = answer.to_sdp_string();
         let id = random_id().map_err(OfferError::Failed)?;
-        let (context, _) = self.register(
-            request.camera,
-            &mut rtc,
-            &id,
-            request.kind,
-            Some(permit),
-            shift,
-        );
+        // Only now: what cannot be answered ends no other session.
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.sessions.evict().ok_or_else(too_many)?,
+        };
+        let viewer = Some((permit, request.client.into()));
+        let (context, _) =
+            self.register(request.camera, &mut rtc, &id, request.kind, viewer, shift);
+        let guard = AddressGuard::new(request.sdp);
         // Fails only when the program is ending: `run` has the receiver.
         let _ = self
             .new_sessions
-            .send(Session::new(rtc, context, request.audio));
+            .send(Session::new(rtc, context, guard, request.audio));
         Ok(Answer { id, sdp })
     }
 
@@ -317,15 +315,15 @@ impl Server {
         rtc: &mut Rtc,
         id: &str,
         kind: SessionKind,
-        permit: Option<OwnedSemaphorePermit>,
+        viewer: Option<(OwnedSemaphorePermit, Client)>,
         shift: Shift,
     ) -> (SessionContext, watch::Receiver<bool>) {
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
-        let (inbox, datagrams) = mpsc::channel(INBOX_DATAGRAMS);
+        let (inbox, datagrams) = self.inboxes.queue();
         self.routes.add(&ufrag, inbox);
         let (registration, stopped) =
             self.sessions
-                .add(&self.routes, (id, &ufrag), (kind, permit), self.unix_now());
+                .add(&self.routes, (id, &ufrag), kind, viewer, self.unix_now());
         let (connected, is_connected) = watch::channel(false);
         let context = SessionContext {
             hub: camera.hub.clone(),
@@ -375,14 +373,15 @@ impl Server {
     }
 
     /// Tasks that read the port.
-    fn serve_port(&self) -> JoinSet<()> {
+    pub(super) fn serve_port(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for listener in 0..self.port.listeners() {
             tasks.spawn(ice_tcp::accept(
                 self.port.clone(),
                 listener,
                 self.routes.clone(),
-                self.max_sessions,
+                self.outboxes.clone(),
+                self.max_sessions.saturating_mul(CONNECTIONS_PER_SESSION),
             ));
         }
         for socket in 0..self.port.sockets() {

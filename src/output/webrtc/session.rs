@@ -3,11 +3,12 @@
 //! one does not affect others.
 
 use super::AudioAccess;
+use super::address_guard::AddressGuard;
 use super::bitrate_control::ViewerBitrate;
+use super::byte_queue::ByteReceiver;
 use super::clock_shift::Shift;
 use super::demux::Routes;
-use super::pending_checks::PendingChecks;
-use super::port::{Datagram, Port};
+use super::port::{Datagram, Port, Turns};
 use super::sessions::{Registration, SessionKind};
 use crate::hub::{Delivery, Hub, Item, Packet, Request, Subscription, TrackSelector};
 use crate::media::rtp_time::{AudioRtpClock, rtp_timestamp};
@@ -19,7 +20,7 @@ use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::Receive;
 use str0m::rtp::AbsCaptureTime;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 /// A connected peer sends reports (RTCP) and checks (STUN, RFC 7675) every few seconds; one that
@@ -55,7 +56,7 @@ pub struct SessionContext {
     pub hub: Arc<Hub>,
     pub port: Arc<Port>,
     pub routes: Arc<Routes>,
-    pub datagrams: mpsc::Receiver<Datagram>,
+    pub datagrams: ByteReceiver<Datagram>,
     pub stopped: watch::Receiver<bool>,
     pub bitrate: ViewerBitrate,
     pub registration: Registration,
@@ -78,7 +79,8 @@ pub struct Session {
     audio: Option<Track>,
     subscription: Option<Subscription>,
     audio_clock: AudioRtpClock,
-    pending_checks: PendingChecks,
+    guard: AddressGuard,
+    turns: Turns,
 }
 
 /// What a track is sent with.
@@ -97,7 +99,12 @@ enum Wakeup {
 }
 
 impl Session {
-    pub fn new(rtc: Rtc, context: SessionContext, audio_access: AudioAccess) -> Self {
+    pub(super) fn new(
+        rtc: Rtc,
+        context: SessionContext,
+        guard: AddressGuard,
+        audio_access: AudioAccess,
+    ) -> Self {
         let now = Instant::now();
         Self {
             rtc,
@@ -110,19 +117,21 @@ impl Session {
             audio: None,
             subscription: None,
             audio_clock: AudioRtpClock::default(),
-            pending_checks: PendingChecks::default(),
+            guard,
+            turns: Turns::default(),
         }
     }
 
     /// A session whose peer answered our offer of these media. `None`: it accepts none of them.
     /// (str0m has no event for media that were offered.)
-    pub fn publishing(
+    pub(super) fn publishing(
         rtc: Rtc,
         context: SessionContext,
+        guard: AddressGuard,
         video: Option<Mid>,
         audio: Option<Mid>,
     ) -> Option<Self> {
-        let mut session = Self::new(rtc, context, AudioAccess::Allowed);
+        let mut session = Self::new(rtc, context, guard, AudioAccess::Allowed);
         let mut track = |mid: Option<Mid>, kind| {
             let mid = mid.filter(|mid| {
                 session
@@ -173,7 +182,10 @@ impl Session {
                 self.flush()?;
                 return Ok(Some(EndReason::Requested));
             }
-            Wakeup::Datagram(datagram) => self.handle_datagram(&datagram)?,
+            Wakeup::Datagram(datagram) => {
+                self.turns.next().await;
+                self.handle_datagram(&datagram)?
+            }
             Wakeup::Packet => self.send_next_packet()?,
             Wakeup::Timeout => {
                 let now = self.context.shift.apply(Instant::now());
@@ -208,8 +220,10 @@ impl Session {
             match self.rtc.poll_output()? {
                 Output::Timeout(deadline) => return Ok(self.context.shift.undo(deadline)),
                 Output::Transmit(out) => {
-                    self.pending_checks.record_sent(&out.contents);
                     let context = &self.context;
+                    if !self.guard.may_send(&out, &context.port, Instant::now()) {
+                        continue;
+                    }
                     if context.registration.kind() == SessionKind::Whip {
                         // A media server with ICE-lite (RFC 8445, section 2.5) sends no checks, so
                         // its address is known from ours only. A viewer's candidates are not
@@ -299,7 +313,7 @@ impl Session {
 
     fn handle_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
         // No media is received, whatever a peer sends.
-        if is_media(&datagram.bytes) || !self.pending_checks.accept(&datagram.bytes) {
+        if is_media(&datagram.bytes) || !self.guard.accept(datagram, &self.context.port) {
             return Ok(());
         }
         // Neither STUN nor DTLS nor RTCP.

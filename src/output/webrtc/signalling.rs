@@ -205,6 +205,20 @@ fn has_consistent_payload_types(text: &str) -> bool {
     })
 }
 
+/// The peer's ICE password: like str0m, of the session part or else the first m-section that has
+/// credentials.
+pub fn ice_password(sdp: &str) -> Option<&str> {
+    let session = sdp
+        .lines()
+        .take_while(|line| !line.starts_with("m="))
+        .collect();
+    let mut parts = std::iter::once(session).chain(sections(sdp));
+    parts.find_map(|lines| {
+        let value = |name| lines.iter().find_map(|line| line.strip_prefix(name));
+        value("a=ice-ufrag:").and_then(|_| value("a=ice-pwd:"))
+    })
+}
+
 /// The lines of each m-section.
 fn sections(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let mut lines = text
@@ -240,6 +254,21 @@ fn receives_our_codec(section: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ice_password_is_of_the_session_or_the_first_section_with_credentials() {
+        let with = |session: &str, video: &str, audio: &str| {
+            ice_password(&format!(
+                "v=0\r\n{session}m=video 9\r\n{video}m=audio 9\r\n{audio}"
+            ))
+            .map(str::to_owned)
+        };
+        let of = |n: u8| format!("a=ice-ufrag:{n}\r\na=ice-pwd:{n}\r\n");
+        assert_eq!(with("", "", ""), None);
+        assert_eq!(with("", &of(1), &of(2)).as_deref(), Some("1"));
+        assert_eq!(with("", "a=ice-pwd:3\r\n", &of(2)).as_deref(), Some("2"));
+        assert_eq!(with(&of(4), &of(1), "").as_deref(), Some("4"));
+    }
 
     #[test]
     fn reduced_keeps_16_addresses_of_udp() {

@@ -48,7 +48,7 @@ fn webrtc_offer_flood_ends_no_session() {
         .map(|sender| sender.join().expect("it is answered"))
         .collect();
     assert!(
-        statuses.iter().all(|status| matches!(status, 400 | 503)) && statuses.contains(&400),
+        statuses.iter().all(|status| matches!(status, 400 | 408)) && statuses.contains(&400),
         "{statuses:?}"
     );
     assert_eq!(
@@ -56,7 +56,7 @@ fn webrtc_offer_flood_ends_no_session() {
         serve,
         "the server lives"
     );
-    assert!(Peer::play(port).watch(|_| true), "no place is lost");
+    assert!(Peer::play(port).watch(|_| true), "others can connect");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn webrtc_sendrecv_offer_is_answered_sendonly() {
 }
 
 #[test]
-fn webrtc_offer_candidates_are_limited_to_16() {
+fn webrtc_offer_candidates_get_checks_at_12_addresses_at_most() {
     let program = Program::start(&TEST);
     let port = program.port();
     let sockets: Vec<UdpSocket> = (0..40)
@@ -93,18 +93,54 @@ fn webrtc_offer_candidates_are_limited_to_16() {
     );
     let answer = request(port, "POST", "/whep", "application/sdp", &offer);
     assert_eq!(answer.status, 201, "{}", answer.body);
-    let mut spoken_to = HashSet::new();
+    let mut checked = HashSet::new();
     let mut listen = || {
-        spoken_to.extend((0..sockets.len()).filter(|n| sockets[*n].recv(&mut [0; 2048]).is_ok()));
-        spoken_to.len()
+        checked.extend((0..sockets.len()).filter(|n| sockets[*n].recv(&mut [0; 2048]).is_ok()));
+        checked.len()
     };
-    until("checks of sixteen", || (listen() >= 16).then_some(()));
+    until("checks at twelve", || (listen() >= 12).then_some(()));
     let path = format!("/{}", answer.header("location").expect("a Location"));
     assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
     until("the session is forgotten", || {
         (request(port, "DELETE", &path, "", "").status == 404).then_some(())
     });
-    assert_eq!(listen(), 16);
+    assert_eq!(listen(), 12);
+}
+
+#[test]
+fn webrtc_session_limit_replaces_unconnected_sessions_and_no_connected_one() {
+    let program = Program::start(&[&TEST[..], &["--webrtc-max-sessions", "2"]].concat());
+    let port = program.port();
+    let mut peer = Peer::play(port);
+    assert!(peer.watch(|_| true));
+    let offer = without_candidates(&peer.offer);
+    let post = || request(port, "POST", "/whep", "application/sdp", &offer);
+    let mut sessions = Vec::new();
+    for _ in 0..20 {
+        let answer = post();
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        sessions.push(format!(
+            "/{}",
+            answer.header("location").expect("a Location")
+        ));
+    }
+    let last = sessions.pop().expect("there are 20");
+    for path in sessions {
+        assert_eq!(request(port, "DELETE", &path, "", "").status, 404);
+    }
+    assert!(peer.watch(|_| true), "the connected one plays on");
+    assert_eq!(request(port, "DELETE", &last, "", "").status, 200);
+    let mut other = Peer::play(port);
+    assert!(other.watch(|_| true));
+    let answer = post();
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert!(
+        answer.body.contains("limit of 2 WebRTC sessions"),
+        "{}",
+        answer.body
+    );
+    assert!(peer.watch(|_| true) && other.watch(|_| true));
 }
 
 /// Forwarded to addresses of the same family, but not to loopback, which no router reaches.

@@ -1,0 +1,186 @@
+//! The limits of sessions, of queues, and of what is sent to addresses that do not answer.
+
+use super::byte_queue::ITEM_BYTES;
+use super::fuzz::OFFER;
+use super::server::{INBOX_BYTES, TOTAL_INBOX_BYTES};
+use super::signalling::BadOffer;
+use super::tests::{PATIENCE, post, server, until_no_session};
+use super::{OfferError, Server, SessionKind};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+use str0m::crypto::from_feature_flags;
+use str0m::ice::{StunMessage, TransId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// An offer that cannot be answered ends no other session.
+#[tokio::test]
+async fn answer_at_the_limit_replaces_a_session_that_is_not_connected() {
+    let server = server(1);
+    let whep = SessionKind::Whep;
+    let first = post(&server, OFFER, whep).await.expect("it is answered");
+    let broken = post(&server, "hello", SessionKind::Json).await;
+    let malformed = OfferError::BadOffer(BadOffer::Malformed);
+    assert_eq!(
+        broken.err().map(|e| e.to_string()),
+        Some(malformed.to_string())
+    );
+    assert_eq!(server.report().sessions.len(), 1);
+    let second = post(&server, OFFER, whep).await.expect("it is answered");
+    assert!(!server.end(&first.id) && server.end(&second.id));
+}
+
+/// The value of an attribute's first line.
+fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
+    let mut lines = sdp.lines();
+    lines
+        .find_map(|line| line.strip_prefix(name))
+        .expect("the answer has it")
+}
+
+/// A STUN request for a session, not signed, with an attribute that fills it.
+fn stun_frame(ufrag: &str, bytes: usize) -> Vec<u8> {
+    let username = format!("{ufrag}:abcd");
+    let mut frame = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    frame.extend([7; 12]);
+    frame.extend([0, 6, 0, username.len() as u8]);
+    frame.extend(username.as_bytes());
+    frame.resize(frame.len().next_multiple_of(4), 0);
+    let filler = (bytes - frame.len() - 4) as u16;
+    frame.extend([0x80, 0x22]);
+    frame.extend(filler.to_be_bytes());
+    frame.resize(bytes, b'x');
+    [&(bytes as u16).to_be_bytes()[..], &frame].concat()
+}
+
+/// The sessions are not tasks here, so nothing reads their inboxes.
+#[tokio::test]
+async fn ice_tcp_flood_fills_inboxes_up_to_their_bounds() {
+    const SESSIONS: usize = 32;
+    const FRAME_BYTES: usize = 2000;
+    let server = server(SESSIONS);
+    let _tasks = server.serve_port();
+    let to = (Ipv4Addr::LOCALHOST, server.report().port);
+    let mut connections = Vec::new();
+    for _ in 0..SESSIONS {
+        let answer = post(&server, OFFER, SessionKind::Whep).await;
+        let answer = answer.expect("it is answered");
+        let ufrag = attribute(&answer.sdp, "a=ice-ufrag:").to_owned();
+        let mut large = TcpStream::connect(to).await.expect("it listens");
+        let frame = stun_frame(&ufrag, 65_300);
+        // The server may close before it has read all.
+        let _ = large.write_all(&frame).await;
+        let end = timeout(PATIENCE, large.read(&mut [0])).await;
+        assert!(matches!(end.expect("it is closed"), Ok(0) | Err(_)));
+        for _ in 0..2 {
+            let connection = TcpStream::connect(to).await.expect("it listens");
+            connections.push((connection, stun_frame(&ufrag, FRAME_BYTES)));
+        }
+    }
+    assert_eq!(
+        server.inboxes.used_bytes(),
+        0,
+        "large frames are not queued"
+    );
+    let used = |queued: usize| SESSIONS * queued * (FRAME_BYTES + ITEM_BYTES);
+    let full = used(INBOX_BYTES / (FRAME_BYTES + ITEM_BYTES));
+    for _ in 0..100 {
+        for (connection, frame) in &mut connections {
+            connection.write_all(frame).await.expect("it is open");
+        }
+        assert!(server.inboxes.used_bytes() <= full);
+    }
+    timeout(PATIENCE, async {
+        while server.inboxes.used_bytes() < full {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the inboxes fill");
+    assert!(full <= TOTAL_INBOX_BYTES);
+}
+
+/// What sockets got that never answer, as forged sources do not.
+#[derive(Debug)]
+struct Reflected {
+    request_bytes: usize,
+    addresses: usize,
+    packets: usize,
+    bytes: usize,
+}
+
+/// Sends `repeats` requests with the right credentials from each of `sources`, and checks the
+/// limits once the session has ended.
+async fn reflect(server: &Server, sources: usize, repeats: usize) -> Reflected {
+    let answer = post(server, OFFER, SessionKind::Whep).await;
+    let sdp = answer.expect("it is answered").sdp;
+    let username = format!("{}:abcd", attribute(&sdp, "a=ice-ufrag:"));
+    let password = attribute(&sdp, "a=ice-pwd:");
+    let to = (Ipv4Addr::LOCALHOST, server.report().port);
+    let sockets: Vec<_> = (0..sources)
+        .map(|_| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+            socket.set_nonblocking(true).expect("it is settable");
+            socket
+        })
+        .collect();
+    let mut request_bytes = 0;
+    for _ in 0..repeats {
+        for socket in &sockets {
+            let request = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+            let mut bytes = [0; 512];
+            let hmac = from_feature_flags().sha1_hmac_provider;
+            let length = request
+                .to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| {
+                    hmac.sha1_hmac(key, parts)
+                })
+                .expect("it fits");
+            request_bytes = length;
+            socket.send_to(&bytes[..length], to).expect("it is sent");
+            tokio::task::yield_now().await;
+        }
+    }
+    until_no_session(server).await;
+    let mut reflected = Reflected {
+        request_bytes: sources * repeats * request_bytes,
+        addresses: 0,
+        packets: 0,
+        bytes: 0,
+    };
+    for socket in sockets {
+        let received = std::iter::from_fn(|| socket.recv(&mut [0; 2048]).ok());
+        let received: Vec<usize> = received.collect();
+        let bytes: usize = received.iter().sum();
+        assert!(received.len() <= 3, "{received:?}");
+        assert!(bytes <= 3 * repeats * request_bytes, "{received:?}");
+        reflected.addresses += usize::from(!received.is_empty());
+        reflected.packets += received.len();
+        reflected.bytes += bytes;
+    }
+    reflected
+}
+
+/// As long as a session lives, whatever str0m would repeat.
+#[tokio::test]
+async fn session_forged_sources_get_at_most_three_packets_and_three_times_the_bytes() {
+    let mut server = server(4);
+    // Checks are repeated after 0.25, 0.75, 1.75 and 3.25 s.
+    server.connect_timeout = Duration::from_secs(4);
+    let (_stop, stopping) = watch::channel(false);
+    let attacks = async {
+        let attacks = [(1, 1), (10, 1), (100, 1), (20, 20)];
+        let reflected = attacks.map(|(sources, repeats)| reflect(&server, sources, repeats));
+        let reflected = futures_util::future::join_all(reflected).await;
+        for (reflected, (sources, _)) in reflected.iter().zip(attacks) {
+            let factor = reflected.bytes as f64 / reflected.request_bytes as f64;
+            println!("{sources} sources: {reflected:?}, {factor:.2} times the bytes");
+            assert_eq!(reflected.addresses, sources.min(16), "{reflected:?}");
+        }
+    };
+    tokio::select! {
+        () = server.run(stopping) => panic!("it runs until it is stopped"),
+        () = attacks => {}
+    }
+}
