@@ -162,7 +162,7 @@ async fn reflect(server: &Server, sources: usize, repeats: usize) -> Reflected {
     reflected
 }
 
-/// As long as a session lives, whatever str0m would repeat.
+/// Until the session ends, with all retransmissions of str0m.
 #[tokio::test]
 async fn session_forged_sources_get_at_most_three_packets_and_three_times_the_bytes() {
     let mut server = server(4);

@@ -279,7 +279,7 @@ mod tests {
             drop(permit);
             let stopped = added.iter().filter(|(_, (_, stopped))| *stopped.borrow());
             let new = stopped.map(|(id, _)| *id).find(|id| !evicted.contains(id));
-            evicted.push(new.expect("one is told to end"));
+            evicted.push(new.expect("one is stopped"));
         }
         assert!(rig.sessions.evict().is_none());
         assert_eq!(evicted, ["b", "e", "a", "c", "f", "g"]);

@@ -145,11 +145,11 @@ fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
             "the session ended after {sent} datagrams"
         );
     }
-    let mut pictures = 0;
+    let mut frames = 0;
     assert!(
         peer.watch(|data| {
-            pictures += u32::from(data.params.spec().codec.is_video());
-            pictures == 10
+            frames += u32::from(data.params.spec().codec.is_video());
+            frames == 10
         }),
         "it plays on"
     );
@@ -157,15 +157,15 @@ fn webrtc_arbitrary_datagrams_stop_neither_server_nor_video() {
     assert_eq!(
         program.child("stampcast-serve", None),
         serve,
-        "the server lives"
+        "the server was not restarted"
     );
     // Nor do they fill the log.
-    let said = program
+    let logged = program
         .lines()
         .iter()
         .filter(|line| line.contains("WARN  stampcast-") || line.contains("ERROR"))
         .count();
-    assert_eq!(said, 0, "{:?}", program.lines());
+    assert_eq!(logged, 0, "{:?}", program.lines());
 }
 
 #[test]
@@ -313,10 +313,10 @@ fn webrtc_tcp_connections_without_a_session_are_evicted() {
     }
     let mut peer = Peer::play_over(Transport::relayed(to), program.port());
     assert!(peer.watch(|_| true), "one of them is evicted");
-    let patience = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + PATIENCE;
     while open(&mut idle) > 0 {
         assert!(
-            Instant::now() < patience,
+            Instant::now() < give_up,
             "{} connections are still open",
             idle.len()
         );

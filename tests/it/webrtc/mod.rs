@@ -43,14 +43,9 @@ fn by_sender_report(data: &MediaData) -> Option<i64> {
 }
 
 fn time_code(decoder: &mut Decoder, unit: &[u8]) -> Option<UnixNs> {
-    let picture = decoder.decode(unit).ok()??;
-    let (width, height) = picture.dimensions();
-    timecode::read(
-        picture.y(),
-        width as u32,
-        height as u32,
-        picture.strides().0,
-    )
+    let image = decoder.decode(unit).ok()??;
+    let (width, height) = image.dimensions();
+    timecode::read(image.y(), width as u32, height as u32, image.strides().0)
 }
 
 #[test]
@@ -59,7 +54,7 @@ fn webrtc_video_and_audio_play_with_their_capture_time() {
     let mut peer = Peer::play(program.port());
     let mut decoder = Decoder::new().expect("there is a decoder");
     let mut opus = opus::Decoder::new(48_000, opus::Channels::Mono).expect("there is a decoder");
-    let (mut pictures, mut reported, mut beeps, mut quiet) = (0, 0, Vec::new(), false);
+    let (mut frames, mut reported, mut beeps, mut quiet) = (0, 0, Vec::new(), false);
     let alive = peer.watch(|data| {
         let stamp = unix_ns(
             data.ext_vals
@@ -68,12 +63,12 @@ fn webrtc_video_and_audio_play_with_their_capture_time() {
                 .capture_time,
         );
         if data.params.spec().codec.is_audio() {
-            let mut sound = [0; 5760];
+            let mut samples = [0; 5760];
             let length = opus
-                .decode(&data.data, &mut sound, false)
+                .decode(&data.data, &mut samples, false)
                 .expect("it is Opus");
             assert_eq!(length, 960, "20 ms");
-            let onset = sound[..length]
+            let onset = samples[..length]
                 .iter()
                 .position(|s| s.unsigned_abs() > 4_000);
             if let Some(n) = onset.filter(|_| quiet) {
@@ -83,12 +78,12 @@ fn webrtc_video_and_audio_play_with_their_capture_time() {
         } else {
             // The first one may be drawn before the worker knows the clock offset.
             let Some(code) = time_code(&mut decoder, &data.data) else {
-                assert_eq!(pictures, 0, "each frame is whole and shows its time");
+                assert_eq!(frames, 0, "each frame is whole and shows its time");
                 return false;
             };
             // Drawn with the offset known to the worker, in whole microseconds.
             assert!((stamp - code.0 as i64).abs() < 100_000, "{stamp} {code:?}");
-            pictures += 1;
+            frames += 1;
             if let Some(at) = by_sender_report(&data) {
                 reported += 1;
                 assert!(
@@ -98,7 +93,7 @@ fn webrtc_video_and_audio_play_with_their_capture_time() {
                 );
             }
         }
-        pictures >= 90 && reported >= 10 && beeps.len() >= 2
+        frames >= 90 && reported >= 10 && beeps.len() >= 2
     });
     assert!(alive);
     // The beep begins with each second of CLOCK_MONOTONIC.
@@ -171,7 +166,7 @@ fn webrtc_delete_ends_the_session_and_the_last_one_the_encoder() {
     for peer in [&mut one, &mut two] {
         let path = peer.location.clone();
         assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
-        assert!(!peer.watch(|_| false), "the peer is told");
+        assert!(!peer.watch(|_| false), "the session ends");
         until("the session is forgotten", || {
             (request(port, "DELETE", &path, "", "").status == 404).then_some(())
         });
@@ -362,7 +357,7 @@ fn webrtc_30_viewers_cost_little_each() {
     let serve = program.child("stampcast-serve", None);
     // Seconds of all its threads, in the program and in the kernel (proc(5): ticks of 10 ms); KB.
     let used = || {
-        let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("it lives");
+        let stat = std::fs::read_to_string(format!("/proc/{serve}/stat")).expect("the server runs");
         // Behind the name, which may hold anything, proc(5)'s fields begin with the third, the
         // state.
         let fields: Vec<&str> = stat
@@ -373,7 +368,8 @@ fn webrtc_30_viewers_cost_little_each() {
             .collect();
         let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number");
         let (utime, stime) = (ticks(14), ticks(15));
-        let status = std::fs::read_to_string(format!("/proc/{serve}/status")).expect("it lives");
+        let status =
+            std::fs::read_to_string(format!("/proc/{serve}/status")).expect("the server runs");
         let rss = status
             .lines()
             .find_map(|l| l.strip_prefix("VmRSS:"))
@@ -398,9 +394,9 @@ fn webrtc_30_viewers_cost_little_each() {
     let (share, rss, packets) = std::thread::scope(|threads| {
         for count in &received {
             threads.spawn(|| {
-                let (mut peer, patience) =
+                let (mut peer, give_up) =
                     (Peer::play(port), Instant::now() + 2 * PATIENCE + WINDOW);
-                while !over.load(Relaxed) && Instant::now() < patience {
+                while !over.load(Relaxed) && Instant::now() < give_up {
                     assert!(peer.watch(|_| true), "it plays on");
                     count.fetch_add(1, Relaxed);
                 }
@@ -426,7 +422,7 @@ fn webrtc_30_viewers_cost_little_each() {
         "of a core: {:.2} % for each of 30; {mb_each:.2} MB each",
         share * 100.0 / 30.0
     );
-    println!("pictures and packets of sound in {WINDOW:?}: {packets:?}");
+    println!("frames and audio packets in {WINDOW:?}: {packets:?}");
     assert!(mb_each <= 1.5, "{mb_each:.2} MB for each viewer");
     // Else the cost would be low because little was sent: 30 frames and 50 audio packets a second
     // are complete.

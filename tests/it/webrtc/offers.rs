@@ -54,7 +54,7 @@ fn webrtc_offer_flood_ends_no_session() {
     assert_eq!(
         program.child("stampcast-serve", None),
         serve,
-        "the server lives"
+        "the server was not restarted"
     );
     assert!(Peer::play(port).watch(|_| true), "others can connect");
 }
@@ -223,12 +223,12 @@ fn webrtc_session_never_connected_is_not_logged() {
     let path = peer.location.clone();
     assert_eq!(request(port, "DELETE", &path, "", "").status, 200);
     program.line(&["WebRTC viewer left"]);
-    for said in ["viewer joined", "viewer left"] {
+    for text in ["viewer joined", "viewer left"] {
         assert_eq!(
             program
                 .lines()
                 .iter()
-                .filter(|line| line.contains(said))
+                .filter(|line| line.contains(text))
                 .count(),
             1,
             "{:?}",
@@ -248,7 +248,7 @@ fn webrtc_json_log_is_json_while_playing() {
             request(program.port(), "DELETE", &peer.location.clone(), "", "").status,
             200
         );
-        assert!(!peer.watch(|_| false), "the peer is told");
+        assert!(!peer.watch(|_| false), "the session ends");
         encoders += 1;
     }
     for line in program.lines() {

@@ -201,9 +201,9 @@ impl Peer {
     /// Media as it arrives, until `take` has enough. Panics after [`crate::common::PATIENCE`];
     /// `false` when the session ended.
     pub fn watch(&mut self, mut take: impl FnMut(MediaData) -> bool) -> bool {
-        let patience = Instant::now() + crate::common::PATIENCE;
+        let give_up = Instant::now() + crate::common::PATIENCE;
         loop {
-            assert!(Instant::now() < patience, "no media in time");
+            assert!(Instant::now() < give_up, "no media in time");
             let deadline = loop {
                 match self.rtc.poll_output().expect("str0m goes on") {
                     Output::Timeout(at) => break at,

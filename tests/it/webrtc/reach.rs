@@ -125,15 +125,15 @@ fn webrtc_viewer_behind_tcp_relay_plays() {
         Transport::relayed(([127, 0, 0, 1], port).into()),
         program.port(),
     );
-    let (mut pictures, mut sounds) = (0, 0);
+    let (mut frames, mut audio_packets) = (0, 0);
     assert!(peer.watch(|data| {
         let count = if data.params.spec().codec.is_audio() {
-            &mut sounds
+            &mut audio_packets
         } else {
-            &mut pictures
+            &mut frames
         };
         *count += 1;
-        pictures >= 30 && sounds >= 30
+        frames >= 30 && audio_packets >= 30
     }));
     assert_eq!(
         request(program.port(), "DELETE", &peer.location.clone(), "", "").status,

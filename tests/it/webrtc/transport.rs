@@ -82,7 +82,7 @@ impl Transport {
                 socket
                     .set_read_timeout(Some(pause))
                     .expect("a timeout is settable");
-                patient(socket.recv_from(&mut buffer))?
+                ignore_timeout(socket.recv_from(&mut buffer))?
             }
             Self::Tcp { stream, far, read } => {
                 if let Some(frame) = frame(read) {
@@ -91,7 +91,7 @@ impl Transport {
                 stream
                     .set_read_timeout(Some(pause))
                     .expect("a timeout is settable");
-                let length = patient(stream.read(&mut buffer))?;
+                let length = ignore_timeout(stream.read(&mut buffer))?;
                 read.extend_from_slice(&buffer[..length]);
                 return frame(read).map(|frame| (frame, *far));
             }
@@ -111,7 +111,7 @@ fn frame(read: &mut Vec<u8>) -> Option<Vec<u8>> {
     (read.len() >= end).then(|| read.drain(..end).skip(2).collect())
 }
 
-fn patient<T>(outcome: std::io::Result<T>) -> Option<T> {
+fn ignore_timeout<T>(outcome: std::io::Result<T>) -> Option<T> {
     match outcome {
         Ok(done) => Some(done),
         Err(e)

@@ -105,19 +105,19 @@ fn is_published(is_lite: bool) {
         "Location: ../sessions/7\r\nContent-Type: application/sdp\r\n",
         &peer.answer.clone(),
     );
-    let (mut pictures, mut sounds) = (0, 0);
+    let (mut frames, mut audio_packets) = (0, 0);
     assert!(peer.watch(|data| {
         assert!(
             data.ext_vals.abs_capture_time.is_some(),
             "each frame has its capture time"
         );
         let count = if data.params.spec().codec.is_audio() {
-            &mut sounds
+            &mut audio_packets
         } else {
-            &mut pictures
+            &mut frames
         };
         *count += 1;
-        pictures >= 30 && sounds >= 30
+        frames >= 30 && audio_packets >= 30
     }));
     program.line(&["WHIP: publishing to http://127.0.0.1:"]);
     let state: serde_json::Value =
