@@ -11,8 +11,9 @@ pub(super) const ITEM_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct QueueBudget {
     total: Arc<Semaphore>,
-    total_bytes: usize,
     queue_bytes: usize,
+    #[cfg(test)]
+    total_bytes: usize,
 }
 
 impl QueueBudget {
@@ -23,8 +24,9 @@ impl QueueBudget {
         let part = total_bytes / queues.max(1);
         Self {
             total: Arc::new(Semaphore::new(total_bytes)),
-            total_bytes,
             queue_bytes: queue_bytes.min(part).max(item_bytes + ITEM_BYTES),
+            #[cfg(test)]
+            total_bytes,
         }
     }
 
@@ -39,6 +41,7 @@ impl QueueBudget {
     }
 
     /// Of all queues, with what each item takes besides its payload.
+    #[cfg(test)]
     pub fn used_bytes(&self) -> usize {
         self.total_bytes - self.total.available_permits()
     }
@@ -81,6 +84,7 @@ impl<T> ByteReceiver<T> {
     }
 
     /// `None`: nothing is queued.
+    #[cfg(any(test, fuzzing))]
     pub fn try_recv(&mut self) -> Option<T> {
         self.0.try_recv().ok().map(|queued| queued.item)
     }
