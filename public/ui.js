@@ -84,7 +84,8 @@ for (const input of document.querySelectorAll("#latency input")) input.onchange 
 $("transport").onchange = () => setTransport($("transport").value);
 document.addEventListener("keydown", onKey);
 document.addEventListener("change", releaseFocus);
-document.addEventListener("pointermove", resetIdleTimer);
+// Not pointerdown: the tap would press the button that appears.
+for (const type of ["pointermove", "click"]) document.addEventListener(type, resetIdleTimer);
 document.addEventListener("fullscreenchange", () => {
   setFullscreenLabel();
   showStatsByDefault();
