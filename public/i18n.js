@@ -76,7 +76,7 @@ const TEXTS = {
     p95: "p95 {value}",
     avOffset: "A/V offset",
     avHint: "+: video ahead",
-    fps: "Frames per second",
+    fps: "Frame rate (fps)",
     bitRate: "Bit rate",
     clockOffset: "Clock offset",
     roundTrip: "round trip {value}",

@@ -12,7 +12,12 @@ import { test } from "./suite.js";
 const LIVE = async (page) => {
   await untilPhase(page, "live");
   await page.click("#start-audio");
+  await page.waitForSelector("#volume");
   if (await page.isHidden("#stats")) await page.click("#toggle-stats");
+  const [mute, volume] = await page.evaluate(() =>
+    ["mute", "volume"].map((id) => $(id).getBoundingClientRect().toJSON()),
+  );
+  assert.ok(volume.left >= mute.right, "the volume is beside the mute button");
   await until(page, "stats", () => /\d/.test($("stat-offset").textContent) && /\d/.test($("stat-clock").textContent));
 };
 const STATES = {
