@@ -33,11 +33,11 @@ async function startRecording() {
   }
   viewer.recording = new Recording(viewer.recordingStream(), first.stampText, ({ name, full }) => {
     viewer.recording = null;
-    viewer.canvasSink.background = false;
+    viewer.drawInBackground(pip.active !== null);
     toast(t(full ? "recordingFull" : "savedAs", { name }));
     showRecording();
   });
-  viewer.canvasSink.background = true;
+  viewer.drawInBackground(true);
   return showRecording();
 }
 

@@ -21,6 +21,7 @@ function applyLanguage() {
   showAudioControls();
   showRecording();
   showPause();
+  showPip();
   setFullscreenLabel();
 }
 

@@ -17,6 +17,7 @@ const KEYS = {
   3: () => setLatency("smooth"),
   c: copyStamp,
   o: toggleOverlay,
+  p: togglePip,
   k: saveClip,
   " ": togglePause,
   ArrowLeft: () => stepFrame(-1),

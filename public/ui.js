@@ -10,6 +10,7 @@ const viewer = new Viewer($("canvas"), $("video"), settings, {
   onPhase: showPhase,
   onFrame: showFrame,
   onPause: showPause,
+  onTransportChange: () => pip.close(),
   onNotice: (key, { seconds, reason }) => {
     toast(t(key, { value: seconds && signed(seconds, "s", 3), reason: reason && t(`webrtc_${reason}`) }));
   },
@@ -21,6 +22,8 @@ $("mute").onclick = toggleMute;
 $("volume").oninput = () => setVolume(Number($("volume").value));
 $("snapshot").onclick = snapshot;
 $("record").onclick = toggleRecording;
+$("pip").onclick = togglePip;
+$("pip").hidden = !PictureInPicture.isSupported();
 $("fullscreen").onclick = toggleFullscreen;
 $("fullscreen").hidden = !document.fullscreenEnabled;
 $("toggle-stats").onclick = toggleStats;

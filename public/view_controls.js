@@ -58,6 +58,19 @@ function showStatsByDefault() {
   showStatsPanel(settings.get("stats") && hasRoomForStats.matches && !document.fullscreenElement && !bare);
 }
 
+const pip = new PictureInPicture($("canvas"), $("video"), showPip);
+
+function togglePip() {
+  if (!PictureInPicture.isSupported()) return;
+  pip.toggle(viewer.transport.webrtcPlays).catch((error) => toast(error.message));
+}
+
+function showPip() {
+  setLabel($("pip"), t(pip.active ? "leavePip" : "pip"));
+  $("pip").classList.toggle("on", pip.active !== null);
+  viewer.drawInBackground(pip.active !== null);
+}
+
 function toggleFullscreen() {
   if (document.fullscreenElement) document.exitFullscreen();
   else document.querySelector(".app").requestFullscreen().catch((error) => toast(error.message));

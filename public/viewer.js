@@ -10,12 +10,13 @@ class Viewer {
   /** Without video, /info is requested this often. */
   static INFO_INTERVAL_S = 3;
 
-  constructor(canvas, video, settings, { onPhase, onFrame, onNotice, onPause }) {
+  constructor(canvas, video, settings, { onPhase, onFrame, onNotice, onPause, onTransportChange }) {
     this.settings = settings;
     this.onPhase = onPhase;
     this.onFrame = onFrame;
     this.onNotice = onNotice;
     this.onPause = onPause;
+    this.onTransportChange = onTransportChange;
     this.clock = new ServerClock();
     this.stats = new Stats();
     this.sync = new Sync(settings.get("latency"));
@@ -310,6 +311,7 @@ class Viewer {
     this.resume();
     // Its tracks belong to the previous transport.
     if (this.recording) this.recording.stop();
+    this.onTransportChange();
     if (webrtc) this.transport.webrtcStarted();
     else this.transport.webrtcPlays = false;
     this.playback = null;
@@ -394,6 +396,11 @@ class Viewer {
     move(this.review);
     if (this.review.frame !== before) this.canvasSink.showStill(this.review.frame);
     this.onPause();
+  }
+
+  /** `wanted`: frames are needed also while the page is hidden. */
+  drawInBackground(wanted) {
+    this.canvasSink.background = wanted || this.recording !== null;
   }
 
   /** [width, height] of the current frame; zeros before the first. */

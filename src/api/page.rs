@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("../../public/style.css");
 macro_rules! scripts {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../public/", $name)))),*] };
 }
-const SCRIPTS: [(&str, &str); 34] = scripts![
+const SCRIPTS: [(&str, &str); 35] = scripts![
     "address.js",
     "settings.js",
     "i18n.js",
@@ -32,6 +32,7 @@ const SCRIPTS: [(&str, &str); 34] = scripts![
     "viewer.js",
     "dom.js",
     "zoom.js",
+    "picture_in_picture.js",
     "status_view.js",
     "stats_view.js",
     "report.js",

@@ -417,6 +417,21 @@ test("a double click on the video is full screen", async () => {
   });
 });
 
+test("picture in picture shows the live frames, is left by the same key, and then costs nothing", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#pip");
+    await until(page, "the window", () => document.pictureInPictureElement !== null && pip.active !== null);
+    const time = () => page.evaluate(() => document.pictureInPictureElement.currentTime);
+    const before = await time();
+    await until(page, "frames in it", (from) => document.pictureInPictureElement.currentTime > from + 0.3, before);
+    assert.equal(await page.getAttribute("#pip", "aria-label"), "Leave picture in picture (P)");
+    await page.keyboard.press("p");
+    await until(page, "no window", () => document.pictureInPictureElement === null && pip.active === null);
+    assert.equal(await page.evaluate(() => viewer.canvasSink.background), false);
+  });
+});
+
 test("smooth has a longer delay than lowest", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
