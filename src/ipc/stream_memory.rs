@@ -85,6 +85,9 @@ impl StreamMemory {
 
     /// Over the memory of another process. `next` gives its descriptors in their order; it must
     /// have at least [`StreamLayout::descriptors`] of them.
+    ///
+    /// # Errors
+    /// The layout is not one of a stream, or a descriptor is not of memory of its size.
     pub(super) fn adopt(
         layout: &StreamLayout,
         mut next: impl FnMut() -> OwnedFd,

@@ -63,6 +63,9 @@ impl<M: Memory, const L: usize> Reader<M, L> {
 
     /// The oldest unread record: its header, and its payload in `payload`, whose contents are
     /// replaced. `None` when there is none. Never blocks.
+    ///
+    /// # Errors
+    /// What only a broken or hostile writer leaves in the memory: see [`RingFault`].
     pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<Option<Record<L>>, RingFault> {
         let popped = self.try_pop(payload);
         match popped {

@@ -89,6 +89,9 @@ impl<M: Memory, const L: usize> Writer<M, L> {
 
     /// Adds a record. When the ring is full, in records or in bytes, the oldest unread ones are
     /// dropped and counted.
+    ///
+    /// # Errors
+    /// The payload is larger than the whole ring.
     pub fn push(&mut self, header: [u64; L], payload: &[u8]) -> Result<(), TooLarge> {
         let capacity = self.geometry.data_words * 8;
         if payload.len() > capacity {

@@ -119,6 +119,9 @@ impl Reader {
 
     /// Ready when [`read`](Self::read) may find something. Costs less than trying, which matters
     /// once per frame.
+    ///
+    /// # Errors
+    /// Those of the stream.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         if !self.drained {
             return Ok(Poll::Ready(()));

@@ -43,6 +43,9 @@ impl Records {
     }
 
     /// The next record; `None` while it is incomplete.
+    ///
+    /// # Errors
+    /// A record that is too long or malformed.
     pub fn next(&mut self) -> Result<Option<Record>, BadRecord> {
         let end = |at: usize| at == 0 || self.buffer[at - 1] == b'\n';
         let Some(end) =

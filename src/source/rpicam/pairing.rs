@@ -82,11 +82,19 @@ impl Pairing {
         }
     }
 
+    /// Adds bytes of the pipe of JPEGs.
+    ///
+    /// # Errors
+    /// [`Fault::Jpeg`]; the pipes are out of step.
     pub fn push_jpeg_bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.jpegs.extend_from_slice(bytes);
         self.find_jpeg()
     }
 
+    /// Adds bytes of the pipe of metadata.
+    ///
+    /// # Errors
+    /// [`Fault::Record`]; the pipes are out of step.
     pub fn push_metadata(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.records.push(bytes);
         self.find_record()
@@ -116,6 +124,9 @@ impl Pairing {
     }
 
     /// The pair, once nothing is awaited. Its bytes are [`Self::jpeg`] until [`Self::release`].
+    ///
+    /// # Errors
+    /// [`Fault::StampNotGrowing`].
     pub fn take(&mut self) -> Result<Option<Pair>, Fault> {
         let (Some(jpeg), Some(record), false) = (self.jpeg, self.record, self.taken) else {
             return Ok(None);
@@ -140,6 +151,9 @@ impl Pairing {
     }
 
     /// Drops the pair that was taken, if any, and goes on to the next.
+    ///
+    /// # Errors
+    /// Those of the bytes that are already there: see the two functions that add bytes.
     pub fn release(&mut self) -> Result<(), Fault> {
         if !std::mem::take(&mut self.taken) {
             return Ok(());

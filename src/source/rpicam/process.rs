@@ -93,6 +93,9 @@ impl Pipe {
 impl RpicamProcess {
     /// Starts the first of `programs` (each the beginning of a command line) that exists, with a
     /// pipe of about `pipe_bytes` for its JPEGs.
+    ///
+    /// # Errors
+    /// None of the programs exists, or it cannot be started.
     pub fn start(
         programs: &[Vec<OsString>],
         video: &VideoConfig,

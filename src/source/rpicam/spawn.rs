@@ -13,6 +13,9 @@ use std::process::{Child, Command};
 
 /// Spawns `command`. It inherits `keep` under the same number, and is killed when the calling
 /// *thread* ends (PR_SET_PDEATHSIG belongs to the thread that forks, prctl(2)).
+///
+/// # Errors
+/// Those of fork(2), execve(2) and pipe(2).
 pub(super) fn spawn(command: &mut Command, keep: &OwnedFd) -> io::Result<Child> {
     let parent = getpid();
     let fd = keep.as_raw_fd();

@@ -199,6 +199,9 @@ fn parse_number(text: &str) -> Option<i64> {
 }
 
 /// All controls of a device, with their values.
+///
+/// # Errors
+/// The driver cannot list them.
 pub(crate) fn read(device: &Device) -> std::io::Result<Vec<Control>> {
     let mut controls: Vec<_> = device
         .controls()?
@@ -214,6 +217,9 @@ pub(crate) fn read(device: &Device) -> std::io::Result<Vec<Control>> {
 }
 
 /// Sets one control by name. The error is a text: what is wrong, and what can be set.
+///
+/// # Errors
+/// No control has this name, the value is not valid for it, or the driver refuses it.
 pub(crate) fn set(
     device: &Device,
     controls: &[Control],

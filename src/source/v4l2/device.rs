@@ -77,6 +77,10 @@ pub(crate) struct RawControl {
 }
 
 impl Device {
+    /// Opens a device node, without blocking.
+    ///
+    /// # Errors
+    /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -86,6 +90,10 @@ impl Device {
         Ok(Self { file })
     }
 
+    /// VIDIOC_QUERYCAP: the name of the device, and what the node can do.
+    ///
+    /// # Errors
+    /// Not a V4L2 device.
     pub fn capability(&self) -> io::Result<Capability> {
         let mut c = v4l2_capability::default();
         ioctl::querycap(self.as_fd(), &mut c)?;
@@ -225,6 +233,9 @@ impl Device {
 
     /// Asks for an interval between frames and returns the one that the driver set; `None` where it
     /// has no such setting.
+    ///
+    /// # Errors
+    /// Those of VIDIOC_S_PARM.
     pub fn set_interval(&self, wanted: Interval) -> io::Result<Option<Interval>> {
         let mut p = v4l2_streamparm {
             type_: V4L2_BUF_TYPE_VIDEO_CAPTURE,
@@ -247,6 +258,10 @@ impl Device {
         Ok(Interval::new(set.numerator, set.denominator))
     }
 
+    /// All controls, without their values.
+    ///
+    /// # Errors
+    /// The driver cannot list them.
     pub fn controls(&self) -> io::Result<Vec<RawControl>> {
         let mut controls = Vec::new();
         let mut id = 0;
@@ -305,12 +320,19 @@ impl Device {
     }
 
     /// The value of a control that holds one integer (of at most 32 bits unless `wide`).
+    ///
+    /// # Errors
+    /// Those of VIDIOC_G_EXT_CTRLS.
     pub fn control(&self, id: u32, wide: bool) -> io::Result<i64> {
         let mut c = v4l2_ext_control::new(id);
         ioctl::get_control(self.as_fd(), &mut c)?;
         Ok(if wide { c.value64() } else { c.value().into() })
     }
 
+    /// Sets a control that holds one integer (of at most 32 bits unless `wide`).
+    ///
+    /// # Errors
+    /// Those of VIDIOC_S_EXT_CTRLS.
     pub fn set_control(&self, id: u32, value: i64, wide: bool) -> io::Result<()> {
         let mut c = v4l2_ext_control::new(id);
         if wide {
@@ -333,6 +355,9 @@ impl Device {
     }
 
     /// Takes one event. True when the input signal changed its size.
+    ///
+    /// # Errors
+    /// Those of VIDIOC_DQEVENT, except that there is no event.
     pub fn take_source_change(&self) -> io::Result<bool> {
         let mut e = v4l2_event::default();
         match ioctl::dqevent(self.as_fd(), &mut e) {

@@ -18,6 +18,9 @@ pub(super) fn capture_request(video: &VideoConfig) -> CaptureRequest {
 }
 
 /// The pixel format that the driver set, or why frames in it cannot be read.
+///
+/// # Errors
+/// One line: what the driver set, and what was requested.
 pub(super) fn checked_format(
     got: &PixFormat,
     requested: &SelectedFormat,

@@ -148,6 +148,10 @@ pub(crate) struct Located {
     pub linked: bool,
 }
 
+/// Which node a path is.
+///
+/// # Errors
+/// Those of stat(2).
 pub(crate) fn locate(path: &Path) -> io::Result<Located> {
     let linked = fs::symlink_metadata(path)?.file_type().is_symlink();
     let meta = fs::metadata(path)?;

@@ -137,6 +137,9 @@ impl Track {
 }
 
 /// Starts a thread named after the encoding.
+///
+/// # Errors
+/// No thread can be started; the track is returned.
 pub(super) fn spawn_thread(
     encoding: Encoding,
     track: Box<EncodedTrack>,

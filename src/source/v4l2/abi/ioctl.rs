@@ -76,6 +76,9 @@ ioctls! {
 }
 
 /// VIDIOC_G_EXT_CTRLS for one control that is a number. ENOSPC for one that is a text or an array.
+///
+/// # Errors
+/// Those of ioctl(2) and the driver.
 pub(crate) fn get_control(
     device: BorrowedFd<'_>,
     control: &mut v4l2_ext_control,
@@ -85,6 +88,9 @@ pub(crate) fn get_control(
 
 /// VIDIOC_S_EXT_CTRLS for one control that is a number. ERANGE or ENOSPC for one that is a text or
 /// an array.
+///
+/// # Errors
+/// Those of ioctl(2) and the driver.
 pub(crate) fn set_control(
     device: BorrowedFd<'_>,
     control: &mut v4l2_ext_control,
