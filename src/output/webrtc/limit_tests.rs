@@ -102,6 +102,26 @@ async fn ice_tcp_flood_fills_inboxes_up_to_their_bounds() {
     assert!(full <= TOTAL_INBOX_BYTES);
 }
 
+fn signed(message: StunMessage<'_>, password: &str) -> Vec<u8> {
+    let hmac = from_feature_flags().sha1_hmac_provider;
+    let mut bytes = [0; 512];
+    let length = message
+        .to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| {
+            hmac.sha1_hmac(key, parts)
+        })
+        .expect("it fits");
+    bytes[..length].to_vec()
+}
+
+/// A check of a peer.
+fn check(username: &str, password: &str) -> Vec<u8> {
+    let id = TransId::new();
+    signed(
+        StunMessage::binding_request(username, id, true, 1, 1, true),
+        password,
+    )
+}
+
 /// What sockets got that never answer, as forged sources do not.
 #[derive(Debug)]
 struct Reflected {
@@ -129,16 +149,9 @@ async fn reflect(server: &Server, sources: usize, repeats: usize) -> Reflected {
     let mut request_bytes = 0;
     for _ in 0..repeats {
         for socket in &sockets {
-            let request = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
-            let mut bytes = [0; 512];
-            let hmac = from_feature_flags().sha1_hmac_provider;
-            let length = request
-                .to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| {
-                    hmac.sha1_hmac(key, parts)
-                })
-                .expect("it fits");
-            request_bytes = length;
-            socket.send_to(&bytes[..length], to).expect("it is sent");
+            let request = check(&username, password);
+            request_bytes = request.len();
+            socket.send_to(&request, to).expect("it is sent");
             tokio::task::yield_now().await;
         }
     }
@@ -182,5 +195,59 @@ async fn session_forged_sources_get_at_most_three_packets_and_three_times_the_by
     tokio::select! {
         () = server.run(stopping) => panic!("it runs until it is stopped"),
         () = attacks => {}
+    }
+}
+
+/// Answers the checks of a session, signed with `password`. The number of packets until the session
+/// has ended, and that of responses to our own check.
+async fn answer_checks(server: &Server, password: &str) -> (usize, usize) {
+    let answer = post(server, OFFER, SessionKind::Whep).await;
+    let sdp = answer.expect("it is answered").sdp;
+    let username = format!("{}:abcd", attribute(&sdp, "a=ice-ufrag:"));
+    let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let socket = socket.expect("a port is free");
+    let to = (Ipv4Addr::LOCALHOST, server.report().port);
+    let request = check(&username, attribute(&sdp, "a=ice-pwd:"));
+    socket.send_to(&request, to).await.expect("it is sent");
+    let (mut packets, mut responses) = (0, 0);
+    let answering = async {
+        let mut bytes = [0; 2048];
+        loop {
+            let length = socket.recv(&mut bytes).await.expect("it is open");
+            packets += 1;
+            // DTLS is not STUN.
+            let Ok(message) = StunMessage::parse(&bytes[..length]) else {
+                continue;
+            };
+            responses += usize::from(message.is_successful_binding_response());
+            if message.is_binding_request() {
+                let response = StunMessage::binding_reply(message.trans_id(), to.into());
+                let response = signed(response, password);
+                socket.send_to(&response, to).await.expect("it is sent");
+            }
+        }
+    };
+    tokio::select! {
+        () = answering => {}
+        () = until_no_session(server) => {}
+    }
+    (packets, responses)
+}
+
+#[tokio::test]
+async fn session_only_a_response_with_the_peers_key_validates_its_address() {
+    let mut server = server(4);
+    server.connect_timeout = Duration::from_secs(3);
+    let (_stop, stopping) = watch::channel(false);
+    let peers = async {
+        let right = answer_checks(&server, "abcdefghijklmnopqrstuvwx");
+        let wrong = answer_checks(&server, "xbcdefghijklmnopqrstuvwx");
+        let ((_, responses), wrong) = tokio::join!(right, wrong);
+        assert_eq!(responses, 1, "it waited for the validation");
+        assert_eq!(wrong, (3, 0));
+    };
+    tokio::select! {
+        () = server.run(stopping) => panic!("it runs until it is stopped"),
+        () = peers => {}
     }
 }
