@@ -52,7 +52,7 @@ pub(super) fn connect(options: &Options, read_timeout: Duration) -> Result<Socke
         .build()
         .map_err(io_error)?;
     let tcp = runtime
-        .block_on(dial::connect(host, port))
+        .block_on(dial::connect(host, port, |_| true))
         .map_err(|e| connect_error(chain(&e)))?;
     let tcp = tcp.into_std().and_then(blocking).map_err(io_error)?;
     let control_handle = tcp.try_clone().map_err(io_error)?;

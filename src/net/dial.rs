@@ -1,10 +1,12 @@
 //! TCP connections to a host name: resolves it and tries its addresses by Happy Eyeballs (RFC 8305).
+//! What may be connected to is decided by address, right before connecting: a name can resolve
+//! differently each time (DNS rebinding).
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -24,18 +26,32 @@ pub(crate) enum DialError {
     /// The error of the address that failed last.
     #[error("no connection")]
     Connect(#[source] io::Error),
+    /// None of the name's addresses is allowed; this is the first.
+    #[error("{0} is not allowed")]
+    NotAllowed(IpAddr),
 }
 
-/// Connects to the first address of `host` (a name, or an IP address without brackets) that answers.
+/// Connects to the first address of `host` (a name, or an IP address without brackets) that answers;
+/// addresses that are not allowed are left out.
 ///
 /// # Errors
-/// The name does not resolve within the system's time, or no address accepts within 4 s.
-pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
+/// The name does not resolve within the system's time, none of its addresses is allowed, or none
+/// accepts within 4 s.
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    is_allowed: impl Fn(IpAddr) -> bool,
+) -> Result<TcpStream, DialError> {
     let addresses = tokio::net::lookup_host((host, port))
         .await
         .map_err(DialError::Resolve)?;
-    let addresses = alternate_families(addresses.take(MAX_ADDRESSES));
-    connect_to_any(addresses, CONNECT_TIMEOUT).await
+    let (allowed, forbidden): (Vec<_>, Vec<_>) = addresses
+        .take(MAX_ADDRESSES)
+        .partition(|address| is_allowed(address.ip()));
+    match forbidden.first() {
+        Some(address) if allowed.is_empty() => Err(DialError::NotAllowed(address.ip())),
+        _ => connect_to_any(alternate_families(allowed.into_iter()), CONNECT_TIMEOUT).await,
+    }
 }
 
 /// IPv6 and IPv4 by turns, in the resolver's order within a family: one of the two may lead nowhere
@@ -164,5 +180,21 @@ mod tests {
         assert_eq!(alternate_families(given.into_iter()), expected);
         let one_family = [expected[1], expected[3]];
         assert_eq!(alternate_families(one_family.into_iter()), one_family);
+    }
+
+    #[tokio::test]
+    async fn connect_addresses_not_allowed_are_left_out() {
+        let (_listener, address) = listener();
+        let port = address.port();
+        let refused = connect("127.0.0.1", port, |ip| !ip.is_loopback()).await;
+        assert!(
+            matches!(refused, Err(DialError::NotAllowed(ip)) if ip == address.ip()),
+            "{refused:?}"
+        );
+        let stream = connect("localhost", port, |ip| ip.is_ipv4()).await;
+        assert_eq!(
+            stream.expect("connected").peer_addr().expect("a peer"),
+            address
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! A small HTTP client: one request per connection, with redirects and a bearer token, and with bounds
-//! on what the server can cause.
+//! on what the server can cause. A server cannot point nearer than it is itself: one on the Internet not
+//! to this machine or its networks, one in these networks not to this machine.
 
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tls;
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsSettings;
 
+use super::address_scope::AddressScope;
 use super::dial::{self, DialError};
 #[cfg(feature = "tls")]
 use super::tls_client::TrustError;
@@ -19,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,13 +70,22 @@ pub(crate) enum HttpError {
          unencrypted"
     )]
     Downgrade,
+    #[error(
+        "the server points to {url}, which leads to {ip}, an address of this machine or of a private \
+         network; this is not followed, because the server itself is farther away"
+    )]
+    PointsNearer { url: String, ip: IpAddr },
 }
 
-impl From<DialError> for HttpError {
-    fn from(error: DialError) -> Self {
+impl HttpError {
+    fn from_dial(error: DialError, uri: &Uri) -> Self {
         match error {
             DialError::Resolve(e) => Self::Resolve(e),
             DialError::Connect(e) => Self::Connect(e),
+            DialError::NotAllowed(ip) => Self::PointsNearer {
+                url: url::without_secrets(uri),
+                ip,
+            },
         }
     }
 }
@@ -85,6 +97,9 @@ pub(crate) struct Request<'a> {
     /// Sent as `Authorization: Bearer`, to the origin of `token_origin` only.
     pub(crate) token: Option<&'a str>,
     pub(crate) token_origin: &'a Uri,
+    /// Nearer addresses are not connected to: [`Response::server_scope`] where a server named `uri`, else
+    /// [`AddressScope::Loopback`].
+    pub(crate) nearest: AddressScope,
     /// Media type and content.
     pub(crate) body: Option<(&'static str, String)>,
 }
@@ -95,6 +110,8 @@ pub(crate) struct Response {
     pub(crate) body: Bytes,
     /// The URL that responded: the last one of a chain of redirects.
     pub(crate) uri: Uri,
+    /// Where the server of the request's own URL is, the first of a chain of redirects.
+    pub(crate) server_scope: AddressScope,
 }
 
 impl Response {
@@ -121,11 +138,26 @@ impl Response {
 /// # Errors
 /// No response within 10 s per request, or one beyond the bounds; see [`HttpError`].
 pub(crate) async fn send(request: &Request<'_>, tls: &TlsSettings) -> Result<Response, HttpError> {
+    send_by(request, tls, AddressScope::now).await
+}
+
+type ScopeOf = fn(IpAddr) -> AddressScope;
+
+/// Tests have their own `scope_of`: all their servers are on this machine.
+async fn send_by(
+    request: &Request<'_>,
+    tls: &TlsSettings,
+    scope_of: ScopeOf,
+) -> Result<Response, HttpError> {
     let mut uri = request.uri.clone();
+    let mut server_scope = None;
     for _ in 0..=MAX_REDIRECTS {
-        let response = timeout(EXCHANGE_TIMEOUT, send_once(request, &uri, tls))
+        let nearest = server_scope.unwrap_or(request.nearest);
+        let sent = send_once(request, &uri, (nearest, scope_of), tls);
+        let mut response = timeout(EXCHANGE_TIMEOUT, sent)
             .await
             .map_err(|_| HttpError::Timeout)??;
+        response.server_scope = *server_scope.get_or_insert(response.server_scope);
         if !matches!(
             response.status,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
@@ -140,38 +172,41 @@ pub(crate) async fn send(request: &Request<'_>, tls: &TlsSettings) -> Result<Res
 async fn send_once(
     request: &Request<'_>,
     uri: &Uri,
+    (nearest, scope_of): (AddressScope, ScopeOf),
     tls: &TlsSettings,
 ) -> Result<Response, HttpError> {
     let host = url::host(uri);
-    let stream = dial::connect(host, url::port(uri)).await?;
-    if url::is_https(uri) {
-        exchange(tls.connect(host, stream).await?, request, uri).await
+    let stream = dial::connect(host, url::port(uri), |ip| scope_of(ip) >= nearest)
+        .await
+        .map_err(|e| HttpError::from_dial(e, uri))?;
+    let peer = stream.peer_addr().map_err(HttpError::Connect)?;
+    let server_scope = scope_of(peer.ip());
+    let (status, headers, body) = if url::is_https(uri) {
+        exchange(tls.connect(host, stream).await?, request.to_http(uri)).await?
     } else {
-        exchange(stream, request, uri).await
-    }
+        exchange(stream, request.to_http(uri)).await?
+    };
+    Ok(Response {
+        status,
+        headers,
+        body,
+        uri: uri.clone(),
+        server_scope,
+    })
 }
 
 /// Sends the request over a connection and reads the response.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: &Request<'_>,
-    uri: &Uri,
-) -> Result<Response, HttpError> {
+    request: http::Request<Body>,
+) -> Result<(StatusCode, HeaderMap, Bytes), HttpError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut response = pin!(async {
-        let (head, body) = sender
-            .send_request(request.to_http(uri))
-            .await?
-            .into_parts();
+        let (head, body) = sender.send_request(request).await?.into_parts();
         let body = axum::body::to_bytes(Body::new(body), MAX_BODY_BYTES)
             .await
             .map_err(|_| HttpError::Body)?;
-        Ok(Response {
-            status: head.status,
-            headers: head.headers,
-            body,
-            uri: uri.clone(),
-        })
+        Ok((head.status, head.headers, body))
     });
     let mut connection = pin!(connection);
     let mut has_ended = false;

@@ -36,7 +36,11 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
 
 impl Stub {
     async fn start(responses: Vec<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at("127.0.0.1", responses).await
+    }
+
+    async fn start_at(ip: &str, responses: Vec<String>) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         let url = format!("http://{}/app/whip", listener.local_addr().expect("bound"))
             .parse()
             .expect("a URL");
@@ -83,9 +87,10 @@ async fn post(url: &Uri, token: &str) -> Result<Response, HttpError> {
             uri: url,
             token: Some(token),
             token_origin: url,
+            nearest: AddressScope::Loopback,
             body,
         },
-        &TlsSettings::default(),
+        &TlsSettings::new(None),
     )
     .await
 }
@@ -195,6 +200,89 @@ async fn send_endless_or_invalid_response_is_error() {
     ));
 }
 
+/// 127.0.0.2 stands for a private network, 127.0.0.3 for the Internet.
+fn scope_of(ip: IpAddr) -> AddressScope {
+    match ip.to_string().as_str() {
+        "127.0.0.2" => AddressScope::Local,
+        "127.0.0.3" => AddressScope::Global,
+        _ => AddressScope::Loopback,
+    }
+}
+
+async fn post_by(url: &Uri, nearest: AddressScope) -> Result<Response, HttpError> {
+    let request = Request {
+        method: Method::POST,
+        uri: url,
+        token: None,
+        token_origin: url,
+        nearest,
+        body: None,
+    };
+    send_by(&request, &TlsSettings::new(None), scope_of).await
+}
+
+#[tokio::test]
+async fn send_redirect_leads_as_far_or_farther_only() {
+    for (server, target, is_followed) in [
+        ("127.0.0.1", "127.0.0.1", true),
+        ("127.0.0.1", "127.0.0.2", true),
+        ("127.0.0.1", "127.0.0.3", true),
+        ("127.0.0.2", "127.0.0.1", false),
+        ("127.0.0.2", "127.0.0.2", true),
+        ("127.0.0.2", "127.0.0.3", true),
+        ("127.0.0.3", "127.0.0.1", false),
+        ("127.0.0.3", "127.0.0.2", false),
+        ("127.0.0.3", "127.0.0.3", true),
+    ] {
+        let case = format!("from {server} to {target}");
+        let last = Stub::start_at(target, vec![created("/1")]).await;
+        let location = last.url.to_string().replace("//", "//user:s3cret@");
+        let first = Stub::start_at(server, vec![redirect(307, &location)]).await;
+        match post_by(&first.url, AddressScope::Loopback).await {
+            Ok(response) => {
+                assert!(is_followed, "{case}");
+                // Also for what this response names in turn.
+                assert_eq!(
+                    response.server_scope,
+                    scope_of(server.parse().expect("IPv4"))
+                );
+            }
+            Err(HttpError::PointsNearer { url, ip }) => {
+                assert!(!is_followed, "{case}");
+                assert_eq!(ip.to_string(), target);
+                assert!(url.starts_with(&format!("http://{target}:")), "{url}");
+                assert!(!url.contains("s3cret") && !url.contains("whip"), "{url}");
+            }
+            Err(e) => panic!("{case}: {e}"),
+        }
+        assert_eq!(last.requests().len(), usize::from(is_followed), "{case}");
+    }
+}
+
+/// The name in the second redirect resolves to another address than the server's.
+#[tokio::test]
+async fn send_redirect_by_way_of_the_internet_leads_no_nearer() {
+    let last = Stub::start(vec![created("/1")]).await;
+    let by_name = last.url.to_string().replace("127.0.0.1", "localhost");
+    let second = Stub::start_at("127.0.0.3", vec![redirect(308, &by_name)]).await;
+    let first = Stub::start_at("127.0.0.3", vec![redirect(307, &second.url.to_string())]).await;
+    let outcome = post_by(&first.url, AddressScope::Loopback).await;
+    assert!(matches!(outcome, Err(HttpError::PointsNearer { .. })));
+    assert_eq!((second.requests().len(), last.requests().len()), (1, 0));
+}
+
+/// A session's resource has a URL that the server chose.
+#[tokio::test]
+async fn send_url_nearer_than_allowed_is_not_connected_to() {
+    let stub = Stub::start(vec![created("/1")]).await;
+    for nearest in [AddressScope::Local, AddressScope::Global] {
+        let outcome = post_by(&stub.url, nearest).await;
+        assert!(matches!(outcome, Err(HttpError::PointsNearer { .. })));
+    }
+    assert!(stub.requests().is_empty());
+    assert!(post_by(&stub.url, AddressScope::Loopback).await.is_ok());
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use super::*;
@@ -247,6 +335,7 @@ mod tls {
             uri: url,
             token: None,
             token_origin: url,
+            nearest: AddressScope::Loopback,
             body: None,
         };
         send(&request, &TlsSettings::new(extra)).await

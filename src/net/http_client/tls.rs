@@ -14,7 +14,6 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Which servers are trusted. Made for one session: the next one reads renewed certificates, and the
 /// request that ends the session has no time to read any.
-#[derive(Default)]
 pub(crate) struct TlsSettings {
     extra_certificates: Option<PathBuf>,
     config: OnceLock<Arc<ClientConfig>>,

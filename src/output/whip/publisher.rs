@@ -8,8 +8,9 @@ use crate::config;
 use crate::config::secrets::{Secret, first_line};
 use crate::hub::Hub;
 use crate::log::{LogOnce, chain};
+use crate::net::address_scope::AddressScope;
 use crate::net::back_off::{BackOff, random_jitter};
-use crate::net::http_client::{self, Request, Response, TlsSettings};
+use crate::net::http_client::{self, HttpError, Request, Response, TlsSettings};
 use crate::net::url;
 use crate::output::webrtc::isolated_task::{Panicked, run_isolated};
 use crate::output::webrtc::session::{EndReason, Session, SessionEnd};
@@ -55,7 +56,8 @@ impl From<WhipError> for Outcome {
 struct Logged {
     /// Forgotten when a session connects.
     failures: LogOnce,
-    relays: LogOnce,
+    /// Once in the life of the program.
+    notices: LogOnce,
 }
 
 /// Publishes one camera to one media server.
@@ -172,6 +174,7 @@ impl Publisher {
                 )
             })
             .ok();
+        let nearest = response.server_scope;
         self.use_ice_servers(&response);
         let outcome = match self.accept(draft, &response) {
             // A task of its own: after a panic in it the session is still deleted.
@@ -190,7 +193,7 @@ impl Publisher {
             sleep(SHUTDOWN_DELETE_TIMEOUT).await;
         };
         tokio::select! {
-            () = self.delete(&resource, token, &tls) => {}
+            () = self.delete((&resource, nearest), token, &tls) => {}
             () = program_ends => debug!("WHIP: no response to DELETE before the program's end"),
         }
         outcome
@@ -213,6 +216,7 @@ impl Publisher {
             uri: &self.url,
             token,
             token_origin: &self.url,
+            nearest: AddressScope::Loopback,
             body: Some((signalling::SDP, draft.sdp.clone())),
         };
         let response = http_client::send(&request, tls).await?;
@@ -291,16 +295,23 @@ impl Publisher {
     }
 
     /// Tells the server that the session has ended. If this fails, the session times out there.
-    async fn delete(&self, resource: &Uri, token: Option<&str>, tls: &TlsSettings) {
+    async fn delete(
+        &self,
+        (resource, nearest): (&Uri, AddressScope),
+        token: Option<&str>,
+        tls: &TlsSettings,
+    ) {
         let request = Request {
             method: Method::DELETE,
             uri: resource,
             token,
             token_origin: &self.url,
+            nearest,
             body: None,
         };
         match timeout(DELETE_TIMEOUT, http_client::send(&request, tls)).await {
             Ok(Ok(response)) => debug!("WHIP: response to DELETE: {}", response.status),
+            Ok(Err(e @ HttpError::PointsNearer { .. })) => self.warn_once(&chain(&e)),
             Ok(Err(e)) => debug!("WHIP: DELETE failed: {}", chain(&e)),
             Err(_) => debug!("WHIP: no response to DELETE in time"),
         }
@@ -314,11 +325,17 @@ impl Publisher {
                 IceServer::Relay => {
                     let message = "the server offers relays (TURN), which are not supported: its media \
                                    port must be reachable over UDP";
-                    if self.logged().relays.first_time(message) {
+                    if self.logged().notices.first_time(message) {
                         info!("WHIP: {message}");
                     }
                 }
             }
+        }
+    }
+
+    fn warn_once(&self, message: &str) {
+        if self.logged().notices.first_time(message) {
+            warn!("WHIP: {message}");
         }
     }
 
