@@ -1,9 +1,11 @@
 //! The log: lines on standard error (`12:00:01 INFO  stampcast-video: …`, or one JSON object each),
-//! and [`LogOnce`], which keeps a repeating fault to one line.
+//! and [`LogOnce`], which keeps a repeating fault to one line. An event is one line, and what acts
+//! on a terminal is escaped in it, whoever's words it quotes.
 //!
 //! The subscriber is set once, before the first fork; each process then sets the name that its
 //! lines carry.
 
+use crate::media::{escape_unprintable, is_printable};
 use clap::ValueEnum;
 use std::collections::VecDeque;
 use std::fmt;
@@ -91,8 +93,9 @@ where
             event.metadata().level(),
             name()
         )?;
-        ctx.format_fields(w.by_ref(), event)?;
-        writeln!(w)
+        let mut fields = String::new();
+        ctx.format_fields(Writer::new(&mut fields), event)?;
+        writeln!(w, "{}", escape_unprintable(&fields))
     }
 }
 
@@ -113,9 +116,25 @@ where
     ) -> fmt::Result {
         let mut object = String::new();
         self.0.format_event(ctx, Writer::new(&mut object), event)?;
-        let fields = object.strip_prefix('{').ok_or(fmt::Error)?;
-        write!(w, "{{\"process\":\"{}\",{fields}", name())
+        let fields = object.trim_end().strip_prefix('{').ok_or(fmt::Error)?;
+        write!(w, "{{\"process\":\"{}\",", name())?;
+        write_json_escaped(&mut w, fields)?;
+        writeln!(w)
     }
+}
+
+/// The library escapes C0 alone. What else is unprintable stands in strings: the rest of JSON is ASCII.
+fn write_json_escaped(w: &mut Writer<'_>, json: &str) -> fmt::Result {
+    for c in json.chars() {
+        if is_printable(c) {
+            w.write_char(c)?;
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(w, "\\u{unit:04x}")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn name() -> &'static str {
@@ -223,5 +242,71 @@ mod tests {
         assert!(log_once.first_time("a") && !log_once.first_time("a") && !log_once.first_time("a"));
         assert!(log_once.recovered() && !log_once.recovered());
         assert!(log_once.first_time("a"));
+    }
+
+    /// What an event with this message writes.
+    fn logged(format: LogFormat, message: &str) -> String {
+        use std::io::Write;
+        use std::sync::{Arc, Mutex};
+        #[derive(Clone, Default)]
+        struct Buffer(Arc<Mutex<Vec<u8>>>);
+        impl Write for Buffer {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0
+                    .lock()
+                    .expect("not poisoned")
+                    .extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let builder = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let emit = || {
+            tracing::warn!("{message}");
+            tracing::warn!(field = message, other = %message, "fields");
+        };
+        match format {
+            LogFormat::Text => {
+                let subscriber = builder.with_ansi(true).event_format(TextFormat).finish();
+                tracing::subscriber::with_default(subscriber, emit);
+            }
+            LogFormat::Json => {
+                let subscriber = builder.json().map_event_format(JsonFormat).finish();
+                tracing::subscriber::with_default(subscriber, emit);
+            }
+        }
+        let bytes = buffer.0.lock().expect("not poisoned").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{9b}2J\u{7f}\r\n12:00:01 ERROR stampcast: fake\u{85}\u{202e}\u{2028}\u{e0001}";
+
+    #[test]
+    fn log_line_has_no_character_that_acts_on_a_terminal() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, HOSTILE);
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            assert!(text.ends_with('\n'), "{text:?}");
+            let raw = text.chars().find(|c| *c != '\n' && !is_printable(*c));
+            assert_eq!(raw, None, "{text:?}");
+            assert!(text.contains("fake"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn log_line_in_json_has_the_message_unchanged() {
+        let text = logged(LogFormat::Json, HOSTILE);
+        let messages: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect();
+        assert_eq!(messages[0]["fields"]["message"], HOSTILE);
+        assert_eq!(messages[0]["process"], name());
+        assert_eq!(messages[1]["fields"]["field"], HOSTILE);
+        assert_eq!(messages[1]["fields"]["other"], HOSTILE);
     }
 }

@@ -3,6 +3,7 @@
 use stampcast::cli;
 use stampcast::cli::{CliError, Command};
 use stampcast::config::secrets;
+use stampcast::media::escape_unprintable;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -24,7 +25,11 @@ fn main() -> ExitCode {
     outcome.map_or_else(
         |line| {
             // Without a standard error the exit code remains.
-            let _ = writeln!(std::io::stderr(), "stampcast: {line}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "stampcast: {}",
+                escape_unprintable(&line)
+            );
             ExitCode::from(2)
         },
         ExitCode::from,

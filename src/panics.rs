@@ -60,7 +60,10 @@ pub fn install() {
         let backtrace = Backtrace::capture();
         // Where RUST_BACKTRACE asks for one.
         if backtrace.status() == BacktraceStatus::Captured {
-            error!("backtrace of the panic at {location}:\n{backtrace}");
+            error!("backtrace of the panic at {location}:");
+            for line in backtrace.to_string().lines() {
+                error!("{line}");
+            }
         }
     }));
 }

@@ -3,6 +3,7 @@
 
 use super::convert::SampleFormat;
 use crate::config::Microphone;
+use crate::media::{printable, printable_bytes};
 use alsa::pcm::{Access, Format, HwParams, PCM};
 use alsa::{Direction, card};
 use serde::{Deserialize, Serialize};
@@ -203,7 +204,8 @@ fn pcms_of(card: &alsa::Card) -> Vec<CapturePcm> {
     let Ok(info) = ctl.card_info() else {
         return Vec::new();
     };
-    let text = |field: alsa::Result<&str>| field.unwrap_or_default().trim().to_string();
+    // A device chooses its names.
+    let text = |field: alsa::Result<&str>| printable(field.unwrap_or_default().trim());
     let card_name = text(info.get_name());
     let devices = alsa::ctl::DeviceIter::new(&ctl)
         .take(64)
@@ -230,8 +232,8 @@ pub(super) fn identity(sysfs: &Path, number: u32, device: u32, card_name: &str) 
     let device_dir =
         std::fs::canonicalize(sysfs.join(format!("card{number}/device"))).unwrap_or_default();
     let read = |path: &Path, name: &str| {
-        let text = std::fs::read_to_string(path.join(name)).ok()?;
-        Some(text.trim().to_string()).filter(|t| !t.is_empty())
+        let text = std::fs::read(path.join(name)).ok()?;
+        Some(printable_bytes(text.trim_ascii())).filter(|t| !t.is_empty())
     };
     // A USB card's device is its interface; the parent directory has the serial number.
     let usb = device_dir

@@ -6,6 +6,7 @@
 use super::abi::ioctl;
 use super::abi::*;
 use super::formats::{FormatDesc, FourCc, Interval, Intervals, Sizes, Span};
+use crate::media::printable_bytes;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -402,10 +403,10 @@ fn full_range(quantization: u32, colorspace: u32) -> bool {
         || quantization == V4L2_QUANTIZATION_DEFAULT && colorspace == V4L2_COLORSPACE_JPEG
 }
 
-/// A C string in an array of fixed size, up to its NUL.
+/// A C string in an array of fixed size, up to its NUL. A device chooses its name: it is made printable.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+    printable_bytes(bytes[..end].trim_ascii())
 }
 
 #[cfg(test)]
@@ -440,5 +441,6 @@ mod tests {
     fn text_ends_at_nul() {
         assert_eq!(text(b"Fake Cam\0junk"), "Fake Cam");
         assert_eq!(text(b"\xff full \0"), "\u{fffd} full");
+        assert_eq!(text(b"a\x1b[2J\nb\0"), "a\\u{1b}[2J\\nb");
     }
 }

@@ -4,6 +4,7 @@
 //! serial number and port. Only the kernel writes there, but names and serial numbers come from the
 //! device.
 
+use crate::media::printable_bytes;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -133,10 +134,11 @@ fn node(dir: &Path) -> Option<Node> {
     })
 }
 
-/// A sysfs attribute of one line; `None` where it is missing or empty.
+/// A sysfs attribute of one line, made printable: names and serial numbers are the device's words.
+/// `None` where it is missing or empty.
 fn read_sysfs(dir: &Path, file: &str) -> Option<String> {
     let bytes = fs::read(dir.join(file)).ok()?;
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let text = printable_bytes(bytes.trim_ascii());
     (!text.is_empty()).then_some(text)
 }
 

@@ -237,3 +237,61 @@ fn whip_every_refusal_is_one_line_with_the_remedy() {
         program.lines()
     );
 }
+
+/// A file's name, the media server's words and a client's header reach the log, in both formats,
+/// without a character that acts on a terminal.
+#[test]
+fn whip_hostile_words_reach_the_log_escaped() {
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\nERROR fake\u{7f}";
+    for format in ["text", "json"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let token = folder.path().join(hostile);
+        std::fs::write(&token, "s3cret").expect("writable");
+        let sink = Sink::new();
+        let url = sink.url();
+        let token_file = token.to_str().expect("UTF-8");
+        let options = [
+            "--whip",
+            &url,
+            "--whip-token-file",
+            token_file,
+            "--log-format",
+            format,
+            "--verbose",
+        ];
+        let program = Program::start(&[&TEST[..], &options].concat());
+        request(
+            program.port(),
+            "GET",
+            "/\u{1b}",
+            &format!("X-Words: {hostile}\r\n"),
+            "",
+        );
+        let asked = sink.next();
+        let words = hostile.replace('\n', "");
+        let sdp = format!("v=0\r\no={words}\r\ns={words}\r\na=ice-ufrag:{words}\r\na={words}\r\n");
+        std::fs::remove_file(&token).expect("writable");
+        let headers = format!("Location: /1\r\nLink: <stun:{words}:1>; rel=ice-server\r\n");
+        // hyper refuses headers with control characters: that is an error of its own.
+        asked.answer("201 \u{9b}2J", &headers, &sdp);
+        // How they are escaped depends on the format.
+        program.line(&[
+            "WARN",
+            "WHIP",
+            "the token file",
+            "]0;owned",
+            "cannot be read",
+        ]);
+        let log = program.lines().join("\n");
+        let raw = log.chars().find(|c| {
+            *c != '\n'
+                && (c.is_control()
+                    || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        });
+        assert_eq!(raw, None, "{log:?}");
+        assert!(
+            !log.lines().any(|line| line.starts_with("ERROR fake")),
+            "{log:?}"
+        );
+    }
+}
