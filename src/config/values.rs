@@ -2,6 +2,7 @@
 //! like.
 
 use super::secrets::Secret;
+use crate::net::host::Host;
 
 /// # Errors
 /// Not a number from 0.1 to 240, frames per second.
@@ -33,10 +34,7 @@ pub(crate) fn secret(text: &str) -> Result<Secret, String> {
 /// # Errors
 /// Not a scheme and a host with an optional port.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
-    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-        matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
-    });
-    if is_origin {
+    if Host::of_origin(text).is_some() {
         Ok(text.to_owned())
     } else {
         Err("an origin is https://HOST or https://HOST:PORT, without a path".into())
@@ -66,10 +64,7 @@ pub(crate) fn control(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// Not a host and a port, joined by `:`.
 pub(crate) fn host_port(text: &str) -> Result<String, String> {
-    let is_host_port = text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
-    });
-    if is_host_port {
+    if matches!(Host::parse(text), Some((_, Some(_)))) {
         Ok(text.to_owned())
     } else {
         Err("a server is HOST:PORT, such as stun.example.net:3478".into())

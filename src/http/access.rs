@@ -12,6 +12,7 @@ use super::reload::Reloading;
 use crate::config;
 use crate::config::secrets;
 use crate::config::secrets::{Secret, TokenFileError};
+use crate::net::host::Host;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -220,23 +221,15 @@ impl Access {
     /// allowed one. A browser is recognised by `Accept-Language`, which no page can suppress and
     /// scripts do not send, or by its `User-Agent`.
     fn authorize_without_origin(&self, headers: &HeaderMap) -> Result<Scope, AuthError> {
-        let asked = headers
-            .get(header::HOST)
-            .and_then(|h| h.to_str().ok())
-            .map(host_without_port);
-        let is_known = |asked: &str| {
-            is_local_name(asked)
-                || self
-                    .allowed_origins
-                    .iter()
-                    .filter_map(|o| host_of_origin(o))
-                    .any(|host| host.eq_ignore_ascii_case(asked))
+        let is_known = |asked: &Host| {
+            let mut allowed = self.allowed_origins.iter().map(|o| Host::of_origin(o));
+            asked.is_local() || allowed.any(|host| host.as_ref() == Some(asked))
         };
         let is_browser = headers.contains_key(header::ACCEPT_LANGUAGE)
             || headers
                 .get(header::USER_AGENT)
                 .is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"));
-        if is_browser && asked.is_some_and(|asked| !is_known(asked)) {
+        if is_browser && asked_host(headers)?.is_some_and(|asked| !is_known(&asked)) {
             return Err(AuthError::Host);
         }
         Ok(Scope::Everything)
@@ -262,16 +255,12 @@ impl Access {
         {
             return Ok(Scope::Everything);
         }
-        let page = host_of_origin(origin).ok_or(AuthError::Origin)?;
-        let asked = headers
-            .get(header::HOST)
-            .and_then(|h| h.to_str().ok())
-            .map(host_without_port);
+        let page = Host::of_origin(origin).ok_or(AuthError::Origin)?;
+        let asked = asked_host(headers).unwrap_or_default();
         // Equal names prove nothing by themselves: a web site can let its own name resolve to our
         // address (DNS rebinding).
-        let same_local_host =
-            asked.is_some_and(|asked| asked.eq_ignore_ascii_case(page) && is_local_name(asked));
-        if is_loopback(page) || same_local_host {
+        let is_same_local_host = asked.is_some_and(|asked| asked == page && asked.is_local());
+        if page.is_loopback() || is_same_local_host {
             Ok(Scope::Everything)
         } else {
             Err(AuthError::Origin)
@@ -334,38 +323,20 @@ fn token_in_query(uri: &Uri) -> Option<String> {
         .map(|(_, value)| value)
 }
 
-/// "http://host:port" to "host", brackets kept.
-fn host_of_origin(origin: &str) -> Option<&str> {
-    let (scheme, host) = origin.split_once("://")?;
-    matches!(scheme, "http" | "https").then(|| host_without_port(host))
-}
-
-fn host_without_port(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
-        Some(end) => &host[..end + 2],
-        None => host.split(':').next().unwrap_or_default(),
+/// The host that was asked for; `None` without one.
+///
+/// # Errors
+/// More than one, or one that cannot be parsed.
+fn asked_host(headers: &HeaderMap) -> Result<Option<Host>, AuthError> {
+    let mut hosts = headers.get_all(header::HOST).into_iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => Ok(None),
+        (Some(host), None) => {
+            let host = host.to_str().ok().and_then(Host::parse);
+            host.map(|(host, _)| Some(host)).ok_or(AuthError::Host)
+        }
+        (Some(_), Some(_)) => Err(AuthError::Host),
     }
-}
-
-fn ip(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse()
-        .ok()
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
-}
-
-/// Names that only a local network resolves: an address, a single label, and the suffixes that no
-/// public DNS serves (RFC 6762, RFC 8375, and ICANN's reservation of .internal; .lan by custom).
-fn is_local_name(host: &str) -> bool {
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".localhost"];
-    ip(host).is_some()
-        || (!name.is_empty() && !name.contains('.'))
-        || suffixes.iter().any(|s| name.ends_with(s))
 }
 
 #[cfg(test)]
@@ -443,6 +414,23 @@ mod tests {
                 Err(AuthError::Origin),
             ),
             ("http://192.0.2.8", "192.0.2.7:8080", Err(AuthError::Origin)),
+            // Local at first sight.
+            (
+                "http://[::1].evil.example",
+                "192.0.2.7",
+                Err(AuthError::Origin),
+            ),
+            (
+                "http://localhost:pw@evil.example",
+                "192.0.2.7",
+                Err(AuthError::Origin),
+            ),
+            (
+                "http://[::1].evil.example",
+                "[::1].evil.example",
+                Err(AuthError::Origin),
+            ),
+            ("http://com.", "com.", Err(AuthError::Origin)),
             ("file://", "192.0.2.7", Err(AuthError::Origin)),
             ("", "192.0.2.7", Err(AuthError::Origin)),
         ] {
@@ -462,6 +450,16 @@ mod tests {
             ("evil.example:8080", Some("en"), Err(AuthError::Host)),
             ("evil.example:8080", Some(""), Err(AuthError::Host)),
             ("127.0.0.1.evil.example", Some("en"), Err(AuthError::Host)),
+            ("[::1].evil.example", Some("en"), Err(AuthError::Host)),
+            (
+                "user:192.168.1.5@evil.example",
+                Some("en"),
+                Err(AuthError::Host),
+            ),
+            ("[]", Some("en"), Err(AuthError::Host)),
+            ("com.", Some("en"), Err(AuthError::Host)),
+            ("2130706433", Some("en"), Err(AuthError::Host)),
+            ("pi.local.", Some("en"), everything),
             ("evil.example:8080", None, everything),
             ("192.0.2.7:8080", Some("en"), everything),
             ("[::1]:8080", Some("en"), everything),

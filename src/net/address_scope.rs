@@ -41,7 +41,9 @@ impl AddressScope {
     fn of_v4(ip: Ipv4Addr) -> Self {
         match ip.octets() {
             [0 | 127, ..] => Self::Loopback,
-            [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [224.., ..] => Self::Local,
+            [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => {
+                Self::Local
+            }
             _ if ip.is_private() || ip.is_link_local() => Self::Local,
             _ => Self::Global,
         }
@@ -53,7 +55,7 @@ impl AddressScope {
             // NAT64 within one network (RFC 8215): the IPv4 address may be anywhere in it.
             [0x64, 0xff9b, 1, ..] => Self::Local,
             // Link-local, the deprecated site-local, multicast.
-            [0xfe80..=0xfeff | 0xff00.., ..] => Self::Local,
+            [0xfe80..=0xffff, ..] => Self::Local,
             _ if ip.is_unique_local() => Self::Local,
             _ => Self::Global,
         }

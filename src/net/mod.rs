@@ -1,10 +1,12 @@
-//! Network parts shared by clients and servers: back-off, dialling, HTTP and TLS clients, URLs, the
+//! Network parts shared by clients and servers: scopes of addresses, back-off, dialling, HTTP and TLS clients, hosts and URLs, the
 //! list of interfaces, the connection limiter.
 
+pub(crate) mod address_scope;
 #[cfg(feature = "webrtc")]
 pub(crate) mod back_off;
 pub(crate) mod connection_limiter;
 pub(crate) mod dial;
+pub(crate) mod host;
 #[cfg(feature = "webrtc")]
 pub(crate) mod http_client;
 pub(crate) mod interfaces;

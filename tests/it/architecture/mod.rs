@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signals", &[]),
     ("wire", &["media"]),
     ("ipc", &["media"]),
-    ("config", &["media", "log"]),
+    ("config", &["media", "log", "net::host"]),
     (
         "source",
         &["media", "config", "log", "encode::jpeg::markers"],
