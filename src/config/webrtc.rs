@@ -5,6 +5,7 @@ use super::ConfigError;
 use super::check_readable;
 use super::option_table::{Effective, OptionFacts};
 use super::secrets::Secret;
+use crate::net::host::Host;
 use clap::ArgAction;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ impl Whip {
     pub fn check(&self) -> Result<(), ConfigError> {
         let url = self.url.read().map_err(ConfigError::WhipUrlUnreadable)?;
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         Err(ConfigError::InvalidWhipUrl(match scheme {
             _ if !url.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 "has a character that is not allowed in a URL; write it as %XX"
@@ -73,9 +74,7 @@ impl Whip {
             "http" | "https" if authority.contains('@') => {
                 "contains a user name: give a token with --whip-token-file instead"
             }
-            "http" | "https" if !matches!(authority.bytes().next(), None | Some(b':')) => {
-                return Ok(());
-            }
+            "http" | "https" if Host::parse(authority).is_some() => return Ok(()),
             _ => "is not a valid URL: give http://HOST[:PORT]/PATH or https://…",
         }))
     }

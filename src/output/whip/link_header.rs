@@ -1,5 +1,6 @@
 //! The ICE servers that a media server names in `Link` headers (RFC 9725, section 4.6). Pure.
 
+use crate::net::host::Host;
 use http::{HeaderMap, header};
 
 /// Further servers are ignored.
@@ -65,11 +66,9 @@ fn ice_server(link: &str) -> Option<IceServer> {
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port` (RFC 7064).
 fn with_port(server: &str) -> Option<String> {
-    let after_brackets = server.rfind(']').map_or(server, |end| &server[end..]);
-    match after_brackets.rsplit_once(':') {
-        _ if server.is_empty() => None,
-        Some((_, port)) => port.parse::<u16>().ok().map(|_| server.to_owned()),
-        None => Some(format!("{server}:{STUN_PORT}")),
+    match Host::parse(server)? {
+        (_, Some(_)) => Some(server.to_owned()),
+        (_, None) => Some(format!("{}:{STUN_PORT}", server.trim_end_matches(':'))),
     }
 }
 
@@ -111,6 +110,8 @@ mod tests {
             "<stun:a",
             "<stun:>; rel=ice-server",
             "<stun:a:x>; rel=ice-server",
+            "<stun:user@a:5>; rel=ice-server",
+            "<stun:[::1]a:5>; rel=ice-server",
             "<>;rel=ice-server",
             ">,<\",;=",
         ] {
