@@ -1,6 +1,7 @@
 //! Network parts shared by clients and servers: scopes of addresses, back-off, dialling, HTTP and TLS clients, hosts and URLs, the
 //! list of interfaces, the connection limiter.
 
+#[cfg(feature = "webrtc")]
 pub(crate) mod address_scope;
 #[cfg(feature = "webrtc")]
 pub(crate) mod back_off;

@@ -9,7 +9,7 @@ const STUN_PORT: u16 = 3478;
 
 /// A server that a WebRTC client may use to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IceServer {
+pub(crate) enum IceServer {
     /// STUN: `HOST:PORT`.
     Stun(String),
     /// TURN.
@@ -17,7 +17,7 @@ pub enum IceServer {
 }
 
 /// At most 8; what is malformed, or not an ICE server, is left out.
-pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
+pub(crate) fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
     let values = headers
         .get_all(header::LINK)
         .into_iter()

@@ -2,7 +2,7 @@
 //! (`output::webrtc`); it begins with an HTTP request instead of a viewer's.
 
 mod error;
-pub mod link_header;
+pub(crate) mod link_header;
 mod output;
 mod publisher;
 mod report;
