@@ -123,7 +123,8 @@ where
     }
 }
 
-/// The library escapes C0 alone. What else is unprintable stands in strings: the rest of JSON is ASCII.
+/// The library escapes C0 alone. What else is unprintable stands in strings: the rest of JSON is
+/// ASCII.
 fn write_json_escaped(w: &mut Writer<'_>, json: &str) -> fmt::Result {
     for c in json.chars() {
         if is_printable(c) {

@@ -1,5 +1,5 @@
-//! The open connection: pings at a fixed interval, and passes each message to the statistics with its
-//! arrival time.
+//! The open connection: pings at a fixed interval, and passes each message to the statistics with
+//! its arrival time.
 
 use super::connect::Socket;
 use super::stats::{PingSample, Stats};
@@ -47,7 +47,8 @@ impl Connection {
         }
     }
 
-    /// Sends a ping if one is due and handles the next message, if one arrives within [`READ_TIMEOUT`].
+    /// Sends a ping if one is due and handles the next message, if one arrives within
+    /// [`READ_TIMEOUT`].
     ///
     /// # Errors
     /// Why the connection ended, in printable words.

@@ -1,7 +1,7 @@
-//! `stampcast doctor URL`: connects to a stream as any client does, measures it for some seconds, and
-//! compares the findings with limits. [`connect`] opens the connection, [`stats`] computes, [`report`]
-//! formats. A client: it imports nothing of the server. What a server says is made printable before it
-//! is kept or shown.
+//! `stampcast doctor URL`: connects to a stream as any client does, measures it for some seconds,
+//! and compares the findings with limits. [`connect`] opens the connection, [`stats`] computes,
+//! [`report`] formats. A client: it imports nothing of the server. What a server says is made
+//! printable before it is kept or shown.
 
 mod connect;
 mod connection;
@@ -69,8 +69,8 @@ pub struct Report {
     pub exit_code: u8,
 }
 
-/// Measures a stream; shows progress on standard error if that is a terminal. SIGINT and SIGTERM end the
-/// measurement early: the report is then of what was measured so far.
+/// Measures a stream; shows progress on standard error if that is a terminal. SIGINT and SIGTERM
+/// end the measurement early: the report is then of what was measured so far.
 ///
 /// # Errors
 /// There is no stream to measure: a bad address, no connection, a refusal.
@@ -117,8 +117,8 @@ pub fn run(options: &Options) -> Result<Report, DoctorError> {
     })
 }
 
-/// Set by SIGINT and SIGTERM. A signal that was ignored when this process started (`nohup`, a script's
-/// `&`) stays ignored.
+/// Set by SIGINT and SIGTERM. A signal that was ignored when this process started (`nohup`, a
+/// script's `&`) stays ignored.
 ///
 /// # Errors
 /// Those of sigaction(2).
@@ -132,8 +132,8 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The system's clock at the start plus monotonic time since: a step of this machine's clock is not an
-/// error of the stream.
+/// The system's clock at the start plus monotonic time since: a step of this machine's clock is not
+/// an error of the stream.
 fn unix_now() -> UnixNs {
     static START: LazyLock<(Duration, Instant)> = LazyLock::new(|| {
         (

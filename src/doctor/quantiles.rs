@@ -38,7 +38,8 @@ impl Quantiles {
         value.into_iter().for_each(|value| self.add(value));
     }
 
-    /// The smallest value that is at least as large as `share` (0 to 1) of all; `None` without values.
+    /// The smallest value that is at least as large as `share` (0 to 1) of all; `None` without
+    /// values.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let mut sorted = self.kept.clone();
         sorted.sort_unstable_by(f64::total_cmp);

@@ -3,8 +3,8 @@
 use super::DoctorError;
 use crate::media::printable;
 
-/// The URL of the stream in binary, which has sequence numbers and the audio format, with events, and
-/// without a window, which limits the server to frames that were acknowledged.
+/// The URL of the stream in binary, which has sequence numbers and the audio format, with events,
+/// and without a window, which limits the server to frames that were acknowledged.
 ///
 /// # Errors
 /// [`DoctorError::BadUrl`], [`DoctorError::Ipv6WithoutBrackets`].

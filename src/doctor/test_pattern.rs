@@ -1,5 +1,5 @@
-//! What the test pattern's frames and tone tell about the chain between source and viewer: the stamp
-//! compared with the time code in the image, and the flash's stamp compared with the tone's
+//! What the test pattern's frames and tone tell about the chain between source and viewer: the
+//! stamp compared with the time code in the image, and the flash's stamp compared with the tone's
 //! (`docs/test-picture.md`).
 
 use super::quantiles::Quantiles;
@@ -107,7 +107,8 @@ impl TestPattern {
     }
 }
 
-/// When a sine of 1 kHz, half of full scale, was at phase 0, given one `sample` of its first quarter.
+/// When a sine of 1 kHz, half of full scale, was at phase 0, given one `sample` of its first
+/// quarter.
 fn tone_start(at: UnixNs, sample: i16, rate_hz: u32) -> UnixNs {
     let phase = (f64::from(sample.unsigned_abs()) / 16_384.0)
         .clamp(0.0, 1.0)

@@ -1,13 +1,13 @@
-//! Text from outside the program (servers, clients, devices, files) as one line that is safe in a log
-//! and on a terminal.
+//! Text from outside the program (servers, clients, devices, files) as one line that is safe in a
+//! log and on a terminal.
 
 use std::fmt::Write;
 
 /// The longest result of [`printable`], characters.
 pub const MAX_PRINTABLE_CHARS: usize = 200;
 
-/// `text` as one line of at most 200 characters: what [`is_printable`] rejects is escaped as in Rust
-/// (`\n`, `\u{1b}`), and a longer text ends with `…`.
+/// `text` as one line of at most 200 characters: what [`is_printable`] rejects is escaped as in
+/// Rust (`\n`, `\u{1b}`), and a longer text ends with `…`.
 pub fn printable(text: &str) -> String {
     let (mut line, mut chars) = (String::new(), 0);
     // Where the line is cut if more follows than fits.
@@ -42,9 +42,10 @@ pub fn escape_unprintable(text: &str) -> String {
     line
 }
 
-/// False for what acts on a terminal or makes a text look like another one: control characters (C0, C1,
-/// DEL), separators of lines and paragraphs, controls of the writing direction (CVE-2021-42574), and
-/// characters without a width. Joiners are printable: Persian and emoji need them.
+/// False for what acts on a terminal or makes a text look like another one: control characters (C0,
+/// C1, DEL), separators of lines and paragraphs, controls of the writing direction
+/// (CVE-2021-42574), and characters without a width. Joiners are printable: Persian and emoji need
+/// them.
 pub fn is_printable(c: char) -> bool {
     !(c.is_control()
         || matches!(c,

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Ordered from near to far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AddressScope {
-    /// This machine: 127.0.0.0/8, ::1, the unspecified addresses (which connect to this machine), and
-    /// what is passed as the machine's own.
+    /// This machine: 127.0.0.0/8, ::1, the unspecified addresses (which connect to this machine),
+    /// and what is passed as the machine's own.
     Loopback,
     /// Not routed on the Internet: private (RFC 1918), link-local, shared by carriers (RFC 6598),
     /// unique local (RFC 4193), and what is no host's address at all (multicast, reserved).
@@ -62,8 +62,8 @@ impl AddressScope {
     }
 }
 
-/// The IPv4 address to which an IPv6 address leads: IPv4-compatible (RFC 4291), NAT64 (RFC 6052), 6to4
-/// (RFC 3056), Teredo (RFC 4380). IPv4-mapped ones are IPv4 addresses by then.
+/// The IPv4 address to which an IPv6 address leads: IPv4-compatible (RFC 4291), NAT64 (RFC 6052),
+/// 6to4 (RFC 3056), Teredo (RFC 4380). IPv4-mapped ones are IPv4 addresses by then.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {

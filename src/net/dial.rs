@@ -1,6 +1,6 @@
-//! TCP connections to a host name: resolves it and tries its addresses by Happy Eyeballs (RFC 8305).
-//! What may be connected to is decided by address, right before connecting: a name can resolve
-//! differently each time (DNS rebinding).
+//! TCP connections to a host name: resolves it and tries its addresses by Happy Eyeballs (RFC
+//! 8305). What may be connected to is decided by address, right before connecting: a name can
+//! resolve differently each time (DNS rebinding).
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -31,8 +31,8 @@ pub(crate) enum DialError {
     NotAllowed(IpAddr),
 }
 
-/// Connects to the first address of `host` (a name, or an IP address without brackets) that answers;
-/// addresses that are not allowed are left out.
+/// Connects to the first address of `host` (a name, or an IP address without brackets) that
+/// answers; addresses that are not allowed are left out.
 ///
 /// # Errors
 /// The name does not resolve within the system's time, none of its addresses is allowed, or none

@@ -1,9 +1,9 @@
 //! Hosts as they stand in a `Host` header, in an origin or in an option: parsed strictly, so that a
 //! name that only looks like a local one is not taken for it.
 //!
-//! The syntax is checked by the `http` crate's `Authority`, which accepts user names, and text after the
-//! brackets of an IPv6 address; both are refused here. The `url` crate would do as much, with some
-//! twenty crates for names outside of ASCII, which browsers send in ASCII (RFC 5890).
+//! The syntax is checked by the `http` crate's `Authority`, which accepts user names, and text
+//! after the brackets of an IPv6 address; both are refused here. The `url` crate would do as much,
+//! with some twenty crates for names outside of ASCII, which browsers send in ASCII (RFC 5890).
 
 use http::uri::Authority;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,8 +30,8 @@ const MAX_NAME_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
 
 impl Host {
-    /// `host` or `host:port`. `None`: anything else, such as a user name, a part of a longer name in
-    /// brackets, or a name that is no DNS name.
+    /// `host` or `host:port`. `None`: anything else, such as a user name, a part of a longer name
+    /// in brackets, or a name that is no DNS name.
     pub(crate) fn parse(text: &str) -> Option<(Self, Option<u16>)> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
@@ -68,8 +68,8 @@ impl Host {
         }
     }
 
-    /// Not a name that a web site on the Internet can have: an address, a single label, or one of the
-    /// suffixes that only a local network resolves.
+    /// Not a name that a web site on the Internet can have: an address, a single label, or one of
+    /// the suffixes that only a local network resolves.
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Ip(_) => true,

@@ -1,5 +1,5 @@
-//! Network parts shared by clients and servers: scopes of addresses, back-off, dialling, HTTP and TLS clients, hosts and URLs, the
-//! list of interfaces, the connection limiter.
+//! Network parts shared by clients and servers: scopes of addresses, back-off, dialling, HTTP and
+//! TLS clients, hosts and URLs, the list of interfaces, the connection limiter.
 
 #[cfg(feature = "webrtc")]
 pub(crate) mod address_scope;

@@ -1,5 +1,5 @@
-//! TLS for clients: a rustls configuration that trusts the system's root certificates, and those of one
-//! PEM file that the user may name.
+//! TLS for clients: a rustls configuration that trusts the system's root certificates, and those of
+//! one PEM file that the user may name.
 
 use super::tls_verifier::PinningVerifier;
 use std::io;

@@ -12,9 +12,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{self, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Accepts what WebPKI accepts, and pinned certificates: those regardless of their validity dates, but
-/// only for their own host names. `openssl req -x509` makes a certificate that is authority and server
-/// at once, which WebPKI refuses as a server's.
+/// Accepts what WebPKI accepts, and pinned certificates: those regardless of their validity dates,
+/// but only for their own host names. `openssl req -x509` makes a certificate that is authority and
+/// server at once, which WebPKI refuses as a server's.
 #[derive(Debug)]
 pub(super) struct PinningVerifier {
     webpki: Arc<WebPkiServerVerifier>,

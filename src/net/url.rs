@@ -43,8 +43,8 @@ pub(crate) fn same_origin(a: &Uri, b: &Uri) -> bool {
     origin(a) == origin(b)
 }
 
-/// Resolves a reference against `base` (RFC 3986, section 5.2). `None`: the result is not a URL of http
-/// or https.
+/// Resolves a reference against `base` (RFC 3986, section 5.2). `None`: the result is not a URL of
+/// http or https.
 pub(crate) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
     let has_scheme = reference

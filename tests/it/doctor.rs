@@ -1,5 +1,5 @@
-//! `stampcast doctor` against servers that misbehave: what they say reaches the terminal as one line of
-//! printable characters.
+//! `stampcast doctor` against servers that misbehave: what they say reaches the terminal as one
+//! line of printable characters.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,8 +9,8 @@ use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// Sets the title of a terminal, clears it, changes colours by C1, reverses the direction, and adds a
-/// line of its own.
+/// Sets the title of a terminal, clears it, changes colours by C1, reverses the direction, and adds
+/// a line of its own.
 const HOSTILE: &str =
     "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{85}\u{202e}\u{2066}\r\nFAILED: fake\u{2028}\u{7f}";
 

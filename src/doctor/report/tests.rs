@@ -13,8 +13,8 @@ fn unix(seconds: f64) -> UnixNs {
     UnixNs((1_700_000_000_000_000_000 + (seconds * 1e9).round() as i64) as u64)
 }
 
-/// One second, equal clocks: 10 frames of the test pattern with a latency of 30 ms, audio with one of
-/// 80 ms. The stamps are 5 ms later than the time code.
+/// One second, equal clocks: 10 frames of the test pattern with a latency of 30 ms, audio with one
+/// of 80 ms. The stamps are 5 ms later than the time code.
 fn second() -> Stats {
     let mut stats = Stats::default();
     stats.advance_to(unix(0.0));

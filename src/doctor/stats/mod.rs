@@ -1,5 +1,6 @@
-//! Statistics of a stream, computed from its messages: rates, latency, losses, clocks. Pure: arrival
-//! times are arguments. Stamps and counts are a server's and may be anything: sums saturate.
+//! Statistics of a stream, computed from its messages: rates, latency, losses, clocks. Pure:
+//! arrival times are arguments. Stamps and counts are a server's and may be anything: sums
+//! saturate.
 
 mod clock;
 mod losses;

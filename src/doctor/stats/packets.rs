@@ -65,8 +65,8 @@ impl PacketStats {
         (self.count > 1 && seconds > 0.0).then(|| (self.count - 1) as f64 / seconds)
     }
 
-    /// Packets per second of the whole measurement (from, to), including the time before the first and
-    /// after the last packet, of which two intervals each are not counted.
+    /// Packets per second of the whole measurement (from, to), including the time before the first
+    /// and after the last packet, of which two intervals each are not counted.
     pub fn rate_over(&self, measured: (UnixNs, UnixNs)) -> Option<f64> {
         let intervals = self.count.checked_sub(1).filter(|n| *n > 0)?;
         let stamped_ns = self.stamped_ns as f64;

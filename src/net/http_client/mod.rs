@@ -1,6 +1,6 @@
-//! A small HTTP client: one request per connection, with redirects and a bearer token, and with bounds
-//! on what the server can cause. A server cannot point nearer than it is itself: one on the Internet not
-//! to this machine or its networks, one in these networks not to this machine.
+//! A small HTTP client: one request per connection, with redirects and a bearer token, and with
+//! bounds on what the server can cause. A server cannot point nearer than it is itself: one on the
+//! Internet not to this machine or its networks, one in these networks not to this machine.
 
 #[cfg(test)]
 mod tests;
@@ -97,8 +97,8 @@ pub(crate) struct Request<'a> {
     /// Sent as `Authorization: Bearer`, to the origin of `token_origin` only.
     pub(crate) token: Option<&'a str>,
     pub(crate) token_origin: &'a Uri,
-    /// Nearer addresses are not connected to: [`Response::server_scope`] where a server named `uri`, else
-    /// [`AddressScope::Loopback`].
+    /// Nearer addresses are not connected to: [`Response::server_scope`] where a server named
+    /// `uri`, else [`AddressScope::Loopback`].
     pub(crate) nearest: AddressScope,
     /// Media type and content.
     pub(crate) body: Option<(&'static str, String)>,
@@ -132,8 +132,8 @@ impl Response {
     }
 }
 
-/// Sends a request, and sends it again where the server redirects by 307 or 308, which keep method and
-/// body (RFC 9110, sections 15.4.8 and 15.4.9). Other redirects are returned.
+/// Sends a request, and sends it again where the server redirects by 307 or 308, which keep method
+/// and body (RFC 9110, sections 15.4.8 and 15.4.9). Other redirects are returned.
 ///
 /// # Errors
 /// No response within 10 s per request, or one beyond the bounds; see [`HttpError`].

@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// Which servers are trusted. Made for one session: the next one reads renewed certificates, and the
-/// request that ends the session has no time to read any.
+/// Which servers are trusted. Made for one session: the next one reads renewed certificates, and
+/// the request that ends the session has no time to read any.
 pub(crate) struct TlsSettings {
     extra_certificates: Option<PathBuf>,
     config: OnceLock<Arc<ClientConfig>>,

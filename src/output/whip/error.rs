@@ -59,8 +59,8 @@ pub(super) enum WhipError {
 }
 
 impl WhipError {
-    /// The error of a status other than success. `had_token`: there is a token; `token_was_sent`: also
-    /// to the host that responded.
+    /// The error of a status other than success. `had_token`: there is a token; `token_was_sent`:
+    /// also to the host that responded.
     pub(super) fn from_status(response: &Response, had_token: bool, token_was_sent: bool) -> Self {
         let status = response.status;
         match status.as_u16() {

@@ -102,8 +102,8 @@ impl Publisher {
         })
     }
 
-    /// Publishes until `stopping` is true, then ends the session. This function parses nothing that the
-    /// server sends: each attempt is a task of its own, whose panic is a failed attempt.
+    /// Publishes until `stopping` is true, then ends the session. This function parses nothing that
+    /// the server sends: each attempt is a task of its own, whose panic is a failed attempt.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut back_off = BackOff::default();
         loop {
@@ -317,7 +317,8 @@ impl Publisher {
         }
     }
 
-    /// The public address that a STUN server finds is in the next offer; it is too late for this one.
+    /// The public address that a STUN server finds is in the next offer; it is too late for this
+    /// one.
     fn use_ice_servers(&self, response: &Response) {
         for server in ice_servers(&response.headers) {
             match server {
