@@ -50,6 +50,8 @@ const TEXTS = {
     reconnecting: "Reconnecting",
     reconnectingIn: "Retrying in {seconds} s",
     reason_unreachable: "{server} does not respond. Is stampcast running there?",
+    reason_unreachable_local:
+      "{server} does not respond. Start stampcast on this computer, or change the server to watch another one.",
     reason_unreachable_tls:
       "Cannot connect to {server}. If its certificate is self-signed, open this link and accept the certificate:",
     reason_foreign: "{server} responds but is not a stampcast server (HTTP {status}).",
@@ -245,6 +247,8 @@ const TEXTS = {
     reconnecting: "再接続中",
     reconnectingIn: "{seconds} 秒後に再接続します",
     reason_unreachable: "{server} が応答しません。stampcast は動いていますか？",
+    reason_unreachable_local:
+      "{server} が応答しません。このコンピューターで stampcast を起動するか、別のサーバーに変更してください。",
     reason_unreachable_tls:
       "{server} に接続できません。自己署名証明書の場合は、一度このリンクを開いて証明書を受け入れてください:",
     reason_foreign: "{server} は応答しますが stampcast ではありません (HTTP {status})。",

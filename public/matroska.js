@@ -175,9 +175,11 @@ class Clip {
       const cluster = element(
         EBML.cluster,
         element(EBML.timestamp, bigEndian(us)),
-        group.map((block) =>
-          element(EBML.simpleBlock, Uint8Array.of(0x80 | block.track), bigEndian(block.us - us, 2), Uint8Array.of(0x80), block.payload),
-        ),
+        group.map(({ track, us: blockUs, payload }) => {
+          // Track number, time after the cluster, flags: keyframe.
+          const header = [Uint8Array.of(0x80 | track), bigEndian(blockUs - us, 2), Uint8Array.of(0x80)];
+          return element(EBML.simpleBlock, header, payload);
+        }),
       );
       if (group.some(({ track }) => track === Clip.VIDEO)) cues.push({ us, at });
       at += bytesOf(cluster);

@@ -52,7 +52,8 @@ function qrDataCodewords(bytes, version) {
   append(0, Math.min(4, 8 * capacity - bits.length));
   append(0, (8 - (bits.length % 8)) % 8);
   for (let pad = 0xec; bits.length < 8 * capacity; pad ^= 0xec ^ 0x11) append(pad, 8);
-  return Array.from({ length: capacity }, (_, i) => bits.slice(8 * i, 8 * i + 8).reduce((sum, bit) => (sum << 1) | bit, 0));
+  const byteAt = (i) => bits.slice(8 * i, 8 * i + 8).reduce((sum, bit) => (sum << 1) | bit, 0);
+  return Array.from({ length: capacity }, (_, i) => byteAt(i));
 }
 
 /** Splits the codewords into blocks, adds error correction to each, and interleaves them. */
@@ -150,7 +151,9 @@ class QrMatrix {
       this.set(i, 6, i % 2 === 0);
     }
     // Rings of a finder pattern with its separator, and of an alignment pattern.
-    for (const [x, y] of [[3, 3], [size - 4, 3], [3, size - 4]]) this.drawRings(x, y, 4, [true, true, false, true, false]);
+    for (const [x, y] of [[3, 3], [size - 4, 3], [3, size - 4]]) {
+      this.drawRings(x, y, 4, [true, true, false, true, false]);
+    }
     const positions = this.alignmentPositions();
     const last = positions.length - 1;
     positions.forEach((y, i) => {

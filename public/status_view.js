@@ -126,6 +126,7 @@ function reconnectReason({ reason, status }, name) {
   if (reason === "unreachable" && server.base.startsWith("https:")) {
     return { text: t("reason_unreachable_tls", name), link: server.info };
   }
+  if (reason === "unreachable" && isSameMachine(server)) return { text: t("reason_unreachable_local", name) };
   return { text: t(`reason_${reason}`, { ...name, status }) };
 }
 
