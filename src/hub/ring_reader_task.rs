@@ -4,7 +4,9 @@ use super::Hub;
 use super::event_fd::EventFd;
 use crate::ipc::ring::{RingFault, RingReader, StatusReader};
 use crate::log::LogOnce;
-use crate::media::{Encoding, MediaKind, MonoNs, StreamId, TrackId};
+use crate::media::{
+    Encoding, MediaKind, MonoNs, StreamId, StreamInfo, TrackId, escape_unprintable, printable,
+};
 use std::io;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -144,8 +146,20 @@ pub async fn read_status(hub: &Hub, kind: MediaKind, page: &StatusReader) -> io:
         read_state(hub, kind, page);
         // `None`: it is being written, or not written yet. The next iteration reads it.
         if let Some(description) = page.description() {
-            hub.set_source_description(kind, description.info, description.message);
+            let info = description.info.map(printable_info);
+            let message = escape_unprintable(&description.message);
+            hub.set_source_description(kind, info, message);
         }
+    }
+}
+
+/// With texts that are safe to show: a hostile worker can write any.
+fn printable_info(info: StreamInfo) -> StreamInfo {
+    StreamInfo {
+        device: printable(&info.device),
+        device_format: printable(&info.device_format),
+        stamp_clock: printable(&info.stamp_clock),
+        ..info
     }
 }
 

@@ -2,7 +2,8 @@
 //! the next generation of the worker.
 
 use super::{End, Worker};
-use crate::media::{MonoNs, StreamInfo, WorkerState};
+
+use crate::media::{MonoNs, StreamInfo, WorkerState, is_printable};
 use crate::source::{Note, SourceError, SourceIdentity};
 use serde_json::Value;
 use std::time::Duration;
@@ -65,10 +66,10 @@ impl Worker {
     }
 }
 
-/// Whether all texts of a JSON value can be shown as log lines.
+/// Whether all texts of a JSON value can be shown in log lines.
 fn is_plain(note: &Value) -> bool {
     match note {
-        Value::String(text) => !text.contains(char::is_control),
+        Value::String(text) => text.chars().all(is_printable),
         Value::Array(items) => items.iter().all(is_plain),
         Value::Object(fields) => fields.values().all(is_plain),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,

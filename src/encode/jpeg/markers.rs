@@ -11,6 +11,8 @@ mod tests;
 
 use frame_header::FrameHeader;
 use memchr::{memchr, memmem::Finder};
+#[cfg(test)]
+pub(super) use segments::Part;
 pub(super) use segments::Parts;
 use std::sync::LazyLock;
 
@@ -54,9 +56,31 @@ pub struct Layout {
     pub tables_missing_at: Option<usize>,
     /// Bytes of the segments that players do not need: comments, EXIF and the like.
     pub unneeded_bytes: usize,
+    /// The offset of the data of a baseline image's only scan; `None`: it has several.
+    pub only_scan_at: Option<usize>,
 }
 
 impl Layout {
+    /// Checks that no segment is in the image's only scan, which [`walk`] does not read. `bytes` are
+    /// those of the walk. (Of several scans, all markers are read.)
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check_only_scan(&self, bytes: &[u8]) -> Result<(), Corrupt> {
+        let data = |start| bytes.get(start..self.len);
+        match self
+            .only_scan_at
+            .and_then(data)
+            .and_then(segments::find_in_scan)
+        {
+            Some(at) => Err(Corrupt {
+                at: self.only_scan_at.unwrap_or(0) + at,
+                why: "a segment inside the only scan",
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the image is larger than a camera can send that was set to `frame_size` (pixels):
     /// more than [`MAX_AREA_RATIO`] times its area, in whole coded units, as it is decoded.
     pub fn is_oversized(&self, frame_size: (u32, u32)) -> bool {
@@ -112,6 +136,7 @@ struct Progress {
     first_scan: Option<usize>,
     scans: u32,
     unneeded_bytes: usize,
+    only_scan_at: Option<usize>,
     /// The last scan has every component.
     whole_scan: bool,
 }
@@ -161,9 +186,9 @@ impl Walker {
 /// Parses `bytes`, a device's buffer, which should have a complete image at its start (perhaps with
 /// more after it).
 ///
-/// In the only scan of a baseline image it searches EOI, and refuses segments, but not every marker
-/// that cannot be there, as [`Walker`] does: that is faster, and here no other image depends on
-/// where this one ends.
+/// In the only scan of a baseline image it searches EOI alone, not every marker that cannot be there,
+/// as [`Walker`] does: that takes a third of the time, and here no other image depends on where this one
+/// ends. See [`Layout::check_only_scan`].
 ///
 /// # Errors
 /// The bytes are not an image that can be shown.
@@ -173,14 +198,7 @@ pub fn walk(bytes: &[u8]) -> Result<Layout, Corrupt> {
     loop {
         if progress.in_only_scan() {
             let rest = capped.get(progress.at..).unwrap_or_default();
-            let end = END.find(rest).unwrap_or(rest.len());
-            if let Some(at) = segments::find_in_scan(&rest[..end]) {
-                return Err(Corrupt {
-                    at: progress.at + at,
-                    why: "a segment inside the only scan",
-                });
-            }
-            progress.at += end;
+            progress.at += END.find(rest).unwrap_or(rest.len());
             progress.place = Place::Marker;
         }
         match progress.step(capped)? {
@@ -319,6 +337,8 @@ impl Progress {
                 self.scans = self.scans.saturating_add(1);
                 self.first_scan.get_or_insert(at);
                 self.place = Place::Scan;
+                let is_only = self.in_only_scan();
+                self.only_scan_at = is_only.then_some(at + 2 + length);
             }
             0xc0..=0xcf if code != 0xc8 && code != 0xcc => {
                 if self.frame.is_some() {
@@ -384,6 +404,7 @@ impl Progress {
             scans: self.scans,
             tables_missing_at: (!self.has_tables).then_some(first_scan),
             unneeded_bytes: self.unneeded_bytes,
+            only_scan_at: self.only_scan_at,
         }))
     }
 }

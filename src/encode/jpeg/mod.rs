@@ -5,6 +5,8 @@
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(test)]
+mod hostile_tests;
 pub mod markers;
 pub mod pure;
 pub mod repair;

@@ -58,6 +58,10 @@ pub fn repair<'a>(bytes: &'a [u8], memory: &'a mut Vec<u8>) -> Result<Repaired<'
             len: memory.len(),
             tables_missing_at: None,
             unneeded_bytes: 0,
+            // All from there on was copied.
+            only_scan_at: layout
+                .only_scan_at
+                .map(|at| memory.len() - (layout.len - at)),
             ..layout
         },
         bytes: memory,

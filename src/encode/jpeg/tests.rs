@@ -158,7 +158,7 @@ fn encoders(quality: u8) -> Vec<(&'static str, Box<dyn Encode>)> {
     ]
 }
 
-fn decoders() -> Vec<(&'static str, Box<dyn Decode>)> {
+pub(crate) fn decoders() -> Vec<(&'static str, Box<dyn Decode>)> {
     vec![
         ("pure", Box::new(pure::Decoder::new().unwrap())),
         #[cfg(feature = "turbojpeg")]

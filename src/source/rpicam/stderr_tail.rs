@@ -1,5 +1,6 @@
 //! The end of what rpicam-vid wrote to its standard error: bounded, and safe for one line of a log.
 
+use crate::media::is_printable;
 use std::collections::VecDeque;
 
 const LINES: usize = 20;
@@ -7,7 +8,7 @@ const LINE_BYTES: usize = 300;
 /// How many lines an error quotes.
 const QUOTED: usize = 3;
 
-/// The last lines without control characters; older ones are dropped.
+/// The last lines without unprintable characters; older ones are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct StderrTail {
     lines: VecDeque<String>,
@@ -47,7 +48,7 @@ impl StderrTail {
     fn end_line(&mut self) {
         let line: String = String::from_utf8_lossy(&self.partial)
             .chars()
-            .filter(|c| !c.is_control())
+            .filter(|c| is_printable(*c))
             .collect();
         self.partial.clear();
         if line.trim().is_empty() {

@@ -225,7 +225,9 @@ impl UsbSource {
             return Some("the frame is empty".into());
         }
         if self.pixels == PixelFormat::Mjpeg {
-            return match markers::walk(bytes) {
+            let walked = markers::walk(bytes);
+            let checked = walked.and_then(|image| image.check_only_scan(bytes).map(|()| image));
+            return match checked {
                 // Reopening the device finds out what it sends now.
                 Ok(image) if image.is_oversized((self.format.width, self.format.height)) => {
                     Some(format!(

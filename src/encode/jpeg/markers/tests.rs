@@ -213,3 +213,80 @@ proptest! {
         }
     }
 }
+
+/// A segment with this marker and body.
+fn segment(code: u8, body: &[u8]) -> Vec<u8> {
+    let length = body.len() as u16 + 2;
+    [&[0xff, code], &length.to_be_bytes()[..], body].concat()
+}
+
+#[test]
+fn walk_counts_the_bytes_that_players_do_not_need() {
+    // The segment APP0 of `tiny` is not JFIF.
+    let own = 6;
+    assert_eq!(walk(&tiny()).unwrap().unneeded_bytes, own);
+    let jfif = b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+    let adobe = b"Adobe\0\x64\0\0\0\0\x01";
+    let thumbnail = [&jfif[..], &[7; 300]].concat();
+    for (code, body, needed) in [
+        (0xe0, &jfif[..], true),
+        (0xee, &adobe[..], true),
+        (0xdd, &[0, 4], true),
+        (0xdb, &[0; 65], true),
+        (0xe0, &thumbnail, false),
+        (0xe0, b"AVI1\0\0\0\0\0\0\0\0\0\0", false),
+        (0xee, b"Adobe and more than colours", false),
+        (0xe1, b"Exif\0\0", false),
+        (0xe2, b"ICC_PROFILE\0", false),
+        (0xef, b"", false),
+        (0xf0, b"JPG0", false),
+        (0xfe, b"a comment", false),
+        (0xdc, &[0, 16], false),
+    ] {
+        let extra = if needed { 0 } else { 4 + body.len() };
+        let jpeg = with(8, &segment(code, body));
+        let layout = walk(&jpeg).unwrap();
+        assert_eq!(layout.unneeded_bytes, own + extra, "{code:#x}");
+        assert_eq!(Walker::new(1000).walk(&jpeg), Ok(Some(layout)));
+    }
+}
+
+#[test]
+fn check_only_scan_segment_in_the_scan_is_corrupt() {
+    for code in [0xe0, 0xe1, 0xf5, 0xfe] {
+        for at in [43, 46] {
+            let jpeg = with(at, &segment(code, b"text"));
+            let layout = walk(&jpeg).unwrap();
+            let checked = layout.check_only_scan(&jpeg).map_err(|e| e.at);
+            assert_eq!(checked, Err(at), "{code:#x}");
+            assert!(Walker::new(1000).walk(&jpeg).is_err());
+        }
+    }
+    let clean = tiny();
+    assert_eq!(walk(&clean).unwrap().check_only_scan(&clean), Ok(()));
+    // Of several scans, the walk itself reads all markers.
+    let several = multi_scan(&segment(0xfe, b"text"));
+    let layout = walk(&several).unwrap();
+    assert_eq!((layout.scans, layout.unneeded_bytes), (2, 6 + 8));
+    assert_eq!(layout.only_scan_at, Some(several.len() - 11));
+}
+
+#[test]
+fn is_oversized_is_by_area_in_whole_coded_units() {
+    let of = |width: u16, height: u16, mcu: (u16, u16)| Layout {
+        width,
+        height,
+        mcu,
+        ..walk(&tiny()).unwrap()
+    };
+    let vga = (640, 480);
+    assert!(!of(640, 480, (16, 16)).is_oversized(vga));
+    assert!(!of(1280, 960, (16, 16)).is_oversized(vga));
+    assert!(of(1280, 961, (16, 16)).is_oversized(vga));
+    assert!(of(8_191, 8_191, (16, 16)).is_oversized(vga));
+    // A line of pixels takes a line of coded units.
+    assert!(of(65_535, 1, (8, 32)).is_oversized(vga));
+    assert!(!of(65_535, 1, (8, 8)).is_oversized(vga));
+    assert!(!of(1, 1, (32, 32)).is_oversized((1, 1)));
+    assert!(!of(65_535, 65_535, (32, 32)).is_oversized((u32::MAX, u32::MAX)));
+}

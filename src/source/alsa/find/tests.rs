@@ -224,6 +224,10 @@ fn identity_from_sysfs_has_serial_number_model_and_port() {
     );
     assert!(found.port.ends_with("usb1/1-2"), "{}", found.port);
 
+    fs::write(device.join("serial"), "A\u{1b}[2J\r\nB\n").unwrap();
+    let serial = identity(&class, 3, 0, "Fake Mic").serial;
+    assert_eq!(serial.as_deref(), Some("A\\u{1b}[2J\\r\\nB"));
+
     fs::write(device.join("serial"), "\n").unwrap();
     assert_eq!(
         identity(&class, 3, 0, "Fake Mic").serial,

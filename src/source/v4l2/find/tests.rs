@@ -503,3 +503,16 @@ fn scan_class_reads_sysfs() {
     );
     assert!(scan_class(&at("none")).is_empty());
 }
+
+#[test]
+fn scan_class_names_of_devices_are_printable() {
+    let root = tempfile::tempdir().unwrap();
+    let node = root.path().join("video0");
+    fs::create_dir_all(&node).unwrap();
+    fs::write(node.join("dev"), "81:0\n").unwrap();
+    fs::write(node.join("name"), "Cam\x1b]0;owned\x07\u{202e}\n").unwrap();
+    let nodes = scan_class(root.path());
+    let label = nodes[0].label();
+    assert_eq!(label, "Cam\\u{1b}]0;owned\\u{7}\\u{202e} (/dev/video0)");
+    assert!(is_named(&nodes[0], "cam"));
+}
