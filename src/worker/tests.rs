@@ -71,10 +71,7 @@ impl Stream for FakeStream {
         Ok(())
     }
 
-    fn next<'a>(
-        source: &'a mut FakeSource,
-        _timeout: Duration,
-    ) -> Result<Option<bool>, SourceError> {
+    fn next(source: &mut FakeSource, _timeout: Duration) -> Result<Option<bool>, SourceError> {
         let mut calls = source.0.borrow_mut();
         calls.push("next");
         if calls.iter().filter(|call| **call == "next").count() == 2 {
