@@ -299,6 +299,8 @@ impl Hub {
 
     /// Requests a keyframe for a reader that lost what it had. The encoder limits how often it
     /// makes one.
+    // Without WebRTC no output reads H.264.
+    #[cfg_attr(not(feature = "webrtc"), allow(dead_code))]
     pub fn request_keyframe(&self, encoding: Encoding) {
         if let Some(track) = self.lock().track(encoding) {
             subscriber_queues::request_keyframe(track.demand());
@@ -306,6 +308,7 @@ impl Hub {
     }
 
     /// Bits per second; 0: the worker's default.
+    #[cfg_attr(not(feature = "webrtc"), allow(dead_code))]
     pub fn set_bitrate(&self, encoding: Encoding, bps: u32) {
         if let Some(track) = self.lock().track(encoding) {
             track.change_demand(|demand| demand.bitrate_bps = bps);

@@ -108,6 +108,8 @@ pub struct Context {
     /// A permit for each viewer of any output but WebRTC, which has a limit of its own.
     pub viewers: Arc<Semaphore>,
     /// Turns true when the server stops.
+    // Only WebRTC's outputs have tasks.
+    #[cfg_attr(not(feature = "webrtc"), allow(dead_code))]
     pub stop: watch::Receiver<bool>,
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::ipc::ring::{RingLimits, RingReader, SharedRing};
 use crate::media::PacketMeta;
 use crate::media::frame::PixelFormat;
+#[cfg(feature = "turbojpeg")]
 use crate::source::test_pattern::TestSource;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
