@@ -59,7 +59,9 @@ pub(super) async fn root(
     let Query(ActionQuery { action }) =
         Query::try_from_uri(&uri).map_err(|_| ApiError::BadAction)?;
     match action.as_deref() {
-        None if api.cx.config.serve_client && uri.path() == "/" => Ok(page().await.into_response()),
+        None if api.cx.config.serve_client && uri.path() == "/" => {
+            Ok(page(State(api)).await.into_response())
+        }
         None => Ok(address_list(&api).into_response()),
         Some("stream") => mjpeg::mjpeg(camera, Query::try_from_uri(&uri)).await,
         Some("snapshot") => snapshot::snapshot(camera, Query::try_from_uri(&uri)).await,
@@ -93,8 +95,9 @@ fn address_list(api: &Api) -> String {
 }
 
 /// `/index.html` with `--serve-client`.
-pub(super) async fn page() -> impl IntoResponse {
-    (page_headers::of_the_page(), Html(PAGE.as_str()))
+pub(super) async fn page(State(api): State<Api>) -> impl IntoResponse {
+    let headers = page_headers::of_the_page(&api.page_policy);
+    (headers, Html(PAGE.as_str()))
 }
 
 /// For monitoring; needs no token. Does not report on the devices, as `/info` does.

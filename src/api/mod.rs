@@ -13,7 +13,7 @@ use crate::output::camera;
 use crate::output::{ApiError, Context, Output};
 use axum::Router;
 use axum::extract::FromRef;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rendered::Rendered;
@@ -27,6 +27,7 @@ pub(crate) struct Api {
     /// How often the server itself was started again.
     server_restarts: u32,
     answers: Arc<Rendered<Answer>>,
+    page_policy: HeaderValue,
 }
 
 /// What is rendered once for all who ask within a moment.
@@ -46,11 +47,13 @@ impl FromRef<Api> for Context {
 
 impl Api {
     pub(crate) fn new(cx: Context, outputs: Arc<[Arc<dyn Output>]>, server_restarts: u32) -> Self {
+        let page_policy = page_headers::page_policy(&cx.config.access.frame_origins);
         Self {
             cx,
             outputs,
             server_restarts,
             answers: Arc::new(Rendered::new()),
+            page_policy,
         }
     }
 

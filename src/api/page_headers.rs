@@ -5,7 +5,6 @@ use super::page::PAGE;
 use crate::http::content_policy::policy;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
-use std::sync::LazyLock;
 
 /// The path of the worklet's module, next to the page. public/audio_output.js loads it.
 pub(super) const WORKLET_PATH: &str = "/playout-worklet.js";
@@ -16,17 +15,25 @@ const WORKLET: &str = concat!(
     "\nregisterPlayout(Playout);\n"
 );
 
-/// The page may be pointed at another server, so connections, images and media are open. The page of
-/// this server may frame it, other sites may not: they could lead clicks to its buttons.
+/// The page may be pointed at another server, so connections, images and media are open.
 const OPEN: &str = "connect-src * ws: wss:; img-src * data: blob:; media-src * data: blob:; \
-    form-action 'self'; frame-ancestors 'self'";
+    form-action 'self'; frame-ancestors";
 
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(&PAGE, "'self'", OPEN));
+/// The policy of the page. `frames`: the sites that may show it in a frame, besides its own server;
+/// any other could lead clicks to its buttons.
+pub(super) fn page_policy(frames: &[String]) -> HeaderValue {
+    let frames = if frames.iter().any(|origin| origin == "*") {
+        "*".into()
+    } else {
+        format!("'self' {}", frames.join(" "))
+    };
+    policy(&PAGE, "'self'", &format!("{OPEN} {}", frames.trim_end()))
+}
 
-/// Headers of the page.
-pub(super) fn of_the_page() -> [(HeaderName, HeaderValue); 3] {
+/// Headers of the page. `policy`: see [`page_policy`].
+pub(super) fn of_the_page(policy: &HeaderValue) -> [(HeaderName, HeaderValue); 3] {
     [
-        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
+        (header::CONTENT_SECURITY_POLICY, policy.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (
             header::REFERRER_POLICY,
@@ -50,7 +57,8 @@ mod tests {
 
     #[test]
     fn page_policy_allows_each_of_its_scripts_and_styles_and_no_other() {
-        let policy = POLICY.to_str().expect("ASCII");
+        let policy = page_policy(&[]);
+        let policy = policy.to_str().expect("ASCII");
         let directive = |name: &str| {
             let mut directives = policy.split("; ");
             let found = directives.find_map(|d| d.strip_prefix(name)?.strip_prefix(' '));
@@ -80,6 +88,23 @@ mod tests {
         }
         assert_eq!(directive("frame-ancestors"), "'self'");
         assert!(directive("connect-src").starts_with('*'));
+    }
+
+    #[test]
+    fn page_policy_frames_are_those_that_are_allowed() {
+        for (frames, expected) in [
+            (&[] as &[&str], "frame-ancestors 'self'"),
+            (
+                &["https://ha.example.org:8123", "http://pi.local"],
+                "frame-ancestors 'self' https://ha.example.org:8123 http://pi.local",
+            ),
+            (&["http://pi.local", "*"], "frame-ancestors *"),
+        ] {
+            let frames: Vec<String> = frames.iter().map(|&origin| origin.into()).collect();
+            let policy = page_policy(&frames);
+            let policy = policy.to_str().expect("ASCII");
+            assert!(policy.ends_with(&format!("; {expected}")), "{policy}");
+        }
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Cli {
             device_camera: matches!(camera_type, CameraType::Usb | CameraType::Rpi),
             video: camera_type != CameraType::None,
             audio: self.audio.enable_audio,
+            served_page: self.network.serve_client,
             webrtc: self.webrtc.is_on(),
             whip: self.webrtc.publishes(),
         };

@@ -218,6 +218,10 @@ fn ignored_options_depend_on_the_others() {
         ignored(&["--camera-type", "usb", "--no-webrtc", "--webrtc-port", "9"]),
         "--webrtc-port"
     );
+    let frame = ["--allow-frame", "https://ha.example.org:8123"];
+    let page: &[&str] = &["--camera-type", "usb", "--serve-client"];
+    assert_eq!(ignored(&[&page[..2], &frame].concat()), "--allow-frame");
+    assert_eq!(ignored(&[page, &frame].concat()), "");
     let h264 = ["--keyframe-interval", "1", "--h264-bitrate", "500000"];
     let both = "--keyframe-interval --h264-bitrate";
     let used = if cfg!(feature = "webrtc") { "" } else { both };
@@ -257,6 +261,8 @@ fn parse_value_out_of_range_is_one_line_naming_the_option() {
         ("--rotate", "45"),
         ("--flip", "x"),
         ("--camera-control", "exposure"),
+        ("--allow-frame", "ha.example.org"),
+        ("--allow-frame", "https://h/;script-src"),
         ("--log-format", "xml"),
         ("--port", "-1"),
         ("--fps", "-5"),

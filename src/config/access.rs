@@ -2,7 +2,7 @@
 
 use super::option_table::{Effective, OptionFacts};
 use super::secrets::Secret;
-use super::values::{origin, secret};
+use super::values::{frame_origin, origin, secret};
 use super::{ConfigError, check_readable};
 use clap::ArgAction;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ pub(super) const OPTIONS: &[OptionFacts] = &[
     OptionFacts::new("allow_origin", Effective::Always),
     OptionFacts::new("no_file_origin", Effective::Always),
     OptionFacts::new("allow_public", Effective::Always),
+    OptionFacts::new("allow_frame", Effective::ServedPage),
 ];
 
 /// Empty in the workers, which have no clients.
@@ -30,6 +31,8 @@ pub struct Access {
     pub file_origin: bool,
     /// Without a token, clients with public addresses may watch.
     pub public_clients: bool,
+    /// Sites that may show the served page in a frame: `https://host[:port]` each, or `*`.
+    pub frame_origins: Vec<String>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -61,6 +64,11 @@ pub(crate) struct AccessArgs {
     /// Without a token, also serve clients outside this machine's networks, such as the Internet
     #[arg(long, env = "STAMPCAST_ALLOW_PUBLIC", action = ArgAction::SetTrue)]
     allow_public: bool,
+
+    /// Allow pages of this origin (such as https://ha.example.org:8123, or * for all) to show the
+    /// viewer page in a frame; may be repeated
+    #[arg(long, env = "STAMPCAST_ALLOW_FRAME", value_name = "ORIGIN", value_parser = frame_origin, value_delimiter = ',')]
+    allow_frame: Vec<String>,
 }
 
 impl AccessArgs {
@@ -80,6 +88,7 @@ impl AccessArgs {
             allowed_origins: self.allow_origin,
             file_origin: !self.no_file_origin,
             public_clients: self.allow_public,
+            frame_origins: self.allow_frame,
         })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Effective {
     Video,
     /// With `--enable-audio`.
     Audio,
+    /// With `--serve-client`.
+    ServedPage,
     /// In builds with WebRTC, without `--no-webrtc`.
     Webrtc,
     /// Where there is video and an output reads H.264, which only WebRTC's do.
@@ -40,6 +42,7 @@ pub(crate) struct Choices {
     pub device_camera: bool,
     pub video: bool,
     pub audio: bool,
+    pub served_page: bool,
     pub webrtc: bool,
     pub whip: bool,
 }
@@ -73,6 +76,7 @@ impl OptionFacts {
             Effective::DeviceCamera => &[(with.device_camera, "it needs --camera-type usb or rpi")],
             Effective::Video => &[(with.video, NO_VIDEO)],
             Effective::Audio => &[(with.audio, "it needs --enable-audio")],
+            Effective::ServedPage => &[(with.served_page, "it needs --serve-client")],
             Effective::Webrtc => &[(with.webrtc, NO_WEBRTC)],
             Effective::H264 => &[(with.video, NO_VIDEO), (with.webrtc, NO_WEBRTC)],
             Effective::Whip => &[(with.webrtc, NO_WEBRTC), (with.whip, "it needs --whip")],

@@ -41,6 +41,19 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// An origin, or `*` for all.
+///
+/// # Errors
+/// Neither, or not fit for an HTTP header.
+pub(crate) fn frame_origin(text: &str) -> Result<String, String> {
+    let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b';' | b',' | b'\'');
+    match text {
+        "*" => Ok(text.to_owned()),
+        _ if text.bytes().all(is_plain) => origin(text),
+        _ => Err("an origin is https://HOST or https://HOST:PORT, without a path".into()),
+    }
+}
+
 /// # Errors
 /// Not a number from 0.1 to 86,400, seconds.
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
