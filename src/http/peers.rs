@@ -1,6 +1,9 @@
 //! Which clients are near: on this machine, on a network that is not routed on the Internet, or on
 //! one that an interface of this machine is in. Without a token only these may watch, so that a
 //! forwarded port or a public IPv6 address opens the camera to nobody.
+//!
+//! Stricter than [`net::address_scope`](crate::net::address_scope), which says where packets to an
+//! address go: a client on the Internet may have an address with a private one in it (6to4).
 
 use crate::net::interfaces;
 use crate::net::interfaces::Network;
@@ -146,6 +149,7 @@ mod tests {
             // IPv4-compatible and NAT64 addresses are no IPv4 addresses here.
             ("::127.0.0.1", false),
             ("64:ff9b::c0a8:114", false),
+            ("2002:c0a8:114::1", false),
         ] {
             let peer: IpAddr = peer.parse().expect("an address");
             assert_eq!(peers.is_near(peer, Instant::now()), near, "{peer}");
