@@ -59,6 +59,10 @@ pub(super) struct Transcoder {
     failed: Option<Shape>,
     /// Packets of the source that had no pipeline, since the start.
     dropped: u64,
+    /// The time that the dropped packets left open, from the packet before to the packet after.
+    dropped_span: Duration,
+    /// The capture time of the latest packet of the source, and whether it was dropped.
+    latest: Option<(MonoNs, bool)>,
     /// The losses of a packet of the source, and the same with `dropped` added.
     losses: Option<[Arc<LossCounters>; 2]>,
     /// How far the output's sequence numbers are behind the source's: packets without output (the
@@ -91,6 +95,8 @@ impl Transcoder {
             made_at: None,
             failed: None,
             dropped: 0,
+            dropped_span: Duration::ZERO,
+            latest: None,
             losses: None,
             sequence_lag: 0,
         }
@@ -111,14 +117,27 @@ impl Transcoder {
         packet: &Arc<Packet>,
         now: MonoNs,
     ) -> Result<[Option<Arc<Packet>>; 2], ResampleError> {
-        if self.failed == Some(packet.shape) {
-            self.dropped += 1;
-            return Ok([None, None]);
+        let (latest, was_dropped) = self.latest.unwrap_or((packet.capture_time, false));
+        let step = packet.capture_time.since(latest);
+        if was_dropped {
+            self.dropped_span = self.dropped_span.saturating_add(step);
         }
-        self.try_transcode(packet, now).inspect_err(|_| {
-            self.failed = Some(packet.shape);
+        let dropped_before = self.dropped;
+        let output = if self.failed == Some(packet.shape) {
             self.dropped += 1;
-        })
+            Ok([None, None])
+        } else {
+            self.try_transcode(packet, now).inspect_err(|_| {
+                self.failed = Some(packet.shape);
+                self.dropped += 1;
+            })
+        };
+        let is_dropped = self.dropped > dropped_before;
+        if is_dropped && !was_dropped {
+            self.dropped_span = self.dropped_span.saturating_add(step);
+        }
+        self.latest = Some((packet.capture_time, is_dropped));
+        output
     }
 
     fn try_transcode(
@@ -220,7 +239,7 @@ impl Transcoder {
             return losses.clone();
         }
         let mut losses = LossCounters::clone(&packet.losses);
-        losses.add_packets(Cause::Encoder, self.dropped);
+        losses.add_packets(Cause::Encoder, self.dropped, self.dropped_span);
         let losses = Arc::new(losses);
         self.losses = Some([packet.losses.clone(), losses.clone()]);
         losses

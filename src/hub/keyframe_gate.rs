@@ -109,6 +109,7 @@ mod tests {
             cause,
             count: Some(1),
             seconds: None,
+            span_seconds: None,
         }]
     }
 

@@ -27,21 +27,52 @@ pub struct LossCounters([LossTotals; CAUSES.len()]);
 pub struct LossTotals {
     /// Counted in the sequence.
     pub packets: u64,
+    /// The holes that they left, together: each from the capture of the previous packet to that of
+    /// the next.
+    pub packets_span: Duration,
     /// Losses of an unknown number of packets, not counted in the sequence.
     pub outages: u32,
     /// The duration of all outages together.
     pub outage_time: Duration,
+    /// The holes that they left, together.
+    pub outages_span: Duration,
+}
+
+impl LossTotals {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            packets_span: self.packets_span.saturating_sub(earlier.packets_span),
+            outages: self.outages.saturating_sub(earlier.outages),
+            outage_time: self.outage_time.saturating_sub(earlier.outage_time),
+            outages_span: self.outages_span.saturating_sub(earlier.outages_span),
+        }
+    }
 }
 
 impl LossCounters {
-    pub(super) fn add_packets(&mut self, cause: Cause, count: u64) {
-        self.of(cause).packets += count;
+    /// `span`: of the hole that they left; not added where the count is 0.
+    pub(super) fn add_packets(&mut self, cause: Cause, count: u64, span: Duration) {
+        if count == 0 {
+            return;
+        }
+        let totals = self.of(cause);
+        totals.packets += count;
+        totals.packets_span = totals.packets_span.saturating_add(span);
     }
 
-    pub(super) fn add_outages(&mut self, cause: Cause, count: u32, duration: Duration) {
+    /// `span`: of the hole that they left, which is longer than `duration`.
+    pub(super) fn add_outages(
+        &mut self,
+        cause: Cause,
+        count: u32,
+        duration: Duration,
+        span: Duration,
+    ) {
         let totals = self.of(cause);
         totals.outages = totals.outages.saturating_add(count);
         totals.outage_time = totals.outage_time.saturating_add(duration);
+        totals.outages_span = totals.outages_span.saturating_add(span);
     }
 
     pub(super) fn packets(&self, cause: Cause) -> u64 {
@@ -63,20 +94,21 @@ impl LossCounters {
             return gaps;
         }
         for ((cause, now), (_, then)) in self.iter().zip(earlier.iter()) {
-            let packets = now.packets.saturating_sub(then.packets);
-            if packets > 0 {
+            let new = now.since(then);
+            if new.packets > 0 {
                 gaps.push(Gap {
                     cause,
-                    count: Some(packets),
+                    count: Some(new.packets),
                     seconds: None,
+                    span_seconds: Some(new.packets_span.as_secs_f64()),
                 });
             }
-            if now.outages > then.outages {
-                let duration = now.outage_time.saturating_sub(then.outage_time);
+            if new.outages > 0 {
                 gaps.push(Gap {
                     cause,
                     count: None,
-                    seconds: Some(duration.as_secs_f64()),
+                    seconds: Some(new.outage_time.as_secs_f64()),
+                    span_seconds: Some(new.outages_span.as_secs_f64()),
                 });
             }
         }
@@ -130,13 +162,10 @@ impl DedupedLosses {
                 }
                 self.counted_until = losses.hole.end;
             }
+            let new = now.since(then);
+            self.total.add_packets(cause, new.packets, new.packets_span);
             self.total
-                .add_packets(cause, now.packets.saturating_sub(then.packets));
-            self.total.add_outages(
-                cause,
-                now.outages.saturating_sub(then.outages),
-                now.outage_time.saturating_sub(then.outage_time),
-            );
+                .add_outages(cause, new.outages, new.outage_time, new.outages_span);
         }
     }
 

@@ -56,7 +56,8 @@ pub(super) struct Queue {
     /// The previous packet in order, delivered or skipped by the gate: gaps are counted from here.
     /// `None` before the first delivery.
     previous: Option<Previous>,
-    /// What is missing between the packet delivered last and `previous`.
+    /// What is missing between the packet delivered last and `previous`. The span of what this
+    /// queue left out is known at the next delivery only.
     skipped: Vec<Gap>,
 }
 
@@ -69,6 +70,8 @@ enum Entry {
 #[derive(Debug)]
 struct Previous {
     losses: Arc<LossCounters>,
+    /// Of the packet delivered last.
+    capture_time: MonoNs,
     /// Of the packet delivered last.
     shape: Shape,
 }
@@ -165,6 +168,7 @@ impl Queue {
                     cause,
                     count: Some(1),
                     seconds: None,
+                    span_seconds: None,
                 };
                 for gap in gaps.into_iter().chain([this]) {
                     add(&mut self.skipped, gap);
@@ -184,6 +188,13 @@ impl Queue {
                 let mut gaps = self.skipped.clone();
                 for gap in gaps_before(&packet, self.previous.as_ref(), self.dropped) {
                     add(&mut gaps, gap);
+                }
+                // What this queue left out counts from what its reader got.
+                if let Some(previous) = &self.previous {
+                    let span = packet.capture_time.since(previous.capture_time);
+                    for gap in &mut gaps {
+                        gap.span_seconds.get_or_insert(span.as_secs_f64());
+                    }
                 }
                 let format_changed = self
                     .previous
@@ -216,6 +227,7 @@ impl Queue {
         self.skipped.clear();
         self.previous = Some(Previous {
             losses: packet.losses.clone(),
+            capture_time: packet.capture_time,
             shape: packet.shape,
         });
         if let Some(gate) = &mut self.gate {
@@ -254,7 +266,7 @@ impl Queue {
 }
 
 /// What is missing between `previous` and `packet`. `dropped`: packets between them that the
-/// queue's limit dropped.
+/// queue's limit dropped; their gap has no span yet.
 fn gaps_before(packet: &Packet, previous: Option<&Previous>, dropped: u64) -> Vec<Gap> {
     let Some(previous) = previous else {
         return Vec::new();
@@ -265,6 +277,7 @@ fn gaps_before(packet: &Packet, previous: Option<&Previous>, dropped: u64) -> Ve
             cause: Cause::ViewerQueue,
             count: Some(dropped),
             seconds: None,
+            span_seconds: None,
         });
     }
     gaps
@@ -279,6 +292,7 @@ fn add(gaps: &mut Vec<Gap>, new: Gap) {
         Some(gap) => {
             gap.count = gap.count.zip(new.count).map(|(a, b)| a + b);
             gap.seconds = gap.seconds.zip(new.seconds).map(|(a, b)| a + b);
+            gap.span_seconds = gap.span_seconds.zip(new.span_seconds).map(|(a, b)| a + b);
         }
         None => gaps.push(new),
     }

@@ -117,8 +117,8 @@ impl Sequencer {
             self.renumbered = sequence.wrapping_sub(meta.sequence);
             if let Some(last) = self.last.as_ref().filter(|_| !resumed) {
                 let outage = capture_time.since(last.capture_time + last.duration);
-                new_losses = Some(self.add_losses(capture_time, |losses| {
-                    losses.add_outages(Cause::Corrupt, 1, outage)
+                new_losses = Some(self.add_losses(capture_time, |losses, span| {
+                    losses.add_outages(Cause::Corrupt, 1, outage, span)
                 }));
             }
         }
@@ -158,37 +158,39 @@ impl Sequencer {
         // A restart that was fast enough loses nothing: the test tone continues at the sample where
         // the previous generation ended.
         let restarts = u32::from(delta.restarted && delta.source_outages == 0 && !outage.is_zero());
-        Some(self.add_losses(capture_time, |losses| {
-            losses.add_packets(Cause::Driver, delta.driver);
-            losses.add_packets(Cause::Corrupt, delta.corrupt);
-            losses.add_packets(Cause::Encoder, delta.encoder);
+        Some(self.add_losses(capture_time, |losses, span| {
+            losses.add_packets(Cause::Driver, delta.driver, span);
+            losses.add_packets(Cause::Corrupt, delta.corrupt, span);
+            losses.add_packets(Cause::Encoder, delta.encoder, span);
             let unexplained = if delta.restarted {
                 Cause::WorkerRestarted
             } else {
                 Cause::Ring
             };
-            losses.add_packets(unexplained, delta.unexplained);
+            losses.add_packets(unexplained, delta.unexplained, span);
             for (cause, count) in [
                 (Cause::SourceAway, delta.source_outages),
                 (Cause::WorkerRestarted, restarts),
                 (Cause::Xrun, delta.xruns),
             ] {
                 if count > 0 {
-                    losses.add_outages(cause, count, std::mem::take(&mut outage));
+                    losses.add_outages(cause, count, std::mem::take(&mut outage), span);
                 }
             }
         }))
     }
 
+    /// `add` is given the totals and the span of the hole.
     fn add_losses(
         &mut self,
         capture_time: MonoNs,
-        add: impl FnOnce(&mut LossCounters),
+        add: impl FnOnce(&mut LossCounters, Duration),
     ) -> NewLosses {
+        let hole = self.latest..capture_time;
         let before = self.losses.clone();
-        add(Arc::make_mut(&mut self.losses));
+        add(Arc::make_mut(&mut self.losses), hole.end.since(hole.start));
         NewLosses {
-            hole: self.latest..capture_time,
+            hole,
             before,
             after: self.losses.clone(),
         }

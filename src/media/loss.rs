@@ -58,7 +58,8 @@ pub struct Losses {
 
 /// Packets that are missing before a packet, for one cause. `C` is [`Cause`] in the program and
 /// [`crate::wire::Cause`], which accepts words of later versions, on the wire.
-/// A new field is added here and in the hub's `losses`; the wire sends all of them.
+/// A gap of the source is made in `hub/losses.rs` from what `hub/sequencer.rs` finds, a gap of a viewer's
+/// queue in `hub/queue.rs`; a new field is added here and there, and the wire sends all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap<C = Cause> {
     /// Packets; null where the number cannot be known, and then `seconds` is given.
@@ -66,6 +67,10 @@ pub struct Gap<C = Cause> {
     /// How long the source was away, seconds; absent where `count` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// From the capture of the last packet before the gap to that of the first one after it, seconds;
+    /// absent where there was no packet before. Of several gaps that are reported as one: their sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_seconds: Option<f64>,
     /// Why they are missing.
     pub cause: C,
 }
@@ -76,6 +81,7 @@ impl<C> Gap<C> {
         Gap {
             count: self.count,
             seconds: self.seconds,
+            span_seconds: self.span_seconds,
             cause: map(self.cause),
         }
     }

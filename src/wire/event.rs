@@ -5,7 +5,7 @@ use crate::media::{MediaKind, Shape};
 use serde::{Deserialize, Serialize};
 
 /// One event; its JSON is one object whose `event` is the variant's name in snake case:
-/// `{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}`.
+/// `{"event":"gap","stream":"video","count":12,"span_seconds":0.52,"cause":"viewer_queue"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {

@@ -72,12 +72,13 @@ fn text_encode_matches_the_documentation() {
         gap: Gap {
             count: Some(12),
             seconds: None,
+            span_seconds: Some(0.52),
             cause: Cause::ViewerQueue.into(),
         },
     };
     assert_eq!(
         text::event(STAMP, &gap),
-        r#"event:1700000000.123456:{"event":"gap","stream":"video","count":12,"cause":"viewer_queue"}"#
+        r#"event:1700000000.123456:{"event":"gap","stream":"video","count":12,"span_seconds":0.52,"cause":"viewer_queue"}"#
     );
 }
 
@@ -125,10 +126,23 @@ fn event_json_matches_the_documentation() {
                 gap: Gap {
                     count: None,
                     seconds: Some(1.5),
+                    span_seconds: Some(1.52),
                     cause: Cause::SourceAway.into(),
                 },
             },
-            r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#,
+            r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"span_seconds":1.52,"cause":"source_away"}"#,
+        ),
+        (
+            Event::Gap {
+                stream: MediaKind::Video,
+                gap: Gap {
+                    count: Some(3),
+                    seconds: None,
+                    span_seconds: None,
+                    cause: Cause::Driver.into(),
+                },
+            },
+            r#"{"event":"gap","stream":"video","count":3,"cause":"driver"}"#,
         ),
         (
             Event::SourceLost {
@@ -397,7 +411,7 @@ proptest! {
         let pong = text::pong(&id, received, sent);
         prop_assert_eq!(text::decode(&pong), Ok(Message::Pong { id: Cow::Borrowed(&id), received, sent }));
         let seconds = count.is_none().then_some(0.25);
-        let gap = Gap { count: count.map(u64::from), seconds, cause: Cause::Driver.into() };
+        let gap = Gap { count: count.map(u64::from), seconds, span_seconds: Some(0.27), cause: Cause::Driver.into() };
         let event = Event::Gap { stream: MediaKind::Video, gap };
         let line = text::event(sent, &event);
         prop_assert_eq!(text::decode(&line), Ok(Message::Event { stamp: sent, event: event.clone() }));

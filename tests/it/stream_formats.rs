@@ -203,7 +203,8 @@ async fn events_precede_the_following_packet_with_its_timestamp() {
     let mut binary = rig
         .connect_and_wait("?audio=0&events=1&format=binary")
         .await;
-    rig.video.push(b"1");
+    let start = MonoNs(MonoNs::now().0 - 1_000_000_000);
+    rig.video.push_at(start, b"1");
     assert!(viewer.text().await.starts_with("video:"));
     binary.binary().await;
     rig.video.meta.sequence += 3;
@@ -212,7 +213,7 @@ async fn events_precede_the_following_packet_with_its_timestamp() {
         width: 128,
         height: 96,
     };
-    rig.video.push(b"2");
+    rig.video.push_at(start + Duration::from_millis(160), b"2");
 
     let said = [
         viewer.text().await,
@@ -222,8 +223,12 @@ async fn events_precede_the_following_packet_with_its_timestamp() {
     ];
     let stamp = said[3].split(':').nth(1).unwrap();
     let expected = [
-        format!(r#"event:{stamp}:{{"event":"gap","stream":"video","count":2,"cause":"driver"}}"#),
-        format!(r#"event:{stamp}:{{"event":"gap","stream":"video","count":1,"cause":"ring"}}"#),
+        format!(
+            r#"event:{stamp}:{{"event":"gap","stream":"video","count":2,"span_seconds":0.16,"cause":"driver"}}"#
+        ),
+        format!(
+            r#"event:{stamp}:{{"event":"gap","stream":"video","count":1,"span_seconds":0.16,"cause":"ring"}}"#
+        ),
         format!(r#"event:{stamp}:{{"event":"format","stream":"video","width":128,"height":96}}"#),
         format!("video:{stamp}:128:96:Mg=="),
     ];
@@ -374,8 +379,12 @@ async fn max_fps_thins_evenly_and_is_not_a_gap() {
 async fn window_holds_back_video_until_acknowledged() {
     let mut rig = Rig::start().await;
     let mut viewer = rig.connect_and_wait("?window=2&events=1").await;
+    let start = MonoNs(MonoNs::now().0 - 1_000_000_000);
     for k in 0..5 {
-        rig.video.push(format!("frame {k}").as_bytes());
+        rig.video.push_at(
+            start + Duration::from_millis(40 * k),
+            format!("frame {k}").as_bytes(),
+        );
         // So that each one is observed separately.
         if k < 2 {
             assert!(viewer.text().await.starts_with("video:"));
@@ -392,7 +401,7 @@ async fn window_holds_back_video_until_acknowledged() {
         viewer
             .text()
             .await
-            .ends_with(r#""count":2,"cause":"viewer_queue"}"#)
+            .ends_with(r#""count":2,"span_seconds":0.12,"cause":"viewer_queue"}"#)
     );
     let newest = viewer.text().await;
     let Ok(Message::Video { jpeg, .. }) = wire::text::decode(&newest) else {

@@ -270,7 +270,7 @@ async fn gap_that_cannot_be_counted_is_given_in_seconds() {
     rig.audio
         .push_at(start + Duration::from_millis(1_520), &[0; 1_920]);
     assert!(viewer.text().await.ends_with(
-        r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"cause":"source_away"}"#
+        r#"{"event":"gap","stream":"audio","count":null,"seconds":1.5,"span_seconds":1.52,"cause":"source_away"}"#
     ));
     let drops = rig.info().await["audio"]["drops"]["source_away"].clone();
     assert_eq!(

@@ -57,6 +57,7 @@ fn gap(stats: &mut Stats, count: Option<u64>, cause: Cause) {
         gap: Gap {
             count,
             seconds: count.is_none().then_some(1.5),
+            span_seconds: None,
             cause: cause.into(),
         },
     };

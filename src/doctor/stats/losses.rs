@@ -91,6 +91,7 @@ mod tests {
         Gap {
             count,
             seconds: count.is_none().then_some(1.5),
+            span_seconds: None,
             cause,
         }
     }

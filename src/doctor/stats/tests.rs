@@ -122,6 +122,7 @@ fn gaps_are_counted_by_stream_and_cause() {
         gap: Gap {
             count,
             seconds: count.is_none().then_some(1.5),
+            span_seconds: None,
             cause: cause.into(),
         },
     };
@@ -171,6 +172,7 @@ fn unreported_losses_are_skipped_numbers_without_a_gap_event() {
                 gap: Gap {
                     count: Some(2),
                     seconds: None,
+                    span_seconds: None,
                     cause: Cause::Ring.into(),
                 },
             },
@@ -273,6 +275,7 @@ fn extreme_numbers_of_a_server_do_not_overflow() {
                 let gap = Gap {
                     count: Some(stamp.0),
                     seconds: Some(f64::MAX),
+                    span_seconds: None,
                     cause: Cause::Ring.into(),
                 };
                 for stream in [MediaKind::Video, MediaKind::Audio] {

@@ -244,6 +244,10 @@ fn transcoder_rate_that_changes_with_every_packet_makes_a_pipeline_a_second_and_
     let packets = taken(&view);
     let (first, last) = (&packets[0].0, &packets[packets.len() - 1].0);
     let gaps = packets.iter().flat_map(|(_, gaps)| gaps);
+    let span: f64 = gaps
+        .clone()
+        .map(|gap| gap.span_seconds.expect("a packet was before"))
+        .sum();
     let lost: u64 = gaps
         .map(|gap| {
             assert_eq!(gap.cause, Cause::Encoder);
@@ -252,6 +256,8 @@ fn transcoder_rate_that_changes_with_every_packet_makes_a_pipeline_a_second_and_
         .sum();
     // Four seconds with a pipeline each: of either rate every other packet is dropped.
     assert!((95..=105).contains(&lost), "{lost}");
+    // One packet of 20 ms is missing at a time: two packet intervals from one to the next.
+    assert!((span - 0.04 * lost as f64).abs() < 0.05, "{span} s");
     assert_eq!(
         last.sequence - first.sequence + 1,
         packets.len() as u64 + lost

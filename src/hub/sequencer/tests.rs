@@ -21,7 +21,7 @@ fn sequencer_jump_is_attributed_to_the_losses_and_the_rest_to_the_ring() {
     assert_eq!(gaps_between(first, meta(11, FRAME)), []);
     assert_eq!(
         gaps_between(first, meta(14, FRAME)),
-        [packets(Cause::Ring, 3)]
+        [packets(Cause::Ring, 3, 80)]
     );
     let mut second = meta(21, FRAME);
     second.losses = Losses {
@@ -33,10 +33,10 @@ fn sequencer_jump_is_attributed_to_the_losses_and_the_rest_to_the_ring() {
     assert_eq!(
         gaps_between(first, second),
         [
-            packets(Cause::Driver, 2),
-            packets(Cause::Corrupt, 1),
-            packets(Cause::Encoder, 4),
-            packets(Cause::Ring, 3)
+            packets(Cause::Driver, 2, 220),
+            packets(Cause::Corrupt, 1, 220),
+            packets(Cause::Encoder, 4, 220),
+            packets(Cause::Ring, 3, 220)
         ]
     );
 }
@@ -47,14 +47,14 @@ fn sequencer_outage_has_seconds_and_no_count() {
     let mut second = meta(11, AUDIO);
     second.capture_time = second.capture_time + Duration::from_millis(300);
     second.losses.xrun = 1;
-    assert_eq!(gaps_between(first, second), [outage(Cause::Xrun, 0.3)]);
+    assert_eq!(gaps_between(first, second), [outage(Cause::Xrun, 0.3, 320)]);
     second.losses = Losses {
         source_away: 1,
         ..Losses::default()
     };
     assert_eq!(
         gaps_between(first, second),
-        [outage(Cause::SourceAway, 0.3)]
+        [outage(Cause::SourceAway, 0.3, 320)]
     );
 }
 
@@ -80,9 +80,9 @@ fn sequencer_restart_restarts_the_loss_counts_and_names_unread_packets() {
     assert_eq!(
         gaps,
         [
-            packets(Cause::Driver, 1),
-            packets(Cause::WorkerRestarted, 3),
-            outage(Cause::WorkerRestarted, 2.0)
+            packets(Cause::Driver, 1, 2_100),
+            packets(Cause::WorkerRestarted, 3, 2_100),
+            outage(Cause::WorkerRestarted, 2.0, 2_100)
         ]
     );
 }
@@ -210,7 +210,8 @@ fn sequencer_implausible_record_is_renumbered() {
                 [Gap {
                     cause: Cause::Corrupt,
                     count: None,
-                    seconds: Some(_)
+                    seconds: Some(_),
+                    span_seconds: Some(_)
                 }]
             ),
             "{gaps:?}"

@@ -145,12 +145,34 @@ fn hub_losses_of_a_slow_viewer_and_of_the_source_are_separate() {
     assert_eq!(
         gaps,
         [
-            packets(Cause::Driver, 4),
-            packets(Cause::Ring, 1),
-            packets(Cause::ViewerQueue, 2)
+            packets(Cause::Driver, 4, 120),
+            packets(Cause::Ring, 1, 40),
+            packets(Cause::ViewerQueue, 2, 140)
         ]
     );
     assert_eq!(hub.snapshot(MonoNs::now()).video.unwrap().dropped, 2);
+}
+
+#[test]
+fn hub_span_of_a_source_s_gap_is_the_same_for_all_readers() {
+    let hub = hub();
+    let every = hub.subscribe(&ask(Delivery::All)).unwrap();
+    let thinned = hub
+        .subscribe(&Request {
+            max_fps: Some(25.0),
+            ..ask(Delivery::All)
+        })
+        .unwrap();
+    // The ring lost 2 and 3. 25 of 50 fps: one reader does not want 1, which is not a loss.
+    [0, 1, 4].into_iter().for_each(|k| video(&hub, k));
+    for (reader, received) in [(every, 3), (thinned, 2)] {
+        let taken: Vec<_> = std::iter::from_fn(|| reader.take(true)).collect();
+        assert_eq!(taken.len(), received);
+        let Some(Item::Packet { gaps, .. }) = taken.last() else {
+            panic!("no packet")
+        };
+        assert_eq!(*gaps, [packets(Cause::Ring, 2, 60)]);
+    }
 }
 
 #[test]

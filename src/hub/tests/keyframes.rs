@@ -88,7 +88,7 @@ fn h264_reader_after_a_loss_waits_for_a_keyframe_and_gets_the_exact_gap() {
     unit(&hub, 6, false);
     assert_eq!(units(&reader), []);
     unit(&hub, 7, true);
-    assert_eq!(units(&reader), [(7, vec![packets(Cause::Ring, 6)])]);
+    assert_eq!(units(&reader), [(7, vec![packets(Cause::Ring, 6, 140)])]);
 }
 
 #[test]
@@ -108,7 +108,10 @@ fn h264_reader_is_not_interrupted_by_frames_that_were_never_encoded() {
             (0, vec![]),
             (
                 4,
-                vec![packets(Cause::Driver, 2), packets(Cause::Encoder, 1)]
+                vec![
+                    packets(Cause::Driver, 2, 80),
+                    packets(Cause::Encoder, 1, 80)
+                ]
             )
         ]
     );
@@ -124,7 +127,7 @@ fn h264_slow_reader_loses_what_depends_on_dropped_units() {
     (1..9).for_each(|k| unit(&hub, k, k == 7));
     assert_eq!(
         units(&reader),
-        [(7, vec![packets(Cause::ViewerQueue, 6)]), (8, vec![])]
+        [(7, vec![packets(Cause::ViewerQueue, 6, 140)]), (8, vec![])]
     );
 }
 

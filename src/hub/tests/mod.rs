@@ -44,19 +44,21 @@ pub(super) fn clocks(at_ms: u64, offset_ms: u64) -> ClockSample {
     }
 }
 
-pub(super) fn packets(cause: Cause, count: u64) -> Gap {
+pub(super) fn packets(cause: Cause, count: u64, span_ms: u64) -> Gap {
     Gap {
         cause,
         count: Some(count),
         seconds: None,
+        span_seconds: Some(Duration::from_millis(span_ms).as_secs_f64()),
     }
 }
 
-pub(super) fn outage(cause: Cause, seconds: f64) -> Gap {
+pub(super) fn outage(cause: Cause, seconds: f64, span_ms: u64) -> Gap {
     Gap {
         cause,
         count: None,
         seconds: Some(seconds),
+        span_seconds: Some(Duration::from_millis(span_ms).as_secs_f64()),
     }
 }
 
