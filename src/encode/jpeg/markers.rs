@@ -61,8 +61,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Checks that no segment is in the image's only scan, which [`walk`] does not read. `bytes` are
-    /// those of the walk. (Of several scans, all markers are read.)
+    /// Checks that no segment is in the image's only scan, which [`walk`] does not read. `bytes`
+    /// are those of the walk. (Of several scans, all markers are read.)
     ///
     /// # Errors
     /// There is one.
@@ -186,9 +186,9 @@ impl Walker {
 /// Parses `bytes`, a device's buffer, which should have a complete image at its start (perhaps with
 /// more after it).
 ///
-/// In the only scan of a baseline image it searches EOI alone, not every marker that cannot be there,
-/// as [`Walker`] does: that takes a third of the time, and here no other image depends on where this one
-/// ends. See [`Layout::check_only_scan`].
+/// In the only scan of a baseline image it searches EOI alone, not every marker that cannot be
+/// there, as [`Walker`] does: that takes a third of the time, and here no other image depends on
+/// where this one ends. See [`Layout::check_only_scan`].
 ///
 /// # Errors
 /// The bytes are not an image that can be shown.

@@ -211,7 +211,7 @@ fn clock_step_is_delivered_between_the_last_old_and_the_first_new_stamp() {
         2_050..3_010 => 4_600_000, // an hour forward
         3_010..4_000 => 1_000_000, // and back
         4_000..4_120 => 1_000_003,
-        _ => 999_990, // twice within the pictures' way through the encoder
+        _ => 999_990, // twice while frames are in the encoder
     };
     let hub = hub();
     observe(&hub, clocks(0, offset_ms(0)));

@@ -403,7 +403,8 @@ fn full_range(quantization: u32, colorspace: u32) -> bool {
         || quantization == V4L2_QUANTIZATION_DEFAULT && colorspace == V4L2_COLORSPACE_JPEG
 }
 
-/// A C string in an array of fixed size, up to its NUL. A device chooses its name: it is made printable.
+/// A C string in an array of fixed size, up to its NUL. A device chooses its name: it is made
+/// printable.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     printable_bytes(bytes[..end].trim_ascii())
