@@ -58,8 +58,8 @@ pub struct Losses {
 
 /// Packets that are missing before a packet, for one cause. `C` is [`Cause`] in the program and
 /// [`crate::wire::Cause`], which accepts words of later versions, on the wire.
-/// A gap of the source is made in `hub/losses.rs` from what `hub/sequencer.rs` finds, a gap of a viewer's
-/// queue in `hub/queue.rs`; a new field is added here and there, and the wire sends all of them.
+/// The source's are found in `hub/sequencer.rs` and totalled in `hub/losses.rs`, those of a view in
+/// `hub/audio_transcode.rs`, those of a viewer's queue in `hub/queue.rs`; the wire sends every field.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap<C = Cause> {
     /// Packets; null where the number cannot be known, and then `seconds` is given.
