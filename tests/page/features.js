@@ -98,6 +98,8 @@ test("without an audio device, Record records video only and audio can be starte
 test("two clicks on Record start one recorder", async () => {
   await withFake({}, async (page) => {
     await untilPhase(page, "live");
+    // "live" is from the arrival of the first frame on, which is decoded and drawn later.
+    await until(page, "a frame", () => viewer.canvasSink.last !== null);
     await page.evaluate(() => {
       globalThis.recorders = [];
       const { start } = MediaRecorder.prototype;
