@@ -35,8 +35,8 @@ pub struct FormatInfo {
     /// formats.
     pub line_bytes: fn(usize) -> usize,
     /// Bytes of a frame from the first plane's stride in bytes and the height in lines; 0 for
-    /// compressed formats.
-    pub frame_bytes: fn(usize, usize) -> usize,
+    /// compressed formats. `None`: more than the address space has (32-bit machines).
+    pub frame_bytes: fn(usize, usize) -> Option<usize>,
 }
 
 /// Every pixel format that is read.
@@ -48,7 +48,7 @@ pub const FORMATS: &[FormatInfo] = &[
         is_colour: true,
         // Two pixels share their chroma: a line of odd width has one pair more.
         line_bytes: |width| 4 * width.div_ceil(2),
-        frame_bytes: |stride, height| stride * height,
+        frame_bytes: |stride, height| stride.checked_mul(height),
     },
     FormatInfo {
         format: PixelFormat::Uyvy,
@@ -56,7 +56,7 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 3,
         is_colour: true,
         line_bytes: |width| 4 * width.div_ceil(2),
-        frame_bytes: |stride, height| stride * height,
+        frame_bytes: |stride, height| stride.checked_mul(height),
     },
     FormatInfo {
         format: PixelFormat::Nv12,
@@ -64,7 +64,7 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 2,
         is_colour: true,
         line_bytes: |width| width.next_multiple_of(2),
-        frame_bytes: |stride, height| stride * (height + height.div_ceil(2)),
+        frame_bytes: |stride, height| stride.checked_mul(height.checked_add(height.div_ceil(2))?),
     },
     FormatInfo {
         format: PixelFormat::I420,
@@ -72,7 +72,10 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 1,
         is_colour: true,
         line_bytes: |width| width.next_multiple_of(2),
-        frame_bytes: |stride, height| stride * height + 2 * (stride / 2) * height.div_ceil(2),
+        frame_bytes: |stride, height| {
+            let chroma = (stride / 2 * 2).checked_mul(height.div_ceil(2))?;
+            stride.checked_mul(height)?.checked_add(chroma)
+        },
     },
     FormatInfo {
         format: PixelFormat::Grey,
@@ -80,7 +83,7 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 1,
         is_colour: false,
         line_bytes: |width| width,
-        frame_bytes: |stride, height| stride * height,
+        frame_bytes: |stride, height| stride.checked_mul(height),
     },
     FormatInfo {
         format: PixelFormat::Mjpeg,
@@ -88,7 +91,7 @@ pub const FORMATS: &[FormatInfo] = &[
         cost: 4,
         is_colour: true,
         line_bytes: |_| 0,
-        frame_bytes: |_, _| 0,
+        frame_bytes: |_, _| Some(0),
     },
 ];
 
@@ -222,7 +225,8 @@ mod tests {
         let bytes = |format: PixelFormat, width, height| {
             let info = format.info();
             let line = (info.line_bytes)(width);
-            (line, (info.frame_bytes)(line, height))
+            let frame = (info.frame_bytes)(line, height);
+            (line, frame.expect("it fits"))
         };
         assert_eq!(bytes(PixelFormat::Yuyv, 5, 3), (12, 36));
         assert_eq!(bytes(PixelFormat::Uyvy, 5, 3), (12, 36));
@@ -230,5 +234,8 @@ mod tests {
         assert_eq!(bytes(PixelFormat::I420, 6, 4), (6, 36));
         assert_eq!(bytes(PixelFormat::Grey, 5, 3), (5, 15));
         assert_eq!(bytes(PixelFormat::Mjpeg, 640, 480), (0, 0));
+        for info in FORMATS.iter().filter(|info| (info.line_bytes)(1) > 0) {
+            assert_eq!((info.frame_bytes)(usize::MAX / 3, 4), None, "{info:?}");
+        }
     }
 }

@@ -58,14 +58,14 @@ fn with_header(image: &[u8], code: u8, change: impl FnOnce(&mut [u8])) -> Vec<u8
     image
 }
 
-fn sized(image: &[u8], code: u8, (width, height): (u16, u16)) -> Vec<u8> {
+pub(crate) fn sized(image: &[u8], code: u8, (width, height): (u16, u16)) -> Vec<u8> {
     with_header(image, code, |body| {
         body[1..3].copy_from_slice(&height.to_be_bytes());
         body[3..5].copy_from_slice(&width.to_be_bytes());
     })
 }
 
-fn vga(progressive: bool) -> Vec<u8> {
+pub(crate) fn vga(progressive: bool) -> Vec<u8> {
     camera_jpeg(
         &scene(640, 480).planes(),
         SamplingFactor::F_2_1,
@@ -89,8 +89,8 @@ fn pipeline_image_that_claims_many_times_the_size_is_refused() {
     pipeline.frame(raw(&large)).unwrap().planes().unwrap();
 }
 
-#[test]
-fn pipeline_image_of_more_than_32_scans_is_refused() {
+/// A progressive image whose last scan is repeated until it has this many.
+pub(crate) fn more_scans(times: u32) -> Vec<u8> {
     let image = vga(true);
     let parts: Vec<_> = Parts::new(&image).collect();
     let is_scan = |part: &&markers::Part| image[part.range.clone()].starts_with(&[0xff, 0xda]);
@@ -98,17 +98,19 @@ fn pipeline_image_of_more_than_32_scans_is_refused() {
     let end = image.len() - 2;
     let scans = markers::walk(&image).unwrap().scans;
     assert!(scans > 1);
-    let repeated = |times: u32| {
-        let mut many = image[..end].to_vec();
-        (scans..times).for_each(|_| many.extend_from_slice(&image[last..end]));
-        many.extend_from_slice(&image[end..]);
-        many
-    };
-    assert_eq!(markers::walk(&repeated(1_000)).unwrap().scans, 1_000);
-    let why = refusal(&repeated(MAX_SCANS + 1));
+    let mut many = image[..end].to_vec();
+    (scans..times).for_each(|_| many.extend_from_slice(&image[last..end]));
+    many.extend_from_slice(&image[end..]);
+    many
+}
+
+#[test]
+fn pipeline_image_of_more_than_32_scans_is_refused() {
+    assert_eq!(markers::walk(&more_scans(1_000)).unwrap().scans, 1_000);
+    let why = refusal(&more_scans(MAX_SCANS + 1));
     assert!(why.contains("33 scans"), "{why}");
     let mut memory = Vec::new();
-    let allowed = repeated(MAX_SCANS);
+    let allowed = more_scans(MAX_SCANS);
     let allowed = repair(&allowed, &mut memory).unwrap();
     for (_, mut decoder) in decoders() {
         // Refused or not, it ends.
@@ -116,28 +118,16 @@ fn pipeline_image_of_more_than_32_scans_is_refused() {
     }
 }
 
-#[test]
-fn pipeline_kinds_that_cameras_do_not_send_are_refused() {
+/// Images that a camera of VGA does not send: what, the image, and words of the refusal.
+pub(crate) fn refused_images() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let image = vga(false);
     let cut = image[..image.len() / 2].to_vec();
-    let without_height = sized(&image, 0xc0, (640, 0));
-    for (what, image, expected) in [
-        ("lossless", with_header(&image, 0xc3, |_| ()), "lossless"),
-        (
-            "hierarchical",
-            with_header(&image, 0xc5, |_| ()),
-            "hierarchical",
-        ),
-        (
-            "arithmetic",
-            with_header(&image, 0xc9, |_| ()),
-            "arithmetic",
-        ),
-        (
-            "arithmetic",
-            with_header(&image, 0xca, |_| ()),
-            "arithmetic",
-        ),
+    let with_code = |code| with_header(&image, code, |_| ());
+    vec![
+        ("lossless", with_code(0xc3), "lossless"),
+        ("hierarchical", with_code(0xc5), "hierarchical"),
+        ("arithmetic", with_code(0xc9), "arithmetic"),
+        ("arithmetic, progressive", with_code(0xca), "arithmetic"),
         (
             "12 bits",
             with_header(&image, 0xc1, |body| body[0] = 12),
@@ -145,11 +135,27 @@ fn pipeline_kinds_that_cameras_do_not_send_are_refused() {
         ),
         (
             "its height is in a DNL segment",
-            without_height,
+            sized(&image, 0xc0, (640, 0)),
             "without a size",
         ),
         ("cut short", cut, "no end"),
-    ] {
+        (
+            "many times the size",
+            sized(&image, 0xc0, (8_191, 8_191)),
+            "8191x8191",
+        ),
+        (
+            "many times the size, progressive",
+            sized(&vga(true), 0xc2, (65_500, 64)),
+            "65500x64",
+        ),
+        ("many scans", more_scans(MAX_SCANS + 1), "33 scans"),
+    ]
+}
+
+#[test]
+fn pipeline_images_that_cameras_do_not_send_are_refused() {
+    for (what, image, expected) in refused_images() {
         let why = refusal(&image);
         assert!(why.contains(expected), "{what}: {why}");
     }
@@ -229,4 +235,22 @@ fn pipeline_passed_on_jpeg_has_no_comments() {
     assert!(jpeg == vga(false), "not encoded again");
     let reported: Vec<_> = std::iter::from_fn(|| pipeline.next_diagnostic()).collect();
     assert_eq!(reported, [Diagnostic::SegmentsRemoved]);
+}
+
+#[test]
+fn repair_adobe_segment_keeps_the_colours_and_nothing_that_follows_them() {
+    let adobe = b"Adobe\0\x64\0\0\0\0\x01";
+    let image = vga(false);
+    let with_adobe = |body: &[u8]| {
+        let length = (body.len() as u16 + 2).to_be_bytes();
+        [&image[..2], &[0xff, 0xee], &length, body, &image[2..]].concat()
+    };
+    let (short, long) = (with_adobe(adobe), with_adobe(&[adobe, SECRET].concat()));
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let clean = repair(&short, &mut a).unwrap();
+    assert!(clean.bytes == short && !clean.segments_removed);
+    let cut = repair(&long, &mut b).unwrap();
+    assert!(cut.bytes == short && cut.segments_removed);
+    assert_eq!(cut.layout, clean.layout);
+    assert_eq!(markers::walk(&long).unwrap().unneeded_bytes, SECRET.len());
 }

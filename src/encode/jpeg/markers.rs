@@ -9,6 +9,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 
+use super::MAX_SCANS;
 use frame_header::FrameHeader;
 use memchr::{memchr, memmem::Finder};
 #[cfg(test)]
@@ -20,8 +21,8 @@ use std::sync::LazyLock;
 /// scene at the best quality has about 12 MB.
 pub const MAX_JPEG_BYTES: usize = 16 << 20;
 
-/// The largest area of a camera's JPEG, as a multiple of the size that was asked for or that the
-/// driver set. Decoding takes time and memory by the size that the image itself claims.
+/// The largest area of a camera's JPEG, as a multiple of the [larger](larger_size) of the requested
+/// size and the driver's. Decoding takes time and memory by the size that the image itself claims.
 pub const MAX_AREA_RATIO: usize = 4;
 
 const SOI: u8 = 0xd8;
@@ -32,6 +33,17 @@ const TEM: u8 = 0x01;
 
 /// Built once: it detects the processor's features.
 static END: LazyLock<Finder> = LazyLock::new(|| Finder::new(&[0xff, EOI]));
+
+/// The larger by area of the size that was asked of a camera and the one that its driver set,
+/// pixels: the driver's may be that of another program's stream (v4l2loopback).
+pub fn larger_size(asked: (u32, u32), driver: (u32, u32)) -> (u32, u32) {
+    let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+    if area(driver) > area(asked) {
+        driver
+    } else {
+        asked
+    }
+}
 
 /// What the markers of a complete image say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +73,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Checks that no segment is in the image's only scan, which [`walk`] does not read. `bytes`
-    /// are those of the walk. (Of several scans, all markers are read.)
+    /// Checks that no segment and no other image begins in the image's only scan, which [`walk`]
+    /// does not read. `bytes` are those of the walk. (Of several scans, all markers are read.)
     ///
     /// # Errors
-    /// There is one.
+    /// One does.
     pub fn check_only_scan(&self, bytes: &[u8]) -> Result<(), Corrupt> {
-        let data = |start| bytes.get(start..self.len);
+        // Without EOI.
+        let data = |start| bytes.get(start..self.len.saturating_sub(2));
         match self
             .only_scan_at
             .and_then(data)
@@ -75,10 +88,31 @@ impl Layout {
         {
             Some(at) => Err(Corrupt {
                 at: self.only_scan_at.unwrap_or(0) + at,
-                why: "a segment inside the only scan",
+                why: "a marker inside the only scan (a segment or another image begins there)",
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that decoding the image takes no more time and memory than a camera's image of
+    /// `largest_size` (pixels, see [`larger_size`]): both depend on what the image claims of itself.
+    ///
+    /// # Errors
+    /// It is [oversized](Self::is_oversized), or has more than [`MAX_SCANS`] scans.
+    pub fn check_decoding_cost(&self, largest_size: (u32, u32)) -> Result<(), String> {
+        if self.is_oversized(largest_size) {
+            return Err(format!(
+                "a JPEG of {}x{} pixels from a camera that was set to {}x{}",
+                self.width, self.height, largest_size.0, largest_size.1
+            ));
+        }
+        if self.scans > MAX_SCANS {
+            return Err(format!(
+                "a JPEG of {} scans; at most {MAX_SCANS} are decoded",
+                self.scans
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the image is larger than a camera can send that was set to `frame_size` (pixels):
@@ -352,9 +386,7 @@ impl Progress {
             }
             _ => {}
         }
-        if !segments::is_needed(code, body) {
-            self.unneeded_bytes += 2 + length;
-        }
+        self.unneeded_bytes += 2 + length - segments::needed_bytes(code, body);
         self.at = at + 2 + length;
         Ok(Step::On)
     }

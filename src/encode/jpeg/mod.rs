@@ -6,7 +6,7 @@
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 #[cfg(test)]
-mod hostile_tests;
+pub(crate) mod hostile_tests;
 pub mod markers;
 pub mod pure;
 pub mod repair;

@@ -49,9 +49,7 @@ pub fn repair<'a>(bytes: &'a [u8], memory: &'a mut Vec<u8>) -> Result<Repaired<'
         if tables_at == Some(part.range.start) {
             append_tables(memory);
         }
-        if part.is_needed {
-            memory.extend_from_slice(&image[part.range]);
-        }
+        part.append_needed(image, memory);
     }
     Ok(Repaired {
         layout: Layout {

@@ -12,7 +12,7 @@ pub mod scale;
 pub mod tests;
 
 use super::jpeg;
-use super::jpeg::{CodecError, Decode, Encode, MAX_PIXELS, MAX_SCANS, MAX_SIDE, Repaired};
+use super::jpeg::{CodecError, Decode, Encode, MAX_PIXELS, MAX_SIDE, Repaired};
 use super::planes::Planes;
 use crate::config;
 use crate::media::frame::{PixelFormat, RawFrame};
@@ -163,12 +163,11 @@ impl PixelPipeline {
     /// For a camera whose driver set this frame size (pixels), which may be another one than was
     /// asked for.
     #[must_use]
-    pub fn with_driver_size(mut self, (width, height): (u32, u32)) -> Self {
-        let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
-        if area((width, height)) > area(self.frame_size) {
-            self.frame_size = (width, height);
+    pub fn with_driver_size(self, driver_size: (u32, u32)) -> Self {
+        Self {
+            frame_size: jpeg::markers::larger_size(self.frame_size, driver_size),
+            ..self
         }
-        self
     }
 
     /// Reads a frame's header, of a JPEG its markers; pixels are not read.
@@ -196,7 +195,10 @@ impl PixelPipeline {
             if image.segments_removed {
                 diagnostics.report(Diagnostic::SegmentsRemoved);
             }
-            check_decoding_cost(&image, self.frame_size).map_err(PipelineError::Corrupt)?;
+            image
+                .layout
+                .check_decoding_cost(self.frame_size)
+                .map_err(PipelineError::Corrupt)?;
             (
                 Source::Jpeg(image),
                 (
@@ -229,7 +231,7 @@ impl PixelPipeline {
     }
 
     /// Replaces the contents of `out` by the frame's JPEG; returns its width and height in pixels.
-    /// For a caller that needs nothing else of the frame; [`Frame::jpeg`] saves the copy.
+    /// For a caller that needs the JPEG alone and in its own memory; [`Frame::jpeg`] does not copy.
     ///
     /// # Errors
     /// As [`frame`](Self::frame) and [`Frame::jpeg`].
@@ -386,24 +388,6 @@ fn moves_whole_blocks(image: &Repaired<'_>) -> bool {
     layout.baseline
         && layout.width.is_multiple_of(layout.mcu.0)
         && layout.height.is_multiple_of(layout.mcu.1)
-}
-
-/// Time and memory of decoding depend on what the image claims of itself.
-fn check_decoding_cost(image: &Repaired<'_>, frame_size: (u32, u32)) -> Result<(), String> {
-    let layout = image.layout;
-    if layout.is_oversized(frame_size) {
-        return Err(format!(
-            "a JPEG of {}x{} pixels from a camera that was set to {}x{}",
-            layout.width, layout.height, frame_size.0, frame_size.1
-        ));
-    }
-    if layout.scans > MAX_SCANS {
-        return Err(format!(
-            "a JPEG of {} scans; at most {MAX_SCANS} are decoded",
-            layout.scans
-        ));
-    }
-    Ok(())
 }
 
 fn check_size((width, height): (usize, usize)) -> Result<(), String> {

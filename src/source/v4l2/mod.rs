@@ -2,13 +2,15 @@
 //!
 //! `find` selects the device, `formats` the format, `negotiation` checks what the driver set,
 //! `controls` sets controls, `device` and `stream` call the kernel by way of `abi`, `timestamp`
-//! checks its timestamps, `usb_source` puts them together. `list` is for `--list-devices`.
+//! checks its timestamps and `frame_check` its frames, `usb_source` puts them together. `list` is
+//! for `--list-devices`.
 
 pub(crate) mod abi;
 mod controls;
 mod device;
 mod find;
 mod formats;
+mod frame_check;
 mod identity;
 mod list;
 mod negotiation;

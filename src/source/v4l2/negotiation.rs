@@ -17,14 +17,24 @@ pub(super) fn capture_request(video: &VideoConfig) -> CaptureRequest {
     }
 }
 
-/// The pixel format that the driver set, or why frames in it cannot be read.
+/// How the frames lie in the buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameLayout {
+    pub pixels: PixelFormat,
+    /// Bytes from line to line; 0 for MJPEG.
+    pub stride: usize,
+    /// Bytes of the whole frame; 0 for MJPEG.
+    pub frame_bytes: usize,
+}
+
+/// The layout that the driver set, or why frames in it cannot be read.
 ///
 /// # Errors
 /// One line: what the driver set, and what was requested.
 pub(super) fn checked_format(
     got: &PixFormat,
     requested: &SelectedFormat,
-) -> Result<PixelFormat, String> {
+) -> Result<FrameLayout, String> {
     let Some(pixels) = got.code.pixel_format() else {
         return Err(format!(
             "it was set to {}, but captures {}, which stampcast does not read",
@@ -53,15 +63,23 @@ pub(super) fn checked_format(
             got.stride, got.width
         ));
     }
-    Ok(pixels)
-}
-
-/// Bytes from line to line; 0 for MJPEG.
-pub(super) fn stride(got: &PixFormat, pixels: PixelFormat) -> usize {
-    match (pixels, got.stride as usize) {
+    let stride = match (pixels, got.stride as usize) {
         (PixelFormat::Mjpeg, _) => 0,
-        (_, 0) => (pixels.info().line_bytes)(got.width as usize),
+        (_, 0) => line,
         (_, stride) => stride,
+    };
+    let frame_bytes = (pixels.info().frame_bytes)(stride, got.height as usize);
+    // V4L2's buffers have at most 4 GiB: their size is an `__u32`.
+    match frame_bytes.filter(|&bytes| u32::try_from(bytes).is_ok()) {
+        Some(frame_bytes) => Ok(FrameLayout {
+            pixels,
+            stride,
+            frame_bytes,
+        }),
+        None => Err(format!(
+            "its driver reports frames of {} lines of {stride} bytes, more than a buffer has",
+            got.height
+        )),
     }
 }
 
@@ -94,22 +112,22 @@ mod tests {
             (
                 "as requested",
                 got(b"YUYV", 640, 480, 1280),
-                Ok(PixelFormat::Yuyv),
+                Ok((PixelFormat::Yuyv, 1280, 1280 * 480)),
             ),
             (
                 "padded lines",
                 got(b"YUYV", 640, 480, 1536),
-                Ok(PixelFormat::Yuyv),
+                Ok((PixelFormat::Yuyv, 1536, 1536 * 480)),
             ),
             (
                 "no stride",
                 got(b"GREY", 640, 480, 0),
-                Ok(PixelFormat::Grey),
+                Ok((PixelFormat::Grey, 640, 640 * 480)),
             ),
             (
                 "another format",
                 got(b"MJPG", 640, 480, 0),
-                Ok(PixelFormat::Mjpeg),
+                Ok((PixelFormat::Mjpeg, 0, 0)),
             ),
             (
                 "an unknown format",
@@ -132,9 +150,16 @@ mod tests {
                 got(b"YUYV", 640, 1 << 30, 1280),
                 Err("frames of 640x"),
             ),
+            (
+                "more than 4 GiB",
+                got(b"NV12", 65_535, 65_535, 65_536),
+                Err("65535 lines of 65536 bytes"),
+            ),
         ] {
             match (checked_format(&format, &requested), expected) {
-                (Ok(a), Ok(b)) => assert_eq!(a, b, "{what}"),
+                (Ok(a), Ok(b)) => {
+                    assert_eq!((a.pixels, a.stride, a.frame_bytes), b, "{what}");
+                }
                 (Err(a), Err(b)) => assert!(a.contains(b), "{what}: {a}"),
                 (a, b) => panic!("{what}: {a:?} is not {b:?}"),
             }

@@ -7,8 +7,9 @@ use super::find;
 use super::find::Found;
 use super::formats;
 use super::formats::{Interval, SelectedFormat};
+use super::frame_check::check_frame;
 use super::identity::Identity;
-use super::negotiation::{capture_request, checked_format, stride};
+use super::negotiation::{FrameLayout, capture_request, checked_format};
 use super::nodes;
 use super::nodes::Node;
 use super::stream::{DequeuedBuffer, PollResult, Stream};
@@ -45,12 +46,11 @@ pub(crate) struct UsbSource {
     stream: Stream,
     label: String,
     format: PixFormat,
-    pixels: PixelFormat,
-    /// Bytes from line to line, and of the whole frame; 0 for MJPEG.
-    stride: usize,
-    frame_bytes: usize,
+    layout: FrameLayout,
     /// Pixels; for MJPEG those of the last image.
     size: (u32, u32),
+    /// Pixels: the larger of what was asked for and what the driver set. It limits the JPEGs.
+    largest_size: (u32, u32),
     /// The interval that the driver set.
     interval: Option<Interval>,
     requested_fps: f64,
@@ -126,7 +126,7 @@ impl UsbSource {
         let format = device
             .set_format(selected.code, selected.width, selected.height)
             .map_err(|e| io_error(&node, "setting its format", e))?;
-        let pixels = checked_format(&format, selected).map_err(|why| SourceError::Unsupported {
+        let layout = checked_format(&format, selected).map_err(|why| SourceError::Unsupported {
             device: label.clone(),
             why,
         })?;
@@ -153,13 +153,12 @@ impl UsbSource {
             jitter: JitterEstimator::default(),
             gaps: SequenceGaps::new(stream.buffers()),
             stream,
-            stride: stride(&format, pixels),
-            frame_bytes: (pixels.info().frame_bytes)(
-                stride(&format, pixels),
-                format.height as usize,
-            ),
-            pixels,
+            layout,
             size: (format.width, format.height),
+            largest_size: markers::larger_size(
+                (video.capture_width, video.capture_height),
+                (format.width, format.height),
+            ),
             format,
             interval,
             requested_fps: video.fps,
@@ -215,35 +214,17 @@ impl UsbSource {
         }
     }
 
-    /// Why a frame is corrupt, if it is. Records the size of a JPEG.
-    fn check_frame(&mut self, buffer: &DequeuedBuffer) -> Option<String> {
-        let bytes = self.data(buffer);
+    /// Checks the frame in the buffer that was dequeued last. Records the size of a JPEG.
+    ///
+    /// # Errors
+    /// Why it is corrupt.
+    fn check_frame(&mut self, buffer: &DequeuedBuffer) -> Result<(), String> {
         if buffer.has_error {
-            return Some("the driver marked the frame as damaged".into());
+            return Err("the driver marked the frame as damaged".into());
         }
-        if bytes.is_empty() {
-            return Some("the frame is empty".into());
-        }
-        if self.pixels == PixelFormat::Mjpeg {
-            let walked = markers::walk(bytes);
-            let checked = walked.and_then(|image| image.check_only_scan(bytes).map(|()| image));
-            return match checked {
-                // Reopening the device finds out what it sends now.
-                Ok(image) if image.is_oversized((self.format.width, self.format.height)) => {
-                    Some(format!(
-                        "a JPEG of {}x{} pixels from a camera that was set to {}x{}",
-                        image.width, image.height, self.format.width, self.format.height
-                    ))
-                }
-                Ok(image) => {
-                    self.size = (image.width.into(), image.height.into());
-                    None
-                }
-                Err(e) => Some(e.to_string()),
-            };
-        }
-        let (got, whole) = (bytes.len(), self.frame_bytes);
-        (got < whole).then(|| format!("the frame has {got} bytes of {whole}"))
+        let jpeg_size = check_frame(self.data(buffer), &self.layout, self.largest_size)?;
+        self.size = jpeg_size.unwrap_or(self.size);
+        Ok(())
     }
 
     fn io_error(&self, e: io::Error) -> SourceError {
@@ -342,7 +323,7 @@ impl VideoSource for UsbSource {
             self.identity.update_identical_devices(&nodes::scan());
             self.next_identical_devices = Instant::now() + IDENTICAL_DEVICES_EVERY;
         }
-        if let Some(why) = self.check_frame(&buffer) {
+        if let Err(why) = self.check_frame(&buffer) {
             let since = *self.corrupt_since.get_or_insert(buffer.dequeue_time);
             if buffer.dequeue_time.since(since) >= MAX_CORRUPT {
                 let why = format!("all of its frames are damaged ({why}); reopening it");
@@ -360,17 +341,17 @@ impl VideoSource for UsbSource {
         self.corrupt_since = None;
         let bytes = self.data(&buffer);
         Ok(Capture::Frame(RawFrame {
-            format: self.pixels,
+            format: self.layout.pixels,
             width: self.size.0,
             height: self.size.1,
-            stride: self.stride,
+            stride: self.layout.stride,
             // A raw frame may be followed by padding; a JPEG is cut by the encoder.
-            data: if self.frame_bytes == 0 {
+            data: if self.layout.frame_bytes == 0 {
                 bytes
             } else {
-                &bytes[..self.frame_bytes]
+                &bytes[..self.layout.frame_bytes]
             },
-            full_range: self.pixels == PixelFormat::Mjpeg || self.format.full_range,
+            full_range: self.layout.pixels == PixelFormat::Mjpeg || self.format.full_range,
             capture_time,
             missed,
         }))

@@ -14,25 +14,36 @@ const JFIF_BYTES: usize = 14;
 /// length.
 const ADOBE_BYTES: usize = 12;
 
-/// Whether players need the segment. `body` follows its length.
-pub(super) fn is_needed(code: u8, body: &[u8]) -> bool {
-    match code {
+/// How many bytes of the segment players need, its marker and length included; 0: none. `body`
+/// follows its length.
+pub(super) fn needed_bytes(code: u8, body: &[u8]) -> usize {
+    let needed = match code {
         // SOF0 to SOF2, DHT, SOS, DQT, DRI.
-        0xc0..=0xc2 | 0xc4 | 0xda | 0xdb | 0xdd => true,
-        0xe0 => body.len() == JFIF_BYTES && body.starts_with(b"JFIF\0"),
-        0xee => body.len() == ADOBE_BYTES && body.starts_with(b"Adobe"),
-        _ => false,
-    }
+        0xc0..=0xc2 | 0xc4 | 0xda | 0xdb | 0xdd => body.len(),
+        0xe0 if body.len() == JFIF_BYTES && body.starts_with(b"JFIF\0") => JFIF_BYTES,
+        // Players read a longer one too. What follows the colours is not defined.
+        0xee if body.len() >= ADOBE_BYTES && body.starts_with(b"Adobe") => ADOBE_BYTES,
+        _ => return 0,
+    };
+    4 + needed
 }
 
-/// Where a segment begins that cannot be inside a scan: APPn, JPGn or COM. `None`: nowhere.
+/// Where a marker is that cannot be inside a scan and that decoders act on: a segment of T.81, or
+/// SOI. `None`: nowhere. `data`: up to EOI.
+///
+/// Not those without a segment (TEM, RSTn, fill bytes), and not the reserved codes 02 to BF: what
+/// follows them is no segment to any decoder, but damaged data like any other.
 pub(super) fn find_in_scan(data: &[u8]) -> Option<usize> {
-    let is_segment = |pair: (&u8, &u8)| (*pair.0 == 0xff) & (0xe0..=0xfe).contains(pair.1);
+    let is_misplaced = |pair: (&u8, &u8)| {
+        let code = *pair.1;
+        let is_restart = code & 0xf8 == 0xd0;
+        (*pair.0 == 0xff) & (code >= 0xc0) & (code != 0xff) & !is_restart
+    };
     let pairs = || data.iter().zip(data.get(1..).unwrap_or_default());
     // Without an early exit, so that it is compiled to vector instructions.
-    let any = pairs().fold(false, |any, pair| any | is_segment(pair));
+    let any = pairs().fold(false, |any, pair| any | is_misplaced(pair));
     if any {
-        pairs().position(is_segment)
+        pairs().position(is_misplaced)
     } else {
         None
     }
@@ -42,7 +53,24 @@ pub(super) fn find_in_scan(data: &[u8]) -> Option<usize> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Part {
     pub range: Range<usize>,
-    pub is_needed: bool,
+    /// How many of its bytes players need; fewer than it has: a segment to be cut.
+    needed: usize,
+}
+
+impl Part {
+    /// Appends what players need of it. `image`: that of [`Parts::new`].
+    pub(in super::super) fn append_needed(&self, image: &[u8], out: &mut Vec<u8>) {
+        let bytes = &image[self.range.clone()];
+        if self.needed == bytes.len() {
+            out.extend_from_slice(bytes);
+        } else if self.needed > 4 {
+            // The length counts itself but not the marker.
+            let length = (self.needed - 2) as u16;
+            out.extend_from_slice(&bytes[..2]);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(&bytes[4..self.needed]);
+        }
+    }
 }
 
 /// The parts of a complete image, in order. Together they are all of it.
@@ -88,7 +116,7 @@ impl Iterator for Parts<'_> {
         };
         Some(Part {
             range: start..end,
-            is_needed: self.progress.unneeded_bytes == unneeded,
+            needed: (end - start) - (self.progress.unneeded_bytes - unneeded),
         })
     }
 }
