@@ -3,6 +3,7 @@
 
 use super::Packet;
 use super::losses::LossCounters;
+use crate::log::LogOnce;
 use crate::media::resample::{ResampleError, Resampler};
 use crate::media::{Cause, MonoNs, Shape, UnixNs};
 use std::fmt;
@@ -15,6 +16,9 @@ pub(super) const MAX_FORMATS: usize = 8;
 /// The shortest time between two pipelines of one format. A device that is opened again may have
 /// another rate; only a hostile worker changes it again and again.
 const PIPELINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A failure is over once packets were transcoded for this long without another one.
+const RECOVERED_AFTER: Duration = Duration::from_secs(3);
 
 /// The format that a subscriber asks for; `None`: as the source has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +59,10 @@ pub(super) struct Transcoder {
     pipeline: Option<Pipeline>,
     /// When a pipeline was last made or could not be made.
     made_at: Option<MonoNs>,
-    /// The source's shape that could not be transcoded, which was reported.
-    failed: Option<Shape>,
+    /// What has been logged of its failures.
+    pub faults: LogOnce,
+    /// The source's shape that could not be transcoded last, and when a packet last failed.
+    failed: Option<(Shape, MonoNs)>,
     /// Packets of the source that had no pipeline, since the start.
     dropped: u64,
     /// The time that the dropped packets left open, from the packet before to the packet after.
@@ -78,6 +84,8 @@ struct Pipeline {
     resampler: Option<Resampler>,
     /// The packet transcoded last.
     previous: Arc<Packet>,
+    /// What was missing before its output.
+    previous_losses: Arc<LossCounters>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,6 +101,7 @@ impl Transcoder {
             readers: 0,
             pipeline: None,
             made_at: None,
+            faults: LogOnce::default(),
             failed: None,
             dropped: 0,
             dropped_span: Duration::ZERO,
@@ -105,13 +114,13 @@ impl Transcoder {
     /// The output for the next packet of the source. First: what was left in the filter before a
     /// gap. Second: the packet, the source's own where nothing is to be done; `None` while the
     /// filter fills (less than 20 ms at the start and after each gap, where the filter restarts so
-    /// that no audio is smeared across the gap), and for a packet that is dropped because its
-    /// format needs a new pipeline less than a second after the last one was made. Dropped packets
-    /// are counted with cause `encoder`.
+    /// that no audio is smeared across the gap), and for a packet that is dropped because its shape
+    /// cannot be resampled or needs a new pipeline less than a second after the last one was made.
+    /// Dropped packets are counted with cause `encoder`.
     ///
     /// # Errors
-    /// This shape cannot be resampled; returned once for each shape of the source, at most once a
-    /// second.
+    /// This shape cannot be resampled; returned for its first packet (at most once a second), and
+    /// again after another shape has failed or the failure was [over](Self::has_recovered).
     pub(super) fn transcode(
         &mut self,
         packet: &Arc<Packet>,
@@ -123,14 +132,16 @@ impl Transcoder {
             self.dropped_span = self.dropped_span.saturating_add(step);
         }
         let dropped_before = self.dropped;
-        let output = if self.failed == Some(packet.shape) {
-            self.dropped += 1;
-            Ok([None, None])
-        } else {
-            self.try_transcode(packet, now).inspect_err(|_| {
-                self.failed = Some(packet.shape);
+        let output = match &mut self.failed {
+            Some((shape, at)) if *shape == packet.shape => {
+                *at = now;
                 self.dropped += 1;
-            })
+                Ok([None, None])
+            }
+            _ => self.try_transcode(packet, now).inspect_err(|_| {
+                self.failed = Some((packet.shape, now));
+                self.dropped += 1;
+            }),
         };
         let is_dropped = self.dropped > dropped_before;
         if is_dropped && !was_dropped {
@@ -138,6 +149,18 @@ impl Transcoder {
         }
         self.latest = Some((packet.capture_time, is_dropped));
         output
+    }
+
+    /// Whether a failure that was logged is over: packets are transcoded again, for a while. True
+    /// once.
+    pub(super) fn has_recovered(&mut self, now: MonoNs) -> bool {
+        let is_over = |(_, at): (Shape, MonoNs)| now.since(at) >= RECOVERED_AFTER;
+        let is_transcoding = self.latest.is_some_and(|(_, was_dropped)| !was_dropped);
+        if !is_transcoding || !self.failed.is_some_and(is_over) {
+            return false;
+        }
+        self.failed = None;
+        self.faults.recovered()
     }
 
     fn try_transcode(
@@ -165,10 +188,16 @@ impl Transcoder {
             self.dropped += 1;
             return Ok([None, None]);
         }
-        let rest = self.finish_before(packet, from, to);
+        let losses = self.losses_of(packet);
+        let mut new = None;
         if is_new {
             self.made_at = Some(now);
-            self.pipeline = Some(Pipeline::new(from, to, packet)?);
+            // Before the old one is emptied: where this fails, that is done by a later packet.
+            new = Some(Pipeline::new(from, to, packet, &losses)?);
+        }
+        let rest = self.finish_before(packet, from, to);
+        if new.is_some() {
+            self.pipeline = new;
         }
         let Some(pipeline) = &mut self.pipeline else {
             return Ok([rest, None]);
@@ -176,15 +205,17 @@ impl Transcoder {
         if from == to && self.sequence_lag == 0 && self.dropped == 0 {
             return Ok([rest, Some(packet.clone())]);
         }
-        let (samples, offset_ns) = pipeline.convert(packet);
+        let (samples, offset_ns) = pipeline.convert(packet, &losses);
         if samples.is_empty() {
             self.sequence_lag += 1;
             return Ok([rest, None]);
         }
-        Ok([rest, Some(self.output(packet, &samples, offset_ns, to))])
+        let output = self.output(packet, losses, &samples, offset_ns, to);
+        Ok([rest, Some(output)])
     }
 
-    /// What the filter still holds, where `packet` does not continue its input.
+    /// What the filter still holds, where `packet` does not continue its input. It was captured
+    /// before what is missing, so it has the losses of the packet transcoded last.
     fn finish_before(
         &mut self,
         packet: &Packet,
@@ -196,22 +227,24 @@ impl Transcoder {
         })?;
         let (samples, before_end_ns) = pipeline.finish()?;
         let (to, previous) = (pipeline.to, pipeline.previous.clone());
+        let losses = pipeline.previous_losses.clone();
         self.sequence_lag -= 1;
         let duration_ns = previous.duration().unwrap_or_default().as_nanos() as i64;
-        Some(self.output(&previous, &samples, duration_ns - before_end_ns, to))
+        let offset_ns = duration_ns - before_end_ns;
+        Some(self.output(&previous, losses, &samples, offset_ns, to))
     }
 
     /// A packet of `samples`, the first of which was captured `offset_ns` after the first of
-    /// `packet`.
+    /// `packet`. `losses`: what is missing before it.
     fn output(
-        &mut self,
+        &self,
         packet: &Packet,
+        losses: Arc<LossCounters>,
         samples: &[i16],
         offset_ns: i64,
         to: PcmFormat,
     ) -> Arc<Packet> {
         let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-        let losses = self.losses_of(packet);
         Arc::new(packet.transcoded(
             packet.sequence.saturating_add_signed(-self.sequence_lag),
             MonoNs(packet.capture_time.0.saturating_add_signed(offset_ns)),
@@ -247,7 +280,12 @@ impl Transcoder {
 }
 
 impl Pipeline {
-    fn new(from: PcmFormat, to: PcmFormat, first: &Arc<Packet>) -> Result<Self, ResampleError> {
+    fn new(
+        from: PcmFormat,
+        to: PcmFormat,
+        first: &Arc<Packet>,
+        losses: &Arc<LossCounters>,
+    ) -> Result<Self, ResampleError> {
         let resampler = if from.rate_hz == to.rate_hz {
             None
         } else {
@@ -259,6 +297,7 @@ impl Pipeline {
             to,
             resampler,
             previous: first.clone(),
+            previous_losses: losses.clone(),
         })
     }
 
@@ -267,9 +306,11 @@ impl Pipeline {
         self.previous.losses == packet.losses && packet.sequence == self.previous.sequence + 1
     }
 
-    /// Samples, and how much later than the packet the first of them was captured, ns.
-    fn convert(&mut self, packet: &Arc<Packet>) -> (Vec<i16>, i64) {
+    /// Samples, and how much later than the packet the first of them was captured, ns. `losses`:
+    /// what is missing before its output.
+    fn convert(&mut self, packet: &Arc<Packet>, losses: &Arc<LossCounters>) -> (Vec<i16>, i64) {
         self.previous = packet.clone();
+        self.previous_losses = losses.clone();
         let input = packet
             .payload
             .chunks_exact(2)

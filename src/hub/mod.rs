@@ -46,7 +46,6 @@ pub use queue::Item;
 pub use snapshot::{DeliverySnapshot, Snapshot, StreamSnapshot, TrackSnapshot};
 pub use subscription::{Delivery, Peek, Request, Subscription, TrackSelector};
 
-use crate::log::LogOnce;
 use crate::media::clock::{Clock, ClockStep};
 use crate::media::{CameraId, Encoding, MediaKind, MonoNs, PacketMeta, StreamInfo, WorkerState};
 use audio_transcode::Transcoder;
@@ -59,7 +58,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use subscriber_queues::SubscriberQueues;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 use track::Track;
 
 /// The largest backlog of a live subscriber to audio, or to video whose frames depend on each
@@ -92,8 +91,6 @@ struct State {
     tracks: Vec<Track>,
     transcoders: Vec<Transcoder>,
     subscribers: Vec<Arc<SubscriberQueues>>,
-    /// Formats that could not be made, as logged.
-    transcode_faults: LogOnce,
     closed: bool,
 }
 
@@ -111,7 +108,6 @@ impl Hub {
             tracks,
             transcoders: Vec::new(),
             subscribers: Vec::new(),
-            transcode_faults: LogOnce::default(),
             closed: false,
         };
         Self {
@@ -176,7 +172,6 @@ impl Hub {
             tracks,
             transcoders,
             subscribers,
-            transcode_faults,
             ..
         } = &mut *state;
         let Some(track) = tracks.iter_mut().find(|t| t.encoding == encoding) else {
@@ -216,10 +211,16 @@ impl Hub {
                             "{}: viewers that ask for {} get no audio: {e}",
                             self.camera, transcoder.format
                         );
-                        if transcode_faults.first_time_by_cause(&line) {
+                        if transcoder.faults.first_time_by_cause(&line) {
                             warn!("{line}");
                         }
                     }
+                }
+                if transcoder.has_recovered(now) {
+                    info!(
+                        "{}: viewers that ask for {} get audio again",
+                        self.camera, transcoder.format
+                    );
                 }
             }
         }
@@ -299,8 +300,8 @@ impl Hub {
 
     /// Requests a keyframe for a reader that lost what it had. The encoder limits how often it
     /// makes one.
-    // Without WebRTC no output reads H.264.
-    #[cfg_attr(not(feature = "webrtc"), allow(dead_code))]
+    // Without WebRTC no output reads H.264, the only encoding with keyframes and a bitrate.
+    #[cfg(feature = "webrtc")]
     pub fn request_keyframe(&self, encoding: Encoding) {
         if let Some(track) = self.lock().track(encoding) {
             subscriber_queues::request_keyframe(track.demand());
@@ -308,7 +309,7 @@ impl Hub {
     }
 
     /// Bits per second; 0: the worker's default.
-    #[cfg_attr(not(feature = "webrtc"), allow(dead_code))]
+    #[cfg(feature = "webrtc")]
     pub fn set_bitrate(&self, encoding: Encoding, bps: u32) {
         if let Some(track) = self.lock().track(encoding) {
             track.change_demand(|demand| demand.bitrate_bps = bps);

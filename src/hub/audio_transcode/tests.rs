@@ -265,6 +265,102 @@ fn transcoder_rate_that_changes_with_every_packet_makes_a_pipeline_a_second_and_
     assert!(hub.lock().transcoders[0].dropped >= lost);
 }
 
+/// Packets, of which each but the first has gaps that explain the jump of its sequence number.
+fn check_gaps(packets: &[(Arc<Packet>, Vec<Gap>)]) {
+    for pair in packets.windows(2) {
+        let [(before, _), (after, gaps)] = pair else {
+            unreachable!("windows of two")
+        };
+        let counted: u64 = gaps.iter().map(|gap| gap.count.expect("a count")).sum();
+        let jump = after.sequence - before.sequence - 1;
+        assert_eq!(counted, jump, "before {}: {gaps:?}", after.sequence);
+        let end = before.capture_time.0 + before.duration().expect("audio").as_nanos() as u64;
+        let missing_ns = after.capture_time.0.saturating_sub(end);
+        assert_eq!(
+            missing_ns > 10_000_000,
+            !gaps.is_empty(),
+            "before {}: {missing_ns} ns, {gaps:?}",
+            after.sequence
+        );
+    }
+}
+
+#[test]
+fn transcoder_rest_of_the_filter_is_before_the_gap_of_dropped_packets() {
+    let hub = hub();
+    let view = ask(&hub, Some(16_000), Some(1)).unwrap();
+    // Dropped, since the pipeline of the other rate was made less than a second ago: 5, 6; then 10
+    // and 13, between which the source loses two.
+    let rate = |k| {
+        if [5, 6, 10, 13].contains(&k) {
+            44_100
+        } else {
+            48_000
+        }
+    };
+    for k in (0..=10).chain(13..20) {
+        publish_at(&hub, k, (rate(k), 1), |_, _| 7_000);
+    }
+    let packets = taken(&view);
+    check_gaps(&packets);
+    let causes = |cause| {
+        let gaps = packets.iter().flat_map(|(_, gaps)| gaps);
+        gaps.filter(move |gap| gap.cause == cause)
+            .map(|gap| gap.count)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(causes(Cause::Encoder), [Some(2), Some(2)]);
+    assert_eq!(causes(Cause::Ring), [Some(2)]);
+}
+
+#[test]
+fn transcoder_rest_of_the_filter_outlives_a_pipeline_that_cannot_be_made() {
+    let hub = hub();
+    let view = ask(&hub, Some(16_000), Some(1)).unwrap();
+    // Below the resampler's range, after more than a second.
+    let rate = |k| if k == 60 { 100 } else { 48_000 };
+    (0..70).for_each(|k| publish_at(&hub, k, (rate(k), 1), |_, _| 7_000));
+    assert_eq!(hub.lock().transcoders[0].dropped, 1);
+    let packets = taken(&view);
+    check_gaps(&packets);
+    let audio: Duration = packets
+        .iter()
+        .filter(|(packet, _)| packet.capture_time < MonoNs(1_000_000_000 + 60 * 20_000_000))
+        .map(|(packet, _)| packet.duration().expect("audio"))
+        .sum();
+    assert!(
+        audio.abs_diff(Duration::from_millis(60 * 20)) < Duration::from_millis(1),
+        "{audio:?} before the gap"
+    );
+}
+
+#[test]
+fn transcoder_failure_is_reported_of_each_format_and_again_after_a_recovery() {
+    let hub = hub();
+    let _views = [16_000, 8_000].map(|rate| ask(&hub, Some(rate), Some(1)).unwrap());
+    let rates = |packets: std::ops::Range<u64>, rate| {
+        packets.for_each(|k| publish_at(&hub, k, (rate, 1), |_, _| 0));
+    };
+    // Forgets what was logged.
+    let logged = || {
+        let mut state = hub.lock();
+        let transcoders = state.transcoders.iter_mut();
+        transcoders
+            .map(|t| t.faults.recovered())
+            .collect::<Vec<_>>()
+    };
+    rates(0..10, 48_000);
+    assert_eq!(logged(), [false, false]);
+    rates(100..110, 100);
+    assert_eq!(logged(), [true, true]);
+    rates(110..200, 48_000);
+    rates(200..210, 100);
+    assert_eq!(logged(), [false, false], "not over yet");
+    rates(210..400, 48_000);
+    rates(400..410, 100);
+    assert_eq!(logged(), [true, true], "a later failure");
+}
+
 #[test]
 fn transcoder_rates_that_cannot_be_resampled_are_tried_once_a_second() {
     let hub = hub();
