@@ -33,12 +33,12 @@ pub struct RingPublisher {
     encoding: Encoding,
     ring: RingWriter,
     generation: u32,
-    /// The number that this generation of the worker began with.
-    first: u64,
     next: u64,
     /// `next`, for the loop while an encoder thread has the publisher.
     progress: Arc<AtomicU64>,
     losses: Losses,
+    /// A packet was sent since the source was lost last.
+    has_sent: bool,
 }
 
 impl RingPublisher {
@@ -47,10 +47,10 @@ impl RingPublisher {
             encoding,
             ring,
             generation,
-            first: first_sequence,
             next: first_sequence,
             progress: Arc::new(AtomicU64::new(first_sequence)),
             losses: Losses::default(),
+            has_sent: false,
         }
     }
 
@@ -83,9 +83,10 @@ impl RingPublisher {
         losses.xrun = losses.xrun.wrapping_add(lost.xrun);
     }
 
-    /// The device was unavailable. An outage of the stream only where packets were before it.
+    /// The device was unavailable. An outage of the stream only where packets were before it: a
+    /// device that is reopened several times until it delivers is one outage.
     pub(crate) fn source_lost(&mut self) {
-        if self.next > self.first {
+        if std::mem::take(&mut self.has_sent) {
             self.losses.source_away = self.losses.source_away.wrapping_add(1);
         }
     }
@@ -110,11 +111,56 @@ impl RingPublisher {
             losses: self.losses,
         };
         self.advance(1);
+        self.has_sent = true;
         self.ring.push(&meta, payload)
     }
 
     fn advance(&mut self, packets: u64) {
         self.next += packets;
         self.progress.store(self.next, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::ring::{RingLimits, SharedRing};
+
+    #[test]
+    fn ring_publisher_source_lost_again_before_the_next_packet_is_one_outage() {
+        let limits = RingLimits {
+            packets: 10,
+            bytes: 1 << 12,
+        };
+        let ring = SharedRing::create("test", limits).expect("memory");
+        let mut reader = ring.reader();
+        reader.set_demand(true);
+        let mut publisher = RingPublisher::new(Encoding::Pcm, ring.writer(), 1, 7);
+        let mut sent = 0;
+        let mut outages_after = |lost: &[LossCounts]| {
+            for &lost in lost {
+                publisher.lose(lost);
+                publisher.source_lost();
+            }
+            let shape = Shape::Audio {
+                rate_hz: 48_000,
+                channels: 1,
+            };
+            sent += 20_000_000;
+            publisher
+                .send(MonoNs(sent), shape, true, &[0; 4])
+                .expect("it fits");
+            let meta = reader.pop(&mut Vec::new()).expect("in order");
+            meta.expect("a packet").losses.source_away
+        };
+        let nothing = LossCounts::default();
+        let corrupt = LossCounts {
+            corrupt: 1,
+            ..nothing
+        };
+        assert_eq!(outages_after(&[nothing; 2]), 0, "no packet was before it");
+        assert_eq!(outages_after(&[nothing]), 1);
+        assert_eq!(outages_after(&[nothing, corrupt, nothing]), 2);
+        assert_eq!(outages_after(&[]), 2);
     }
 }
