@@ -50,6 +50,8 @@ pub struct Worker {
     failures: FailureTracker,
     /// The message on the status page.
     message: String,
+    /// The status page describes an open device.
+    is_described: bool,
     /// Device and format, as they were logged last.
     logged_device: Option<(String, String)>,
     notes: LogOnce,
@@ -106,6 +108,7 @@ impl Worker {
             exit_on_device_error,
             failures: FailureTracker::default(),
             message: String::new(),
+            is_described: false,
             logged_device: before.map(|info| (info.device, info.device_format)),
             notes: LogOnce::default(),
         }
@@ -197,7 +200,7 @@ impl Worker {
             self.persist_identity(&identity);
         }
         let mut description = Description::default();
-        // A video's size is known from its first frame on.
+        // A video's size is known from its first frame on. The message stays until there is one.
         description.report(self, MonoNs::now(), || stream.describe(source));
         self.log_notes(source.take_notes());
         let mut is_trimmed = false;
@@ -212,6 +215,9 @@ impl Worker {
                     self.persist_identity(&identity);
                 }
             }
+            if delivered {
+                description.clear_message(self);
+            }
             if delivered && !is_trimmed && description.is_known() {
                 is_trimmed = true;
                 // Opening a device is over, probably for a long time.
@@ -221,7 +227,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits for one item and publishes it. Returns whether one came.
+    /// Waits for one item and publishes it. Returns whether a good one came.
     fn step<S: Stream>(
         &mut self,
         source: &mut S::Source,
@@ -231,9 +237,9 @@ impl Worker {
         // Before the item is published, so that its readers know that the device is back. Whether a
         // device that is open and delivers nothing has stalled, the supervisor decides.
         self.status.set_state(WorkerState::Streaming);
-        let delivered = item.is_some();
+        let mut is_good = false;
         if let Some(item) = item {
-            let is_good = stream.accept(item);
+            is_good = stream.accept(item);
             let now = MonoNs::now();
             self.status.set_last_capture(now);
             if is_good && self.failures.on_item(now) {
@@ -243,7 +249,7 @@ impl Worker {
         }
         // Also without an item: an encoder's thread publishes between two iterations.
         self.report_sequences(stream);
-        Ok(delivered)
+        Ok(is_good)
     }
 
     /// The open device failed. Returns when it may be opened again: after a pause that grows while

@@ -2,7 +2,6 @@
 //! the next generation of the worker.
 
 use super::{End, Worker};
-
 use crate::media::{MonoNs, StreamInfo, WorkerState, is_printable};
 use crate::source::{Note, SourceError, SourceIdentity};
 use serde_json::Value;
@@ -49,9 +48,10 @@ impl Worker {
         if is_new {
             tracing::warn!("{line}; waiting for it");
         }
-        if line != self.message {
+        if line != self.message || self.is_described {
             self.status.describe(None, &line);
             self.message = line;
+            self.is_described = false;
         }
         if matches!(e, SourceError::Missing { .. }) {
             self.failures.on_missing();
@@ -113,11 +113,19 @@ impl Description {
             worker.logged_device = device;
         }
         if self.reported.as_ref() != Some(&info) {
-            worker.status.describe(Some(&info), "");
-            worker.message.clear();
+            worker.status.describe(Some(&info), &worker.message);
+            worker.is_described = true;
             self.reported = Some(info);
         }
         true
+    }
+
+    /// The device delivers: its last failure is over, as far as the status page says.
+    pub(super) fn clear_message(&self, worker: &mut Worker) {
+        if self.is_known() && !worker.message.is_empty() {
+            worker.message.clear();
+            worker.status.describe(self.reported.as_ref(), "");
+        }
     }
 }
 

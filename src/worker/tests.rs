@@ -82,13 +82,18 @@ impl Stream for FakeStream {
 
     fn accept(&mut self, _item: bool) -> bool {
         if self.next_sequence == 0 {
-            let info = self.page.reader().description().and_then(|d| d.info);
-            let device = info.map(|info| info.device);
+            let description = self.page.reader().description().expect("it is described");
+            let device = description.info.map(|info| info.device);
             assert_eq!(
                 device.as_deref(),
                 Some("a microphone"),
                 "before the first item"
             );
+            assert!(description.message.contains("no audio"), "not over yet");
+        } else {
+            let description = self.page.reader().description().expect("it is described");
+            assert!(description.info.is_some());
+            assert_eq!(description.message, "", "after the first item");
         }
         self.next_sequence += 1;
         true
@@ -118,7 +123,7 @@ impl Stream for FakeStream {
 fn worker_end_requested_closes_the_source_then_finishes_and_reports_the_last_numbers() {
     let page = || SharedStatus::create("test", &[Encoding::Pcm]).expect("a page");
     let (status, calls) = (page(), Calls::default());
-    let worker = Worker::new(
+    let mut worker = Worker::new(
         status.writer(),
         SharedControl::create("test").expect("memory").reader(),
         StopSignal::on_sigterm().expect("a signalfd"),
@@ -131,6 +136,11 @@ fn worker_end_requested_closes_the_source_then_finishes_and_reports_the_last_num
         page: status,
         next_sequence: 0,
     };
+    let failed = SourceError::Failed {
+        device: "a microphone".into(),
+        why: "no audio for 2 s".into(),
+    };
+    worker.report_failure(&failed).expect("it is tried again");
     assert_eq!(worker.run(stream), End::Requested);
     assert_eq!(
         *calls.borrow(),
