@@ -42,17 +42,19 @@ pub fn escape_unprintable(text: &str) -> String {
     line
 }
 
-/// False for what acts on a terminal or makes a text look like another one: control characters (C0,
-/// C1, DEL), separators of lines and paragraphs, controls of the writing direction
-/// (CVE-2021-42574), and characters without a width. Joiners are printable: Persian and emoji need
-/// them.
+/// False for what acts on a terminal or cannot be seen: control characters (C0, C1, DEL),
+/// separators of lines and paragraphs, controls of the writing direction (CVE-2021-42574), fillers
+/// (Hangul) and format characters that are shown as nothing or as a space, tags, and annotations.
+///
+/// Printable are the joiners and variation selectors, which Persian and emoji need, combining
+/// characters, spaces of any width, and letters that look like others.
 pub fn is_printable(c: char) -> bool {
     !(c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
+            | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}'))
 }
@@ -84,7 +86,15 @@ mod tests {
                 "user\\u{202e}gnp.exe\\u{2066}",
             ),
             ("\u{2028}\u{200b}\u{feff}", "\\u{2028}\\u{200b}\\u{feff}"),
+            (
+                "\u{34f}\u{115f}\u{1160}\u{3164}\u{ffa0}",
+                "\\u{34f}\\u{115f}\\u{1160}\\u{3164}\\u{ffa0}",
+            ),
             ("a\u{200d}b\u{200c}", "a\u{200d}b\u{200c}"),
+            (
+                "각 \u{1100}\u{1161} ❤\u{fe0f}",
+                "각 \u{1100}\u{1161} ❤\u{fe0f}",
+            ),
         ] {
             assert_eq!(printable(text), expected);
             assert_eq!(printable_bytes(text.as_bytes()), expected);
