@@ -59,7 +59,8 @@ pub struct Losses {
 /// Packets that are missing before a packet, for one cause. `C` is [`Cause`] in the program and
 /// [`crate::wire::Cause`], which accepts words of later versions, on the wire.
 /// The source's are found in `hub/sequencer.rs` and totalled in `hub/losses.rs`, those of a view in
-/// `hub/audio_transcode.rs`, those of a viewer's queue in `hub/queue.rs`; the wire sends every field.
+/// `hub/audio_transcode.rs`, those of a viewer's queue in `hub/queue.rs`; the wire sends every
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap<C = Cause> {
     /// Packets; null where the number cannot be known, and then `seconds` is given.
@@ -67,8 +68,10 @@ pub struct Gap<C = Cause> {
     /// How long the source was away, seconds; absent where `count` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// From the capture of the last packet before the gap to that of the first one after it, seconds;
-    /// absent where there was no packet before. Of several gaps that are reported as one: their sum.
+    /// From the capture of the last packet before the gap to that of the first one after it,
+    /// seconds; absent where there was no packet before. Of what a viewer's queue left out: from the
+    /// last packet that this viewer got to the first one after. Several causes of one hole each have
+    /// the whole span; several holes of one cause that are reported as one gap have their sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_seconds: Option<f64>,
     /// Why they are missing.

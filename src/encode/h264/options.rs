@@ -1,4 +1,5 @@
 //! The settings of OpenH264, and the options that the crate does not offer or sets too late.
+// The crate has no safe call for these options, only the encoder's C interface.
 #![allow(unsafe_code)]
 
 use openh264::encoder::{

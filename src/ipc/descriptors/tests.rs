@@ -1,4 +1,5 @@
 //! The channel with honest and hostile peers. Descriptors are counted: an error must leak none.
+// unshare(2) gives a test a table of descriptors of its own; nix has it in a feature that is off.
 #![allow(unsafe_code)]
 
 use super::message::{KIND_NEW_CAMERA, NewCameraBody, header};
