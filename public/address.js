@@ -46,6 +46,17 @@ function parseServer(text, pageIsSecure) {
   };
 }
 
+/**
+ * An invalid address without what may be a credential: the user info, the query and the fragment.
+ * Everything before an "@" counts as user info: a password may contain slashes.
+ */
+function withoutCredentials(text) {
+  return text
+    .trim()
+    .replace(/[?#].*$/s, "")
+    .replace(/^([a-z][a-z0-9+.-]*:[\\/]+)?.*@/is, "$1");
+}
+
 /** True if the address means the computer that the page runs on. */
 function isSameMachine({ base }) {
   return /^https?:\/\/(localhost|127\.|\[::1\])/.test(base || "");
@@ -65,25 +76,23 @@ function defaultServer(pageUrl) {
 
 /**
  * Reads `server` and `token` from the page's own address ("?server=…&token=…" or "#token=…").
- * Returns { server, token, cleaned }: `cleaned` is the address without the token, which replaces
- * the one in the browser's history; null if there was no token.
+ * Returns { server, token, cleaned }: `server` has no credentials; `cleaned` is the page's address
+ * without any, which replaces the one in the browser's history; null if there were none.
  */
 function readPageAddress(pageUrl) {
   const url = new URL(pageUrl);
   const fragment = new URLSearchParams(url.hash.slice(1));
   const token = fragment.get("token") || url.searchParams.get("token") || "";
-  let server = url.searchParams.get("server") || "";
+  const given = url.searchParams.get("server") || "";
+  const parsed = parseServer(given, false);
+  const server = parsed ? given.replace(/[?#].*$/s, "") : withoutCredentials(given);
   let cleaned = null;
-  const hidden = server && parseServer(server, false);
-  if (token || (hidden && hidden.token)) {
+  if (token || server !== given) {
     fragment.delete("token");
     url.searchParams.delete("token");
-    if (hidden && hidden.token) {
-      server = server.replace(/[?#].*$/, "");
-      url.searchParams.set("server", server);
-    }
+    if (server !== given) url.searchParams.set("server", server);
     url.hash = fragment.toString();
     cleaned = url.href;
   }
-  return { server, token: token || (hidden && hidden.token) || "", cleaned };
+  return { server, token: token || (parsed && parsed.token) || "", cleaned };
 }
