@@ -47,6 +47,15 @@ function isoTime(stampText) {
 }
 
 /**
+ * Local time of day to the millisecond, "08:53:20.123". From the text of the stamp, which is shown
+ * next to it: that of WebRTC is rounded, where the time of a Date is truncated.
+ */
+function stampTime(stampText) {
+  const [seconds, decimals = ""] = stampText.split(".");
+  return `${clockTime(new Date(Number(seconds) * 1000))}.${decimals.slice(0, 3).padEnd(3, "0")}`;
+}
+
+/**
  * True if the text is on the clipboard. `host`: the open modal dialog, outside which nothing can be
  * selected.
  */

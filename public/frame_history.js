@@ -85,12 +85,8 @@ class Review {
     this.index = Math.min(this.frames.length - 1, Math.max(0, this.index + count));
   }
 
-  /** Moves to the last frame that is at least `seconds` before the newest, or to the first. */
-  seek(seconds) {
-    const wanted = this.frames[this.frames.length - 1].stamp - seconds;
-    let index = this.frames.length - 1;
-    // Half a microsecond: stamps are not exact in floating point.
-    while (index > 0 && this.frames[index].stamp > wanted + 5e-7) index--;
-    this.index = index;
+  /** Moves to the frame `index`, from 0 for the oldest. */
+  seek(index) {
+    this.index = Math.min(this.frames.length - 1, Math.max(0, index));
   }
 }

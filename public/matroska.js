@@ -85,11 +85,15 @@ class Clip {
     const video = changed < 0 ? frames : frames.slice(0, changed);
     const startUs = microseconds(first.stampText);
     const endUs = microseconds(video[video.length - 1].stampText);
-    const [sound] = packets;
+    const heard = packets.filter(({ stampText }) => {
+      const atUs = microseconds(stampText);
+      return atUs >= startUs && atUs <= endUs;
+    });
+    // A track has one format: that of the clip's first audio packet. Without one there is no track.
+    const [sound] = heard;
     const blocks = video.map((frame) => this.block(Clip.VIDEO, frame, frame.jpeg, startUs));
-    for (const packet of packets) {
-      const atUs = microseconds(packet.stampText);
-      if (atUs < startUs || atUs > endUs || packet.rate !== sound.rate || packet.channels !== sound.channels) continue;
+    for (const packet of heard) {
+      if (packet.rate !== sound.rate || packet.channels !== sound.channels) continue;
       const { buffer, byteOffset, byteLength } = packet.pcm;
       blocks.push(this.block(Clip.AUDIO, packet, new Uint8Array(buffer, byteOffset, byteLength), startUs));
     }

@@ -34,9 +34,9 @@ function showPause() {
   viewer.setVolume(settings.get("volume"), isMuted() || paused);
   showWhatCanBeSaved();
   if (!review) return;
-  const { frames } = review;
-  $("review-position").min = frames[0].stamp - frames[frames.length - 1].stamp;
-  $("review-position").value = -review.secondsBack();
+  // In frames, not in seconds: each step of the slider is a frame, its right end the newest.
+  $("review-position").max = review.frames.length - 1;
+  $("review-position").value = review.index;
   const time = `−${review.secondsBack().toFixed(2)} s`;
   $("review-position").setAttribute("aria-valuetext", time);
   setText($("review-time"), time);

@@ -36,6 +36,7 @@ class Settings {
   constructor(address) {
     this.values = { ...SETTINGS_DEFAULTS };
     this.overrides = {};
+    this.keptToken = null; // { base, token }, as stored
     let saved = null;
     try {
       saved = JSON.parse(localStorage.getItem(Settings.KEY));
@@ -76,16 +77,18 @@ class Settings {
   /** The token for `base` (a server's address), or "". A tab stores one. */
   token(base) {
     try {
-      const saved = JSON.parse(sessionStorage.getItem(Settings.TOKEN_KEY));
-      return saved && saved.base === base ? saved.token : "";
+      this.keptToken ??= JSON.parse(sessionStorage.getItem(Settings.TOKEN_KEY));
     } catch {
-      return "";
+      // Storage is disabled or the entry is damaged.
     }
+    const kept = this.keptToken;
+    return kept && kept.base === base ? kept.token : "";
   }
 
   setToken(base, token) {
+    this.keptToken = { base, token };
     try {
-      sessionStorage.setItem(Settings.TOKEN_KEY, JSON.stringify({ base, token }));
+      sessionStorage.setItem(Settings.TOKEN_KEY, JSON.stringify(this.keptToken));
     } catch {
       // The page asks for it again after a reload.
     }

@@ -17,9 +17,7 @@ function showFrame(frame) {
   showMeasured();
   setHidden($("stamp-overlay"), !settings.get("overlay") || frame.stamp === null);
   if ($("stamp-overlay").hidden) return;
-  const date = new Date(frame.stamp * 1000);
-  const thousandths = String(date.getMilliseconds()).padStart(3, "0");
-  drawStamp($("stamp"), `${clockTime(date)}.${thousandths}`, frame.stampText);
+  drawStamp($("stamp"), stampTime(frame.stampText), frame.stampText);
 }
 
 /**

@@ -35,7 +35,7 @@ $("resume").onclick = togglePause;
 $("previous-frame").onclick = () => stepFrame(-1);
 $("next-frame").onclick = () => stepFrame(1);
 $("review-position").oninput = () => {
-  viewer.reviewFrame((review) => review.seek(-Number($("review-position").value)));
+  viewer.reviewFrame((review) => review.seek(Number($("review-position").value)));
 };
 $("save-clip").onclick = saveClip;
 $("copy-stamp").onclick = copyStamp;

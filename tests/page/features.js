@@ -251,6 +251,17 @@ test("the paused video stays, is reviewed frame by frame and by time, and goes o
     const oldest = await page.evaluate(() => ({ ...viewer.review.frames[0], jpeg: [...viewer.review.frames[0].jpeg] }));
     assert.equal(name, `stampcast-${oldest.stampText}.jpg`);
     assert.ok(bytes.equals(Buffer.from(oldest.jpeg)));
+    // Each step of the slider is a frame, and its right end is the newest.
+    await page.focus("#review-position");
+    await page.keyboard.press("ArrowRight");
+    await until(page, "the second frame", () => viewer.canvasSink.last === viewer.review.frames[1]);
+    await page.keyboard.press("End");
+    await until(page, "the newest frame", () => viewer.canvasSink.last === viewer.review.frames.at(-1));
+    assert.equal(await page.getAttribute("#review-position", "aria-valuetext"), "−0.00 s");
+    await page.keyboard.press("ArrowLeft");
+    await until(page, "the frame before it", () => viewer.canvasSink.last === viewer.review.frames.at(-2));
+    await page.keyboard.press("ArrowRight");
+    await until(page, "the newest frame again", () => viewer.canvasSink.last === viewer.review.frames.at(-1));
     await page.click("#resume");
     await until(page, "live frames", (stamp) => viewer.canvasSink.last.stamp > stamp + 0.5, paused);
     assert.equal(await page.isVisible("#review"), false);

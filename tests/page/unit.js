@@ -11,6 +11,8 @@ const { parseServer, defaultServer, readPageAddress } = load(
   ["address.js"],
   ["parseServer", "defaultServer", "readPageAddress"],
 );
+const { Settings } = load(["settings.js"], ["Settings"]);
+const { stampTime } = load(["dom.js"], ["stampTime"]);
 const { parseText, parseBinary, stampFromNs } = load(["wire.js"], ["parseText", "parseBinary", "stampFromNs"]);
 const { ServerClock } = load(["clock.js"], ["ServerClock"]);
 const { Stats } = load(["stats.js"], ["Stats"]);
@@ -91,6 +93,38 @@ test("a token is removed from the page's address", () => {
   assert.ok(!secure.cleaned.includes("secret"), secure.cleaned);
 });
 
+test("credentials of an invalid ?server= are neither shown nor kept in the address", () => {
+  const cases = [
+    ["ftp://cam/?token=SECRET", "ftp://cam/"],
+    ["http://admin:SECRET@cam", "http://cam"],
+    ["http://admin:SEC/RET@cam:99999/a", "http://cam:99999/a"],
+    ["admin:SECRET@cam", "cam"],
+    [" ftp://u@x:SECRET@cam/#token=SECRET", "ftp://cam/"],
+    ["127.0.0.1:99999", "127.0.0.1:99999"],
+  ];
+  for (const [server, shown] of cases) {
+    const address = `file:///p/index.html?ui=0&server=${encodeURIComponent(server)}`;
+    const read = readPageAddress(address);
+    assert.equal(read.server, shown, server);
+    const cleaned = new URL(read.cleaned ?? address);
+    assert.deepEqual([cleaned.searchParams.get("server"), cleaned.searchParams.get("ui"), cleaned.hash], [shown, "0", ""]);
+  }
+  // Not encoded, as users write it.
+  const read = readPageAddress("file:///p/index.html?server=ftp://cam/?token=SECRET");
+  assert.ok(read.server === "ftp://cam/" && !read.cleaned.includes("SECRET"), read.cleaned);
+  const valid = readPageAddress("file:///p/index.html?server=http://cam/?key=SECRET");
+  assert.ok(valid.server === "http://cam/" && !valid.cleaned.includes("SECRET"), valid.cleaned);
+});
+
+test("without storage the token is kept until the page is left", () => {
+  // Node has no sessionStorage here, as a browser that denies it.
+  assert.equal(typeof sessionStorage, "undefined");
+  const settings = new Settings("file:///p/index.html");
+  assert.equal(settings.token("http://cam/"), "");
+  settings.setToken("http://cam/", "s3cret");
+  assert.deepEqual([settings.token("http://cam/"), settings.token("http://other/")], ["s3cret", ""]);
+});
+
 /* Packets */
 
 test("text and binary packets of the same frame parse alike", () => {
@@ -151,6 +185,12 @@ test("invalid packets parse to null", () => {
   }
 });
 
+test("the time of day of a stamp has the milliseconds of its text", () => {
+  for (const [text, end] of [["123999", ":20.123"], ["001", ":20.001"], ["5", ":20.500"]]) {
+    assert.ok(stampTime(`1760000000.${text}`).endsWith(end), text);
+  }
+});
+
 test("stamps are truncated, not rounded", () => {
   assert.equal(stampFromNs(1760000000999999999n), "1760000000.999999");
   assert.equal(stampFromNs(1000000005000n), "1000.000005");
@@ -184,9 +224,9 @@ test("a review steps and seeks within its frames", () => {
   assert.equal(review.frame, frames[1]);
   review.step(-9);
   assert.equal(review.frame, frames[0]);
-  for (const [seconds, index] of [[0, 4], [0.2, 3], [0.3, 2], [99, 0]]) {
-    review.seek(seconds);
-    assert.equal(review.index, index, `${seconds} s`);
+  for (const [wanted, index] of [[4, 4], [2, 2], [9, 4], [-1, 0]]) {
+    review.seek(wanted);
+    assert.equal(review.index, index);
   }
   assert.equal(new Review(frames, {}).frame, frames[4]);
 });
@@ -231,6 +271,27 @@ test("a clip has each frame and audio packet at its capture time, and ends where
     const position = find(elements(find(cue, 0xb7)), 0xf1);
     assert.equal(segment.content.readUInt32BE(Number(`0x${position.toString("hex")}`)), 0x1f43b675);
   }
+});
+
+test("a clip's audio track has the format of the clip's own audio; without any there is no track", () => {
+  const stamp = (us) => `1760000000.${String(us).padStart(6, "0")}`;
+  const frames = [100_000, 200_000].map((us) => ({ stampText: stamp(us), width: 4, height: 4, jpeg: Uint8Array.of(us % 251) }));
+  const packet = (us, rate) => ({ stampText: stamp(us), rate, channels: 1, pcm: Int16Array.of(1) });
+  const written = (packets) => {
+    const [, segment] = elements(Buffer.concat(new Clip(frames, packets).parts));
+    const find = (list, id) => list.find((entry) => entry.id === id)?.content;
+    const parts = elements(segment.content);
+    const rates = elements(find(parts, 0x1654ae6b)).map(({ content }) => {
+      const audio = find(elements(content), 0xe1);
+      return audio ? find(elements(audio), 0xb5).readDoubleBE() : "video";
+    });
+    const clusters = parts.filter(({ id }) => id === 0x1f43b675);
+    const tracks = clusters.flatMap(({ content }) => elements(content).slice(1).map((block) => block.content[0] & 0x7f));
+    return { rates, audioBlocks: tracks.filter((track) => track === 2).length };
+  };
+  const mixed = [packet(50_000, 48_000), packet(150_000, 16_000), packet(160_000, 16_000), packet(170_000, 48_000)];
+  assert.deepEqual(written(mixed), { rates: ["video", 16_000], audioBlocks: 2 });
+  assert.deepEqual(written([packet(50_000, 48_000), packet(250_000, 48_000)]), { rates: ["video"], audioBlocks: 0 });
 });
 
 /** [{ id, content }] of the EBML elements in `bytes`. */
