@@ -21,13 +21,26 @@ function unmute() {
  * one.
  */
 async function startAudioUnasked() {
-  if (await viewer.startAudio().then(() => true, () => false)) return showAudioControls();
+  // Not pointerdown, which by touch does not count as a gesture. From before the attempt, which
+  // fails only after seconds.
+  const gestures = ["click", "keydown"];
+  let attempting = true;
+  let wanted = false;
   const start = () => {
-    document.removeEventListener("pointerdown", start);
-    if (!isAudioOn()) startAudio({ silent: false });
+    // Escape is no gesture.
+    if (navigator.userActivation && !navigator.userActivation.hasBeenActive) return;
+    for (const type of gestures) document.removeEventListener(type, start);
+    wanted = true;
+    if (attempting) viewer.audio.resume();
+    else if (!isAudioOn()) startAudio({ silent: false });
   };
-  document.addEventListener("pointerdown", start);
-  return undefined;
+  for (const type of gestures) document.addEventListener(type, start);
+  const started = await viewer.startAudio().then(() => true, () => false);
+  attempting = false;
+  if (!started && wanted) return startAudio({ silent: false });
+  if (!started) return undefined;
+  for (const type of gestures) document.removeEventListener(type, start);
+  return showAudioControls();
 }
 
 async function startAudio({ silent }) {
@@ -53,7 +66,7 @@ function showStartButton() {
 
 function showAudioControls() {
   showStartButton();
-  $("audio-controls").hidden = !isAudioOn();
+  setHidden($("audio-controls"), !isAudioOn());
   setLabel($("mute"), t(isMuted() ? "unmute" : "mute"));
   setIcon($("mute"), isMuted() ? "i-muted" : "i-sound");
   $("volume").value = settings.get("volume");

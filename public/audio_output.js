@@ -21,10 +21,12 @@ class AudioOutput {
 
   /**
    * `onReport({ local, stamp, bufferedS, underruns })`: about ten times a second, the stamp that is
-   * output at `local`.
+   * output at `local`. `onLost()`: the browser has stopped the output for good; state is "off".
    */
-  constructor(onReport) {
+  constructor(onReport, onLost) {
     this.onReport = onReport;
+    this.onLost = onLost;
+    this.suspended = false; // by setSuspended
     this.state = "off"; // off, starting, on, failed
     this.context = null;
     this.worklet = null;
@@ -52,11 +54,23 @@ class AudioOutput {
       const started = Promise.all([this.context.resume(), this.startPlayout()]);
       if (!(await settlesWithin(started, AudioOutput.START_TIMEOUT_MS))) throw new NoAudioOutput();
       this.state = "on";
+      const { context } = this;
+      context.onstatechange = () => this.onContextState(context);
     } catch (error) {
       this.stop();
       this.state = "failed";
       throw error;
     }
+  }
+
+  /** The browser has suspended the output, for example for a phone call: resumes it if it can. */
+  async onContextState(context) {
+    const isStopped = () => context === this.context && !this.suspended && context.state !== "running";
+    if (!isStopped()) return;
+    const resumed = settlesWithin(context.resume(), AudioOutput.START_TIMEOUT_MS);
+    if ((await resumed.catch(() => false)) || !isStopped()) return;
+    this.stop();
+    this.onLost();
   }
 
   static makeContext(rate) {
@@ -193,9 +207,15 @@ class AudioOutput {
    * it.
    */
   setSuspended(suspended) {
+    this.suspended = suspended;
     if (!this.context) return;
     if (suspended) this.context.suspend();
     else this.context.resume();
+  }
+
+  /** In a gesture: lets an attempt to start succeed that the browser has held back. */
+  resume() {
+    if (this.context) this.context.resume().catch(() => {});
   }
 
   stop() {

@@ -10,6 +10,7 @@ class PictureInPicture {
     this.video = video;
     this.onChange = onChange;
     this.active = null; // the <video> in the window
+    this.opening = false;
   }
 
   static isSupported() {
@@ -22,19 +23,32 @@ class PictureInPicture {
       this.close();
       return;
     }
-    const video = webrtc ? this.video : await this.copyOfCanvas();
+    if (this.opening) return;
+    this.opening = true;
+    const video = webrtc ? this.video : this.copyOfCanvas();
     video.onleavepictureinpicture = () => this.release(video);
-    await video.requestPictureInPicture();
-    this.active = video;
+    try {
+      if (!webrtc) await video.play();
+      await video.requestPictureInPicture();
+      this.active = video;
+    } catch (error) {
+      this.stopCopy(video);
+      throw error;
+    } finally {
+      this.opening = false;
+    }
     this.onChange();
   }
 
-  /** A <video> that plays what the canvas shows. */
-  async copyOfCanvas() {
+  /** A <video> of what the canvas shows. */
+  copyOfCanvas() {
     const video = document.createElement("video");
-    Object.assign(video, { muted: true, playsInline: true, srcObject: this.canvas.captureStream() });
-    await video.play();
-    return video;
+    return Object.assign(video, { muted: true, playsInline: true, srcObject: this.canvas.captureStream() });
+  }
+
+  stopCopy(video) {
+    if (video === this.video) return;
+    for (const track of video.srcObject.getTracks()) track.stop();
   }
 
   close() {
@@ -42,9 +56,7 @@ class PictureInPicture {
   }
 
   release(video) {
-    if (video !== this.video) {
-      for (const track of video.srcObject.getTracks()) track.stop();
-    }
+    this.stopCopy(video);
     this.active = null;
     this.onChange();
   }

@@ -47,7 +47,7 @@ function showRecording() {
   button.classList.toggle("active", recording !== null);
   setLabel(button, t(recording ? "stopRecord" : "record"));
   setIcon(button, recording ? "i-stop" : "i-record");
-  $("recording-badge").hidden = recording === null;
+  setHidden($("recording-badge"), recording === null);
   if (!recording) return;
   const seconds = Math.floor(recording.seconds());
   const time = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;

@@ -19,12 +19,19 @@ function sharedPage({ base }, token) {
   return base + (token ? `#token=${encodeURIComponent(token)}` : "");
 }
 
+/** A server holds a request with a token for up to 10 s if its address has sent wrong ones. */
+const SERVES_PAGE_TIMEOUT_MS = 12_000;
+
 /** True if the server serves the page: with --serve-client it answers browsers with HTML. */
-async function servesPage({ base }) {
-  const options = { headers: { accept: "text/html" }, cache: "no-store", credentials: "omit" };
-  const response = await fetch(base, options).catch(() => null);
-  return response !== null && (response.headers.get("content-type") || "").startsWith("text/html");
+async function servesPage({ base }, token) {
+  const headers = { accept: "text/html", ...(token ? { authorization: `Bearer ${token}` } : {}) };
+  const signal = AbortSignal.timeout(SERVES_PAGE_TIMEOUT_MS);
+  const response = await fetch(base, { headers, signal, cache: "no-store", credentials: "omit" }).catch(() => null);
+  // Without "ok" it may be the form for the token.
+  return response !== null && response.ok && (response.headers.get("content-type") || "").startsWith("text/html");
 }
+
+let shareOpened = 0;
 
 async function openShare() {
   if (!server.base) return;
@@ -32,29 +39,31 @@ async function openShare() {
   $("share-token").checked = false;
   $("share-qr").hidden = true;
   setText($("share-hint"), "");
-  showSharedAddresses(false);
+  showSharedAddresses("checking");
   $("share").showModal();
+  const opened = ++shareOpened;
   const shared = server;
-  const served = await servesPage(shared);
-  if (shared === server) showSharedAddresses(served);
+  const served = await servesPage(shared, viewer.token);
+  if (opened === shareOpened && shared === server) showSharedAddresses(served ? "yes" : "no");
 }
 
 function sharedToken() {
   return $("share-token").checked ? viewer.token : "";
 }
 
-/** `served`: the server serves the page, so that a phone can open it. */
+/** `served`: the server serves the page, for a phone to open: "checking", "yes" or "no". */
 function showSharedAddresses(served) {
   const token = sharedToken();
-  const page = served ? { page: sharedPage(server, token) } : {};
+  const page = served === "yes" ? { page: sharedPage(server, token) } : {};
   const rows = Object.entries({ ...page, ...sharedAddresses(server, token) });
   $("share-list").replaceChildren(...rows.map(([name, url]) => sharedAddressRow(name, url)));
   $("share-token").onchange = () => showSharedAddresses(served);
   const local = isSameMachine(server);
-  const qr = served && !local ? encodeQr(page.page) : null;
+  const qr = served === "yes" && !local ? encodeQr(page.page) : null;
   $("share-qr").hidden = qr === null;
   if (qr) drawQr($("share-qr"), qr, page.page);
-  setText($("share-hint"), t(!served ? "shareNotServed" : local ? "shareLocal" : "shareScan"));
+  const hints = { checking: "shareChecking", no: "shareNotServed", yes: local ? "shareLocal" : "shareTooLong" };
+  setText($("share-hint"), t(qr ? "shareScan" : hints[served]));
 }
 
 function sharedAddressRow(name, url) {

@@ -12,7 +12,7 @@ function showFrame(frame) {
   const ratio = (width / height).toFixed(4);
   if ($("frame").dataset.ratio !== ratio) {
     $("frame").dataset.ratio = ratio;
-    $("frame").style.setProperty("--ratio", ratio);
+    $("frame").parentElement.style.setProperty("--ratio", ratio);
   }
   showMeasured();
   setHidden($("stamp-overlay"), !settings.get("overlay") || frame.stamp === null);

@@ -20,27 +20,27 @@ const STATUS_TEXTS = {
 };
 
 function showPhase(state) {
-  document.body.dataset.phase = state.phase;
+  if (document.body.dataset.phase !== state.phase) document.body.dataset.phase = state.phase;
   const tokenMissing = state.phase === "refused" && /token$/.test(state.reason);
   const status = t(tokenMissing ? "token" : STATUS_TEXTS[state.phase]);
   setText($("status-text"), status);
   showTitle(state.phase, status);
-  // The last frames of a camera that was lost can be reviewed.
-  const card = viewer.review ? null : cardFor(state);
+  // The frozen frame stays visible; the last frames of a camera that was lost can be reviewed.
+  const card = viewer.paused ? null : cardFor(state);
   setHidden($("card"), card === null);
   if (card) {
     setText($("card-title"), card.title);
     setText($("card-text"), card.text);
     $("card-text").classList.toggle("bad", Boolean(card.bad));
-    $("card-spinner").hidden = !card.spinner;
-    $("card-link").hidden = !card.link;
+    setHidden($("card-spinner"), !card.spinner);
+    setHidden($("card-link"), !card.link);
     if (card.link) {
       $("card-link").href = card.link;
       setText($("card-link"), card.link);
     }
-    $("retry").hidden = !card.retry;
-    $("card-server").hidden = !card.change;
-    $("token-form").hidden = !tokenMissing;
+    setHidden($("retry"), !card.retry);
+    setHidden($("card-server"), !card.change);
+    setHidden($("token-form"), !tokenMissing);
   }
   if (tokenMissing && shownPhase !== "refused") $("token").focus();
   showWhatCanBeSaved();
@@ -56,6 +56,8 @@ function showWhatCanBeSaved() {
   const nothing = viewer.frameSize()[0] === 0;
   if ($("snapshot").disabled !== nothing) $("snapshot").disabled = nothing;
   if ($("pause").disabled !== nothing) $("pause").disabled = nothing;
+  const noPip = nothing && pip.active === null;
+  if ($("pip").disabled !== noPip) $("pip").disabled = noPip;
   const nothingToRecord = nothing && viewer.recording === null;
   if ($("record").disabled !== nothingToRecord) $("record").disabled = nothingToRecord;
 }
@@ -139,7 +141,7 @@ function refusalCard(reason, name) {
     case "origin":
       return {
         title: t("originTitle"),
-        text: t(location.protocol === "file:" ? "originFileHint" : "originHint"),
+        text: t(location.protocol === "file:" ? "originFileHint" : "originHint", name),
         retry: true,
         change: true,
       };
@@ -150,12 +152,14 @@ function refusalCard(reason, name) {
   }
 }
 
+let awakeWanted = false;
+
 /** Keeps the screen on while video is shown. A browser may refuse, for example on low battery. */
 async function keepAwake(wanted) {
-  if (!wanted || document.hidden || !navigator.wakeLock) {
-    if (wakeLock) wakeLock.release();
-    wakeLock = null;
-    return;
-  }
-  wakeLock = await navigator.wakeLock.request("screen").catch(() => null);
+  awakeWanted = wanted && !document.hidden && Boolean(navigator.wakeLock);
+  const lock = awakeWanted ? await navigator.wakeLock.request("screen").catch(() => null) : null;
+  // Another call may have come first.
+  if (wakeLock) wakeLock.release();
+  wakeLock = awakeWanted ? lock : null;
+  if (lock && wakeLock !== lock) lock.release();
 }

@@ -11,6 +11,7 @@ const viewer = new Viewer($("canvas"), $("video"), settings, {
   onFrame: showFrame,
   onPause: showPause,
   onTransportChange: () => pip.close(),
+  onAudioLost: showAudioControls,
   onNotice: (key, { seconds, reason }) => {
     toast(t(key, { value: seconds && signed(seconds, "s", 3), reason: reason && t(`webrtc_${reason}`) }));
   },
@@ -76,8 +77,13 @@ $("show-token").onchange = showToken;
 $("settings-latency").onchange = () => setLatency($("settings-latency").value);
 $("settings-transport").onchange = () => setTransport($("settings-transport").value);
 for (const dialog of document.querySelectorAll("dialog")) {
+  // Not where the press began inside, for example to select text.
+  let pressedOutside = false;
+  dialog.onpointerdown = (event) => {
+    pressedOutside = isOnBackdrop(dialog, event);
+  };
   dialog.onclick = (event) => {
-    if (isOnBackdrop(dialog, event)) dialog.close();
+    if (pressedOutside && isOnBackdrop(dialog, event)) dialog.close();
   };
 }
 for (const button of document.querySelectorAll("[data-close]")) {
@@ -100,6 +106,7 @@ applyTheme();
 applyLatency();
 applyTransport();
 document.body.classList.toggle("bare", pageParameters.get("ui") === "0");
+document.body.classList.toggle("framed", isFramed);
 document.body.classList.toggle("cover", pageParameters.get("fit") === "cover");
 showStatsByDefault();
 connectAtStart();

@@ -24,7 +24,6 @@ class VideoSink {
     this.latency = latency;
     this.generation = 0;
     this.audible = false;
-    this.paused = false;
     this.setVolume(0, true);
     this.stop();
   }
@@ -52,7 +51,7 @@ class VideoSink {
       for (const resolve of this.stillWaiters.splice(0)) resolve();
       this.onShown(this.last, local);
     };
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(onFrame);
+    video.requestVideoFrameCallback(onFrame);
   }
 
   stop() {
@@ -68,12 +67,10 @@ class VideoSink {
 
   /** Freezes the video; the stream goes on. */
   pause() {
-    this.paused = true;
     this.video.pause();
   }
 
   resume() {
-    this.paused = false;
     if (this.peer) this.start();
   }
 

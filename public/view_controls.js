@@ -6,7 +6,10 @@
 const PAN_STEP_PX = 60;
 const KEY_ZOOM_FACTOR = 1.25;
 
-const zoom = new Zoom($("frame"), $("media"), (scale) => {
+/** The page is shown in a frame of another page, which scrolls by wheel and touch. */
+const isFramed = window.parent !== window;
+
+const zoom = new Zoom($("frame"), $("media"), isFramed, (scale) => {
   setHidden($("reset-zoom"), scale === 1);
   setText($("reset-zoom"), `${scale.toFixed(1)}×`);
   $("frame").classList.toggle("zoomed", scale > 1);
@@ -61,7 +64,7 @@ function showStatsByDefault() {
 const pip = new PictureInPicture($("canvas"), $("video"), showPip);
 
 function togglePip() {
-  if (!PictureInPicture.isSupported()) return;
+  if (!PictureInPicture.isSupported() || $("pip").disabled) return;
   pip.toggle(viewer.transport.webrtcPlays).catch((error) => toast(error.message));
 }
 

@@ -10,7 +10,7 @@ class Viewer {
   /** Without video, /info is requested this often. */
   static INFO_INTERVAL_S = 3;
 
-  constructor(canvas, video, settings, { onPhase, onFrame, onNotice, onPause, onTransportChange }) {
+  constructor(canvas, video, settings, { onPhase, onFrame, onNotice, onPause, onTransportChange, onAudioLost }) {
     this.settings = settings;
     this.onPhase = onPhase;
     this.onFrame = onFrame;
@@ -20,7 +20,8 @@ class Viewer {
     this.clock = new ServerClock();
     this.stats = new Stats();
     this.sync = new Sync(settings.get("latency"));
-    this.audio = new AudioOutput((report) => this.onReport(report));
+    this.onAudioLost = onAudioLost;
+    this.audio = new AudioOutput((report) => this.onReport(report), () => this.audioLost());
     this.canvasSink = new CanvasSink(canvas, {
       onDecoded: (frame, local) => this.sync.videoReady(local, frame.stamp),
       onShown: (frame, local) => this.onShown(frame, local),
@@ -38,6 +39,7 @@ class Viewer {
     this.recording = null;
     this.history = new FrameHistory();
     this.paused = false;
+    this.webrtcStateOfPause = null; // the last one reported while the video is paused
     this.review = null; // of a paused video, if there are frames to review
     this.server = {};
     this.reset();
@@ -53,12 +55,14 @@ class Viewer {
    * invalid.
    */
   connect(server, token) {
-    this.resume();
+    if (this.recording && server.base !== this.server.base) this.recording.stop();
+    this.endPause();
     this.history.clear();
     this.canvasSink.last = null;
     this.webrtc.stop();
     this.server = server;
     this.token = token;
+    this.transport.setChoice(this.settings.get("transport"));
     this.transport.reset();
     this.reset();
     this.stats.reset();
@@ -107,7 +111,7 @@ class Viewer {
       this.lost = { video: null, audio: null };
       const silentS = performance.now() / 1000 - this.lastFrameAt;
       const flows = this.transport.webrtcPlays && silentS < Math.max(1, 2 * frameIntervalS(this));
-      if (this.transport.wantsWebrtc && !flows) this.webrtc.reconnect();
+      if (this.transport.wantsWebrtc && !flows && !this.paused) this.webrtc.reconnect();
     }
     this.update();
   }
@@ -267,15 +271,16 @@ class Viewer {
 
   /* WebRTC */
 
-  /** Opens and closes connections as transport.js decides. */
+  /** Opens and closes connections as transport.js decides; while the video is paused, on resume. */
   applyTransport() {
-    if (!this.server.stream) return;
+    if (!this.server.stream || this.paused) return;
     if (!this.transport.wantsWebrtc) this.webrtc.stop();
     else if (this.webrtc.state.name === "closed") this.webrtc.start(this.server, this.token);
     this.ws.setMedia(this.transport.wsCarriesMedia);
   }
 
   setTransport(choice) {
+    if (this.paused) return; // on resume
     this.transport.setChoice(choice);
     if (!this.server.label) return;
     this.applyTransport();
@@ -283,6 +288,11 @@ class Viewer {
   }
 
   onWebrtcState(state) {
+    // Anything but the pause itself would replace the frozen frame.
+    if (this.paused) {
+      this.webrtcStateOfPause = state;
+      return;
+    }
     if (state.name === "connected") this.videoSink.play(state.peer, state.stream);
     else if (state.name !== "connecting" && state.name !== "disconnected") this.switchTo("websocket");
     if (state.name === "failed") {
@@ -296,6 +306,7 @@ class Viewer {
 
   /** A frame received by WebRTC was presented. */
   onVideoFrame(frame, local) {
+    if (this.paused && !this.transport.webrtcPlays) return;
     this.switchTo("webrtc");
     this.lastMedia = this.interruption = null;
     this.onFrameArrived(local);
@@ -308,7 +319,6 @@ class Viewer {
     const webrtc = transport === "webrtc";
     if (!webrtc) this.videoSink.stop();
     if (webrtc === this.transport.webrtcPlays) return;
-    this.resume();
     // Its tracks belong to the previous transport.
     if (this.recording) this.recording.stop();
     this.onTransportChange();
@@ -326,7 +336,7 @@ class Viewer {
   /** Adds the browser's WebRTC statistics, twice a second. */
   async updateWebrtcStats() {
     const count = await this.videoSink.measure();
-    if (!count) return;
+    if (!count || (this.paused && !this.transport.webrtcPlays)) return;
     const now = performance.now() / 1000;
     // A hidden or paused video gets no frame callbacks, but frames are counted.
     if (count.frames > 0 && (document.hidden || this.paused)) {
@@ -379,14 +389,26 @@ class Viewer {
     return true;
   }
 
+  /** Shows live frames again, and makes the changes of the transport that were due meanwhile. */
   resume() {
     if (!this.paused) return;
+    const state = this.webrtcStateOfPause;
+    this.endPause();
+    if (state) this.onWebrtcState(state);
+    const choice = this.settings.get("transport");
+    if (choice === this.transport.choice) this.applyTransport();
+    else this.setTransport(choice);
+    this.update();
+  }
+
+  endPause() {
+    if (!this.paused) return;
     this.paused = false;
+    this.webrtcStateOfPause = null;
     this.review = null;
     this.videoSink.resume();
     this.canvasSink.resume();
     this.onPause();
-    this.update();
   }
 
   /** Shows another frame of the paused video: `move(review)` selects it. */
@@ -426,6 +448,13 @@ class Viewer {
     if (this.transport.webrtcPlays) this.audio.setSuspended(true);
   }
 
+  /** The browser has stopped the output: frames are no longer paced by it. */
+  audioLost() {
+    this.playback = null;
+    this.canvasSink.setPacer(null);
+    this.onAudioLost();
+  }
+
   /** Audio is played only after startAudio, which needs a click. */
   setVolume(volume, muted) {
     this.audio.setVolume(volume, muted);
@@ -440,7 +469,7 @@ class Viewer {
   /** Determines and reports the phase. */
   update() {
     const now = performance.now() / 1000;
-    if (!document.hidden && this.transport.checkTooSlow(now)) {
+    if (!document.hidden && !this.paused && this.transport.checkTooSlow(now)) {
       this.onNotice("tooSlow", {});
       this.applyTransport();
     }

@@ -9,8 +9,9 @@
  *   disconnected   interrupted; may recover by itself
  *   failed         reason, until (local ms; null: no automatic retry)
  *   closed         not wanted
- * Reasons: "unsupported" (by this browser), "absent" (on this server), "denied", "codec" (none in
- * common), "full", "unanswered", "blocked" (no network path), "lost" (after it was connected)
+ * Reasons: "unsupported" (by this browser), "absent" (on this server), "denied", "throttled" (too
+ * many wrong tokens), "codec" (none in common), "full", "unanswered", "blocked" (no network path),
+ * "lost" (after it was connected)
  */
 "use strict";
 
@@ -25,7 +26,7 @@ class Webrtc {
   static GOOD_MS = 30_000;
   /** Reasons that a retry would not change. */
   static FINAL = ["unsupported", "absent", "denied", "codec"];
-  static REASONS = { 401: "denied", 403: "denied", 404: "absent", 405: "absent", 410: "absent", 422: "codec", 501: "absent", 503: "full" };
+  static REASONS = { 401: "denied", 403: "denied", 404: "absent", 405: "absent", 410: "absent", 422: "codec", 429: "throttled", 501: "absent", 503: "full" };
 
   constructor(onState) {
     this.onState = onState;
@@ -62,10 +63,15 @@ class Webrtc {
     this.onState(state);
   }
 
+  /** Without frame callbacks the page would not notice that WebRTC plays (Firefox before 132). */
+  static isSupported() {
+    return typeof RTCPeerConnection !== "undefined" && "requestVideoFrameCallback" in HTMLVideoElement.prototype;
+  }
+
   async open() {
     this.disconnect();
     const attempt = this.attempt;
-    if (typeof RTCPeerConnection === "undefined") return this.fail("unsupported");
+    if (!Webrtc.isSupported()) return this.fail("unsupported");
     this.abort = new AbortController();
     this.setState({ name: "new" });
     this.timer = setTimeout(() => this.fail(this.session ? "blocked" : "unanswered"), Webrtc.CONNECT_MS);

@@ -5,9 +5,10 @@
  * States, reported by onState({ name, … }):
  *   connecting
  *   open      switched: reconnected to the same server only to add or remove video and audio
- *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent", "foreign" (another
- *             HTTP server: `status`)
- *   refused   reason: "token" (missing), "wrong-token", "origin", "insecure", "address"; no automatic retry
+ *   waiting   until (local ms), reason: "unreachable", "closed", "busy", "silent", "throttled" (too
+ *             many wrong tokens from this address), "foreign" (another HTTP server: `status`)
+ *   refused   reason: "token" (missing), "wrong-token", "origin" (or another 403), "insecure",
+ *             "address"; no automatic retry
  */
 "use strict";
 
@@ -16,6 +17,8 @@ class WsClient {
   static LAST_WAIT_MS = 10_000;
   static OPEN_TIMEOUT_MS = 8_000;
   static INFO_TIMEOUT_MS = 4_000;
+  /** For this long a server holds a request with a token whose address has sent wrong ones. */
+  static HELD_MS = 10_000;
   static PING_MS = 2_000;
   /** No response, or that of a proxy whose server is down. */
   static UNREACHABLE = [0, 502, 504];
@@ -120,7 +123,7 @@ class WsClient {
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     let opened = false;
-    const openTimeout = setTimeout(() => socket.close(), WsClient.OPEN_TIMEOUT_MS);
+    const openTimeout = setTimeout(() => socket.close(), WsClient.OPEN_TIMEOUT_MS + this.heldMs());
     socket.onopen = () => {
       if (attempt !== this.attempt) return;
       opened = true;
@@ -155,10 +158,11 @@ class WsClient {
   }
 
   /** A browser does not tell why a handshake failed; the response to /info does. */
-  afterRefusal({ status, value }, attempt) {
+  afterRefusal({ status, value, retryS }, attempt) {
     if (attempt !== this.attempt) return;
     if (status === 401) this.setState({ name: "refused", reason: this.token ? "wrong-token" : "token" });
     else if (status === 403) this.setState({ name: "refused", reason: "origin" });
+    else if (status === 429) this.waitAndRetry("throttled", status, retryS);
     else if (status === 200 && !value) this.waitAndRetry("foreign", status);
     else if (status === 200) {
       // The server is up but refused the handshake: it is full, or does not know the query.
@@ -170,31 +174,36 @@ class WsClient {
     else this.waitAndRetry("foreign", status);
   }
 
-  waitAndRetry(reason, status) {
+  waitAndRetry(reason, status, retryS = 0) {
     const doubled = WsClient.FIRST_WAIT_MS * 2 ** Math.min(this.failures++, 10);
     // Jitter, so that the viewers of a restarted server do not all reconnect at once.
-    const wait = Math.min(WsClient.LAST_WAIT_MS, doubled) * (0.8 + 0.4 * Math.random());
+    const wait = Math.max(retryS * 1000, Math.min(WsClient.LAST_WAIT_MS, doubled) * (0.8 + 0.4 * Math.random()));
     this.timer = setTimeout(() => this.open(), wait);
     this.setState({ name: "waiting", until: performance.now() + wait, reason, status });
   }
 
-  /** Requests /info: { status, value }; status 0: no response, value null: no JSON. */
+  heldMs() {
+    return this.token ? WsClient.HELD_MS : 0;
+  }
+
+  /** Requests /info: { status, value, retryS }; status 0: no response, value null: no JSON. */
   async readInfo() {
     const url = new URL(this.server.info);
     if (this.token) url.searchParams.set("token", this.token);
-    const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), WsClient.INFO_TIMEOUT_MS);
-    const options = { signal: abort.signal, cache: "no-store", credentials: "omit" };
+    const options = { cache: "no-store", credentials: "omit" };
     try {
-      const response = await fetch(url, options);
+      const signal = AbortSignal.timeout(WsClient.INFO_TIMEOUT_MS + this.heldMs());
+      const response = await fetch(url, { ...options, signal });
       const value = response.ok ? await response.json().catch(() => null) : null;
-      return { status: response.status, value };
-    } catch {
-      // A server that refuses this page's origin responds, but the browser hides the response.
-      const responds = await fetch(url, { ...options, mode: "no-cors" }).then(() => true, () => false);
+      return { status: response.status, value, retryS: Number(response.headers.get("retry-after")) || 0 };
+    } catch (error) {
+      if (error.name === "TimeoutError") return { status: 0, value: null };
+      // A server that refuses this page responds, but the browser hides the response. Without the
+      // token: it would count as another wrong one, and be held.
+      url.searchParams.delete("token");
+      const probe = { ...options, signal: AbortSignal.timeout(WsClient.INFO_TIMEOUT_MS), mode: "no-cors" };
+      const responds = await fetch(url, probe).then(() => true, () => false);
       return { status: responds ? 403 : 0, value: null };
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -49,8 +49,12 @@ class Zoom {
   static TAP_MS = 350;
   static TAP_PX = 30;
 
-  /** Transforms `media` in `frame`; `onChange(scale)`. */
-  constructor(frame, media, onChange) {
+  /**
+   * Transforms `media` in `frame`; `onChange(scale)`. `isFramed`: the page around this one scrolls
+   * by wheel, unless the video is zoomed.
+   */
+  constructor(frame, media, isFramed, onChange) {
+    this.isFramed = isFramed;
     this.frame = frame;
     this.media = media;
     this.onChange = onChange;
@@ -98,6 +102,7 @@ class Zoom {
   }
 
   onWheel(event) {
+    if (this.isFramed && !event.ctrlKey && this.state.scale === 1) return;
     event.preventDefault();
     const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1);
     // A pinch on a touchpad is a wheel event with ctrlKey and small deltas.

@@ -168,7 +168,7 @@ test("the page asks for the program's token", async () => {
 test("with --no-file-origin a page opened as a file is refused", async () => {
   await withProgram(["--no-file-origin"], async (page) => {
     await untilPhase(page, "refused");
-    assert.match(await page.textContent("#card-title"), /does not allow this page/);
+    assert.match(await page.textContent("#card-title"), /does not accept this page/);
   });
 });
 
@@ -185,6 +185,18 @@ test("the served page has a QR code of its address, with the token only on reque
       await page.check("#share-token");
       assert.equal(await page.inputValue("#share-list input >> nth=0"), `${address}#token=s3cret-token`);
       await assertAccessible(page, "the dialog of links");
+      await page.click("#share [data-close]");
+    });
+    // The link with the token, as from the QR code: opened in a browser that has never seen the page.
+    for (const parameters of ["", "?ui=0"]) {
+      await withPage({ url: `${address}${parameters}#token=s3cret-token` }, async (page) => {
+        await untilPhase(page, "live");
+        assert.equal(page.url(), `${address}${parameters}`);
+        assert.equal(await page.evaluate(() => history.length) <= 2, true, "the token's address stays in the history");
+      });
+    }
+    await withPage({ url: `${address}#token=wrong` }, async (page) => {
+      await page.waitForSelector("#wrong:not([hidden])");
     });
   } finally {
     await program.stop();

@@ -29,6 +29,7 @@ export class FakeServer {
    *   mute                true: sends nothing, as a dead connection
    *   token               required by /info and /stream
    *   status              status of every response; 0: normal
+   *   retryAfter          seconds, in Retry-After; 0: none
  *   whep                status of responses to WebRTC offers; 0: no response
    *   deaf                true: accepts connections and sends nothing
  *   old                 true: knows neither query nor pings
@@ -40,7 +41,7 @@ export class FakeServer {
   constructor(options = {}) {
     const sending = { fps: 15, video: true, audio: true, camera: true, message: "", microphoneMessage: "", mute: false };
     const audio = { rate: 48_000, channels: 1, sample: beep, skewPpm: 0 };
-    Object.assign(this, sending, audio, { token: "", status: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
+    Object.assign(this, sending, audio, { token: "", status: 0, retryAfter: 0, whep: 404, deaf: false, old: false, clockS: 0 }, options);
     this.viewers = new Set();
     this.unanswered = [];
     this.sequence = { v: 0, a: 0 };
@@ -79,8 +80,14 @@ export class FakeServer {
   answer(request, response) {
     if (this.deaf) return undefined;
     const url = new URL(request.url, "http://x");
-    const allow = ["origin", "methods", "headers"].map((what) => [`access-control-allow-${what}`, "*"]);
-    const headers = { ...Object.fromEntries(allow), "content-type": "application/json" };
+    const allow = { origin: "*", methods: "*", headers: "authorization, content-type" };
+    const cors = Object.entries(allow).map(([what, value]) => [`access-control-allow-${what}`, value]);
+    const headers = {
+      ...Object.fromEntries(cors),
+      "access-control-expose-headers": "retry-after",
+      "content-type": "application/json",
+      ...(this.retryAfter ? { "retry-after": String(this.retryAfter) } : {}),
+    };
     if (request.method === "OPTIONS") return response.writeHead(204, headers).end();
     const whep = url.pathname === "/whep";
     if (whep) this.offers++;

@@ -334,17 +334,94 @@ test("the server address in the settings leads to the same server", async () => 
 test("a refused origin and a full server are shown", async () => {
   await withFake({ status: 403 }, async (page, server) => {
     await untilPhase(page, "refused");
-    await untilText(page, "card", /does not allow this page/);
+    await untilText(page, "card", /does not accept this page[\s\S]*--allow-public/);
     server.status = 0;
     await page.click("#retry");
     await untilPhase(page, "live");
   });
   await withFake({ status: 503 }, async (page, server) => {
     await untilPhase(page, "reconnecting");
-    await until(page, "the reason", () => /is full/.test($("card").innerText));
+    await until(page, "the reason", () => /no free viewer slots/.test($("card").innerText));
     server.status = 0;
     await untilPhase(page, "live");
   });
+});
+
+test("too many wrong tokens are named, and Retry-After is respected", async () => {
+  await withFake(
+    { status: 429, retryAfter: 3 },
+    async (page, server) => {
+      await untilPhase(page, "reconnecting");
+      await untilText(page, "card", /too many wrong tokens/);
+      const waitS = await page.evaluate(() => (viewer.wsState.until - performance.now()) / 1000);
+      // Without Retry-After the first waits are below 0.6 s and 1.2 s.
+      assert.ok(waitS > 1.3, `${waitS} s`);
+      assert.deepEqual(server.handshakes.length, 1);
+      server.status = 0;
+      await untilPhase(page, "live");
+    },
+    { fragment: "#token=s3cret" },
+  );
+});
+
+test("a refusal without CORS is recognised without sending the token again", async () => {
+  // As a server that refuses this page's origin: no CORS headers.
+  const seen = [];
+  const server = createServer((request, response) => {
+    seen.push(request.url);
+    response.writeHead(403).end();
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  try {
+    await withPage({ port: server.address().port, fragment: "#token=s3cret" }, async (page) => {
+      await untilPhase(page, "refused");
+      await untilText(page, "card", /does not accept this page/);
+      const infos = seen.filter((url) => url.startsWith("/info"));
+      assert.deepEqual(infos, ["/info?token=s3cret", "/info"]);
+    });
+  } finally {
+    server.closeAllConnections();
+    await new Promise((done) => server.close(done));
+  }
+});
+
+test("credentials of an invalid ?server= do not reach the page", async () => {
+  const url = pageUrl(0).replace(/server=.*/, `server=${encodeURIComponent("ftp://admin:SECRET@cam/?token=SECRET")}`);
+  await withPage({ url }, async (page) => {
+    await untilPhase(page, "refused");
+    await untilText(page, "card-text", /^ftp:\/\/cam\/$/);
+    const report = await page.evaluate(() => JSON.stringify(buildReport(statsLog)));
+    for (const text of [await page.title(), await page.content(), page.url(), report]) {
+      assert.ok(!text.includes("SECRET"), text.slice(0, 200));
+    }
+  });
+});
+
+test("the page in a frame lets the page around it scroll until the video is zoomed", async () => {
+  const server = await new FakeServer().listen();
+  try {
+    await withServedPage({}, async (port) => {
+      await withPage({ url: `http://127.0.0.1:${port}/wire.js` }, async (page) => {
+        const source = `http://127.0.0.1:${port}/?server=127.0.0.1:${server.port}`;
+        await page.setContent(`<body style="height: 5000px"><iframe src="${source}" width="900" height="600"></iframe>`);
+        const [, frame] = page.frames();
+        await until(frame, "live", () => document.body.dataset.phase === "live");
+        await page.mouse.move(300, 300);
+        await page.mouse.wheel(0, 200);
+        await until(page, "the page scrolled", () => scrollY > 0);
+        assert.equal(await frame.evaluate(() => zoom.state.scale), 1);
+        assert.equal(await frame.evaluate(() => getComputedStyle($("frame")).touchAction), "pan-x pan-y");
+        const scrolled = await page.evaluate(() => scrollY);
+        await frame.evaluate(() => zoom.zoomBy(2));
+        await page.mouse.wheel(0, -100);
+        await until(frame, "the video zoomed", () => zoom.state.scale > 2.2);
+        assert.equal(await page.evaluate(() => scrollY), scrolled);
+        assert.equal(await frame.evaluate(() => getComputedStyle($("frame")).touchAction), "none");
+      });
+    });
+  } finally {
+    await server.close();
+  }
 });
 
 test("an undecodable frame is counted and the next one is shown", async () => {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { until, untilPhase } from "./browser.js";
 import { decode, download } from "./downloads.js";
 import { SCREENS } from "./appearance_checks.js";
+import { FakeServer } from "./fake_server.js";
 import { withFake } from "./session.js";
 import { test } from "./suite.js";
 
@@ -338,6 +339,105 @@ test("the timestamp is copied as UNIX time and ISO 8601", async () => {
   );
 });
 
+test("audio that the browser suspends is resumed; if it cannot be, the start button is back", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.click("#start-audio");
+    await until(page, "audio on", () => viewer.audio.state === "on" && viewer.canvasSink.due !== null);
+    await page.evaluate(() => viewer.audio.context.suspend());
+    await until(page, "audio resumed", () => viewer.audio.state === "on" && viewer.audio.context.state === "running");
+    await page.evaluate(() => {
+      const { resume } = AudioContext.prototype;
+      AudioContext.prototype.resume = () => {
+        AudioContext.prototype.resume = resume;
+        return Promise.reject(new Error("interrupted"));
+      };
+      viewer.audio.context.suspend();
+    });
+    await page.waitForSelector("#start-audio", { state: "visible" });
+    assert.deepEqual(await page.evaluate(() => [viewer.audio.state, viewer.canvasSink.due]), ["off", null]);
+    await page.click("#start-audio");
+    await until(page, "audio on again", () => viewer.isAudible());
+  });
+});
+
+test("while the video is paused the transport does not change; on resume it does", async () => {
+  await withFake({ whep: 503 }, async (page, server) => {
+    await untilPhase(page, "live");
+    await until(page, "a second", () => viewer.history.frames.length > 15);
+    await page.keyboard.press("Space");
+    await page.selectOption("#transport", "webrtc");
+    await page.evaluate(() => {
+      // As if too slow.
+      viewer.transport.checkTooSlow = () => (viewer.transport.tooSlow = true);
+      viewer.update();
+    });
+    await page.click("#previous-frame");
+    await until(page, "an earlier frame", () => viewer.canvasSink.last === viewer.review.frames.at(-2));
+    assert.deepEqual([server.offers, server.handshakes.length], [0, 1]);
+    assert.equal(await page.isVisible("#card"), false);
+    await page.click("#resume");
+    await until(page, "the attempt", () => viewer.transport.failure === "full");
+    assert.ok(server.offers > 0);
+    // A WebRTC connection that was being made when the video was paused.
+    await page.click("#pause");
+    await page.evaluate(() => {
+      viewer.webrtc.disconnect(); // or its retries would report states of their own
+      globalThis.played = 0;
+      viewer.videoSink.play = () => globalThis.played++;
+      viewer.onWebrtcState({ name: "connected", peer: {}, stream: new MediaStream() });
+    });
+    assert.deepEqual(await page.evaluate(() => [viewer.paused, globalThis.played]), [true, 0]);
+    await page.click("#resume");
+    assert.deepEqual(await page.evaluate(() => [viewer.paused, globalThis.played]), [false, 1]);
+  });
+});
+
+test("a recording is saved when the page connects to another server", async () => {
+  const other = await new FakeServer().listen();
+  try {
+    await withFake({}, async (page) => {
+      await untilPhase(page, "live");
+      await page.click("#record");
+      await until(page, "half a second", () => viewer.recording && viewer.recording.seconds() > 0.5);
+      const { bytes } = await download(page, () => page.evaluate((port) => connectTo(`127.0.0.1:${port}`, ""), other.port));
+      assert.ok(bytes.length > 1000, `${bytes.length} bytes`);
+      await until(page, "the other server", () => viewer.recording === null && viewer.phase === "live");
+    });
+  } finally {
+    await other.close();
+  }
+});
+
+test("the screen is kept on only while that is wanted, also if the lock comes late", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    const held = await page.evaluate(async () => {
+      let locks = 0;
+      const granted = [];
+      const request = () =>
+        new Promise((done) =>
+          granted.push(() => {
+            locks++;
+            done({ release: () => locks-- });
+          }),
+        );
+      wakeLock = null;
+      Object.defineProperty(navigator, "wakeLock", { value: { request }, configurable: true });
+      const calls = [keepAwake(true), keepAwake(true)];
+      for (const grant of granted.splice(0)) grant();
+      await Promise.all(calls);
+      const once = locks;
+      const late = keepAwake(true);
+      await keepAwake(false);
+      granted[0]();
+      await late;
+      return [once, locks];
+    });
+    assert.deepEqual(held, [1, 0]);
+  });
+});
+
 /** Scale and offset at which the video is shown. */
 const shownZoom = (page) =>
   page.evaluate(() => {
@@ -439,9 +539,54 @@ test("picture in picture shows the live frames, is left by the same key, and the
     const before = await time();
     await until(page, "frames in it", (from) => document.pictureInPictureElement.currentTime > from + 0.3, before);
     assert.equal(await page.getAttribute("#pip", "aria-label"), "Leave picture in picture (P)");
+    await until(page, "one window", () => !pip.opening);
     await page.keyboard.press("p");
     await until(page, "no window", () => document.pictureInPictureElement === null && pip.active === null);
     assert.equal(await page.evaluate(() => viewer.canvasSink.background), false);
+  });
+});
+
+test("picture in picture that fails leaves no track behind, and is opened once", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    const [tracks, attempts, active] = await page.evaluate(async () => {
+      const tracks = [];
+      const capture = HTMLCanvasElement.prototype.captureStream;
+      HTMLCanvasElement.prototype.captureStream = function () {
+        const stream = capture.call(this);
+        tracks.push(...stream.getTracks());
+        return stream;
+      };
+      let attempts = 0;
+      HTMLVideoElement.prototype.requestPictureInPicture = async () => {
+        attempts++;
+        throw new Error("not now");
+      };
+      const failed = pip.toggle(false).catch((error) => error.message);
+      await pip.toggle(false);
+      await failed;
+      return [tracks.map(({ readyState }) => readyState), attempts, pip.active];
+    });
+    assert.deepEqual([tracks, attempts, active], [["ended"], 1, null]);
+  });
+  await withFake({ video: false, camera: false }, async (page) => {
+    await untilPhase(page, "audio-only");
+    assert.equal(await page.isDisabled("#pip"), true);
+  });
+});
+
+test("in full screen a message is visible", async () => {
+  await withFake({}, async (page) => {
+    await untilPhase(page, "live");
+    await page.keyboard.press("f");
+    await until(page, "full screen", () => document.fullscreenElement !== null);
+    await page.evaluate(() => toast("a message"));
+    await until(page, "the message on top", () => {
+      const box = $("toast").getBoundingClientRect();
+      // Clicks pass through it.
+      $("toast").style.pointerEvents = "auto";
+      return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === $("toast");
+    });
   });
 });
 
@@ -618,6 +763,13 @@ test("a click beside a dialog closes it; the token is shown on request", async (
     assert.equal(await page.getAttribute("#settings-token", "type"), "text");
     await page.click("#settings-title");
     assert.equal(await page.isVisible("#settings"), true);
+    // A press inside that ends outside, for example to select text, closes nothing.
+    const title = await page.locator("#settings-title").boundingBox();
+    await page.mouse.move(title.x + 5, title.y + 5);
+    await page.mouse.down();
+    await page.mouse.move(5, 400);
+    await page.mouse.up();
+    assert.equal(await page.isVisible("#settings"), true);
     await page.mouse.click(5, 400);
     assert.equal(await page.isVisible("#settings"), false);
   });
@@ -631,7 +783,7 @@ test("parameters in the address: no bars, fit, settings that are not stored", as
       await untilPhase(page, "live");
       assert.equal(await page.evaluate(() => [...document.querySelectorAll(".bar, #stats")].some((e) => e.checkVisibility())), false);
       const video = await page.locator("#frame").boundingBox();
-      assert.deepEqual([Math.round(video.width), Math.round(video.height)], [1280, 960]);
+      assert.deepEqual([video.x, video.y, video.width, video.height].map(Math.round), [0, -80, 1280, 960]);
       assert.equal(await page.getAttribute("html", "lang"), "ja");
       assert.equal(await page.getAttribute("html", "data-theme"), "light");
       await until(page, "a frame", () => viewer.canvasSink.last !== null);
@@ -640,12 +792,17 @@ test("parameters in the address: no bars, fit, settings that are not stored", as
       await page.keyboard.press("ArrowDown");
       const stored = await page.evaluate(() => JSON.parse(localStorage.getItem("stampcast.settings")));
       assert.deepEqual([stored.volume, stored.latency, stored.language], [0.95, "balanced", "auto"]);
+      // The overlays are on the visible part of the cropped video.
+      await page.keyboard.press("o");
+      await page.waitForSelector("#stamp-overlay", { state: "visible" });
+      const stamp = await page.locator("#stamp-overlay").boundingBox();
+      assert.ok(stamp.x > 0 && stamp.y > 700 && stamp.y + stamp.height < 800, JSON.stringify(stamp));
     },
     { fragment },
   );
 });
 
-test("muted=0 in the address starts audio at once, or with the first click if the browser requires one", async () => {
+test("muted=0 in the address starts audio at once, or with the first click or key if the browser requires one", async () => {
   await withFake(
     {},
     async (page, server, context) => {
@@ -653,7 +810,7 @@ test("muted=0 in the address starts audio at once, or with the first click if th
       await context.addInitScript(() => {
         const { resume } = AudioContext.prototype;
         let allowed = false;
-        addEventListener("pointerdown", () => (allowed = true), true);
+        for (const type of ["click", "keydown"]) addEventListener(type, () => (allowed = true), true);
         AudioContext.prototype.resume = function () {
           return allowed ? resume.call(this) : new Promise(() => {});
         };
@@ -662,6 +819,15 @@ test("muted=0 in the address starts audio at once, or with the first click if th
       await untilPhase(page, "live");
       await until(page, "the refusal", () => viewer.audio.state === "failed");
       await page.click("#media");
+      await until(page, "audio on", () => viewer.isAudible());
+      await page.reload();
+      await until(page, "the refusal", () => viewer.audio.state === "failed");
+      await page.keyboard.press("o");
+      await until(page, "audio on", () => viewer.isAudible());
+      // A gesture during the attempt, which fails only after seconds.
+      await page.reload();
+      await until(page, "the attempt", () => viewer.audio.state === "starting");
+      await page.keyboard.press("o");
       await until(page, "audio on", () => viewer.isAudible());
     },
     { fragment: "&muted=0" },
@@ -697,7 +863,20 @@ test("links: the server's addresses, with the token only on request", async () =
       await untilPhase(page, "live");
       const values = () => page.evaluate(() => [...document.querySelectorAll("#share-list input")].map((field) => field.value));
       const base = `127.0.0.1:${server.port}`;
+      let answer;
+      let sent;
+      await page.route(`http://${base}/`, async (route) => {
+        sent = route.request().headers().authorization;
+        await new Promise((done) => (answer = done));
+        // As the form for the token.
+        await route.fulfill({ status: 401, contentType: "text/html", headers: { "access-control-allow-origin": "*" } });
+      });
+      const asked = page.waitForRequest(`http://${base}/`);
       await page.keyboard.press("l");
+      await asked;
+      await until(page, "the question", () => /^Checking/.test($("share-hint").textContent));
+      assert.equal(sent, "Bearer s3 cret");
+      answer();
       await until(page, "the hint", () => /--serve-client/.test($("share-hint").textContent));
       const paths = ["snapshot.jpg", "stream.mjpg", "audio.wav", "whep"];
       assert.deepEqual(await values(), [...paths.map((path) => `http://${base}/${path}`), `ws://${base}/stream`]);
