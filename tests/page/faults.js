@@ -424,6 +424,22 @@ test("the page in a frame lets the page around it scroll until the video is zoom
   }
 });
 
+test("a browser without frame callbacks uses the WebSocket", async () => {
+  await withFake(
+    {},
+    async (page, server, context) => {
+      await context.addInitScript(() => delete HTMLVideoElement.prototype.requestVideoFrameCallback);
+      await until(page, "the offer of a browser that has them", () => viewer.transport.failure === "absent");
+      server.offers = 0;
+      await page.reload();
+      await untilPhase(page, "live");
+      assert.equal(await page.evaluate(() => viewer.transport.failure), "unsupported");
+      assert.equal(server.offers, 0);
+    },
+    { settings: { transport: "webrtc" } },
+  );
+});
+
 test("an undecodable frame is counted and the next one is shown", async () => {
   await withFake({}, async (page, server) => {
     await untilPhase(page, "live");
