@@ -73,7 +73,7 @@ impl Host {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Ip(_) => true,
-            // `com.` is a name of the public DNS, `com` is not asked there.
+            // With the dot at its end a single label is a name of the public DNS, as `com.` is.
             Self::Name(name) if !name.labels.contains('.') => {
                 !name.is_absolute || self.is_loopback()
             }

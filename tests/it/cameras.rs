@@ -117,7 +117,7 @@ async fn cameras_are_listed_in_info_by_name() {
 }
 
 #[tokio::test]
-async fn stream_audio_without_a_wish_has_the_configured_format() {
+async fn stream_audio_without_parameters_has_the_configured_format() {
     let mut config = config(true);
     let audio = config.cameras[0].audio.as_mut().expect("audio is on");
     (audio.rate_hz, audio.channels) = (Some(16_000), 2);
