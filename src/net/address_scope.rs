@@ -1,6 +1,6 @@
 //! How far an IP address reaches: this machine, its networks, or the Internet.
 
-use super::interfaces;
+use super::interfaces::{self, Network};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Ordered from near to far.
@@ -9,35 +9,55 @@ pub(crate) enum AddressScope {
     /// This machine: 127.0.0.0/8, ::1, the unspecified addresses (which connect to this machine),
     /// and what is passed as the machine's own.
     Loopback,
-    /// Not routed on the Internet: private (RFC 1918), link-local, shared by carriers (RFC 6598),
+    /// The networks of its interfaces, whatever their addresses, and what is not routed on the
+    /// Internet: private (RFC 1918), link-local, shared by carriers (RFC 6598),
     /// unique local (RFC 4193), and what is no host's address at all (multicast, reserved).
     Local,
     Global,
 }
 
-impl AddressScope {
-    /// Reads the addresses of this machine's interfaces.
-    pub(crate) fn now(ip: IpAddr) -> Self {
-        Self::of(ip, &interfaces::addresses())
+/// What the scope of an address depends on: this machine's addresses and networks.
+pub(crate) struct Scopes {
+    own: Vec<IpAddr>,
+    networks: Vec<Network>,
+}
+
+impl Scopes {
+    /// Reads the addresses and networks of this machine's interfaces.
+    pub(crate) fn now() -> Self {
+        Self {
+            own: interfaces::addresses(),
+            networks: interfaces::networks(),
+        }
     }
 
-    /// `own`: the addresses of this machine's interfaces.
-    fn of(ip: IpAddr, own: &[IpAddr]) -> Self {
+    pub(crate) fn of(&self, ip: IpAddr) -> AddressScope {
         let ip = ip.to_canonical();
-        if own.contains(&ip) {
-            return Self::Loopback;
-        }
         match ip {
-            IpAddr::V4(v4) => Self::of_v4(v4),
+            IpAddr::V4(v4) => self.with_interfaces(ip, AddressScope::of_v4(v4)),
             // Where the packets go is decided by the IPv4 address in it.
             IpAddr::V6(v6) => match embedded_v4(v6) {
-                Some(v4) if own.contains(&IpAddr::V4(v4)) => Self::Loopback,
-                Some(v4) => Self::of_v4(v4),
-                None => Self::of_v6(v6),
+                Some(v4) => {
+                    let scope = self.with_interfaces(v4.into(), AddressScope::of_v4(v4));
+                    self.with_interfaces(ip, scope)
+                }
+                None => self.with_interfaces(ip, AddressScope::of_v6(v6)),
             },
         }
     }
 
+    fn with_interfaces(&self, ip: IpAddr, scope: AddressScope) -> AddressScope {
+        if self.own.contains(&ip) {
+            AddressScope::Loopback
+        } else if self.networks.iter().any(|network| network.contains(ip)) {
+            scope.min(AddressScope::Local)
+        } else {
+            scope
+        }
+    }
+}
+
+impl AddressScope {
     fn of_v4(ip: Ipv4Addr) -> Self {
         match ip.octets() {
             [0 | 127, ..] => Self::Loopback,
@@ -82,6 +102,36 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 mod tests {
     use super::AddressScope::*;
     use super::*;
+
+    fn scopes(own: &[IpAddr], networks: &[Network]) -> Scopes {
+        Scopes {
+            own: own.to_vec(),
+            networks: networks.to_vec(),
+        }
+    }
+
+    #[test]
+    fn address_scope_of_the_machines_networks_is_local() {
+        let network = |ip: &str, prefix| Network::new(ip.parse().expect(ip), prefix);
+        let networks = [
+            network("203.0.113.7", 24),
+            network("2001:db8::7", 64),
+            network("127.0.0.1", 8),
+            network("198.51.100.1", 0),
+        ];
+        for (text, expected) in [
+            ("203.0.113.99", Local),
+            ("::ffff:203.0.113.99", Local),
+            ("64:ff9b::203.0.113.99", Local),
+            ("2001:db8::99", Local),
+            ("127.0.0.9", Loopback),
+            ("203.0.114.1", Global),
+            ("2001:db8:0:1::1", Global),
+        ] {
+            let ip = text.parse().expect(text);
+            assert_eq!(scopes(&[], &networks).of(ip), expected, "{text}");
+        }
+    }
 
     #[test]
     fn address_scope_of_special_addresses() {
@@ -143,7 +193,7 @@ mod tests {
             ("2001:db8::1", Global),
         ] {
             let ip = text.parse().expect(text);
-            assert_eq!(AddressScope::of(ip, &[]), expected, "{text}");
+            assert_eq!(scopes(&[], &[]).of(ip), expected, "{text}");
         }
         assert!(Loopback < Local && Local < Global);
     }
@@ -159,10 +209,10 @@ mod tests {
             "192.168.1.7",
         ] {
             let ip = text.parse().expect(text);
-            assert_eq!(AddressScope::of(ip, &own), Loopback, "{text}");
+            assert_eq!(scopes(&own, &[]).of(ip), Loopback, "{text}");
         }
         assert_eq!(
-            AddressScope::of("203.0.113.8".parse().expect("IPv4"), &own),
+            scopes(&own, &[]).of("203.0.113.8".parse().expect("IPv4")),
             Global
         );
     }

@@ -1,6 +1,7 @@
 //! A small HTTP client: one request per connection, with redirects and a bearer token, and with
-//! bounds on what the server can cause. A server cannot point nearer than it is itself: one on the
-//! Internet not to this machine or its networks, one in these networks not to this machine.
+//! bounds on what the server can cause. A server cannot point nearer than it is itself, nor than
+//! any server that pointed to it: one on the Internet not to this machine or its networks, one in
+//! these networks not to this machine.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ mod tls;
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsSettings;
 
-use super::address_scope::AddressScope;
+use super::address_scope::{AddressScope, Scopes};
 use super::dial::{self, DialError};
 #[cfg(feature = "tls")]
 use super::tls_client::TrustError;
@@ -110,7 +111,7 @@ pub(crate) struct Response {
     pub(crate) body: Bytes,
     /// The URL that responded: the last one of a chain of redirects.
     pub(crate) uri: Uri,
-    /// Where the server of the request's own URL is, the first of a chain of redirects.
+    /// How far away the farthest server of the chain of redirects is.
     pub(crate) server_scope: AddressScope,
 }
 
@@ -138,26 +139,27 @@ impl Response {
 /// # Errors
 /// No response within 10 s per request, or one beyond the bounds; see [`HttpError`].
 pub(crate) async fn send(request: &Request<'_>, tls: &TlsSettings) -> Result<Response, HttpError> {
-    send_by(request, tls, AddressScope::now).await
+    let scopes = Scopes::now();
+    send_by(request, tls, &|ip| scopes.of(ip)).await
 }
 
-type ScopeOf = fn(IpAddr) -> AddressScope;
+type ScopeOf<'a> = &'a (dyn Fn(IpAddr) -> AddressScope + Sync);
 
 /// Tests have their own `scope_of`: all their servers are on this machine.
 async fn send_by(
     request: &Request<'_>,
     tls: &TlsSettings,
-    scope_of: ScopeOf,
+    scope_of: ScopeOf<'_>,
 ) -> Result<Response, HttpError> {
     let mut uri = request.uri.clone();
-    let mut server_scope = None;
+    let mut nearest = request.nearest;
     for _ in 0..=MAX_REDIRECTS {
-        let nearest = server_scope.unwrap_or(request.nearest);
         let sent = send_once(request, &uri, (nearest, scope_of), tls);
         let mut response = timeout(EXCHANGE_TIMEOUT, sent)
             .await
             .map_err(|_| HttpError::Timeout)??;
-        response.server_scope = *server_scope.get_or_insert(response.server_scope);
+        nearest = nearest.max(response.server_scope);
+        response.server_scope = nearest;
         if !matches!(
             response.status,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
@@ -172,7 +174,7 @@ async fn send_by(
 async fn send_once(
     request: &Request<'_>,
     uri: &Uri,
-    (nearest, scope_of): (AddressScope, ScopeOf),
+    (nearest, scope_of): (AddressScope, ScopeOf<'_>),
     tls: &TlsSettings,
 ) -> Result<Response, HttpError> {
     let host = url::host(uri);

@@ -218,7 +218,7 @@ async fn post_by(url: &Uri, nearest: AddressScope) -> Result<Response, HttpError
         nearest,
         body: None,
     };
-    send_by(&request, &TlsSettings::new(None), scope_of).await
+    send_by(&request, &TlsSettings::new(None), &scope_of).await
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn send_redirect_leads_as_far_or_farther_only() {
                 // Also for what this response names in turn.
                 assert_eq!(
                     response.server_scope,
-                    scope_of(server.parse().expect("IPv4"))
+                    scope_of(target.parse().expect("IPv4"))
                 );
             }
             Err(HttpError::PointsNearer { url, ip }) => {
@@ -266,6 +266,17 @@ async fn send_redirect_by_way_of_the_internet_leads_no_nearer() {
     let by_name = last.url.to_string().replace("127.0.0.1", "localhost");
     let second = Stub::start_at("127.0.0.3", vec![redirect(308, &by_name)]).await;
     let first = Stub::start_at("127.0.0.3", vec![redirect(307, &second.url.to_string())]).await;
+    let outcome = post_by(&first.url, AddressScope::Loopback).await;
+    assert!(matches!(outcome, Err(HttpError::PointsNearer { .. })));
+    assert_eq!((second.requests().len(), last.requests().len()), (1, 0));
+}
+
+/// Each server is allowed by the first one, but the last one is nearer than the second.
+#[tokio::test]
+async fn send_redirect_from_the_internet_does_not_return_to_a_private_network() {
+    let last = Stub::start_at("127.0.0.2", vec![created("/1")]).await;
+    let second = Stub::start_at("127.0.0.3", vec![redirect(308, &last.url.to_string())]).await;
+    let first = Stub::start_at("127.0.0.2", vec![redirect(307, &second.url.to_string())]).await;
     let outcome = post_by(&first.url, AddressScope::Loopback).await;
     assert!(matches!(outcome, Err(HttpError::PointsNearer { .. })));
     assert_eq!((second.requests().len(), last.requests().len()), (1, 0));
