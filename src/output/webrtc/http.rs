@@ -1,6 +1,7 @@
 //! WebRTC's signalling over HTTP: WHEP (draft-ietf-wish-whep) at `/whep`, a JSON exchange at
 //! `/api/webrtc/offer`, both also below a camera's name; and its part of `/metrics`.
 
+use super::signalling::SDP;
 use super::{
     Answer, AudioAccess, BadOffer, Camera, MAX_OFFER_BYTES, OfferError, OfferRequest, Report,
     Server, SessionKind, WhipState,
@@ -25,9 +26,8 @@ use serde::{Deserialize, Serialize};
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-const SDP: &str = "application/sdp";
 const JSON: &str = "application/json";
 /// The methods of the endpoints, and of a session.
 const ENDPOINT_METHODS: &str = "POST, OPTIONS";
@@ -56,6 +56,17 @@ impl Signalling {
             None if any_name && self.server.has_one_camera() => Ok(self.server.default_camera()),
             None => Err(ApiError::unknown_camera(name, &self.hubs)),
         }
+    }
+
+    /// # Errors
+    /// Those of [`Server::answer`], and [`OfferError::TooManyOffers`] at the deadline.
+    async fn answer(
+        &self,
+        request: OfferRequest<'_>,
+        Deadline(deadline): Deadline,
+    ) -> Result<Answer, OfferError> {
+        let answer = timeout_at(deadline, self.server.answer(request)).await;
+        answer.unwrap_or(Err(OfferError::TooManyOffers))
     }
 }
 
@@ -96,10 +107,16 @@ fn router<S: Clone + Send + Sync + 'static>(
     camera::route(router, "/api/webrtc/offer", json)
 }
 
+/// Until when a request is answered.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
 /// The handlers wait for the request's body, then for their turn to parse the offer, which takes
-/// some milliseconds for each offer before.
-async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    let response = timeout(limit, next.run(request)).await;
+/// some milliseconds for each offer before; the latter wait is limited by [`Signalling::answer`].
+async fn limit_time(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
+    let deadline = Instant::now() + limit;
+    request.extensions_mut().insert(Deadline(deadline));
+    let response = timeout_at(deadline, next.run(request)).await;
     response.unwrap_or_else(|_| {
         error_response(
             StatusCode::REQUEST_TIMEOUT,
@@ -133,6 +150,7 @@ async fn post_offer(
     name: CameraName,
     Extension(scope): Extension<Scope>,
     Extension(ClientAddr(client)): Extension<ClientAddr>,
+    Extension(deadline): Extension<Deadline>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -167,7 +185,7 @@ async fn post_offer(
         audio: audio_access(scope),
         client: client.ip(),
     };
-    match signalling.server.answer(request).await {
+    match signalling.answer(request, deadline).await {
         Ok(Answer { id, sdp }) => {
             // Relative to the endpoint (RFC 9110, section 10.2.2): a proxy may add a prefix to the
             // path.
@@ -213,6 +231,7 @@ async fn post_json_offer(
     name: CameraName,
     Extension(scope): Extension<Scope>,
     Extension(ClientAddr(client)): Extension<ClientAddr>,
+    Extension(deadline): Extension<Deadline>,
     offer: Result<Json<JsonSdp>, JsonRejection>,
 ) -> Response {
     let camera = match signalling.camera(&name, false) {
@@ -236,7 +255,7 @@ async fn post_json_offer(
         audio: audio_access(scope),
         client: client.ip(),
     };
-    match signalling.server.answer(request).await {
+    match signalling.answer(request, deadline).await {
         Ok(answer) => Json(JsonSdp {
             sdp: answer.sdp,
             kind: SdpKind::Answer,
@@ -316,7 +335,7 @@ impl IntoResponse for OfferError {
                 error_response(StatusCode::UNPROCESSABLE_ENTITY, &self)
             }
             Self::BadOffer(_) => error_response(StatusCode::BAD_REQUEST, &self),
-            Self::TooManySessions(_) => (
+            Self::TooManySessions(_) | Self::TooManyOffers => (
                 [(header::RETRY_AFTER, RETRY_SECONDS)],
                 error_response(StatusCode::SERVICE_UNAVAILABLE, &self),
             )

@@ -113,6 +113,8 @@ pub enum OfferError {
     BadOffer(#[from] BadOffer),
     #[error("the limit of {0} WebRTC sessions is reached, and all are connected; try again later")]
     TooManySessions(usize),
+    #[error("too many WebRTC offers at the same time; try again later")]
+    TooManyOffers,
     #[error("the session cannot be created")]
     Failed(#[source] io::Error),
 }
