@@ -67,7 +67,8 @@ impl RtcFactory {
     /// For an offer of a peer.
     pub(super) fn answering(&self) -> (Rtc, Shift) {
         let config = RtcConfig::new().clear_codecs();
-        self.build(config.enable_h264(true).enable_opus(true, false))
+        let config = config.enable_h264(true).enable_opus(true, false);
+        self.build(config, &self.stun_client.mappings())
     }
 
     /// For an offer of ours.
@@ -81,10 +82,10 @@ impl RtcFactory {
                 profile,
             );
         }
-        self.build(config)
+        self.build(config, &self.stun_client.mappings_for_offers())
     }
 
-    fn build(&self, config: RtcConfig) -> (Rtc, Shift) {
+    fn build(&self, config: RtcConfig, mappings: &[Mapping]) -> (Rtc, Shift) {
         let now = Instant::now();
         let shift = self.epoch.shift(now, self.clock.unix_now());
         let mut config = without_transport_feedback(config)
@@ -93,11 +94,7 @@ impl RtcFactory {
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime);
         config.set_max_stun_rto(MAX_CHECK_INTERVAL);
         let mut rtc = config.build(shift.apply(now));
-        for candidate in candidates(
-            &self.port.addresses(),
-            &self.stun_client.mappings(),
-            self.public_ip,
-        ) {
+        for candidate in candidates(&self.port.addresses(), mappings, self.public_ip) {
             rtc.add_local_candidate(candidate);
         }
         (rtc, shift)

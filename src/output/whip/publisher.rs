@@ -56,7 +56,7 @@ impl From<WhipError> for Outcome {
 struct Logged {
     /// Forgotten when a session connects.
     failures: LogOnce,
-    /// Once in the life of the program.
+    /// Each logged once.
     notices: LogOnce,
 }
 
@@ -117,13 +117,14 @@ impl Publisher {
                 }) => (error, connected_for),
                 Err(panicked) => (panicked.into(), Duration::ZERO),
             };
-            let wait = match error {
-                WhipError::Busy {
-                    retry_after: Some(wait),
-                    ..
-                } => wait.min(MAX_RETRY_AFTER),
-                _ => back_off.next(connected_for, random_jitter()),
-            };
+            let mut wait = back_off.next(connected_for, random_jitter());
+            if let WhipError::Busy {
+                retry_after: Some(least),
+                ..
+            } = error
+            {
+                wait = wait.max(least.min(MAX_RETRY_AFTER));
+            }
             let message = chain(&error);
             if self.logged().failures.first_time(&message) {
                 let server = url::without_secrets(&self.url);
@@ -168,10 +169,10 @@ impl Publisher {
         let resource = response
             .location()
             .map_err(|e| {
-                debug!(
-                    "WHIP: the session cannot be deleted at its end: {}",
+                self.warn_once(&format!(
+                    "the session cannot be deleted at its end: {}",
                     chain(&e)
-                )
+                ))
             })
             .ok();
         let nearest = response.server_scope;
@@ -247,10 +248,9 @@ impl Publisher {
             .map_err(|_| WhipError::BadAnswer("it is not text".into()))?;
         let answer =
             signalling::check_answer(sdp).map_err(|e| WhipError::BadAnswer(e.to_string()))?;
-        draft.accept(answer).map_err(|e| {
-            debug!("WHIP: {e:?}");
-            WhipError::BadAnswer(e.to_string())
-        })
+        draft
+            .accept(answer)
+            .map_err(|e| WhipError::BadAnswer(e.to_string()))
     }
 
     async fn wait_for_end(
@@ -318,11 +318,12 @@ impl Publisher {
     }
 
     /// The public address that a STUN server finds is in the next offer; it is too late for this
-    /// one.
+    /// one. The servers of the session before are not asked any longer.
     fn use_ice_servers(&self, response: &Response) {
+        let mut stun_servers = Vec::new();
         for server in ice_servers(&response.headers) {
             match server {
-                IceServer::Stun(server) => self.server.stun_client.add_server(server),
+                IceServer::Stun(server) => stun_servers.push(server),
                 IceServer::Relay => {
                     let message = "the server offers relays (TURN), which are not supported: its media \
                                    port must be reachable over UDP";
@@ -332,6 +333,9 @@ impl Publisher {
                 }
             }
         }
+        self.server
+            .stun_client
+            .set_offer_servers(stun_servers, response.server_scope);
     }
 
     fn warn_once(&self, message: &str) {

@@ -20,7 +20,7 @@ const TEST: [&str; 6] = [
 const PUBLIC: ([u8; 4], u16) = ([203, 0, 113, 9], 40_123);
 
 /// A STUN server on `at` that gives everybody the same answer; RFC 8489, sections 5 and 14.2.
-fn stun_server(at: &str) -> SocketAddr {
+pub fn stun_server(at: &str) -> SocketAddr {
     let socket = UdpSocket::bind(at).expect("a port is free");
     let address = socket.local_addr().expect("it is bound");
     std::thread::spawn(move || {
@@ -57,7 +57,7 @@ fn stun_server(at: &str) -> SocketAddr {
     address
 }
 
-fn names_public_address(sdp: &str) -> bool {
+pub fn names_public_address(sdp: &str) -> bool {
     sdp.lines().any(|line| {
         line.starts_with("a=candidate:") && line.contains(" 203.0.113.9 40123 typ srflx")
     })

@@ -2,6 +2,7 @@
 //! those that refuse.
 
 use super::peer::{Peer, request};
+use super::reach::{names_public_address, stun_server};
 use crate::common::viewer::Viewer;
 use crate::common::{PATIENCE, Program, until};
 use std::io::{ErrorKind, Read, Write};
@@ -147,13 +148,54 @@ fn is_published(is_lite: bool) {
 }
 
 #[test]
-fn whip_media_server_gets_the_stream_with_timestamps_and_a_bye() {
+fn whip_media_server_gets_the_stream_with_timestamps_and_a_delete() {
     is_published(false);
 }
 
 #[test]
-fn whip_media_server_without_feedback_gets_the_stream() {
+fn whip_ice_lite_server_gets_the_stream() {
     is_published(true);
+}
+
+/// A STUN server of a media server's `Link` header: for the next offer, not for viewers.
+#[test]
+fn whip_link_headers_stun_address_is_in_the_next_offer_only() {
+    let stun = stun_server("127.0.0.1:0");
+    let sink = Sink::new();
+    let url = sink.url();
+    let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
+    let headers = format!("Location: /1\r\nLink: <stun:{stun}>; rel=\"ice-server\"\r\n");
+    let mut offers: Vec<String> = Vec::new();
+    while !offers
+        .last()
+        .is_some_and(|offer| names_public_address(offer))
+    {
+        assert!(offers.len() < 4, "no public address in {offers:?}");
+        let asked = sink.next();
+        if asked.head.starts_with("POST ") {
+            offers.push(asked.body.clone());
+        }
+        asked.answer("201 Created", &headers, "v=0");
+    }
+    assert!(offers.len() > 1 && !offers[0].contains("srflx"));
+    let mut peer = Peer::play(program.port());
+    assert!(!peer.answer.contains("srflx"), "{}", peer.answer);
+    assert!(peer.watch(|_| true));
+}
+
+#[test]
+fn whip_session_without_location_is_warned_of_once() {
+    let sink = Sink::new();
+    let url = sink.url();
+    let program = Program::start(&[&TEST[..], &["--whip", &url]].concat());
+    for _ in 0..3 {
+        let asked = sink.next();
+        assert!(asked.head.starts_with("POST "), "{}", asked.head);
+        asked.answer("201 Created", "", "v=0");
+    }
+    let log = program.lines();
+    let warnings = log.iter().filter(|line| line.contains("cannot be deleted"));
+    assert_eq!(warnings.count(), 1, "{log:?}");
 }
 
 /// With such a user fragment str0m's ICE would panic at its first check.
