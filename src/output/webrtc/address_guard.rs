@@ -14,16 +14,22 @@ use str0m::net::{Protocol, Transmit};
 pub struct AddressGuard {
     validation: AddressValidation,
     pending_checks: PendingChecks,
+    /// Our ICE password, the key of the peer's checks.
+    local_password: String,
     /// The peer's ICE password, the key of its responses.
     password: String,
+    has_check: bool,
     crypto: CryptoProvider,
 }
 
 impl AddressGuard {
-    /// `sdp`: the peer's offer or answer.
-    pub fn new(sdp: &str) -> Self {
+    /// `sdp`: the peer's offer or answer. `local_password`: our ICE password.
+    pub fn new(sdp: &str, local_password: &str) -> Self {
+        let is_lite = sdp.lines().any(|line| line.trim_end() == "a=ice-lite");
         Self {
-            validation: AddressValidation::new(sdp.len()),
+            validation: AddressValidation::new(sdp.len(), is_lite),
+            local_password: local_password.to_owned(),
+            has_check: false,
             pending_checks: PendingChecks::default(),
             password: signalling::ice_password(sdp).unwrap_or_default().to_owned(),
             crypto: from_feature_flags(),
@@ -75,14 +81,26 @@ impl AddressGuard {
             ..
         } = datagram;
         let is_udp = *protocol == Protocol::Udp;
-        if is_udp && !self.validation.receive(*source, *destination, bytes.len()) {
+        let message = Message::parse(bytes);
+        let is_needed = !self.has_check || (is_udp && !self.validation.is_validated(*source));
+        let is_check = is_needed
+            && message.is_some_and(|message| message.is_request())
+            && self.is_signed(bytes, &self.local_password);
+        self.has_check |= is_check;
+        let length = bytes.len();
+        if is_udp
+            && !self
+                .validation
+                .receive(*source, *destination, length, is_check)
+        {
             return false;
         }
-        let Some(response) = Message::parse(bytes).filter(Message::is_response) else {
+        let Some(response) = message.filter(Message::is_response) else {
             return true;
         };
         let from = (*protocol, *source);
-        if !self.pending_checks.contains(&response, from) || !self.has_key(bytes) {
+        if !self.pending_checks.contains(&response, from) || !self.is_signed(bytes, &self.password)
+        {
             return false;
         }
         self.pending_checks.remove(&response, from);
@@ -92,13 +110,15 @@ impl AddressGuard {
         true
     }
 
-    /// Whether a message is signed with the peer's password.
-    fn has_key(&self, message: &[u8]) -> bool {
+    /// Whether a check came that was signed with our password.
+    pub fn has_check(&self) -> bool {
+        self.has_check
+    }
+
+    fn is_signed(&self, message: &[u8], password: &str) -> bool {
         let hmac = self.crypto.sha1_hmac_provider;
         StunMessage::parse(message).is_ok_and(|message| {
-            message.verify(self.password.as_bytes(), |key, parts| {
-                hmac.sha1_hmac(key, parts)
-            })
+            message.verify(password.as_bytes(), |key, parts| hmac.sha1_hmac(key, parts))
         })
     }
 }

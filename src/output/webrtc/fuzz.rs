@@ -4,6 +4,7 @@
 
 mod peer;
 
+use super::address_guard::AddressGuard;
 use super::byte_queue::{ByteReceiver, QueueBudget};
 use super::demux::Routes;
 use super::ice_tcp;
@@ -17,7 +18,6 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use str0m::change::SdpAnswer;
 use str0m::config::DtlsCert;
@@ -158,6 +158,8 @@ struct Scenario<'a> {
     /// The str0m instance of the first session, until its first error. `None`: its datagrams are
     /// not parsed further.
     first_session: Option<Rtc>,
+    /// That of the first session.
+    guard: AddressGuard,
 }
 
 fn inbox_budget() -> QueueBudget {
@@ -171,7 +173,7 @@ impl<'a> Scenario<'a> {
         let routes = Routes::default();
         let inboxes = UFRAGS.map(|name| {
             let (inbox, datagrams) = inbox_budget().queue();
-            routes.add(name, inbox);
+            routes.add(name, PASSWORD, inbox);
             datagrams
         });
         Self {
@@ -182,6 +184,7 @@ impl<'a> Scenario<'a> {
             inboxes,
             owners: HashMap::new(),
             first_session: None,
+            guard: AddressGuard::new(OFFER, PASSWORD),
         }
     }
 
@@ -211,10 +214,13 @@ impl<'a> Scenario<'a> {
             }
             4 => {
                 let check = self.check(session, is_authentic, input.u8());
+                let owner = self.routes.owner((protocol, source));
+                let may_move = is_authentic || owner.is_none_or(|of| of == UFRAGS[session]);
+                let expected = may_move.then_some(session);
                 assert_eq!(
                     self.arrive(protocol, source, &check),
-                    [session],
-                    "the session that it names"
+                    Vec::from_iter(expected),
+                    "the session that it names, or none"
                 );
             }
             5 => {
@@ -223,16 +229,22 @@ impl<'a> Scenario<'a> {
                 self.stream(source, bytes, input.u8().into());
             }
             6 => {
+                let from = (protocol, source);
+                let owner = self.routes.owner(from);
                 self.routes
                     .add_remote_address(UFRAGS[session], protocol, source);
-                self.owners.insert((protocol, source), session);
+                let expected = owner.unwrap_or(UFRAGS[session].to_owned());
+                assert_eq!(self.routes.owner(from), Some(expected));
+                let of = self.routes.owner(from);
+                let of = UFRAGS.iter().position(|name| of.as_deref() == Some(name));
+                self.owners.insert(from, of.expect("it was added"));
             }
             _ => {
                 self.routes.remove(UFRAGS[session]);
                 self.owners.retain(|_, of| *of != session);
                 self.routes.assert_consistent();
                 let (inbox, datagrams) = inbox_budget().queue();
-                self.routes.add(UFRAGS[session], inbox);
+                self.routes.add(UFRAGS[session], PASSWORD, inbox);
                 self.inboxes[session] = datagrams;
             }
         }
@@ -273,13 +285,9 @@ impl<'a> Scenario<'a> {
             read.push(datagram.bytes);
             true
         };
-        self.shared.runtime.block_on(ice_tcp::read(
-            first.chain(second),
-            source,
-            OURS,
-            route,
-            &AtomicBool::default(),
-        ));
+        self.shared
+            .runtime
+            .block_on(ice_tcp::read(first.chain(second), source, OURS, route));
         assert_eq!(read, frames(bytes), "cut at {cut}");
         for datagram in read {
             self.arrive(Protocol::Tcp, source, &datagram);
@@ -342,6 +350,10 @@ impl<'a> Scenario<'a> {
         let Some(rtc) = &mut self.first_session else {
             return;
         };
+        let port = &self.shared.port;
+        if !self.guard.accept(datagram, port) {
+            return;
+        }
         let Ok(received) = Receive::new(
             datagram.protocol,
             datagram.source,
@@ -354,7 +366,10 @@ impl<'a> Scenario<'a> {
         while outcome.is_ok() {
             match rtc.poll_output() {
                 Ok(Output::Timeout(_)) => return,
-                Ok(_) => {}
+                Ok(Output::Transmit(out)) => {
+                    self.guard.may_send(&out, port, datagram.at);
+                }
+                Ok(Output::Event(_)) => {}
                 Err(e) => outcome = Err(e),
             }
         }

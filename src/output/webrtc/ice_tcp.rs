@@ -8,12 +8,13 @@ use crate::log::LogOnce;
 use crate::net::connection_limiter::{ConnectionLimiter, ConnectionSlot};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use str0m::net::Protocol;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tracing::warn;
@@ -23,22 +24,22 @@ use tracing::warn;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For writing one datagram.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Browsers open a connection for each candidate that they try.
+/// These are not evicted. Browsers open a connection for each candidate that they try.
 pub(super) const CONNECTIONS_PER_SESSION: usize = 4;
 /// Pause after a failed accept (no file descriptors left).
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener of the port until the task is aborted. Each connection's input is parsed
-/// in its own task, so a panic ends that connection only. At the limit of connections, the oldest
-/// one that never reached a session is evicted; if there is none, the new one is closed.
+/// in its own task, so a panic ends that connection only. At the limit of connections, which is
+/// that of all listeners, the oldest one that holds no place of a session is evicted; if there is
+/// none, the new one is closed.
 pub(super) async fn accept(
     port: Arc<Port>,
     listener: usize,
     routes: Arc<Routes>,
     outboxes: Arc<QueueBudget>,
-    max_connections: usize,
+    limiter: Arc<Mutex<ConnectionLimiter>>,
 ) {
-    let mut limiter = ConnectionLimiter::new(max_connections);
     let mut connections = JoinSet::new();
     let mut accept_errors = LogOnce::default();
     loop {
@@ -46,10 +47,11 @@ pub(super) async fn accept(
             accepted = port.listener(listener).accept() => match accepted {
                 Ok((stream, peer)) => {
                     accept_errors.recovered();
+                    let mut limiter = limiter.lock().await;
                     let Some(slot) = limiter.admit().await else { continue };
-                    let has_session = slot.busy();
+                    let holds_place = slot.busy();
                     let serving = serve(port.clone(), routes.clone(), outboxes.clone(), stream, peer, slot);
-                    limiter.track(connections.spawn(serving), has_session);
+                    limiter.track(connections.spawn(serving), holds_place);
                 }
                 Err(e) => {
                     if accept_errors.first_time(&e.to_string()) {
@@ -79,35 +81,47 @@ async fn serve(
     let (reader, writer) = stream.into_split();
     let (outbox, frames) = outboxes.queue();
     port.connections().insert(peer, outbox);
-    let _listed = Listed { port: &port, peer };
-    let has_session = slot.busy();
+    let _listed = Listed {
+        port: &port,
+        routes: &routes,
+        peer,
+    };
+    let holds_place = slot.busy();
+    let route = |datagram| {
+        let is_routed = routes.route(datagram);
+        if is_routed && !holds_place.load(Relaxed) {
+            routes.hold_place(peer, &holds_place);
+        }
+        is_routed
+    };
     tokio::select! {
-        () = read(reader, peer, destination, |datagram| routes.route(datagram), &has_session) => {}
+        () = read(reader, peer, destination, route) => {}
         () = write(writer, frames) => {}
     }
 }
 
-/// A connection's entry in the port's list, removed when dropped.
+/// A connection's entry in the port's list and its session's, removed when dropped.
 struct Listed<'a> {
     port: &'a Port,
+    routes: &'a Routes,
     peer: SocketAddr,
 }
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.port.connections().remove(&self.peer);
+        self.routes.free_place(self.peer);
     }
 }
 
 /// Passes each datagram to `route`, until the connection ends, has been idle for too long, or sends
 /// a frame that is larger than any datagram over UDP.
-/// `route` returns whether there is a session for it; `has_session` becomes true with the first.
+/// `route` returns whether there is a session for it.
 pub async fn read(
     mut reader: impl AsyncRead + Unpin,
     source: SocketAddr,
     destination: SocketAddr,
     mut route: impl FnMut(Datagram) -> bool,
-    has_session: &AtomicBool,
 ) {
     let mut last_routed = Instant::now();
     let mut turns = Turns::default();
@@ -135,7 +149,6 @@ pub async fn read(
         });
         if is_routed {
             last_routed = at;
-            has_session.store(true, Relaxed);
         } else if at > last_routed + IDLE_TIMEOUT {
             // While frames are always ready, the timeout above is not reached.
             return;

@@ -28,7 +28,8 @@ impl OutgoingOffer {
         mut self,
         answer: SdpAnswer,
     ) -> Result<(Session, watch::Receiver<bool>), BadAnswer> {
-        let guard = AddressGuard::new(&answer.to_sdp_string());
+        let password = self.rtc.direct_api().local_ice_credentials().pass;
+        let guard = AddressGuard::new(&answer.to_sdp_string(), &password);
         self.rtc
             .sdp_api()
             .accept_answer(self.pending, answer)

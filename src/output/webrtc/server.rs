@@ -20,6 +20,7 @@ use crate::hub::{Hub, Hubs};
 use crate::log::chain;
 use crate::media::Encoding;
 use crate::media::clock::Clock;
+use crate::net::connection_limiter::ConnectionLimiter;
 use crate::output::whip;
 use std::collections::BTreeMap;
 use std::io;
@@ -30,7 +31,7 @@ use str0m::Rtc;
 use str0m::media::{Direction, MediaKind};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// Received datagrams that wait in one session's inbox; further ones are dropped, like those lost
 /// by the network. A handshake and some seconds of reports.
@@ -258,7 +259,8 @@ impl Server {
         let viewer = Some((permit, request.client.into()));
         let (context, _) =
             self.register(request.camera, &mut rtc, &id, request.kind, viewer, shift);
-        let guard = AddressGuard::new(request.sdp);
+        let password = rtc.direct_api().local_ice_credentials().pass;
+        let guard = AddressGuard::new(request.sdp, &password);
         // Fails only when the program is ending: `run` has the receiver.
         let _ = self
             .new_sessions
@@ -320,9 +322,10 @@ impl Server {
         viewer: Option<(OwnedSemaphorePermit, Client)>,
         shift: Shift,
     ) -> (SessionContext, watch::Receiver<bool>) {
-        let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+        let credentials = rtc.direct_api().local_ice_credentials();
+        let ufrag = credentials.ufrag;
         let (inbox, datagrams) = self.inboxes.queue();
-        self.routes.add(&ufrag, inbox);
+        self.routes.add(&ufrag, &credentials.pass, inbox);
         let (registration, stopped) =
             self.sessions
                 .add(&self.routes, (id, &ufrag), kind, viewer, self.unix_now());
@@ -364,6 +367,10 @@ impl Server {
             tokio::select! {
                 Some(session) = session_queue.recv() => drop(tasks.spawn(session.run())),
                 Some(ended) = tasks.join_next() => log_session_end(ended),
+                // The panic hook has logged why, if it panicked; the others continue.
+                Some(_) = ports.join_next() => {
+                    error!("WebRTC: a task that reads the port has ended; restart the program")
+                }
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
@@ -377,13 +384,15 @@ impl Server {
     /// Tasks that read the port.
     pub(super) fn serve_port(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        let max_connections = self.max_sessions.saturating_mul(CONNECTIONS_PER_SESSION);
+        let limiter = Arc::new(AsyncMutex::new(ConnectionLimiter::new(max_connections)));
         for listener in 0..self.port.listeners() {
             tasks.spawn(ice_tcp::accept(
                 self.port.clone(),
                 listener,
                 self.routes.clone(),
                 self.outboxes.clone(),
-                self.max_sessions.saturating_mul(CONNECTIONS_PER_SESSION),
+                limiter.clone(),
             ));
         }
         for socket in 0..self.port.sockets() {

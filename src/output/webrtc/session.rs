@@ -313,7 +313,15 @@ impl Session {
 
     fn handle_datagram(&mut self, datagram: &Datagram) -> Result<(), RtcError> {
         // No media is received, whatever a peer sends.
-        if is_media(&datagram.bytes) || !self.guard.accept(datagram, &self.context.port) {
+        if is_media(&datagram.bytes) {
+            return Ok(());
+        }
+        let had_check = self.guard.has_check();
+        let is_accepted = self.guard.accept(datagram, &self.context.port);
+        if self.guard.has_check() && !had_check {
+            self.context.registration.set_checked();
+        }
+        if !is_accepted {
             return Ok(());
         }
         // Neither STUN nor DTLS nor RTCP.

@@ -53,6 +53,8 @@ struct List {
 
 struct Entry {
     info: SessionInfo,
+    /// A check came that was signed with our ICE password: there is a peer.
+    is_checked: bool,
     stop: watch::Sender<bool>,
     /// `None`: the session does not count towards the limit of viewers.
     viewer: Option<Viewer>,
@@ -66,12 +68,25 @@ struct Viewer {
     number: u64,
 }
 
-/// Clients that share a fate: an IPv4 address, or an IPv6 network of 64 bits, which one host may
-/// have whole.
+/// Clients that are counted as one: an IPv4 address, or an IPv6 network of 64 bits, which one host
+/// may have whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
     V4(Ipv4Addr),
     V6([u16; 4]),
+}
+
+/// Of IPv6 networks, in the order in which [`Sessions::evict`] counts them.
+const COUNTED_BITS: [u32; 3] = [64, 56, 48];
+
+impl Client {
+    /// The first `bits` of an IPv6 network, at most 64; an IPv4 address stays as it is.
+    fn network(self, bits: u32) -> Self {
+        match self {
+            Self::V4(_) => self,
+            Self::V6([a, b, c, d]) => Self::V6([a, b, c, d & (u32::MAX << (64 - bits)) as u16]),
+        }
+    }
 }
 
 impl From<IpAddr> for Client {
@@ -129,7 +144,12 @@ impl Sessions {
             client,
             number,
         });
-        let entry = Entry { info, stop, viewer };
+        let entry = Entry {
+            info,
+            is_checked: false,
+            stop,
+            viewer,
+        };
         list.entries.insert(id.to_owned(), entry);
         let registration = Registration {
             sessions: self.clone(),
@@ -149,17 +169,30 @@ impl Sessions {
             .any(|entry| entry.evictable().is_some())
     }
 
-    /// Ends a viewer's session that is not connected, and returns its permit: the oldest such session
-    /// of the client that has most of them. A connected session is never ended.
+    /// Ends a viewer's session that is not connected, and returns its permit: of those that
+    /// received no signed check, else of all, the oldest of the client that has most of them.
+    /// Where several clients have as many, it is one in the IPv6 network of 56 bits, then of 48
+    /// bits, that has most: providers assign these. A connected session is never ended.
     pub fn evict(&self) -> Option<OwnedSemaphorePermit> {
         let mut list = self.lock();
-        let evictable = || list.entries.values().filter_map(Entry::evictable);
-        let mut counts: HashMap<Client, usize> = HashMap::new();
-        for viewer in evictable() {
-            *counts.entry(viewer.client).or_default() += 1;
+        let evictable = || {
+            let entries = list.entries.values();
+            entries.filter_map(|entry| Some((entry.evictable()?, entry.is_checked)))
+        };
+        let mut counts: HashMap<(Client, u32), usize> = HashMap::new();
+        for (viewer, _) in evictable() {
+            for bits in COUNTED_BITS {
+                *counts
+                    .entry((viewer.client.network(bits), bits))
+                    .or_default() += 1;
+            }
         }
-        let rank = |viewer: &&Viewer| (counts[&viewer.client], Reverse(viewer.number));
-        let number = evictable().max_by_key(rank)?.number;
+        let rank = |(viewer, is_checked): &(&Viewer, bool)| {
+            let count = COUNTED_BITS.map(|bits| counts[&(viewer.client.network(bits), bits)]);
+            (!is_checked, count, Reverse(viewer.number))
+        };
+        let (viewer, _) = evictable().max_by_key(rank)?;
+        let number = viewer.number;
         let is_it = |entry: &Entry| entry.evictable().is_some_and(|v| v.number == number);
         let (id, _) = list.entries.iter().find(|(_, entry)| is_it(entry))?;
         let id = id.clone();
@@ -200,6 +233,13 @@ impl Registration {
     pub fn set_connected(&self) {
         if let Some(entry) = self.sessions.lock().entries.get_mut(&self.id) {
             entry.info.connected = true;
+        }
+    }
+
+    /// A signed check came: see [`Sessions::evict`].
+    pub fn set_checked(&self) {
+        if let Some(entry) = self.sessions.lock().entries.get_mut(&self.id) {
+            entry.is_checked = true;
         }
     }
 
@@ -254,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_evict_the_oldest_unconnected_of_the_client_with_most() {
+    fn sessions_evict_the_oldest_unchecked_of_the_client_or_network_with_most() {
         let rig = Rig::new();
         let added = [
             ("a", "192.0.2.1"),
@@ -263,7 +303,8 @@ mod tests {
             ("d", "2001:db8::1"),
             ("e", "2001:db8::ffff:2"),
             ("f", "2001:db8:0:0:3::"),
-            ("g", "2001:db8:0:1::"),
+            ("g", "2001:db8:0:ff::"),
+            ("h", "2001:db8:0:1ff::"),
         ]
         .map(|(id, client)| (id, rig.add(id, client)));
         let whip = rig
@@ -271,6 +312,8 @@ mod tests {
             .add(&rig.routes, ("w", "w"), SessionKind::Whip, None, 0.0);
         let (_, (d, _)) = &added[3];
         d.set_connected();
+        let (_, (g, _)) = &added[6];
+        g.set_checked();
         let mut evicted = Vec::new();
         while rig.sessions.can_evict() {
             let before = rig.permits.available_permits();
@@ -282,7 +325,7 @@ mod tests {
             evicted.push(new.expect("one is stopped"));
         }
         assert!(rig.sessions.evict().is_none());
-        assert_eq!(evicted, ["b", "e", "a", "c", "f", "g"]);
+        assert_eq!(evicted, ["e", "b", "f", "h", "a", "c", "g"]);
         assert!(!*whip.1.borrow(), "publishing is not ended");
         drop(added);
         assert_eq!(rig.sessions.list().len(), 1);

@@ -17,6 +17,8 @@ pub struct Peer {
     address: SocketAddr,
     /// Per cent of received datagrams that are dropped.
     pub loss_percent: u32,
+    /// The number of datagrams after which none is dropped.
+    pub loss_ends_after: u32,
     seen: u32,
     /// The session's path.
     pub location: String,
@@ -99,6 +101,7 @@ impl Peer {
             transport,
             address,
             loss_percent: 0,
+            loss_ends_after: u32::MAX,
             seen: 0,
             location: String::new(),
             offer: offer.clone(),
@@ -183,6 +186,7 @@ impl Peer {
             transport,
             address,
             loss_percent: 0,
+            loss_ends_after: u32::MAX,
             seen: 0,
             location: String::new(),
             offer: offer.to_owned(),
@@ -262,6 +266,7 @@ impl Peer {
     /// The same choice in each run, as far as the order is the same.
     fn is_lost(&mut self) -> bool {
         self.seen = self.seen.wrapping_add(1);
-        self.seen.wrapping_mul(0x9E37_79B9) >> 16 & 0xffff < self.loss_percent * 65536 / 100
+        self.seen <= self.loss_ends_after
+            && self.seen.wrapping_mul(0x9E37_79B9) >> 16 & 0xffff < self.loss_percent * 65536 / 100
     }
 }

@@ -5,7 +5,7 @@ use super::transport::Transport;
 use crate::common::{Program, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TEST: [&str; 6] = [
     "--camera-type",
@@ -92,6 +92,30 @@ fn webrtc_stun_address_is_in_answers_and_offers() {
             .any(|line| line.contains("203.0.113.9")),
         "it is not logged"
     );
+}
+
+/// As behind a firewall that lets nothing in before the viewer has sent: what came is lost.
+#[test]
+fn webrtc_viewer_that_is_silent_for_8_s_connects() {
+    let program = Program::start(&TEST);
+    let mut peer = Peer::play(program.port());
+    let start = Instant::now();
+    let mut ignored = 0;
+    while start.elapsed() < Duration::from_secs(8) {
+        let received = peer.transport.receive(Duration::from_millis(100));
+        ignored += usize::from(received.is_some());
+    }
+    assert_eq!(ignored, 2, "one is left for the time when it sends");
+    assert!(peer.watch(|_| true));
+}
+
+#[test]
+fn webrtc_viewer_with_30_percent_loss_at_the_start_connects() {
+    let program = Program::start(&TEST);
+    let mut peer = Peer::play(program.port());
+    peer.loss_percent = 30;
+    peer.loss_ends_after = 30;
+    assert!(peer.watch(|_| true));
 }
 
 #[test]
