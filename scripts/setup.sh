@@ -116,7 +116,11 @@ take_secrets() {
         shift
         [[ $taken != *" $name "* ]] || fail "--$name is given twice"
         taken+="$name "
-        secrets+=("STAMPCAST_$(variable_of "$name")=$value")
+        variable=STAMPCAST_$(variable_of "$name")
+        secrets+=("$variable=$value")
+        # stampcast no longer sees that the value is from the command line, which precedes the
+        # environment.
+        unset "${variable}_FILE"
     done
     for value in "${others[@]}"; do
         for name in token whip-token; do

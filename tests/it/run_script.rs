@@ -32,6 +32,11 @@ fn stand_ins() -> tempfile::TempDir {
 }
 
 fn run(dir: &Path, args: &[&str], token: Option<&str>) -> (Output, String) {
+    let variable = token.map(|token| ("STAMPCAST_TOKEN", token));
+    run_with(dir, args, variable.as_slice())
+}
+
+fn run_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Output, String) {
     let path = format!(
         "{}:{}",
         dir.join("bin").display(),
@@ -44,10 +49,8 @@ fn run(dir: &Path, args: &[&str], token: Option<&str>) -> (Output, String) {
         .env("PATH", path)
         .env("CARGO_TARGET_DIR", dir.join("target"))
         .env("SEEN", dir.join("seen"))
+        .envs(variables.iter().copied())
         .stdin(std::process::Stdio::null());
-    if let Some(token) = token {
-        command.env("STAMPCAST_TOKEN", token);
-    }
     let output = command.output().expect("bash runs");
     let seen = std::fs::read(dir.join("seen")).unwrap_or_default();
     (output, String::from_utf8_lossy(&seen).into_owned())
@@ -82,6 +85,29 @@ fn run_script_tokens_are_not_visible_while_it_builds() {
         );
         assert_eq!(lines, ["--port", "0", &token, &whip], "{args:?}");
     }
+}
+
+/// As for the program, which sees both as variables.
+#[test]
+fn run_script_token_option_precedes_token_file_in_environment() {
+    let dir = stand_ins();
+    let (output, _) = run_with(
+        dir.path(),
+        &["--token", TOKEN, "--whip-token=abc"],
+        &[
+            ("STAMPCAST_TOKEN_FILE", "/x"),
+            ("STAMPCAST_WHIP_TOKEN_FILE", "/y"),
+        ],
+    );
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    let token = format!("STAMPCAST_TOKEN={TOKEN}");
+    let expected = [token.as_str(), "STAMPCAST_WHIP_TOKEN=abc"];
+    assert_eq!(lines, expected, "{output:?}");
+    let (output, _) = run_with(dir.path(), &[], &[("STAMPCAST_TOKEN_FILE", "/x")]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("STAMPCAST_TOKEN_FILE=/x"), "{said}");
 }
 
 #[test]
