@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How old an answer may be.
@@ -27,7 +27,8 @@ impl<K: Ord> Rendered<K> {
         now: Instant,
         render: impl FnOnce() -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
-        let mut answers = self.0.lock().expect("no panic while the answers are held");
+        // A panic of `render` leaves the answers as they were.
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, answer)) = answers.get(&key)
             && now.saturating_duration_since(*at) < MAX_AGE
         {
@@ -66,6 +67,18 @@ mod tests {
         ];
         let found = rendered.map(|(key, ms)| get(key, ms));
         assert_eq!(found, [1, 1, 2, 3, 2, 4].map(Ok));
+    }
+
+    #[test]
+    fn rendered_panic_does_not_prevent_later_answers() {
+        let (answers, now) = (Rendered::new(), Instant::now());
+        let panicked = std::thread::scope(|scope| {
+            let panics = || answers.get((), now, || -> Result<Bytes, Infallible> { panic!("x") });
+            scope.spawn(panics).join().is_err()
+        });
+        assert!(panicked);
+        let answer = answers.get((), now, || Ok::<_, Infallible>(Bytes::from_static(b"yes")));
+        assert_eq!(answer, Ok(Bytes::from_static(b"yes")));
     }
 
     #[test]
