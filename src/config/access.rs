@@ -29,7 +29,7 @@ pub struct Access {
     pub allowed_origins: Vec<String>,
     /// Pages opened as a file (Origin `null`) may watch.
     pub file_origin: bool,
-    /// Without a token, clients with public addresses may watch.
+    /// Without a token, clients with public addresses, or behind a proxy, may watch.
     pub public_clients: bool,
     /// Sites that may show the served page in a frame: `https://host[:port]` each, or `*`.
     pub frame_origins: Vec<String>,
@@ -38,8 +38,8 @@ pub struct Access {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArgs {
-    /// Require this token from every client; visible in `ps` and the shell's history:
-    /// --token-file and STAMPCAST_TOKEN are safer
+    /// Require this token from every client; visible in the shell's history, and in `ps` for a
+    /// moment: --token-file and STAMPCAST_TOKEN are safer
     #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret)]
     token: Option<Secret>,
 
@@ -61,7 +61,8 @@ pub(crate) struct AccessArgs {
     #[arg(long, env = "STAMPCAST_NO_FILE_ORIGIN", action = ArgAction::SetTrue)]
     no_file_origin: bool,
 
-    /// Without a token, also serve clients outside this machine's networks, such as the Internet
+    /// Without a token, also serve clients outside this machine's networks, such as clients on the
+    /// Internet, and requests through a proxy (with Forwarded, X-Forwarded-For or Via)
     #[arg(long, env = "STAMPCAST_ALLOW_PUBLIC", action = ArgAction::SetTrue)]
     allow_public: bool,
 

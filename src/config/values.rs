@@ -2,7 +2,7 @@
 //! like.
 
 use super::secrets::Secret;
-use crate::net::host::Host;
+use crate::net::host::{Host, Origin};
 
 /// # Errors
 /// Not a number from 0.1 to 240, frames per second.
@@ -34,7 +34,7 @@ pub(crate) fn secret(text: &str) -> Result<Secret, String> {
 /// # Errors
 /// Not a scheme and a host with an optional port.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
-    if Host::of_origin(text).is_some() {
+    if Origin::parse(text).is_some() {
         Ok(text.to_owned())
     } else {
         Err("an origin is https://HOST or https://HOST:PORT, without a path".into())
@@ -44,14 +44,26 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
 /// An origin, or `*` for all.
 ///
 /// # Errors
-/// Neither, or not fit for an HTTP header.
+/// Neither, or one that a Content-Security-Policy cannot name.
 pub(crate) fn frame_origin(text: &str) -> Result<String, String> {
     let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b';' | b',' | b'\'');
     match text {
         "*" => Ok(text.to_owned()),
+        // Content Security Policy Level 3, section 2.3.1: host-part.
+        _ if text.contains('[') => Err(
+            "an IPv6 address cannot be allowed (Content-Security-Policy has none); use a host name"
+                .into(),
+        ),
+        _ if ends_in_dot(text) => Err("leave out the dot at the end of the host name".into()),
         _ if text.bytes().all(is_plain) => origin(text),
         _ => Err("an origin is https://HOST or https://HOST:PORT, without a path".into()),
     }
+}
+
+fn ends_in_dot(origin: &str) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let host = authority.and_then(|authority| authority.split(':').next());
+    host.is_some_and(|host| host.ends_with('.'))
 }
 
 /// # Errors

@@ -6,13 +6,13 @@
 //! and the browser names the page's site in `Origin` (RFC 6454). A script sends none. A token is
 //! sufficient by itself, so with one `Origin` is not checked.
 
-use super::guesses::{Guesses, Turn};
+use super::guesses::{Guesses, Reservation};
 use super::peers::Peers;
 use super::reload::Reloading;
 use crate::config;
 use crate::config::secrets;
 use crate::config::secrets::{Secret, TokenFileError};
-use crate::net::host::Host;
+use crate::net::host::{Host, Origin};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -50,7 +50,13 @@ pub enum AuthError {
         "clients outside this machine's networks are not allowed without a token; start stampcast \
          with --token-file FILE, or with --allow-public to let everyone watch"
     )]
-    Far,
+    NotLocal,
+    #[error(
+        "requests that came through a proxy (with Forwarded, X-Forwarded-For or Via) are not \
+         allowed without a token, because their client may be anywhere; start stampcast with \
+         --token-file FILE, or with --allow-public to let everyone watch"
+    )]
+    Proxied,
     #[error("too many wrong tokens from this address; try again later")]
     TooManyGuesses,
     #[error(
@@ -65,9 +71,9 @@ pub enum AuthError {
 pub struct Access {
     token: Option<Reloading<Arc<Zeroizing<String>>>>,
     video_token: Option<Zeroizing<String>>,
-    allowed_origins: Vec<String>,
+    allowed_origins: Vec<Origin>,
     file_origin: bool,
-    /// Without a token, only clients that are near may watch. `None`: everyone.
+    /// Without a token, only local clients may watch. `None`: everyone.
     peers: Option<Peers>,
     guesses: Guesses,
 }
@@ -120,7 +126,7 @@ impl Access {
         Ok(Self {
             token,
             video_token,
-            allowed_origins: config.allowed_origins.clone(),
+            allowed_origins: origins(config.allowed_origins.iter()),
             file_origin: config.file_origin,
             peers: (!config.public_clients).then(Peers::default),
             guesses: Guesses::default(),
@@ -144,7 +150,7 @@ impl Access {
         Self {
             token: token.map(fixed),
             video_token: video_token.map(|t| Zeroizing::new(t.to_owned())),
-            allowed_origins: allowed.iter().map(|s| (*s).to_owned()).collect(),
+            allowed_origins: origins(allowed.iter()),
             file_origin,
             peers: Some(Peers::default()),
             guesses: Guesses::default(),
@@ -159,45 +165,60 @@ impl Access {
     /// Whether the client may make requests at all.
     ///
     /// # Errors
-    /// [`AuthError::Far`].
-    pub(super) fn check_peer(&self, peer: IpAddr) -> Result<(), AuthError> {
-        match &self.peers {
-            Some(peers) if self.token.is_none() && !peers.is_near(peer, Instant::now()) => {
-                Err(AuthError::Far)
-            }
-            _ => Ok(()),
+    /// [`AuthError::NotLocal`], [`AuthError::Proxied`].
+    pub(super) fn check_peer(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), AuthError> {
+        /// What proxies add: RFC 7239, its predecessor, and RFC 9110, section 7.6.3.
+        const OF_PROXIES: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+        let Some(peers) = self.peers.as_ref().filter(|_| self.token.is_none()) else {
+            return Ok(());
+        };
+        if !peers.is_local(peer, Instant::now()) {
+            Err(AuthError::NotLocal)
+        } else if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
+            Err(AuthError::Proxied)
+        } else {
+            Ok(())
         }
     }
 
-    /// Waits until a token that `peer` sent may be judged, which is at once unless it has sent wrong
-    /// ones.
+    /// Reserves the time at which a token that `peer` sent may be checked: now, unless it has sent
+    /// several wrong ones.
     ///
     /// # Errors
     /// [`AuthError::TooManyGuesses`].
-    pub(super) async fn turn(&self, peer: IpAddr) -> Result<Instant, AuthError> {
-        let turn = match self.guesses.turn(peer, Instant::now()) {
-            Turn::At(turn) => turn,
-            Turn::Never => return Err(AuthError::TooManyGuesses),
-        };
-        if turn > Instant::now() {
-            tokio::time::sleep_until(turn.into()).await;
-        }
-        Ok(turn)
+    pub(super) fn reserve_check(
+        &self,
+        peer: IpAddr,
+        token: &str,
+    ) -> Result<Reservation<'_>, AuthError> {
+        let reserved = self.guesses.reserve(peer, token, Instant::now());
+        reserved.ok_or(AuthError::TooManyGuesses)
     }
 
-    /// Counts and logs a wrong token.
-    pub(super) fn judged(&self, peer: IpAddr, turn: Instant, is_right: bool) {
-        match self.guesses.judged(peer, turn, is_right, Instant::now()) {
-            None => {}
-            Some(1) => tracing::warn!("wrong token from {peer}"),
-            Some(n) => tracing::warn!("wrong token from {peer}, {n} times since the last line"),
-        }
-    }
-
-    /// What the request may have. A token guards every path, known or not.
+    /// What the request may have; counts and logs a wrong token.
     ///
     /// # Errors
-    /// It may have nothing.
+    /// Those of [`Self::authorize`].
+    pub(super) fn authorize_reserved(
+        &self,
+        peer: IpAddr,
+        reserved: Reservation<'_>,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Scope, AuthError> {
+        let decision = self.authorize(uri, headers);
+        match reserved.checked(decision.is_ok(), Instant::now()) {
+            None => {}
+            Some(1) => tracing::warn!("wrong token from {peer}"),
+            Some(n) => tracing::warn!("{n} different wrong tokens from {peer} since the last line"),
+        }
+        decision
+    }
+
+    /// Decides by token or by `Origin`. A token is required at every path, known or not.
+    ///
+    /// # Errors
+    /// The request is refused.
     pub(crate) fn authorize(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, AuthError> {
         if let Some(token) = &self.token {
             let given = given_token(uri, headers).ok_or(AuthError::NoToken)?;
@@ -222,8 +243,8 @@ impl Access {
     /// scripts do not send, or by its `User-Agent`.
     fn authorize_without_origin(&self, headers: &HeaderMap) -> Result<Scope, AuthError> {
         let is_known = |asked: &Host| {
-            let mut allowed = self.allowed_origins.iter().map(|o| Host::of_origin(o));
-            asked.is_local() || allowed.any(|host| host.as_ref() == Some(asked))
+            let mut allowed = self.allowed_origins.iter();
+            asked.is_local() || allowed.any(|origin| origin.host == *asked)
         };
         let is_browser = headers.contains_key(header::ACCEPT_LANGUAGE)
             || headers
@@ -248,14 +269,11 @@ impl Access {
                 Err(AuthError::File)
             };
         }
-        if self
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
-        {
+        let origin = Origin::parse(origin).ok_or(AuthError::Origin)?;
+        if self.allowed_origins.contains(&origin) {
             return Ok(Scope::Everything);
         }
-        let page = Host::of_origin(origin).ok_or(AuthError::Origin)?;
+        let page = origin.host;
         let asked = asked_host(headers).unwrap_or_default();
         // Equal names prove nothing by themselves: a web site can let its own name resolve to our
         // address (DNS rebinding).
@@ -268,12 +286,19 @@ impl Access {
     }
 }
 
+/// Those that can be parsed, as all values of `--allow-origin` can.
+fn origins(texts: impl Iterator<Item = impl AsRef<str>>) -> Vec<Origin> {
+    texts
+        .filter_map(|text| Origin::parse(text.as_ref()))
+        .collect()
+}
+
 /// Takes the same time for all texts of one length; the length is not secret.
 fn ct_eq(given: &str, token: &str) -> bool {
     given.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
-/// A token that is easy to guess is warned of, without showing it.
+/// Logs a warning for a token that is easy to guess, without showing it.
 fn warn_if_weak(option: &str, token: &str) {
     if let Some(weakness) = weakness(token) {
         tracing::warn!(
@@ -284,12 +309,12 @@ fn warn_if_weak(option: &str, token: &str) {
 
 /// Why a token is easy to guess.
 fn weakness(token: &str) -> Option<&'static str> {
-    const LEAST_LENGTH: usize = 16;
-    const LEAST_KINDS: usize = 6;
-    let kinds: BTreeSet<char> = token.chars().collect();
-    if token.chars().count() < LEAST_LENGTH {
+    const MIN_LENGTH: usize = 16;
+    const MIN_DISTINCT: usize = 6;
+    let distinct: BTreeSet<char> = token.chars().collect();
+    if token.chars().count() < MIN_LENGTH {
         Some("it has fewer than 16 characters")
-    } else if kinds.len() < LEAST_KINDS {
+    } else if distinct.len() < MIN_DISTINCT {
         Some("it has fewer than 6 different characters")
     } else {
         None
@@ -372,7 +397,8 @@ mod tests {
 
     #[test]
     fn authorize_origin_depends_on_site_of_page() {
-        let open = Access::with_tokens(None, None, &["https://dash.example.org"], true);
+        let allowed = ["https://dash.example.org", "https://ha.example.org:443"];
+        let open = Access::with_tokens(None, None, &allowed, true);
         let everything = Ok(Scope::Everything);
         for (origin, host, expected) in [
             ("null", "192.0.2.7:8080", everything),
@@ -386,6 +412,20 @@ mod tests {
             ("https://camera.home.arpa", "camera.home.arpa", everything),
             ("https://dash.example.org", "192.0.2.7:8080", everything),
             ("https://DASH.example.org", "192.0.2.7:8080", everything),
+            ("https://dash.example.org:443", "192.0.2.7", everything),
+            ("https://ha.example.org", "192.0.2.7:8080", everything),
+            ("https://ha.example.org:443", "192.0.2.7", everything),
+            // The same host, but another origin.
+            (
+                "http://dash.example.org",
+                "192.0.2.7",
+                Err(AuthError::Origin),
+            ),
+            (
+                "https://dash.example.org:8443",
+                "192.0.2.7",
+                Err(AuthError::Origin),
+            ),
             // A web site; one whose own name resolves to here; one that only begins like a local
             // name.
             (

@@ -1,16 +1,18 @@
 //! The layer before the router: applies the rules of [`Access`] to each request, and answers those
 //! that it refuses.
 
-use super::access::{Access, AuthError, given_token};
-use super::connection::ClientAddr;
+use super::access::{Access, AuthError, Scope, given_token};
+use super::connection::{Busy, ClientAddr};
 use super::content_policy::policy;
 use super::error::error_response;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const BEARER: &str = "Bearer realm=\"stampcast\"";
@@ -19,8 +21,8 @@ const BEARER: &str = "Bearer realm=\"stampcast\"";
 /// whose requests for it cannot have a header.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/playout-worklet.js"];
 
-/// Calls [`Access::authorize`], adds the [`Scope`](super::access::Scope) to the request, and security
-/// and CORS headers to the response.
+/// Authorizes the request, adds its [`Scope`] to it, and security and CORS headers to the
+/// response.
 pub(super) async fn auth_layer(
     State(access): State<Arc<Access>>,
     mut request: Request,
@@ -34,22 +36,11 @@ pub(super) async fn auth_layer(
     let is_open = OPEN_PATHS.contains(&request.uri().path());
     let client = request.extensions().get::<ClientAddr>();
     let peer = client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.0.ip());
-    let judge = |request: &Request| access.authorize(request.uri(), request.headers());
     let decision = if is_open {
-        judge(&request)
-    } else if let Err(far) = access.check_peer(peer) {
-        Err(far)
-    } else if access.needs_token() && given_token(request.uri(), request.headers()).is_some() {
-        match access.turn(peer).await {
-            Ok(turn) => {
-                let decision = judge(&request);
-                access.judged(peer, turn, decision.is_ok());
-                decision
-            }
-            Err(error) => Err(error),
-        }
+        access.authorize(request.uri(), request.headers())
     } else {
-        judge(&request)
+        let busy = request.extensions().get::<Busy>();
+        authorize(&access, peer, request.uri(), request.headers(), busy).await
     };
     // A preflight has no token, and its answer says only which pages may ask.
     let origin_passes = decision.is_ok() || access.needs_token();
@@ -74,6 +65,31 @@ pub(super) async fn auth_layer(
         add_cors_headers(headers, origin, preflight);
     }
     response
+}
+
+/// What the request may have, after a wait where its client has guessed tokens.
+async fn authorize(
+    access: &Access,
+    peer: IpAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+    busy: Option<&Busy>,
+) -> Result<Scope, AuthError> {
+    access.check_peer(peer, headers)?;
+    let token = given_token(uri, headers).filter(|_| access.needs_token());
+    let Some(token) = token else {
+        return access.authorize(uri, headers);
+    };
+    let reserved = access.reserve_check(peer, &token)?;
+    if reserved.at() > Instant::now() {
+        // Meanwhile its connection may be evicted for a new one.
+        let was_busy = busy.is_some_and(|busy| busy.0.swap(false, Relaxed));
+        tokio::time::sleep_until(reserved.at().into()).await;
+        if let Some(busy) = busy {
+            busy.0.store(was_busy, Relaxed);
+        }
+    }
+    access.authorize_reserved(peer, reserved, uri, headers)
 }
 
 /// True when a browser opens an address, or reloads the page after its token was removed from the
@@ -142,7 +158,7 @@ impl IntoResponse for AuthError {
                 error_response(StatusCode::TOO_MANY_REQUESTS, self),
             )
                 .into_response(),
-            Self::Origin | Self::File | Self::Host | Self::Far => {
+            Self::Origin | Self::File | Self::Host | Self::NotLocal | Self::Proxied => {
                 error_response(StatusCode::FORBIDDEN, self)
             }
         }

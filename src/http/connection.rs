@@ -35,6 +35,10 @@ const MAX_HEAD: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub SocketAddr);
 
+/// While true, the request's connection is not evicted: an extension of every request.
+#[derive(Clone, Debug)]
+pub(super) struct Busy(pub(super) Arc<AtomicBool>);
+
 impl fmt::Display for ClientAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -53,7 +57,8 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves the connection to its end. `slot` is free again after an upgrade; it is busy while an
-    /// authorized request is being answered, and from an upgrade on.
+    /// authorized request is being answered, and from an upgrade on, but not while a request waits
+    /// because its client has guessed tokens.
     pub(super) async fn serve(self, stream: TcpStream, client: ClientAddr, slot: ConnectionSlot) {
         if let Err(e) = upgraded_stream::set_options(&stream, self.limits.stalled) {
             debug!("{client}: {e}");
@@ -107,6 +112,7 @@ impl Server {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(upgrade.clone());
             request.extensions_mut().insert(client);
+            request.extensions_mut().insert(Busy(busy.clone()));
             let (router, busy) = (router.clone(), busy.clone());
             async move {
                 // A client that sends many requests at once is served one of them at a time, after
@@ -133,8 +139,8 @@ impl Server {
     }
 }
 
-/// Closes the connection after 401, 403, 408, 429 and 503; after any other status it is busy until the
-/// body is out.
+/// Closes the connection after 401, 403, 408, 429 and 503; after any other status it is busy until
+/// the body is out.
 fn track_response(mut response: Response<Body>, busy: Arc<AtomicBool>) -> Response<Body> {
     match response.status() {
         StatusCode::UNAUTHORIZED

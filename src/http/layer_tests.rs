@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::auth_layer::auth_layer;
-use super::connection::ClientAddr;
+use super::connection::{Busy, ClientAddr};
 use crate::config;
 use crate::config::secrets::Secret;
 use axum::Router;
@@ -14,11 +14,12 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-const NEAR: &str = "192.168.1.20:40000";
-const FAR: &str = "[2606:4700::1111]:40000";
-const FAR_MAPPED: &str = "[::ffff:8.8.8.8]:40000";
+const LOCAL: &str = "192.168.1.20:40000";
+const REMOTE: &str = "[2606:4700::1111]:40000";
+const REMOTE_MAPPED: &str = "[::ffff:8.8.8.8]:40000";
 const TOKEN: &str = "correct horse battery staple";
 
 struct Served(TowerToHyperService<Router>);
@@ -47,17 +48,21 @@ fn guarded() -> config::Access {
     }
 }
 
+fn request(peer: &str, method: Method, path: &str) -> Request<Body> {
+    let client: SocketAddr = peer.parse().expect("an address");
+    Request::builder()
+        .method(method)
+        .uri(path.replace(' ', "%20"))
+        .extension(ClientAddr(client))
+        .header(header::ORIGIN, "http://localhost")
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "GET")
+        .body(Body::empty())
+        .expect("a request")
+}
+
 impl Served {
     async fn answer(&self, peer: &str, method: Method, path: &str) -> Response<Body> {
-        let client: SocketAddr = peer.parse().expect("an address");
-        let request = Request::builder()
-            .method(method)
-            .uri(path.replace(' ', "%20"))
-            .extension(ClientAddr(client))
-            .header(header::ORIGIN, "http://localhost")
-            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "GET")
-            .body(Body::empty())
-            .expect("a request");
+        let request = request(peer, method, path);
         self.0.call(request).await.expect("infallible")
     }
 
@@ -67,51 +72,87 @@ impl Served {
 }
 
 #[tokio::test]
-async fn layer_without_token_serves_clients_that_are_near() {
+async fn layer_without_token_serves_local_clients() {
     let served = served(open());
     for path in ["/info", "/no/such/path", "/info?token=x"] {
-        for far in [FAR, FAR_MAPPED, "203.0.113.9:1"] {
+        for remote in [REMOTE, REMOTE_MAPPED, "203.0.113.9:1"] {
             for method in [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS] {
-                let answer = served.answer(far, method.clone(), path).await;
-                assert_eq!(answer.status(), 403, "{method} {path} from {far}");
+                let answer = served.answer(remote, method.clone(), path).await;
+                assert_eq!(answer.status(), 403, "{method} {path} from {remote}");
                 let cors = answer.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
                 assert_eq!(cors, None);
             }
         }
     }
-    let refused = served.answer(FAR, Method::GET, "/info").await;
+    let refused = served.answer(REMOTE, Method::GET, "/info").await;
     let reason = to_bytes(refused.into_body(), 1000).await.expect("a body");
     let reason = String::from_utf8_lossy(&reason);
     for option in ["--token-file", "--allow-public"] {
         assert!(reason.contains(option), "{reason}");
     }
-    for near in [NEAR, "127.0.0.1:1", "[::1]:1", "[::ffff:10.0.0.1]:1"] {
-        assert_eq!(served.status(near, "/info").await, 200, "{near}");
+    for local in [LOCAL, "127.0.0.1:1", "[::1]:1", "[::ffff:10.0.0.1]:1"] {
+        assert_eq!(served.status(local, "/info").await, 200, "{local}");
     }
-    assert_eq!(served.status(FAR, "/healthz").await, 200);
+    assert_eq!(served.status(REMOTE, "/healthz").await, 200);
+}
+
+#[tokio::test]
+async fn layer_without_token_refuses_requests_through_a_proxy() {
+    let public = config::Access {
+        public_clients: true,
+        ..open()
+    };
+    let (open, public, guarded) = (served(open()), served(public), served(guarded()));
+    let right = format!("/info?token={TOKEN}");
+    for (name, value) in [
+        ("forwarded", "for=203.0.113.9"),
+        ("x-forwarded-for", "192.168.1.20"),
+        ("via", "1.1 proxy"),
+    ] {
+        let answer = async |served: &Served, path: &str| {
+            let mut request = request("127.0.0.1:1", Method::GET, path);
+            let value = value.parse().expect("a header");
+            request.headers_mut().insert(name, value);
+            served.0.call(request).await.expect("infallible")
+        };
+        let refused = answer(&open, "/info").await;
+        assert_eq!(refused.status(), 403, "{name}");
+        let reason = to_bytes(refused.into_body(), 1000).await.expect("a body");
+        let reason = String::from_utf8_lossy(&reason);
+        for part in ["proxy", "--token-file", "--allow-public"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        assert_eq!(answer(&open, "/healthz").await.status(), 200, "{name}");
+        assert_eq!(answer(&public, "/info").await.status(), 200, "{name}");
+        assert_eq!(answer(&guarded, &right).await.status(), 200, "{name}");
+    }
 }
 
 #[tokio::test]
 async fn layer_with_token_or_allow_public_serves_every_address() {
     let with_token = served(guarded());
     let path = format!("/info?token={TOKEN}");
-    assert_eq!(with_token.status(FAR, &path).await, 200);
-    assert_eq!(with_token.status(FAR, "/info").await, 401);
+    assert_eq!(with_token.status(REMOTE, &path).await, 200);
+    assert_eq!(with_token.status(REMOTE, "/info").await, 401);
     let public = served(config::Access {
         public_clients: true,
         ..open()
     });
-    assert_eq!(public.status(FAR, "/info").await, 200);
+    assert_eq!(public.status(REMOTE, "/info").await, 200);
 }
 
 #[tokio::test]
 async fn layer_wrong_tokens_delay_their_address_and_no_other() {
     let served = served(guarded());
     let right = format!("/info?token={TOKEN}");
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut last) = (Duration::ZERO, 0);
     for n in 0.. {
+        last = n;
         let began = Instant::now();
-        assert_eq!(served.status(FAR, &format!("/info?token={n}")).await, 401);
+        assert_eq!(
+            served.status(REMOTE, &format!("/info?token={n}")).await,
+            401
+        );
         slowest = slowest.max(began.elapsed());
         if slowest >= Duration::from_secs(1) {
             break;
@@ -119,18 +160,27 @@ async fn layer_wrong_tokens_delay_their_address_and_no_other() {
         assert!(n < 10_000, "no request is delayed");
     }
     // The next pause is twice as long: while the guesser waits, others are answered.
-    let guess = served.status(FAR, "/info?token=again");
+    let busy = Busy(Arc::new(AtomicBool::new(true)));
+    let mut guess = request(REMOTE, Method::GET, "/info?token=again");
+    guess.extensions_mut().insert(busy.clone());
+    let mut guess = std::pin::pin!(served.0.call(guess));
     let other = async {
         for _ in 0..10 {
-            assert_eq!(served.status(NEAR, &right).await, 200);
+            assert_eq!(served.status(LOCAL, &right).await, 200);
         }
+        assert!(!busy.0.load(Relaxed), "it may be evicted while it waits");
+        // A program with an old token.
+        let stale = format!("/info?token={last}");
+        assert_eq!(served.status(REMOTE, &stale).await, 401);
     };
     tokio::select! {
         biased;
-        status = guess => panic!("the guess was answered first: {status}"),
+        _ = &mut guess => panic!("the guess was answered first"),
         () = other => {}
     }
-    assert_eq!(served.status(FAR, &right).await, 200, "after its pause");
+    assert_eq!(guess.await.expect("infallible").status(), 401);
+    assert!(busy.0.load(Relaxed), "as before");
+    assert_eq!(served.status(REMOTE, &right).await, 200, "after its pause");
 }
 
 #[tokio::test]
@@ -139,7 +189,7 @@ async fn layer_too_many_guesses_at_once_are_refused() {
     let mut guesses = tokio::task::JoinSet::new();
     for n in 0..200 {
         let served = served.clone();
-        guesses.spawn(async move { served.status(FAR, &format!("/info?token={n}")).await });
+        guesses.spawn(async move { served.status(REMOTE, &format!("/info?token={n}")).await });
     }
     let mut refused = 0;
     while let Some(status) = guesses.join_next().await {
@@ -152,7 +202,7 @@ async fn layer_too_many_guesses_at_once_are_refused() {
     }
     assert_eq!(refused, 1);
     let right = format!("/info?token={TOKEN}");
-    assert_eq!(served.status(NEAR, &right).await, 200);
+    assert_eq!(served.status(LOCAL, &right).await, 200);
 }
 
 #[tokio::test]
@@ -160,13 +210,13 @@ async fn layer_every_answer_has_nosniff_and_the_token_form_a_policy() {
     let served = served(guarded());
     let right = format!("/info?token={TOKEN}");
     for path in ["/info", "/healthz", "/no/such/path", &right] {
-        let answer = served.answer(NEAR, Method::GET, path).await;
+        let answer = served.answer(LOCAL, Method::GET, path).await;
         let nosniff = answer.headers().get(header::X_CONTENT_TYPE_OPTIONS);
         assert_eq!(nosniff.expect("the header"), "nosniff", "{path}");
     }
     let request = Request::builder()
         .uri("/")
-        .extension(ClientAddr(NEAR.parse().expect("an address")))
+        .extension(ClientAddr(LOCAL.parse().expect("an address")))
         .header(header::ACCEPT, "text/html")
         .body(Body::empty())
         .expect("a request");

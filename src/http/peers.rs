@@ -1,23 +1,24 @@
-//! Which clients are near: on this machine, on a network that is not routed on the Internet, or on
-//! one that an interface of this machine is in. Without a token only these may watch, so that a
-//! forwarded port or a public IPv6 address opens the camera to nobody.
+//! Which clients are local: on this machine, on a network that is not routed on the Internet, or on
+//! one that an interface of this machine is in. Without a token only these may watch, so that
+//! nobody on the Internet can watch through a forwarded port or a public IPv6 address.
 //!
 //! Stricter than [`net::address_scope`](crate::net::address_scope), which says where packets to an
 //! address go: a client on the Internet may have an address with a private one in it (6to4).
 
 use crate::net::interfaces;
 use crate::net::interfaces::Network;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// The interfaces are read again for a client that is not known to be near, at most this often.
+/// The interfaces are read again for a client that is not known to be local, at most this often.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// Decides by address alone.
 pub(super) struct Peers {
     /// Reads the networks of the interfaces.
-    read: fn() -> Vec<Network>,
+    read: fn() -> io::Result<Vec<Network>>,
     own: Mutex<Own>,
 }
 
@@ -34,7 +35,7 @@ impl Default for Peers {
 }
 
 impl Peers {
-    fn new(read: fn() -> Vec<Network>) -> Self {
+    fn new(read: fn() -> io::Result<Vec<Network>>) -> Self {
         let own = Own {
             networks: Vec::new(),
             read_at: None,
@@ -45,8 +46,9 @@ impl Peers {
         }
     }
 
-    /// Whether a client with this address is near.
-    pub(super) fn is_near(&self, peer: IpAddr, now: Instant) -> bool {
+    /// Whether a client with this address is local. While the interfaces cannot be read, the
+    /// networks that were read last count.
+    pub(super) fn is_local(&self, peer: IpAddr, now: Instant) -> bool {
         let peer = peer.to_canonical();
         if is_never_public(peer) {
             return true;
@@ -56,7 +58,9 @@ impl Peers {
             .read_at
             .is_none_or(|at| now.saturating_duration_since(at) >= READ_EVERY);
         if is_due {
-            own.networks = (self.read)();
+            if let Ok(networks) = (self.read)() {
+                own.networks = networks;
+            }
             own.read_at = Some(now);
         }
         own.networks.iter().any(|network| network.contains(peer))
@@ -92,18 +96,18 @@ mod tests {
     fn peers_by_address() {
         let own = || {
             let network = |ip: &str, prefix| Network::new(ip.parse().expect("an address"), prefix);
-            vec![
+            Ok(vec![
                 network("203.0.113.77", 25),
                 network("2001:db8:1:2::7", 64),
                 // A point-to-point link: the address alone.
                 network("198.51.100.9", 32),
-                // An interface without a prefix does not make everybody near.
+                // An interface without a prefix does not make everybody local.
                 network("198.18.0.1", 0),
                 network("2001:db8:9::1", 0),
-            ]
+            ])
         };
         let peers = Peers::new(own);
-        for (peer, near) in [
+        for (peer, local) in [
             ("127.0.0.1", true),
             ("127.255.255.254", true),
             ("128.0.0.1", false),
@@ -152,7 +156,7 @@ mod tests {
             ("2002:c0a8:114::1", false),
         ] {
             let peer: IpAddr = peer.parse().expect("an address");
-            assert_eq!(peers.is_near(peer, Instant::now()), near, "{peer}");
+            assert_eq!(peers.is_local(peer, Instant::now()), local, "{peer}");
         }
     }
 
@@ -160,18 +164,21 @@ mod tests {
     fn peers_interfaces_are_read_again_when_they_may_have_changed() {
         use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
         static READS: AtomicU8 = AtomicU8::new(0);
-        // A new network with each reading.
-        let read = || {
-            let n = READS.fetch_add(1, Relaxed);
-            vec![Network::new(IpAddr::from([203, 0, n, 1]), 24)]
+        // A new network with each reading; the third fails.
+        let read = || match READS.fetch_add(1, Relaxed) {
+            2 => Err(io::ErrorKind::OutOfMemory.into()),
+            n => Ok(vec![Network::new(IpAddr::from([203, 0, n, 1]), 24)]),
         };
         let (peers, start) = (Peers::new(read), Instant::now());
         let at = |ms, third| {
             let now = start + Duration::from_millis(ms);
-            peers.is_near(IpAddr::from([203, 0, third, 9]), now)
+            peers.is_local(IpAddr::from([203, 0, third, 9]), now)
         };
         assert!(at(0, 0) && !at(999, 1) && at(999, 0));
         assert!(at(1000, 1) && !at(1000, 0));
         assert_eq!(READS.load(Relaxed), 2);
+        assert!(at(2000, 1) && !at(2000, 2), "the last that could be read");
+        assert!(at(2999, 1) && at(3000, 3), "and then the new ones");
+        assert_eq!(READS.load(Relaxed), 4);
     }
 }

@@ -22,6 +22,14 @@ pub(crate) struct Name {
     is_absolute: bool,
 }
 
+/// The origin of a page (RFC 6454): equal where a browser takes both for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    is_https: bool,
+    pub(crate) host: Host,
+    port: u16,
+}
+
 /// Names that no public DNS serves (RFC 6762, RFC 8375, RFC 6761, and ICANN's reservation of
 /// .internal; .lan by custom).
 const LOCAL_SUFFIXES: [&str; 5] = [".local", ".lan", ".home.arpa", ".internal", ".localhost"];
@@ -53,13 +61,6 @@ impl Host {
         Some((host, port))
     }
 
-    /// The host of `http://host:port` or `https://…`, without a path; `None` for anything else.
-    pub(crate) fn of_origin(origin: &str) -> Option<Self> {
-        let (scheme, authority) = origin.split_once("://")?;
-        let (host, _) = Self::parse(authority)?;
-        matches!(scheme, "http" | "https").then_some(host)
-    }
-
     /// This machine, by every resolver.
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
@@ -79,6 +80,24 @@ impl Host {
             }
             Self::Name(name) => LOCAL_SUFFIXES.iter().any(|s| name.labels.ends_with(s)),
         }
+    }
+}
+
+impl Origin {
+    /// `http://host:port` or `https://…`, without a path; `None` for anything else.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let (is_https, default_port) = match scheme {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return None,
+        };
+        let (host, port) = Host::parse(authority)?;
+        Some(Self {
+            is_https,
+            host,
+            port: port.unwrap_or(default_port),
+        })
     }
 }
 
@@ -222,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn host_of_origin_needs_http_and_nothing_after_the_port() {
+    fn origin_needs_http_and_nothing_after_the_port() {
         for origin in ["http://localhost:3000", "https://[::1]", "http://127.0.0.1"] {
             assert!(
-                Host::of_origin(origin).expect(origin).is_loopback(),
+                Origin::parse(origin).expect(origin).host.is_loopback(),
                 "{origin}"
             );
         }
@@ -241,7 +260,23 @@ mod tests {
             "http://[::1].evil.example",
             "HTTP://localhost http://evil.example",
         ] {
-            assert_eq!(Host::of_origin(origin), None, "{origin}");
+            assert_eq!(Origin::parse(origin), None, "{origin}");
+        }
+    }
+
+    #[test]
+    fn origin_is_scheme_host_and_port_or_its_default() {
+        let origin = |text| Origin::parse(text).expect(text);
+        for (one, other, is_same) in [
+            ("https://a.example", "https://A.Example:443", true),
+            ("http://a.example:80", "http://a.example", true),
+            ("http://[2001:db8::7]", "http://[2001:DB8:0::7]:80", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example", "https://a.example:80", false),
+            ("https://a.example:8443", "https://a.example", false),
+            ("https://a.example", "https://b.example", false),
+        ] {
+            assert_eq!(origin(one) == origin(other), is_same, "{one} {other}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
+use std::io;
 use std::net::IpAddr;
 
 /// The addresses of all interfaces that are up, in order, each once. Without IPv6 link-local ones:
@@ -54,10 +55,12 @@ impl Network {
     }
 }
 
-/// The networks of all interfaces that are up. Empty on error.
-pub(crate) fn networks() -> Vec<Network> {
-    let interfaces = getifaddrs().into_iter().flatten();
-    interfaces
+/// The networks of all interfaces that are up.
+///
+/// # Errors
+/// Those of getifaddrs(3).
+pub(crate) fn networks() -> io::Result<Vec<Network>> {
+    let networks = getifaddrs()?
         .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
         .filter_map(|interface| {
             let (address, mask) = (interface.address?, interface.netmask?);
@@ -69,7 +72,8 @@ pub(crate) fn networks() -> Vec<Network> {
                 v6.map(|(a, mask)| Network::new(a.ip().into(), mask.ip().to_bits().leading_ones()));
             v4.or(v6)
         })
-        .collect()
+        .collect();
+    Ok(networks)
 }
 
 #[cfg(test)]
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn networks_have_that_of_loopback() {
-        let found = super::networks();
+        let found = super::networks().expect("the kernel lists them");
         let loopback = Network::new(Ipv4Addr::LOCALHOST.into(), 8);
         assert!(found.contains(&loopback), "{found:?}");
         assert!(loopback.contains(Ipv4Addr::new(127, 255, 0, 1).into()));
