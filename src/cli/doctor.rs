@@ -7,15 +7,18 @@ use crate::config::values::{seconds, secret};
 use crate::doctor::{Limits, Options};
 use std::path::PathBuf;
 
+/// Options, by their ids, that cannot be used together.
+pub(super) const EXCLUSIVE: (&str, &str) = ("token", "token_file");
+
 #[derive(clap::Args, Debug)]
 pub(super) struct DoctorArgs {
     /// The stream: ws://HOST:PORT/stream, wss:// for TLS, or HOST:PORT
     #[arg(default_value = "localhost:8080")]
     url: String,
 
-    /// The server's token; visible in `ps` and the shell's history: --token-file and
-    /// STAMPCAST_TOKEN are safer
-    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret, conflicts_with = "token_file")]
+    /// The server's token; visible in the shell's history, and in `ps` for a moment: --token-file
+    /// and STAMPCAST_TOKEN are safer
+    #[arg(long, env = "STAMPCAST_TOKEN", hide_env_values = true, value_parser = secret)]
     token: Option<Secret>,
 
     /// The server's token: this file's first line

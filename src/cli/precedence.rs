@@ -16,12 +16,43 @@ use std::ffi::OsString;
 /// A usage error, also where two options of the same origin exclude each other.
 pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
     let matches = parse(command(), args)?;
-    if matches.subcommand_name().is_some() {
+    let overridden = match matches.subcommand() {
+        None => {
+            let pairs = option_table::all().filter_map(|o| Some((o.id, o.excludes?)));
+            overridden(&matches, pairs)?
+        }
+        Some(("doctor", matches)) => overridden(matches, [super::doctor::EXCLUSIVE])?,
+        Some(_) => return Ok(matches),
+    };
+    if overridden.is_empty() {
         return Ok(matches);
     }
+    let without_variable = |arg: Arg| {
+        if overridden.contains(&arg.get_id().as_str()) {
+            arg.env(None::<&str>)
+        } else {
+            arg
+        }
+    };
+    let command = command().mut_args(without_variable);
+    parse(
+        command.mut_subcommand("doctor", |doctor| doctor.mut_args(without_variable)),
+        args,
+    )
+}
+
+/// The options whose variables are excluded by an option on the command line. `pairs`: options that
+/// exclude each other.
+///
+/// # Errors
+/// Both of a pair are of the same origin.
+fn overridden(
+    matches: &ArgMatches,
+    pairs: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<Vec<&'static str>, CliError> {
     let mut overridden = Vec::new();
-    for (one, other) in option_table::all().filter_map(|o| Some((o.id, o.excludes?))) {
-        match (given(&matches, one), given(&matches, other)) {
+    for (one, other) in pairs {
+        match (given(matches, one), given(matches, other)) {
             (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => {
                 overridden.push(other)
             }
@@ -37,19 +68,7 @@ pub(super) fn read(args: &[OsString]) -> Result<ArgMatches, CliError> {
             _ => {}
         }
     }
-    if overridden.is_empty() {
-        return Ok(matches);
-    }
-    parse(
-        command().mut_args(|arg| {
-            if overridden.contains(&arg.get_id().as_str()) {
-                arg.env(None::<&str>)
-            } else {
-                arg
-            }
-        }),
-        args,
-    )
+    Ok(overridden)
 }
 
 /// The options of `among` that are on the command line, as they are typed.

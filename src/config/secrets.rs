@@ -134,9 +134,14 @@ impl Tokens {
     }
 
     /// Replaces a mask that the parser saw as the value of `option` (an id of
-    /// [`SECRET_OPTIONS`]) by the secret. Does nothing where nothing was taken.
+    /// [`SECRET_OPTIONS`]) by the secret. Does nothing where nothing was taken, and where what was
+    /// seen is no mask: then it came from a file, which precedes the variable that was taken.
     pub fn unmask(&mut self, option: &str, seen: Option<&mut Secret>) {
-        if let (Some(seen), Some(taken)) = (seen, self.0.remove(option)) {
+        if let (Some(seen), Some(taken)) = (seen, self.0.remove(option))
+            && seen
+                .read()
+                .is_ok_and(|text| text.bytes().all(|byte| byte == MASK))
+        {
             *seen = taken;
         }
     }
@@ -252,6 +257,10 @@ mod tests {
         let mut tokens = Tokens([("token", secret("abc").expect("memory"))].into());
         tokens.unmask("token", seen.as_mut());
         assert_eq!((read(&seen).as_deref(), read(&given)), (Some("abc"), None));
+        let mut of_file = secret("of a file");
+        let mut tokens = Tokens([("token", secret("abc").expect("memory"))].into());
+        tokens.unmask("token", of_file.as_mut());
+        assert_eq!(read(&of_file).as_deref(), Some("of a file"));
         assert_eq!(format!("{seen:?}").matches("abc").count(), 0);
     }
 

@@ -246,7 +246,25 @@ fn doctor_token_is_sent_and_never_shown() {
         path,
     ]);
     assert_eq!(code, Some(0), "{said}");
+    // What is on the command line precedes the environment.
+    for (option, value, variable, overridden) in [
+        ("--token-file", path, "STAMPCAST_TOKEN", "hush-puppy"),
+        (
+            "--token",
+            "hush-hush",
+            "STAMPCAST_TOKEN_FILE",
+            "/no/such/file",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_stampcast"))
+            .args(["doctor", &at, "--seconds", "1", option, value])
+            .env(variable, overridden)
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(0), "{option}: {output:?}");
+    }
     for args in [
+        vec!["doctor", &at, "--token", "a", "--token-file", path],
         vec!["doctor", &at],
         vec!["doctor", &at, "--token", "hush-puppy"],
         vec!["doctor", &at, "--token", "hush\tpuppy\u{7f}"],
