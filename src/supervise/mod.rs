@@ -12,6 +12,7 @@ mod process;
 mod restart_policy;
 pub mod sandbox;
 mod shared_memory;
+mod start_warnings;
 mod startup_banner;
 
 use crate::config::Config;
@@ -65,6 +66,7 @@ pub fn run(config: Config) -> Result<u8, StartError> {
             config.serve_client,
         );
     }
+    start_warnings::log(&config);
     nix::sys::prctl::set_child_subreaper(true).map_err(StartError::Signals)?;
     let signals = signals().map_err(StartError::Signals)?;
     let memory = SharedMemory::create(&config).map_err(StartError::Memory)?;

@@ -129,7 +129,7 @@ fn check(status: &landlock::RestrictionStatus) -> Result<(), SandboxError> {
 
 /// The directories of a file and of what it links to: certificates are often symbolic links into an
 /// archive. For a file in `/` itself, the file.
-fn directories(file: &Path) -> Vec<PathBuf> {
+pub(super) fn directories(file: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(file).ok();
     let real = std::fs::canonicalize(file).ok();
     let directory = |file: PathBuf| match file.parent() {

@@ -43,17 +43,19 @@ fn open_access(ip: IpAddr, access: &Access) -> Option<String> {
     } else {
         "anyone on this machine's networks can watch and listen"
     };
-    let machines = (!ip.is_loopback()).then_some(everyone);
+    let machines = (!ip.is_loopback()).then(|| {
+        format!(
+            "{everyone} (--token-file FILE requires a token; --host 127.0.0.1 keeps others out)"
+        )
+    });
     // A file's origin is `null`, and so is that of a sandboxed frame in any page.
-    let pages = access
-        .file_origin
-        .then_some("any web page in a browser that can reach this address can watch");
+    let pages = access.file_origin.then(|| {
+        "any web page in a browser that can reach this address can watch and listen \
+         (--no-file-origin or --token-file FILE prevents it)"
+            .to_owned()
+    });
     let open: Vec<_> = machines.into_iter().chain(pages).collect();
-    let remedy = match pages {
-        Some(_) => "(use --token-file, or --no-file-origin)",
-        None => "(use --token-file)",
-    };
-    (!open.is_empty()).then(|| format!("{} {remedy}", open.join("; ")))
+    (!open.is_empty()).then(|| open.join("; "))
 }
 
 fn addresses(ip: IpAddr) -> BTreeSet<IpAddr> {
