@@ -1,6 +1,6 @@
 //! The log: lines on standard error (`12:00:01 INFO  stampcast-video: …`, or one JSON object each),
 //! and [`LogOnce`], which keeps a repeating fault to one line. An event is one line, and what acts
-//! on a terminal is escaped in it, whoever's words it quotes.
+//! on a terminal is escaped in it, also in text that it quotes from a peer or a device.
 //!
 //! The subscriber is set once, before the first fork; each process then sets the name that its
 //! lines carry.

@@ -120,8 +120,8 @@ struct WhipArgs {
     #[arg(long, env = "STAMPCAST_WHIP", value_name = "URL", hide_env_values = true, value_parser = super::values::secret_url)]
     whip: Option<Secret>,
 
-    /// Token for --whip; visible in `ps` and the shell's history: --whip-token-file and
-    /// STAMPCAST_WHIP_TOKEN are safer
+    /// Token for --whip; visible in the shell's history, and in `ps` for a moment:
+    /// --whip-token-file and STAMPCAST_WHIP_TOKEN are safer
     #[arg(long, env = "STAMPCAST_WHIP_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = super::values::secret)]
     whip_token: Option<Secret>,
 

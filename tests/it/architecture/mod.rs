@@ -103,18 +103,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Imports that break the table still, as (file, path). One that is no longer there must be taken
-/// off this list.
+/// Imports that are not in the table yet, as (file, path). Those that no longer exist must be removed
+/// from this list.
 const KNOWN_VIOLATIONS: &[(&str, &str)] = &[];
 
-/// Files without a header still.
+/// Files that have no header yet.
 const KNOWN_WITHOUT_HEADER: &[&str] = &[];
 
-/// Files that are too long still.
+/// Files that are still too long.
 const KNOWN_TOO_LONG: &[&str] = &[];
 
-/// A file longer than this, its tests not counted, is split, or says in its header why not: there
-/// "500 lines" has to stand.
+/// A file longer than this, its tests not counted, is split, or says in its header why not, with the
+/// words "500 lines".
 const MAX_LINES: usize = 500;
 const WHY_LONGER: &str = "500 lines";
 
@@ -246,7 +246,7 @@ fn is_allowed(from: &str, path: &[String]) -> bool {
         })
 }
 
-/// Compares what was found with what is known of; the message can be pasted into the list.
+/// Fails unless exactly the known ones were found. The message can be pasted into the list.
 fn compare<T: Ord + std::fmt::Debug>(found: BTreeSet<T>, known: BTreeSet<T>, what: &str) {
     let list =
         |items: Vec<&T>| -> String { items.iter().map(|i| format!("    {i:?},\n")).collect() };
@@ -255,7 +255,7 @@ fn compare<T: Ord + std::fmt::Debug>(found: BTreeSet<T>, known: BTreeSet<T>, wha
     assert!(new.is_empty(), "{what}:\n{new}");
     assert!(
         gone.is_empty(),
-        "mended; take them off the list of what is known ({what}):\n{gone}"
+        "no longer found; remove them from the list of known ones ({what}):\n{gone}"
     );
 }
 
