@@ -96,7 +96,7 @@ fn address_list(api: &Api) -> String {
 
 /// `/index.html` with `--serve-client`.
 pub(super) async fn page(State(api): State<Api>) -> impl IntoResponse {
-    let headers = page_headers::of_the_page(&api.page_policy);
+    let headers = page_headers::of_the_page(api.page_policy());
     (headers, Html(PAGE.as_str()))
 }
 
