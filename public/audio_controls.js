@@ -3,7 +3,7 @@
  */
 "use strict";
 
-/** Not stored: whoever starts audio wants to hear it. */
+/** Not stored: a user who starts audio wants to hear it. */
 let muted = false;
 /** The volume after unmuting if it was 0. */
 const UNMUTE_VOLUME = 0.5;
@@ -27,7 +27,7 @@ async function startAudioUnasked() {
   let attempting = true;
   let wanted = false;
   const start = () => {
-    // Escape is no gesture.
+    // Escape does not count as a user gesture.
     if (navigator.userActivation && !navigator.userActivation.hasBeenActive) return;
     for (const type of gestures) document.removeEventListener(type, start);
     wanted = true;

@@ -115,7 +115,7 @@ class CanvasSink {
     if (bitmap && generation !== this.generation) bitmap.close();
     else if (bitmap) {
       // Not the current time: a frame that is early is decoded late on purpose, and counting that
-      // as delay would keep the delay high for ever.
+      // as delay would keep the delay high permanently.
       this.onDecoded(frame, frame.arrived + (performance.now() / 1000 - began));
       this.ready.push({ frame, bitmap });
       this.schedule();

@@ -60,7 +60,7 @@ function stampTime(stampText) {
  * selected.
  */
 async function copyText(text, host = document.body) {
-  // Over plain http in a network there is no navigator.clipboard.
+  // navigator.clipboard exists in secure contexts only, so not over plain http.
   if (navigator.clipboard && (await navigator.clipboard.writeText(text).then(() => true, () => false))) return true;
   const field = document.createElement("textarea");
   field.value = text;
